@@ -1,0 +1,122 @@
+"""Every column name and every Parquet schema, once.
+
+Letters used in all docstrings: U users, I items, N interactions, B batch, d dimension,
+m modality (text or visual), L layers, K cut-off.
+"""
+
+import pyarrow as pa
+
+# Dense ids: 0..U-1 and 0..I-1, in the order of the sorted raw ids.
+USER = "user"
+ITEM = "item"
+# Raw ids, as the dump writes them.
+USER_ID = "user_id"
+ASIN = "asin"
+
+RATING = "rating"
+TIMESTAMP = "timestamp"  # milliseconds since 1970-01-01 UTC; null where the dump has none
+SPLIT = "split"
+TRAIN, VALIDATION, TEST = 0, 1, 2  # values of SPLIT, the literature's x_label
+SPLIT_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
+
+TITLE = "title"
+DESCRIPTION = "description"
+CATEGORIES = "categories"
+BRAND = "brand"
+IMAGE_URLS = "image_urls"
+
+FILE = "file"
+LINE = "line"  # counted from 1
+REASON = "reason"
+CONTENT = "content"  # the first characters of the bad line
+
+VECTOR = "vector"
+PRESENT = "present"
+
+STATUS = "status"
+SHA256 = "sha256"
+SOURCE = "source"
+WIDTH = "width"
+HEIGHT = "height"
+
+ROW = "row"
+COLUMN = "column"
+WEIGHT = "weight"
+
+EPOCH = "epoch"
+BRANCH = "branch"
+RANK = "rank"  # counted from 1
+SCORE = "score"
+
+TEXT, VISUAL, FUSED = "text", "visual", "fused"  # modalities, and the branches of a model
+MODALITIES = (TEXT, VISUAL)
+
+INTERACTIONS = pa.schema(
+    [
+        pa.field(USER, pa.int32(), nullable=False),
+        pa.field(ITEM, pa.int32(), nullable=False),
+        pa.field(RATING, pa.float32()),
+        pa.field(TIMESTAMP, pa.int64()),
+    ]
+)
+SPLIT_INTERACTIONS = INTERACTIONS.append(pa.field(SPLIT, pa.int8(), nullable=False))
+USERS = pa.schema(
+    [pa.field(USER, pa.int32(), nullable=False), pa.field(USER_ID, pa.string(), nullable=False)]
+)
+ITEMS = pa.schema(
+    [
+        pa.field(ITEM, pa.int32(), nullable=False),
+        pa.field(ASIN, pa.string(), nullable=False),
+        pa.field(TITLE, pa.string(), nullable=False),  # "" where unknown, like the next two
+        pa.field(DESCRIPTION, pa.string(), nullable=False),
+        pa.field(BRAND, pa.string(), nullable=False),
+        pa.field(CATEGORIES, pa.list_(pa.string()), nullable=False),
+        pa.field(IMAGE_URLS, pa.list_(pa.string()), nullable=False),  # in the order to try them
+    ]
+)
+QUARANTINE = pa.schema(
+    [
+        pa.field(FILE, pa.string(), nullable=False),
+        pa.field(LINE, pa.int64(), nullable=False),
+        pa.field(REASON, pa.string(), nullable=False),
+        pa.field(CONTENT, pa.string(), nullable=False),
+    ]
+)
+IMAGES = pa.schema(
+    [
+        pa.field(ITEM, pa.int32(), nullable=False),
+        pa.field(STATUS, pa.string(), nullable=False),
+        pa.field(SHA256, pa.string()),  # names the file under files/, null unless the status is ok
+        pa.field(SOURCE, pa.string()),  # the address or the file name it came from
+        pa.field(WIDTH, pa.int32()),
+        pa.field(HEIGHT, pa.int32()),
+    ]
+)
+EDGES = pa.schema(
+    [
+        pa.field(ROW, pa.int32(), nullable=False),
+        pa.field(COLUMN, pa.int32(), nullable=False),
+        pa.field(WEIGHT, pa.float32(), nullable=False),
+    ]
+)
+RECOMMENDATIONS = pa.schema(
+    [
+        pa.field(USER, pa.int32(), nullable=False),
+        pa.field(USER_ID, pa.string(), nullable=False),
+        pa.field(RANK, pa.int32(), nullable=False),
+        pa.field(ITEM, pa.int32(), nullable=False),
+        pa.field(ASIN, pa.string(), nullable=False),
+        pa.field(SCORE, pa.float32(), nullable=False),
+    ]
+)
+
+
+def features(dimension: int) -> pa.Schema:
+    """Schema of a feature table: one row per item, `dimension` floats, zeros where not present."""
+    return pa.schema(
+        [
+            pa.field(ITEM, pa.int32(), nullable=False),
+            pa.field(VECTOR, pa.list_(pa.float32(), dimension), nullable=False),
+            pa.field(PRESENT, pa.bool_(), nullable=False),
+        ]
+    )

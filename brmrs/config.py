@@ -1,0 +1,314 @@
+"""The typed configuration: one frozen model per stage, and `PipelineConfig` that holds them.
+
+A field that says *where* bytes lie is marked `Location`: it never enters a cache key, the digest
+of the bytes does.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from brmrs.errors import UserError
+
+
+class _LocationMark:
+    """Marks a field that says where bytes lie."""
+
+
+def _as_tuple(value: object) -> object:
+    """One path may stand for a list of one."""
+    return (value,) if isinstance(value, str | Path) else value
+
+
+Location = Annotated[Path | None, _LocationMark()]
+Locations = Annotated[tuple[Path, ...], BeforeValidator(_as_tuple), _LocationMark()]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
+CutOffs = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """The configuration of one stage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def key(self) -> dict[str, Any]:
+        """The fields that shape the stage's output, as JSON values, without locations."""
+        locations = {
+            name
+            for name, field in type(self).model_fields.items()
+            if any(isinstance(mark, _LocationMark) for mark in field.metadata)
+        }
+        return self.model_dump(mode="json", exclude=locations)
+
+
+class IngestConfig(Section):
+    """From the dump to interactions, users and items."""
+
+    reviews: Locations = ()  # review files, or folders of them
+    metadata: Locations = ()  # metadata files, or folders of them; without any, items have no text
+    k: int = Field(5, ge=0)  # k-core: every user and item keeps at least k interactions
+    min_rating: float | None = None  # stars; None: every rating is a positive
+    max_bad_share: Share = 0.01  # of all lines; beyond it the stage stops
+
+
+class SplitConfig(Section):
+    """Which interactions train, validate and test."""
+
+    protocol: Literal["random", "leave-last-out", "time"] = "random"
+    held_out: Share = 0.2  # random: share of a user's interactions; time: share of all
+    seed: int = 0
+
+
+class TextConfig(Section):
+    """Text embeddings. Sources: sentence-transformers."""
+
+    # a name of sentence-transformers, a folder, or the packaged all-MiniLM-L6-v2
+    model: str = "all-MiniLM-L6-v2"
+    # fields: title, brand, categories, description; a line whose fields are all empty is left out
+    template: str = "{title}\n{brand}\n{categories}\n{description}"
+    batch_size: int = Field(32, gt=0)  # texts
+
+
+class VisualConfig(Section):
+    """Image embeddings of a torchvision backbone."""
+
+    backbone: str = "vgg16"  # a model name of torchvision
+    node: str | None = None  # feature node; None: the usual one of the backbone
+    # "pretrained" (torchvision's own), "random" (tests and the sample only), "file"
+    weights: Literal["pretrained", "random", "file"] = "pretrained"
+    file: Location = None  # a state dict for `weights: file`
+    batch_size: int = Field(32, gt=0)  # images
+    seed: int = 0  # of random weights
+
+
+class FeaturesConfig(BaseModel):
+    """Text and visual features."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: TextConfig = TextConfig()
+    visual: VisualConfig = VisualConfig()
+
+
+class ImagesConfig(Section):
+    """Where pictures come from. A file of the folder wins over an address."""
+
+    folder: Location = None  # files named <asin>.<extension>
+    fetch: bool = True  # fetch what the folder lacks from the items' addresses
+    allow_private: bool = False  # addresses in private, loopback or link-local ranges
+    concurrency: int = Field(16, gt=0)  # requests at once
+    per_host: int = Field(4, gt=0)  # requests at once to one host
+    timeout: float = Field(20.0, gt=0)  # seconds for one picture, redirects and retries apart
+    retries: int = Field(2, ge=0)  # after the first try, where the fault may pass
+    max_bytes: int = Field(20_000_000, gt=0)
+    max_pixels: int = Field(50_000_000, gt=0)
+
+
+class GraphsConfig(Section):
+    """Item and user homogeneous graphs (method/000, 'homogeneous graph construction')."""
+
+    alpha: Share = 0.5  # weight of the interaction overlap; 1 - alpha goes to the modalities
+    beta: dict[Literal["text", "visual"], Weight] = {"text": 0.5, "visual": 0.5}
+    overlap: Literal["cosine", "jaccard", "count"] = "cosine"
+    k: int = Field(10, gt=0)  # edges kept per row
+    user_k: int = Field(10, gt=0)
+    block_rows: int = Field(1024, gt=0)  # rows of a similarity block; bounds memory, not the result
+
+    def key(self) -> dict[str, Any]:
+        """`block_rows` bounds memory and changes no byte of the result."""
+        return {name: value for name, value in super().key().items() if name != "block_rows"}
+
+
+class MostPopularConfig(Section):
+    """Items by their number of training interactions."""
+
+    name: Literal["most-popular"] = "most-popular"
+
+
+class BPRMFConfig(Section):
+    """BPR-MF (Rendle 2009)."""
+
+    name: Literal["bpr-mf"] = "bpr-mf"
+    dim: int = Field(64, gt=0)
+    regularization: Weight = 1e-4
+
+
+class LightGCNConfig(Section):
+    """LightGCN (He 2020)."""
+
+    name: Literal["lightgcn"] = "lightgcn"
+    dim: int = Field(64, gt=0)
+    layers: int = Field(3, ge=0)
+    regularization: Weight = 1e-4
+
+
+class BM3Config(Section):
+    """BM3 (Zhou 2023; method/003, 004)."""
+
+    name: Literal["bm3"] = "bm3"
+    dim: int = Field(64, gt=0)
+    layers: int = Field(1, ge=0)
+    dropout: Rate = 0.5  # of the contrastive target views
+    regularization: Weight = 0.1
+    contrast: Weight = 2.0  # weight of the alignment and mask losses beside the reconstruction
+
+
+class BRMRSConfig(Section):
+    """BR-MRS (method/000 to 002)."""
+
+    name: Literal["br-mrs"] = "br-mrs"
+    dim: int = Field(64, gt=0)
+    layers: int = Field(2, ge=0)  # L, of LightGCN over the user-item graph
+    item_layers: int = Field(1, ge=0)  # over the item homogeneous graph
+    user_layers: int = Field(1, ge=0)  # over the user homogeneous graph
+    id_embeddings: bool = True  # a free embedding per item beside the projected features
+    fusion: Literal["concat", "mean", "gate"] = "concat"  # phi
+    chns: Weight = 0.3  # lambda_h
+    synergy: Weight = 0.3  # lambda_s
+    bpr: Weight = 1.0  # of the plain fused BPR term
+    regularization: Weight = 1e-4  # lambda
+    theta: float = Field(0.0, ge=0)  # margin of the synergy loss
+    pool: int = Field(2, gt=0)  # |N(u)|, candidates of CHNS for each positive
+    detach_reference: bool = True  # stop the gradient of max(D_t, D_v)
+    edge_dropout: Rate = 0.0  # of the user-item graph, anew each epoch, in training only
+
+
+ModelConfig = Annotated[
+    MostPopularConfig | BPRMFConfig | LightGCNConfig | BM3Config | BRMRSConfig,
+    Field(discriminator="name"),
+]
+
+
+class TrainConfig(Section):
+    """Optimisation and model selection (on validation alone)."""
+
+    epochs: int = Field(1000, gt=0)  # at most
+    patience: int = Field(50, gt=0)  # epochs without a better validation metric
+    selection: str = Field("recall@20", pattern=r"^(recall|ndcg)@[1-9]\d*$")
+    batch_size: int = Field(2048, gt=0)  # interactions
+    learning_rate: float = Field(1e-3, gt=0)
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class EvaluateConfig(Section):
+    """All-ranking evaluation; the training items of a user are masked."""
+
+    k: CutOffs = (5, 10, 20)
+
+
+class PublishConfig(Section):
+    """Recommendations for every user."""
+
+    k: int = Field(20, gt=0)  # per user
+
+
+class ReportConfig(Section):
+    """The HTML report."""
+
+    users: int = Field(5, ge=0)  # shown with their history and recommendations
+
+
+class PipelineConfig(BaseModel):
+    """The whole pipeline. Missing sections take their defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("dataset", pattern=r"^[\w.-]+$")  # of the data set, in titles and run names
+    ingest: IngestConfig = IngestConfig()
+    split: SplitConfig = SplitConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    images: ImagesConfig = ImagesConfig()
+    graphs: GraphsConfig = GraphsConfig()
+    model: ModelConfig = BRMRSConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    publish: PublishConfig = PublishConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_by_name_alone(cls, values: Any) -> Any:
+        """`model: lightgcn` stands for `model: {name: lightgcn}`."""
+        if isinstance(values, dict) and isinstance(values.get("model"), str):
+            return {**values, "model": {"name": values["model"]}}
+        return values
+
+    def section(self, path: str) -> Any:
+        """The section (or value) at a dotted path such as `features.text`."""
+        value: Any = self
+        for part in path.split("."):
+            value = getattr(value, part)
+        return value
+
+    def only(self, paths: tuple[str, ...]) -> Self:
+        """The same configuration with every section but these at its defaults.
+
+        A stage gets this: what it did not declare cannot reach it.
+        """
+        values: dict[str, Any] = {}
+        for path in paths:
+            _put(values, path, self.section(path))
+        return type(self).model_validate(values)
+
+    def to_yaml(self) -> str:
+        """YAML that `load` reads back to an equal configuration."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load(path: Path, overrides: tuple[str, ...] = ()) -> PipelineConfig:
+    """Read a YAML file and apply `a.b=value` overrides (values are YAML, too).
+
+    Raises:
+        UserError: the file cannot be read or parsed, or a field is unknown or out of range.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or not all(name.split(".")):
+            raise UserError(f"--set {override}: expected SECTION.FIELD=VALUE")
+        try:
+            _put(values, name, yaml.safe_load(text))
+        except (TypeError, yaml.YAMLError) as error:
+            raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
+    return parse(values, source=str(path))
+
+
+def parse(values: dict[str, Any], source: str) -> PipelineConfig:
+    """Check plain values.
+
+    Raises:
+        UserError: names `source` and every wrong field.
+    """
+    try:
+        return PipelineConfig.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'configuration'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise UserError(f"{source}: {faults}") from error
+
+
+def _put(values: dict[str, Any], path: str, value: object) -> None:
+    """Set the value at a dotted path, making the sections on the way."""
+    *sections, field = path.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if isinstance(inner, str) and section == "model":  # `model: lightgcn`
+            inner = values[section] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise TypeError(f"{section} is a value, not a section")
+        values = inner
+    values[field] = value

@@ -1,0 +1,1 @@
+"""Metrics, per-user results, and what each branch of a model contributes."""

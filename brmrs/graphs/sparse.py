@@ -1,0 +1,72 @@
+"""The sparse product that every graph model propagates with."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+
+
+class SparseMatrix:
+    """A constant (n, m) matrix in CSR with its transpose at hand for the backward pass.
+
+    Attributes:
+        shape: (n, m).
+        csr: the matrix as a torch CSR tensor.
+        transposed: its transpose as a torch CSR tensor; the same object where it is symmetric.
+    """
+
+    def __init__(self, csr: Tensor, transposed: Tensor):
+        self.csr = csr
+        self.transposed = transposed
+        self.shape = (csr.shape[0], csr.shape[1])
+
+    @classmethod
+    def from_scipy(cls, matrix: Any, *, symmetric: bool = False) -> "SparseMatrix":
+        """Take any scipy sparse matrix; values become float32, indices int32."""
+        csr = _to_torch(matrix)
+        return cls(csr, csr if symmetric else _to_torch(matrix.T))
+
+    @property
+    def T(self) -> "SparseMatrix":  # noqa: N802 - the name of the transpose everywhere
+        """The transpose, without a copy."""
+        return SparseMatrix(self.transposed, self.csr)
+
+    def to(self, device: torch.device | str) -> "SparseMatrix":
+        """The same matrix on another device."""
+        csr = self.csr.to(device)
+        same = self.transposed is self.csr
+        return SparseMatrix(csr, csr if same else self.transposed.to(device))
+
+    def __matmul__(self, x: Tensor) -> Tensor:
+        """(n, m) @ (m, d) -> (n, d), differentiable in `x` alone."""
+        product: Tensor = _Product.apply(self, x)  # type: ignore[no-untyped-call]
+        return product
+
+
+class _Product(torch.autograd.Function):
+    """A @ X; the gradient of X is A^T @ G, and none is computed for the constant A."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: SparseMatrix, x: Tensor) -> Tensor:
+        ctx.matrix = matrix
+        return matrix.csr @ x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        return None, ctx.matrix.transposed @ gradients[0].contiguous()
+
+
+def _to_torch(matrix: Any) -> Tensor:
+    csr = sp.csr_matrix(matrix, dtype=np.float32)
+    csr.sort_indices()
+    return torch.sparse_csr_tensor(
+        torch.from_numpy(csr.indptr.astype(np.int32)),
+        torch.from_numpy(csr.indices.astype(np.int32)),
+        torch.from_numpy(csr.data),
+        size=csr.shape,
+    )

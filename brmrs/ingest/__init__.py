@@ -1,0 +1,1 @@
+"""Dump formats, quarantine, k-core, split, and the sample dump's generator."""

@@ -1,0 +1,113 @@
+"""The one interface that every recommender follows, no exceptions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from brmrs.graphs.sparse import SparseMatrix
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a recommender may know: the training split and what is derived from it.
+
+    Attributes:
+        users: U, the number of users.
+        items: I, the number of items.
+        train_users: (N,) int64, sorted with `train_items` by (user, item), no pair twice.
+        train_items: (N,) int64.
+        features: per modality the (I, d_m) float32 vectors, zero where not present. A modality
+            that no item has is left out.
+        present: per modality the (I,) bool mask of `features`.
+        user_item: (U, I) the normalised D^-1/2 R D^-1/2 of the training interactions (LightGCN).
+        item_graph: (I, I) the homogeneous graph G_ii, row-normalised; None where there is none.
+        user_graph: (U, U) the homogeneous graph G_uu, row-normalised; None where there is none.
+    """
+
+    users: int
+    items: int
+    train_users: Tensor
+    train_items: Tensor
+    user_item: SparseMatrix
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    present: Mapping[str, Tensor] = field(default_factory=dict)
+    item_graph: SparseMatrix | None = None
+    user_graph: SparseMatrix | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where all tensors lie."""
+        return self.train_users.device
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's training triples.
+
+    Attributes:
+        users: (B,) int64.
+        positives: (B,) int64, a training item of the user.
+        negatives: (B, n) int64, items outside the user's training items, uniform and independent;
+            n is the recommender's `negatives`.
+    """
+
+    users: Tensor
+    positives: Tensor
+    negatives: Tensor
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Final representations of one branch; s(u, i) = <p_u, q_i>.
+
+    Attributes:
+        p: (U, d) users.
+        q: (I, d) items.
+    """
+
+    p: Tensor
+    q: Tensor
+
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) users to their (B, I) scores."""
+        return self.p[users] @ self.q.T
+
+
+class Recommender(nn.Module, ABC):
+    """A recommender: plain keyword hyper-parameters, a loss on a batch, branches to rank by.
+
+    Subclasses take `(data, *, seed, **hyper_parameters)`, initialise from the seed alone (never
+    from the global generator), and keep what they need of `data` as buffers or attributes.
+
+    Attributes:
+        needs: what of `TrainingData` it cannot do without, of "features" (at least one modality),
+            "item_graph", "user_graph". `build` refuses with one clear line otherwise.
+        trainable: False for a recommender that is complete once constructed.
+        negatives: how many negatives the sampler draws for each positive (Batch.negatives).
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    trainable: ClassVar[bool] = True
+    negatives: int = 1
+
+    def begin_epoch(self, generator: torch.Generator) -> None:
+        """Called before each epoch; draw here what lasts an epoch (edge dropout)."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The objective's weighted terms, scalars; their sum is minimised.
+
+        Any randomness (dropout) comes from `generator`, which lives on the model's device, and
+        is seeded per epoch by the trainer: a resumed run draws what an undisturbed one would.
+        """
+
+    @abstractmethod
+    def branches(self) -> dict[str, Branch]:
+        """The representations to rank by: "fused" always, "text" and "visual" where there are such.
+
+        Deterministic; called without gradient.
+        """

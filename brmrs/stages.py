@@ -1,0 +1,153 @@
+"""The stages of the pipeline: what each reads, which configuration shapes it, which code runs it.
+
+Declared once. The flow, `brmrs plan`, the cache keys and the table in the docs follow from it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from brmrs.config import PipelineConfig
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage's `run(context)` may use; it sees nothing else of the pipeline.
+
+    Attributes:
+        config: the declared sections; all others stand at their defaults.
+        inputs: the declared inputs, by the name they are declared under ("ingest/items.parquet").
+            An input that names a whole stage ("images") is that artifact's folder.
+        out: an empty folder to fill. Its bytes must depend on nothing but `config`, `inputs` and
+            the stage's code: sorted rows, no times, no absolute paths.
+        scratch: a folder that outlives a kill, the same for the same cache key; checkpoints and
+            half-done work go there. It is removed once the artifact is stored.
+    """
+
+    config: PipelineConfig
+    inputs: Mapping[str, Path]
+    out: Path
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: also the artifact's name.
+        module: holds `run(context)`; its imports within the project are the stage's code.
+        config: dotted paths of the configuration sections that shape the output.
+        reads: artifact files ("ingest/items.parquet") or whole artifacts ("images"). Only the
+            files named enter the key, so a change in another file of that artifact reruns nothing.
+        external: entries of the fingerprint that the stage reads (digests of bytes from outside).
+        libraries: distributions whose version shapes the bytes written.
+    """
+
+    name: str
+    module: str
+    config: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    external: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ("pyarrow",)
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Names of the stages it reads from, in order, each once."""
+        return tuple(dict.fromkeys(read.partition("/")[0] for read in self.reads))
+
+    def load(self) -> Callable[[StageContext], None]:
+        """The stage's function. Imported late: a cached stage never loads torch."""
+        function: Callable[[StageContext], None] = import_module(self.module).run
+        return function
+
+
+INTERACTIONS = "ingest/interactions.parquet"
+USERS = "ingest/users.parquet"
+ITEMS = "ingest/items.parquet"
+STATISTICS = "ingest/statistics.json"
+SPLIT = "split/interactions.parquet"
+
+STAGES = (
+    Stage(
+        "ingest",
+        "brmrs.ingest.ingest",
+        config=("ingest",),
+        external=("reviews", "metadata"),
+        libraries=("pyarrow", "polars"),
+    ),
+    Stage("split", "brmrs.ingest.split", config=("split",), reads=(INTERACTIONS,)),
+    Stage(
+        "text_features",
+        "brmrs.features.text",
+        config=("features.text",),
+        reads=(ITEMS,),
+        external=("text_model",),
+        libraries=("pyarrow", "torch", "transformers", "sentence-transformers"),
+    ),
+    Stage(
+        "images",
+        "brmrs.features.images",
+        config=("images",),
+        reads=(ITEMS,),
+        external=("image_folder",),
+        libraries=("pyarrow", "pillow"),
+    ),
+    Stage(
+        "visual_features",
+        "brmrs.features.visual",
+        config=("features.visual",),
+        reads=("images",),
+        external=("visual_weights",),
+        libraries=("pyarrow", "torch", "torchvision", "pillow"),
+    ),
+    Stage(
+        "graphs",
+        "brmrs.graphs.build",
+        config=("graphs",),
+        reads=(SPLIT, "text_features", "visual_features"),
+        libraries=("pyarrow", "numpy", "scipy"),
+    ),
+    Stage(
+        "train",
+        "brmrs.training.train",
+        config=("model", "train"),
+        reads=(SPLIT, USERS, ITEMS, "text_features", "visual_features", "graphs"),
+        libraries=("torch", "numpy", "safetensors"),
+    ),
+    Stage(
+        "evaluate",
+        "brmrs.evaluation.evaluate",
+        config=("evaluate",),
+        reads=(SPLIT, "train"),
+        libraries=("pyarrow", "torch", "numpy"),
+    ),
+    Stage(
+        "publish",
+        "brmrs.serving.publish",
+        config=("publish",),
+        reads=("train",),
+        libraries=("pyarrow", "torch"),
+    ),
+    Stage(
+        "report",
+        "brmrs.report.report",
+        config=("report", "name"),
+        reads=(
+            STATISTICS,
+            USERS,
+            ITEMS,
+            SPLIT,
+            "text_features/meta.json",
+            "images",
+            "visual_features/meta.json",
+            "graphs/statistics.json",
+            "train",
+            "evaluate",
+            "publish",
+        ),
+        libraries=("pyarrow", "jinja2", "matplotlib"),
+    ),
+)
+BY_NAME = {stage.name: stage for stage in STAGES}

@@ -1,0 +1,1 @@
+"""Negative sampling, the trainer, checkpoints, the model bundle."""

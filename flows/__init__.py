@@ -1,0 +1,1 @@
+"""The flows, each the table of contents of its work, and the `brmrs` command."""

@@ -1,0 +1,1 @@
+"""One thin Prefect task per stage; `stage.py` gives each its cache."""
