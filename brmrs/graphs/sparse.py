@@ -44,7 +44,7 @@ class SparseMatrix:
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """(n, m) @ (m, d) -> (n, d), differentiable in `x` alone."""
-        product: Tensor = _Product.apply(self, x)  # type: ignore[no-untyped-call]
+        product: Tensor = _Product.apply(self, x)
         return product
 
 
