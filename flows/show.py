@@ -79,12 +79,7 @@ def _metrics(console: Console, metrics: dict[str, dict[str, float]]) -> None:
 
 
 def _recommendations(console: Console, folders: dict[str, Path]) -> None:
-    titles = dict(
-        zip(
-            *_columns(folders["ingest"] / Path(ITEMS).name, columns.ASIN, columns.TITLE),
-            strict=True,
-        )
-    )
+    names = titles(folders["ingest"] / Path(ITEMS).name)
     users, ranks, asins = _columns(
         folders["publish"] / "recommendations.parquet",
         columns.USER_ID,
