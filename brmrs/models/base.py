@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from brmrs.graphs.sparse import SparseMatrix
 
@@ -75,6 +76,15 @@ class Branch:
     def scores(self, users: Tensor) -> Tensor:
         """(B,) users to their (B, I) scores."""
         return self.p[users] @ self.q.T
+
+
+def rows(table: Tensor, ids: Tensor) -> Tensor:
+    """Look up rows for a loss: (n, d) and (...) ids to (..., d).
+
+    `table[ids]` adds the gradients of repeated rows up in the order in which its threads meet, so
+    two runs on CPU differ in the last bits; the gradient of an embedding lookup does not.
+    """
+    return functional.embedding(ids, table)
 
 
 class Recommender(nn.Module, ABC):
