@@ -70,6 +70,15 @@ class Record:
     run: str
     seconds: float
 
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return {**vars(self), "artifact": vars(self.artifact)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Record":
+        """The record that `to_json` wrote."""
+        return cls(**{**values, "artifact": Artifact(**values["artifact"])})
+
 
 class ArtifactStore:
     """Artifacts under one root folder. Safe for several processes at once."""
@@ -105,8 +114,7 @@ class ArtifactStore:
     def read_record(path: Path) -> Record | None:
         """A record file; None if it is missing or damaged."""
         try:
-            values = json.loads(path.read_bytes())
-            return Record(**{**values, "artifact": Artifact(**values["artifact"])})
+            return Record.from_json(json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -155,9 +163,7 @@ class ArtifactStore:
 
     def write_record(self, record: Record) -> None:
         """Make a key lead to an artifact."""
-        artifact = record.artifact
-        values = {**vars(record), "artifact": vars(artifact)}
-        write_json(self._record_path(artifact.stage, record.key), values)
+        write_json(self._record_path(record.artifact.stage, record.key), record.to_json())
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:

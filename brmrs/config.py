@@ -255,6 +255,21 @@ class PipelineConfig(BaseModel):
             _put(values, path, self.section(path))
         return type(self).model_validate(values)
 
+    def overlaid(self, sections: dict[str, Any]) -> Self:
+        """This configuration with the fields that the given sections set explicitly.
+
+        `features` is laid over part by part; a model of another name replaces the model.
+        """
+        values = self.model_dump()
+        for name, section in sections.items():
+            if isinstance(section, BaseModel):
+                given = section.model_dump(exclude_unset=True)
+                same = values[name].get("name") == getattr(section, "name", None)
+                values[name] = _merged(values[name], given) if same else given
+            else:
+                values[name] = section
+        return type(self).model_validate(values)
+
     def to_yaml(self) -> str:
         """YAML that `load` reads back to an equal configuration."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -299,6 +314,16 @@ def parse(values: dict[str, Any], source: str) -> PipelineConfig:
             for fault in error.errors()
         )
         raise UserError(f"{source}: {faults}") from error
+
+
+def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`values` with those given in their place, section by section."""
+    merged = dict(values)
+    for name, value in given.items():
+        inner = merged.get(name)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        merged[name] = _merged(inner, value) if both and inner is not None else value
+    return merged
 
 
 def _put(values: dict[str, Any], path: str, value: object) -> None:

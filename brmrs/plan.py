@@ -95,9 +95,11 @@ def _changes(old: keys.Parts, new: keys.Parts) -> list[str]:
     lines: list[str] = []
     for kind, values in new.items():
         before = old.get(kind, {})
-        for name in sorted({*before, *values}):
-            if before.get(name) != values.get(name):
-                lines.append(_line(kind, name, before.get(name), values.get(name)))
+        lines += [
+            _line(kind, name, before.get(name), values.get(name))
+            for name in sorted({*before, *values})
+            if before.get(name) != values.get(name)
+        ]
     return lines
 
 

