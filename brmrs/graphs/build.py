@@ -69,19 +69,13 @@ def training_matrix(split: Path, items: int) -> sp.csr_matrix:
     return matrix
 
 
-def item_similarity(
-    train: sp.csr_matrix, features: Features, config: GraphsConfig
-) -> Similarity:
+def item_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:
     """e_ij of items: users in common, and the cosines of their features."""
     modalities = {name: Modality.of(*table) for name, table in features.items()}
-    return Similarity(
-        sp.csr_matrix(train.T), modalities, config.beta, config.alpha, config.overlap
-    )
+    return Similarity(sp.csr_matrix(train.T), modalities, config.beta, config.alpha, config.overlap)
 
 
-def user_similarity(
-    train: sp.csr_matrix, features: Features, config: GraphsConfig
-) -> Similarity:
+def user_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:
     """e_uv of users: items in common, and the cosines of their items' mean features."""
     modalities = {name: Modality.of(*user_means(train, *features[name])) for name in features}
     return Similarity(train, modalities, config.beta, config.alpha, config.overlap)

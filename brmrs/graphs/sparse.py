@@ -108,7 +108,5 @@ def _to_torch(matrix: Any) -> Tensor:
     )
 
 
-def _checked_csr(
-    starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]
-) -> Tensor:
+def _checked_csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
     return torch.sparse_csr_tensor(starts, columns, values, size=shape, check_invariants=True)
