@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from brmrs.graphs.sparse import SparseMatrix
 
@@ -78,15 +77,6 @@ class Branch:
         return self.p[users] @ self.q.T
 
 
-def rows(table: Tensor, ids: Tensor) -> Tensor:
-    """Look up rows for a loss: (n, d) and (...) ids to (..., d).
-
-    `table[ids]` adds the gradients of repeated rows up in the order in which its threads meet, so
-    two runs on CPU differ in the last bits; the gradient of an embedding lookup does not.
-    """
-    return functional.embedding(ids, table)
-
-
 class Recommender(nn.Module, ABC):
     """A recommender: plain keyword hyper-parameters, a loss on a batch, branches to rank by.
 
@@ -113,6 +103,8 @@ class Recommender(nn.Module, ABC):
 
         Any randomness (dropout) comes from `generator`, which lives on the model's device, and
         is seeded per epoch by the trainer: a resumed run draws what an undisturbed one would.
+        Look trained rows up with `torch.nn.functional.embedding`: the gradient of `table[ids]`
+        adds repeated rows up in the order in which the threads meet, and no two runs are equal.
         """
 
     @abstractmethod

@@ -1,11 +1,13 @@
 """Matrix factorisation with the pairwise loss that most of the field builds on."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED
 from brmrs.losses import bpr, l2
-from brmrs.models.base import Batch, Branch, Recommender, TrainingData, rows
+from brmrs.models.base import Batch, Branch, Recommender, TrainingData
+from brmrs.models.initialise import xavier
 
 
 class BPRMF(Recommender):
@@ -25,15 +27,14 @@ class BPRMF(Recommender):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.regularization = regularization
-        self.p = nn.Parameter(torch.empty(data.users, dim))
-        self.q = nn.Parameter(torch.empty(data.items, dim))
-        for table in (self.p, self.q):
-            nn.init.xavier_uniform_(table, generator=generator)
+        self.p = xavier(data.users, dim, generator)
+        self.q = xavier(data.items, dim, generator)
+        self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
         """The terms "bpr" and "l2"."""
-        p, positive = rows(self.p, batch.users), rows(self.q, batch.positives)
-        negative = rows(self.q, batch.negatives.squeeze(1))
+        p, positive = embedding(batch.users, self.p), embedding(batch.positives, self.q)
+        negative = embedding(batch.negatives.squeeze(1), self.q)
         ranking = bpr((p * positive).sum(1), (p * negative).sum(1))
         return {"bpr": ranking, "l2": self.regularization * l2(p, positive, negative)}
 

@@ -36,8 +36,8 @@ def seeded(seed: int, epoch: int, stream: int, device: torch.device) -> torch.Ge
 class Sampler:
     """Draws the batches of an epoch.
 
-    A user whose training items are all I items has no negative. The interactions of such a user
-    are left out: no ranking loss could learn from them.
+    A user whose training items are all I items has no negative. Where negatives are asked for,
+    the interactions of such a user are left out.
     """
 
     def __init__(self, train: UserItems, negatives: int):
@@ -53,7 +53,7 @@ class Sampler:
         self.train = train
         self.n = negatives
         self._free = train.n_items - train.counts
-        usable = self._free[train.users] > 0
+        usable = (self._free[train.users] > 0) | (negatives == 0)
         self._users, self._positives = train.users[usable], train.items[usable]
         if len(self._users) == 0:
             raise UserError(
