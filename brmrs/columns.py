@@ -48,6 +48,15 @@ BRANCH = "branch"
 RANK = "rank"  # counted from 1
 SCORE = "score"
 
+KIND = "kind"  # of a point of the training curve
+LOSS = (
+    "loss"  # a loss term, mean over the epoch's batches; the other kind is SPLIT_NAMES[VALIDATION]
+)
+NAME = "name"
+VALUE = "value"
+
+METRICS = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate")
+
 TEXT, VISUAL, FUSED = "text", "visual", "fused"  # modalities, and the branches of a model
 MODALITIES = (TEXT, VISUAL)
 
@@ -109,6 +118,35 @@ RECOMMENDATIONS = pa.schema(
         pa.field(SCORE, pa.float32(), nullable=False),
     ]
 )
+CURVE = pa.schema(
+    [
+        pa.field(EPOCH, pa.int32(), nullable=False),  # counted from 1
+        pa.field(KIND, pa.string(), nullable=False),
+        pa.field(NAME, pa.string(), nullable=False),  # of the loss term or the metric
+        pa.field(VALUE, pa.float64(), nullable=False),
+    ]
+)
+
+
+def metric(name: str, k: int) -> str:
+    """The name of a metric at a cut-off: "recall@20"."""
+    return f"{name}@{k}"
+
+
+def per_user(cut_offs: tuple[int, ...]) -> pa.Schema:
+    """Schema of the per-user metrics: one row per user, split and branch, a column per metric."""
+    return pa.schema(
+        [
+            pa.field(USER, pa.int32(), nullable=False),
+            pa.field(SPLIT, pa.int8(), nullable=False),
+            pa.field(BRANCH, pa.string(), nullable=False),
+            *(
+                pa.field(metric(name, k), pa.float64(), nullable=False)
+                for name in METRICS
+                for k in cut_offs
+            ),
+        ]
+    )
 
 
 def features(dimension: int) -> pa.Schema:

@@ -191,7 +191,7 @@ class TrainConfig(Section):
     selection: str = Field("recall@20", pattern=r"^(recall|ndcg)@[1-9]\d*$")
     batch_size: int = Field(2048, gt=0)  # interactions
     learning_rate: float = Field(1e-3, gt=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
