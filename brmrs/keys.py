@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from brmrs.artifacts import Artifact, digest_json
+from brmrs.artifacts import Artifact
 from brmrs.config import PipelineConfig, Section
+from brmrs.files import digest_json
 from brmrs.models.registry import RECOMMENDERS
 from brmrs.stages import Stage
 

@@ -4,13 +4,14 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small, and in the page's own font
     "svg.hashsalt": "brmrs",  # else ids differ from run to run
     "font.size": 9,

@@ -5,7 +5,6 @@ The page is self-contained: styles, figures and thumbnails are in it, no script,
 
 import base64
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ from PIL import Image, ImageOps
 
 from brmrs import columns
 from brmrs.columns import MODALITIES, SPLIT_NAMES, TEST, TRAIN, VALIDATION
+from brmrs.files import read_json
 from brmrs.report import figures
 from brmrs.stages import ITEMS, SPLIT, STATISTICS, USERS, StageContext
 
 THUMBNAIL = 96  # pixels
 HISTORY_SHOWN = 6
 RECOMMENDATIONS_SHOWN = 6
-MOST_POPULAR = "most-popular"
 
 
 @dataclass(frozen=True)
@@ -61,19 +60,19 @@ def run(context: StageContext) -> None:
 def render(context: StageContext) -> str:
     """The HTML page."""
     inputs = context.inputs
-    metrics = _json(inputs["evaluate"] / "metrics.json")
-    bundle = _json(inputs["train"] / "bundle.json")
+    metrics = read_json(inputs["evaluate"] / "metrics.json")
+    bundle = read_json(inputs["train"] / "bundle.json")
     values = {
         "name": context.config.name,
         "model": bundle["model"],
         "train": bundle["train"],
         "best_epoch": bundle["best_epoch"],
         "selection": bundle["train"]["selection"],
-        "data": _json(inputs[STATISTICS]),
+        "data": read_json(inputs[STATISTICS]),
         "split": _split_sizes(inputs[SPLIT]),
         "features": _features(inputs),
-        "images": _json(inputs["images"] / "statistics.json"),
-        "graphs": _json(inputs["graphs/statistics.json"]),
+        "images": read_json(inputs["images"] / "statistics.json"),
+        "graphs": read_json(inputs["graphs/statistics.json"]),
         "metrics": metrics,
         "tables": _metric_tables(metrics),
         "curve": _curve(inputs["train"] / "curve.parquet", bundle),
@@ -90,11 +89,6 @@ def render(context: StageContext) -> str:
     return environment.get_template("report.html.j2").render(values)
 
 
-def _json(path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(path.read_bytes())
-    return values
-
-
 def _split_sizes(path: Path) -> dict[str, int]:
     counts = dict(
         pl.read_parquet(path, columns=[columns.SPLIT])[columns.SPLIT].value_counts().rows()
@@ -106,7 +100,7 @@ def _features(inputs: Any) -> list[dict[str, Any]]:
     """Label, size and coverage of each modality."""
     rows = []
     for modality in MODALITIES:
-        meta = _json(inputs[f"{modality}_features/meta.json"])
+        meta = read_json(inputs[f"{modality}_features/meta.json"])
         share = meta["present"] / meta["items"] if meta["items"] else 0.0
         rows.append({**meta, "share": share})
     return rows
@@ -115,11 +109,9 @@ def _features(inputs: Any) -> list[dict[str, Any]]:
 def _metric_tables(metrics: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
     """For each split: a row per branch and yardstick."""
     splits = [SPLIT_NAMES[part] for part in (TEST, VALIDATION)]
-    rows: dict[str, Any] = {}
-    for branch in sorted(metrics["branches"], key=lambda name: name != columns.FUSED):
-        rows[f"{metrics['model']}, {branch} branch"] = metrics["branches"][branch]
-    for name, values in metrics["baseline"].items():
-        rows[name] = values
+    order = sorted(metrics["branches"], key=lambda name: name != columns.FUSED)
+    rows = {f"{metrics['model']}, {name} branch": metrics["branches"][name] for name in order}
+    rows |= metrics["baseline"]
     return {split: {row: values[split] for row, values in rows.items()} for split in splits}
 
 
@@ -150,7 +142,7 @@ def _bars(metrics: dict[str, Any]) -> str:
 
 def _headline(metrics: dict[str, Any]) -> str:
     """Recall at the largest cut-off."""
-    recalls = [name for name in metrics[SPLIT_NAMES[TEST]] if name.startswith("recall@")]
+    recalls: list[str] = [name for name in metrics[SPLIT_NAMES[TEST]] if name.startswith("recall@")]
     return max(recalls, key=lambda name: int(name.partition("@")[2]))
 
 
