@@ -12,7 +12,7 @@ from prefect import Task, task
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
 from prefect.filesystems import LocalFileSystem
-from prefect._result_records import ResultRecordMetadata
+from prefect.results import ResultRecordMetadata  # type: ignore[attr-defined]
 from prefect.serializers import JSONSerializer
 from pydantic import BaseModel, ConfigDict
 
@@ -81,7 +81,8 @@ class VerifiedRecords(LocalFileSystem):
         if record is None:
             raise ValueError(f"no verified artifact under {path}")
         write_json(root / RESULTS / path, record.to_json())
-        return ResultRecordMetadata(storage_key=path, serializer=JSONSerializer()).dump_bytes()
+        metadata = ResultRecordMetadata(storage_key=path, serializer=JSONSerializer())
+        return bytes(metadata.dump_bytes())
 
     def write_path(self, path: str, content: bytes, **kwargs: Any) -> str:  # type: ignore[override]
         """The stage itself wrote artifact and record: nothing to add."""
