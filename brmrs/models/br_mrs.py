@@ -105,7 +105,7 @@ class BRMRS(Recommender):
                 data.train_users, data.train_items, shape, self.edge_dropout, generator
             )
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The weighted terms whose weight is above 0, and L2."""
         users, items = self._layer_zero()
         p, q = self._propagate(self.propagated_over, users, items)

@@ -37,7 +37,7 @@ class LightGCN(Recommender):
         self.regularization = regularization
         self.to(data.device)
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """BPR, and L2 on layer 0 of the batch's rows."""
         p, q = lightgcn(self.user_item, self.users, self.items, self.layers)
         triples = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
