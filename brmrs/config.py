@@ -9,10 +9,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from brmrs.errors import UserError
+from brmrs.features import template
 
 
 class _LocationMark:
@@ -22,6 +31,12 @@ class _LocationMark:
 def _as_tuple(value: object) -> object:
     """One path may stand for a list of one."""
     return (value,) if isinstance(value, str | Path) else value
+
+
+def _checked_template(value: str) -> str:
+    """A template that `template.parse` accepts."""
+    template.parse(value)
+    return value
 
 
 Location = Annotated[Path | None, _LocationMark()]
@@ -73,8 +88,10 @@ class TextConfig(Section):
     # a name of sentence-transformers, a folder, or the packaged all-MiniLM-L6-v2
     model: str = "all-MiniLM-L6-v2"
     # fields: title, brand, categories, description; a line whose fields are all empty is left out
-    template: str = "{title}\n{brand}\n{categories}\n{description}"
-    batch_size: int = Field(32, gt=0)  # texts
+    template: Annotated[str, AfterValidator(_checked_template)] = (
+        "{title}\n{brand}\n{categories}\n{description}"
+    )
+    batch_size: int = Field(8, gt=0)  # texts; every batch is filled up to it
 
 
 class VisualConfig(Section):
@@ -106,7 +123,7 @@ class ImagesConfig(Section):
     allow_private: bool = False  # addresses in private, loopback or link-local ranges
     concurrency: int = Field(16, gt=0)  # requests at once
     per_host: int = Field(4, gt=0)  # requests at once to one host
-    timeout: float = Field(20.0, gt=0)  # seconds for one picture, redirects and retries apart
+    timeout: float = Field(20.0, gt=0)  # seconds for one try at a picture, its redirects included
     retries: int = Field(2, ge=0)  # after the first try, where the fault may pass
     max_bytes: int = Field(20_000_000, gt=0)
     max_pixels: int = Field(50_000_000, gt=0)
