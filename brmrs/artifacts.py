@@ -12,7 +12,6 @@ Layout under the root:
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from brmrs.files import digest_file, digest_json, write_json
 
 DIGEST_LETTERS = 16  # of the hex digest in folder names; records hold the whole digest
 
@@ -186,30 +187,11 @@ class ArtifactStore:
         return signatures
 
 
-def digest_file(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest_json(value: object) -> str:
-    """Hex SHA-256 of a JSON value, keys sorted."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def digest_folder(folder: Path, stage: str) -> Artifact:
     """Hash all files below a folder."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {path.relative_to(folder).as_posix(): digest_file(path) for path in paths}
     return Artifact(stage, digest_json(files), files, sum(path.stat().st_size for path in paths))
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON atomically: readers see the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    part.write_text(json.dumps(value, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def _signature(path: Path) -> list[int]:

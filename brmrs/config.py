@@ -59,7 +59,9 @@ class SplitConfig(Section):
     """Which interactions train, validate and test."""
 
     protocol: Literal["random", "leave-last-out", "time"] = "random"
-    held_out: Share = 0.2  # random: share of a user's interactions; time: share of all
+    held_out: float = Field(
+        0.2, gt=0, lt=1
+    )  # random: share of a user's interactions; time: share of all
     seed: int = 0
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,21 @@ def digest_file(path: Path) -> str:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON with sorted keys.
+    """Write JSON with sorted keys, atomically: readers see the old file or the new, never a part.
 
     Raises:
         ValueError: a number is not finite.
     """
     text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def digest_json(value: object) -> str:
+    """Hex SHA-256 of a JSON value, keys sorted."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def read_json(path: Path) -> Any:

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from brmrs.artifacts import Artifact, digest_json
+from brmrs.artifacts import Artifact
 from brmrs.config import PipelineConfig, Section
+from brmrs.files import digest_json
 from brmrs.models.registry import RECOMMENDERS
 from brmrs.stages import Stage
 
@@ -100,14 +101,23 @@ def _imports(module: str) -> list[str]:
 
 @cache
 def _digest(module: str) -> str:
-    """Digest of a module's syntax: comments, layout and docstrings do not count."""
+    """Digest of a module's syntax: comments, layout and docstrings do not count.
+
+    Files beside it with its stem (report.py, report.html.j2) are part of it, with every byte.
+    """
     tree = _tree(module)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    digest = hashlib.sha256(ast.dump(tree).encode())
+    source = _source(module)
+    assert source is not None
+    for path in sorted(source.parent.glob(f"{source.stem}.*")):
+        if path.suffix != ".py" and path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _tree(module: str) -> ast.Module:

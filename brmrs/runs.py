@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brmrs.artifacts import Artifact, ArtifactStore, Record, write_json
+from brmrs.artifacts import Artifact, ArtifactStore, Record
 from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
+from brmrs.files import write_json
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,15 @@ STAGES = (
         "brmrs.ingest.ingest",
         config=("ingest",),
         external=("reviews", "metadata"),
-        libraries=("pyarrow", "polars"),
+        libraries=("pyarrow", "orjson"),
     ),
-    Stage("split", "brmrs.ingest.split", config=("split",), reads=(INTERACTIONS,)),
+    Stage(
+        "split",
+        "brmrs.ingest.split",
+        config=("split",),
+        reads=(INTERACTIONS,),
+        libraries=("pyarrow", "numpy"),  # numpy's random stream
+    ),
     Stage(
         "text_features",
         "brmrs.features.text",

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from brmrs.errors import UserError
 
@@ -194,14 +194,10 @@ def _show_items(show: Any, ranked: list[Any], titles: dict[str, str], as_json: b
 def main() -> None:
     """Entry point: faults that the user can fix are one line and exit code 2."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except UserError as error:
-        err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
-        code = 2
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
+        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
         err.print("stopped; finished stages stay cached")
-        code = 130
-    sys.exit(code)
+        sys.exit(130)

@@ -120,7 +120,7 @@ def run_stages(
             config=config, fingerprint=prints, artifacts=store.root, run=run, refresh=forced
         )
         upstream = {name: futures[name] for name in stage.upstream}
-        stage_task = tasks[stage.name].with_options(refresh_cache=forced or None)
+        stage_task = tasks[stage.name].with_options(refresh_cache=forced)
         futures[stage.name] = stage_task.submit(request, upstream)
     for future in futures.values():
         future.wait()

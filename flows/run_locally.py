@@ -40,7 +40,10 @@ def run(
         from flows.full_pipeline import full_pipeline
 
         sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
-        return full_pipeline(**sections, artifacts=artifacts, until=until, refresh=refresh)
+        summary: dict[str, Any] = full_pipeline(
+            **sections, artifacts=artifacts, until=until, refresh=refresh
+        )
+        return summary
 
 
 @contextlib.contextmanager

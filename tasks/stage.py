@@ -12,14 +12,15 @@ from prefect import Task, task
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
 from prefect.filesystems import LocalFileSystem
-from prefect.results import ResultRecordMetadata
+from prefect.results import ResultRecordMetadata  # type: ignore[attr-defined]
 from prefect.serializers import JSONSerializer
 from pydantic import BaseModel, ConfigDict
 
 from brmrs import keys
-from brmrs.artifacts import Artifact, ArtifactStore, Record, write_json
+from brmrs.artifacts import Artifact, ArtifactStore, Record
 from brmrs.config import PipelineConfig
 from brmrs.execute import execute
+from brmrs.files import write_json
 from brmrs.stages import Stage
 
 RESULTS = "prefect"  # folder of the store where Prefect keeps the tasks' results
@@ -66,7 +67,8 @@ class VerifiedRecords(LocalFileSystem):
     _block_type_name = "brmrs verified records"
     _block_type_slug = "brmrs-verified-records"
 
-    def read_path(self, path: str, **kwargs: Any) -> bytes:
+    # Prefect's own methods are dispatched to sync or async; ours are sync, as tasks call them.
+    def read_path(self, path: str, **kwargs: Any) -> bytes:  # type: ignore[override]
         """The record of a task's result, which is laid out anew on the way.
 
         Raises:
@@ -79,9 +81,10 @@ class VerifiedRecords(LocalFileSystem):
         if record is None:
             raise ValueError(f"no verified artifact under {path}")
         write_json(root / RESULTS / path, record.to_json())
-        return ResultRecordMetadata(storage_key=path, serializer=JSONSerializer()).dump_bytes()
+        metadata = ResultRecordMetadata(storage_key=path, serializer=JSONSerializer())
+        return bytes(metadata.dump_bytes())
 
-    def write_path(self, path: str, content: bytes, **kwargs: Any) -> str:
+    def write_path(self, path: str, content: bytes, **kwargs: Any) -> str:  # type: ignore[override]
         """The stage itself wrote artifact and record: nothing to add."""
         del content, kwargs
         return path

@@ -95,7 +95,7 @@ class BM3(Recommender):
         return users, items + self.items
 
     def _target(self, h: Tensor, generator: torch.Generator) -> Tensor:
-        """h . Bernoulli(1 - p), without gradient; the cosine makes any rescaling idle."""
+        """H . Bernoulli(1 - p), without gradient; the cosine makes any rescaling idle."""
         h = h.detach()
         keep = torch.rand(h.shape, generator=generator, device=h.device) >= self.dropout
         return h * keep

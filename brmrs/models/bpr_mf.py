@@ -31,7 +31,7 @@ class BPRMF(Recommender):
         self.q = xavier(data.items, dim, generator)
         self.to(data.device)
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The terms "bpr" and "l2"."""
         p, positive = embedding(batch.users, self.p), embedding(batch.positives, self.q)
         negative = embedding(batch.negatives.squeeze(1), self.q)

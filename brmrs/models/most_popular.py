@@ -26,7 +26,7 @@ class MostPopular(Recommender):
 
     trainable: ClassVar[bool] = False
 
-    def __init__(self, data: TrainingData, *, seed: int):  # noqa: ARG002 - the one interface
+    def __init__(self, data: TrainingData, *, seed: int):
         super().__init__()
         self._branch = popularity(data.train_items, data.users, data.items)
 
