@@ -4,11 +4,13 @@ A field that says *where* bytes lie is marked `Location`: it never enters a cach
 of the bytes does.
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from brmrs.errors import UserError
 
@@ -265,8 +267,8 @@ class PipelineConfig(BaseModel):
         values = self.model_dump()
         for name, section in sections.items():
             if isinstance(section, BaseModel):
-                given = section.model_dump(exclude_unset=True)
                 same = values[name].get("name") == getattr(section, "name", None)
+                given = section.model_dump(exclude_unset=same)
                 values[name] = _merged(values[name], given) if same else given
             else:
                 values[name] = section
@@ -311,11 +313,25 @@ def parse(values: dict[str, Any], source: str) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'configuration'}: {fault['msg']}"
-            for fault in error.errors()
-        )
+        faults = "; ".join(_told(fault) for fault in error.errors())
         raise UserError(f"{source}: {faults}") from error
+
+
+def _told(fault: ErrorDetails) -> str:
+    """One fault: the field's dotted path and what is wrong with it."""
+    path = [str(part) for part in fault["loc"]]
+    if path[0] == "model" and len(path) > 1:
+        del path[1]  # the model's name, which pydantic puts between section and field
+    where = ".".join(path) or "configuration"
+    if fault["type"] != "extra_forbidden":
+        return f"{where}: {fault['msg']}"
+    section: Any = PipelineConfig
+    for part in path[:-1]:
+        section = (
+            section.model_fields[part].annotation if hasattr(section, "model_fields") else None
+        )
+    near = get_close_matches(path[-1], getattr(section, "model_fields", ()), 1)
+    return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
