@@ -240,6 +240,7 @@ class PipelineConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("dataset", pattern=r"^[\w.-]+$")  # of the data set, in titles and run names
+    note: str = ""  # stands beside every number, such as "synthetic data"
     ingest: IngestConfig = IngestConfig()
     split: SplitConfig = SplitConfig()
     features: FeaturesConfig = FeaturesConfig()

@@ -51,6 +51,7 @@ def _settings(parameters: Mapping[str, Any]) -> PipelineConfig:
 def full_pipeline(
     config: Path | None = None,
     name: str | None = None,
+    note: str | None = None,
     ingest: IngestConfig | None = None,
     split: SplitConfig | None = None,
     features: FeaturesConfig | None = None,
@@ -70,6 +71,7 @@ def full_pipeline(
     Args:
         config: a YAML file to start from; without it, the defaults.
         name: of the data set.
+        note: stands beside every number.
         ingest: fields to set over the file's; so for every other section.
         split: see `ingest`.
         features: see `ingest`.
