@@ -316,7 +316,7 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> PipelineConfig:
         if not equals or not all(name.split(".")):
             raise UserError(f"--set {override}: expected SECTION.FIELD=VALUE")
         try:
-            _put(values, name, yaml.safe_load(text))
+            _put(values, name, _override(name, text))
         except (TypeError, yaml.YAMLError) as error:
             raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
     return parse(values, source=str(path))
