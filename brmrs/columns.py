@@ -57,6 +57,12 @@ VALUE = "value"
 
 METRICS = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate")
 
+# The sample dump's truth: parts of an item's latent vector and of a user's taste.
+TEXT_UNIQUE, VISUAL_UNIQUE = "text_unique", "visual_unique"
+SYNERGY, REDUNDANT = "synergy", "redundant"
+PARTS = (TEXT_UNIQUE, VISUAL_UNIQUE, SYNERGY, REDUNDANT)
+TYPE = "type"  # of an interaction: the part of PARTS that contributes most to it
+
 TEXT, VISUAL, FUSED = "text", "visual", "fused"  # modalities, and the branches of a model
 MODALITIES = (TEXT, VISUAL)
 
@@ -133,6 +139,12 @@ def metric(name: str, k: int) -> str:
     return f"{name}@{k}"
 
 
+def by_metric(name: str) -> tuple[int, int]:
+    """Sort key of metric names at cut-offs: in the order of METRICS, then by cut-off."""
+    kind, _, k = name.partition("@")
+    return METRICS.index(kind), int(k)
+
+
 def per_user(cut_offs: tuple[int, ...]) -> pa.Schema:
     """Schema of the per-user metrics: one row per user, split and branch, a column per metric."""
     return pa.schema(
@@ -147,6 +159,18 @@ def per_user(cut_offs: tuple[int, ...]) -> pa.Schema:
             ),
         ]
     )
+
+
+_LATENT = [pa.field(part, pa.list_(pa.float32()), nullable=False) for part in PARTS]
+TRUTH_USERS = pa.schema([pa.field(USER_ID, pa.string(), nullable=False), *_LATENT])
+TRUTH_ITEMS = pa.schema([pa.field(ASIN, pa.string(), nullable=False), *_LATENT])
+TRUTH_INTERACTIONS = pa.schema(
+    [
+        pa.field(USER_ID, pa.string(), nullable=False),
+        pa.field(ASIN, pa.string(), nullable=False),
+        pa.field(TYPE, pa.string(), nullable=False),
+    ]
+)
 
 
 def features(dimension: int) -> pa.Schema:

@@ -4,13 +4,24 @@ A field that says *where* bytes lie is marked `Location`: it never enters a cach
 of the bytes does.
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from brmrs.errors import UserError
+from brmrs.features import template
 
 
 class _LocationMark:
@@ -20,6 +31,12 @@ class _LocationMark:
 def _as_tuple(value: object) -> object:
     """One path may stand for a list of one."""
     return (value,) if isinstance(value, str | Path) else value
+
+
+def _checked_template(value: str) -> str:
+    """A template that `template.parse` accepts."""
+    template.parse(value)
+    return value
 
 
 Location = Annotated[Path | None, _LocationMark()]
@@ -71,8 +88,10 @@ class TextConfig(Section):
     # a name of sentence-transformers, a folder, or the packaged all-MiniLM-L6-v2
     model: str = "all-MiniLM-L6-v2"
     # fields: title, brand, categories, description; a line whose fields are all empty is left out
-    template: str = "{title}\n{brand}\n{categories}\n{description}"
-    batch_size: int = Field(32, gt=0)  # texts
+    template: Annotated[str, AfterValidator(_checked_template)] = (
+        "{title}\n{brand}\n{categories}\n{description}"
+    )
+    batch_size: int = Field(8, gt=0)  # texts; every batch is filled up to it
 
 
 class VisualConfig(Section):
@@ -104,7 +123,7 @@ class ImagesConfig(Section):
     allow_private: bool = False  # addresses in private, loopback or link-local ranges
     concurrency: int = Field(16, gt=0)  # requests at once
     per_host: int = Field(4, gt=0)  # requests at once to one host
-    timeout: float = Field(20.0, gt=0)  # seconds for one picture, redirects and retries apart
+    timeout: float = Field(20.0, gt=0)  # seconds for one try at a picture, its redirects included
     retries: int = Field(2, ge=0)  # after the first try, where the fault may pass
     max_bytes: int = Field(20_000_000, gt=0)
     max_pixels: int = Field(50_000_000, gt=0)
@@ -221,6 +240,7 @@ class PipelineConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("dataset", pattern=r"^[\w.-]+$")  # of the data set, in titles and run names
+    note: str = ""  # stands beside every number, such as "synthetic data"
     ingest: IngestConfig = IngestConfig()
     split: SplitConfig = SplitConfig()
     features: FeaturesConfig = FeaturesConfig()
@@ -265,8 +285,8 @@ class PipelineConfig(BaseModel):
         values = self.model_dump()
         for name, section in sections.items():
             if isinstance(section, BaseModel):
-                given = section.model_dump(exclude_unset=True)
                 same = values[name].get("name") == getattr(section, "name", None)
+                given = section.model_dump(exclude_unset=same)
                 values[name] = _merged(values[name], given) if same else given
             else:
                 values[name] = section
@@ -311,11 +331,25 @@ def parse(values: dict[str, Any], source: str) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'configuration'}: {fault['msg']}"
-            for fault in error.errors()
-        )
+        faults = "; ".join(_told(fault) for fault in error.errors())
         raise UserError(f"{source}: {faults}") from error
+
+
+def _told(fault: ErrorDetails) -> str:
+    """One fault: the field's dotted path and what is wrong with it."""
+    path = [str(part) for part in fault["loc"]]
+    if path[0] == "model" and len(path) > 1:
+        del path[1]  # the model's name, which pydantic puts between section and field
+    where = ".".join(path) or "configuration"
+    if fault["type"] != "extra_forbidden":
+        return f"{where}: {fault['msg']}"
+    section: Any = PipelineConfig
+    for part in path[:-1]:
+        section = (
+            section.model_fields[part].annotation if hasattr(section, "model_fields") else None
+        )
+    near = get_close_matches(path[-1], getattr(section, "model_fields", ()), 1)
+    return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
