@@ -153,7 +153,8 @@ class BRMRS(Recommender):
         if self.fusion is None:
             weight, scores = self.weights["bpr"] or 1.0, (p * q).sum(dim=-1)
             return {"bpr": weight * losses.bpr(scores[:, 0], scores[:, 1])}
-        s_t, s_v = (p * q).unflatten(-1, (2, self.dim)).sum(dim=-1).unbind(-1)
+        by_channel = (p * q).reshape(*triples.shape, 2, self.dim)
+        s_t, s_v = by_channel.sum(dim=-1).unbind(-1)
         if self.fusion.kind == "concat":
             s_f = s_t + s_v
         else:

@@ -1,29 +1,38 @@
 """What every recommender of the registry promises, no exceptions."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
 import torch
+from checkerboard import BARE_ITEM, UNSEEN_USER, make_data, masks, sample, train
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.config import ModelConfig, Section
 from brmrs.errors import UserError
 from brmrs.models import registry
-from brmrs.models.base import Batch, Recommender, TrainingData
+from brmrs.models.base import Recommender, TrainingData
 
 CONFIGS = {cls.model_fields["name"].default: cls for cls in get_args(get_args(ModelConfig)[0])}
 NAMES = sorted(registry.RECOMMENDERS)
 TRAINABLE = [name for name in NAMES if registry.load(name).trainable]
 MODALITY_CHOICES = [(TEXT, VISUAL), (TEXT,), (VISUAL,)]
 
-UNSEEN_USER, BARE_ITEM = 31, 5  # see conftest.py
 
-Sample = Callable[..., Batch]
-Train = Callable[[Recommender, TrainingData, int], list[float]]
-DataWith = Callable[[tuple[str, ...]], TrainingData]
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Such small products gain nothing from threads, and lose much where cores are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def data() -> TrainingData:
+    return make_data()
 
 
 def config(name: str, **values: Any) -> Section:
@@ -52,10 +61,8 @@ def test_registry_and_configuration_name_the_same_models() -> None:
 
 @pytest.mark.parametrize("modalities", MODALITY_CHOICES)
 @pytest.mark.parametrize("name", NAMES)
-def test_branches_rank_every_item_for_every_user(
-    name: str, modalities: tuple[str, ...], data_with: DataWith
-) -> None:
-    data = data_with(modalities)
+def test_branches_rank_every_item_for_every_user(name: str, modalities: tuple[str, ...]) -> None:
+    data = make_data(modalities)
     with torch.no_grad():
         branches = build(name, data).branches()
     assert FUSED in branches
@@ -72,10 +79,8 @@ def test_branches_rank_every_item_for_every_user(
 
 @pytest.mark.parametrize("modalities", MODALITY_CHOICES)
 @pytest.mark.parametrize("name", TRAINABLE)
-def test_loss_is_finite_and_falls(
-    name: str, modalities: tuple[str, ...], data_with: DataWith, train: Train
-) -> None:
-    data = data_with(modalities)
+def test_loss_is_finite_and_falls(name: str, modalities: tuple[str, ...]) -> None:
+    data = make_data(modalities)
     model = build(name, data)
     curve = train(model, data, 30)
     assert all(map(torch.isfinite, torch.tensor(curve)))
@@ -84,10 +89,10 @@ def test_loss_is_finite_and_falls(
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
-def test_every_parameter_gets_a_gradient(name: str, data: TrainingData, a_batch: Sample) -> None:
+def test_every_parameter_gets_a_gradient(name: str, data: TrainingData) -> None:
     model = build(name, data)
     generator = torch.Generator().manual_seed(0)
-    terms = model.loss(a_batch(data, model.negatives, generator), generator)
+    terms = model.loss(sample(data, model.negatives, generator), generator)
     assert all(term.shape == () for term in terms.values())
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     for parameter_name, parameter in model.named_parameters():
@@ -96,9 +101,7 @@ def test_every_parameter_gets_a_gradient(name: str, data: TrainingData, a_batch:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_seed_decides_and_the_global_generator_is_left_alone(
-    name: str, data: TrainingData, train: Train
-) -> None:
+def test_seed_decides_and_the_global_generator_is_left_alone(name: str, data: TrainingData) -> None:
     before = torch.get_rng_state()
     models = [build(name, data, seed) for seed in (1, 1, 2)]
     if models[0].trainable:
@@ -110,7 +113,7 @@ def test_seed_decides_and_the_global_generator_is_left_alone(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_branches_are_deterministic(name: str, data: TrainingData, train: Train) -> None:
+def test_branches_are_deterministic(name: str, data: TrainingData) -> None:
     model = build(name, data)
     if model.trainable:
         train(model, data, 2)
@@ -130,10 +133,9 @@ def test_refuses_data_that_lack_what_it_needs(name: str, data: TrainingData) -> 
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
-def test_checkerboard_is_filled_in(
-    name: str, data: TrainingData, train: Train, held_out: Tensor
-) -> None:
+def test_checkerboard_is_filled_in(name: str, data: TrainingData) -> None:
     model = build(name, data)
+    held_out = torch.tensor(masks()[1])
     train(model, data, 150)
     with torch.no_grad():
         scores = model.branches()[FUSED].scores(torch.arange(data.users))
@@ -144,7 +146,8 @@ def test_checkerboard_is_filled_in(
             assert scores[user][held_out[user]].min() > scores[user][other[user]].max(), user
 
 
-def test_checkerboard_would_catch_popularity(data: TrainingData, held_out: Tensor) -> None:
+def test_checkerboard_would_catch_popularity(data: TrainingData) -> None:
+    held_out = torch.tensor(masks()[1])
     scores = build("most-popular", data).branches()[FUSED].scores(torch.arange(data.users))
     other = torch.arange(data.users)[:, None] % 2 != torch.arange(data.items)[None, :] % 2
     assert any(scores[u][held_out[u]].min() <= scores[u][other[u]].max() for u in range(30))

@@ -1,11 +1,11 @@
 """BR-MRS against a slow, literal transcription of method/000."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from checkerboard import make_data
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
@@ -14,7 +14,6 @@ from brmrs.models import registry
 from brmrs.models.base import Batch, TrainingData
 from brmrs.models.br_mrs import BRMRS
 
-DataWith = Callable[[tuple[str, ...]], TrainingData]
 D = 4
 
 TRIPLES = Batch(
@@ -22,6 +21,11 @@ TRIPLES = Batch(
     torch.tensor([2, 3, 5, 8, 9, 5]),  # 5 has no modality, 8 and 9 no picture
     torch.tensor([[1, 3, 5], [8, 9, 5], [7, 5, 11], [3, 8, 1], [21, 23, 8], [0, 1, 2]]),
 )
+
+
+@pytest.fixture
+def data() -> TrainingData:
+    return make_data()
 
 
 def in_double(data: TrainingData) -> TrainingData:
@@ -42,7 +46,7 @@ def literal_channels(model: BRMRS, data: TrainingData) -> dict[str, tuple[Tensor
     g_ii = data.item_graph.csr.to_dense().double()
     g_uu = data.user_graph.csr.to_dense().double()
     r = data.user_item.csr.to_dense().double()
-    result = {}
+    result: dict[str, tuple[Tensor, ...]] = {}
     for n, m in enumerate(model.modalities):
         columns = slice(n * D, (n + 1) * D)
         user_zero = model.users[:, columns]
@@ -98,7 +102,7 @@ def literal_loss(model: BRMRS, data: TrainingData, batch: Batch) -> Tensor:
         for own, other in ((TEXT, VISUAL), (VISUAL, TEXT)):
             eligible = [j for j in pool if data.present[other][j]]
             if eligible and data.present[own][positive]:
-                hardest = max(eligible, key=lambda j, o=other, u=u: s(o, u, j).item())
+                _, hardest = max((s(other, u, j).item(), j) for j in eligible)
                 cross[own].append(minus_log_sigma(s(own, u, positive) - s(own, u, hardest)))
         delta = {m: s(m, u, positive) - s(m, u, pool[0]) for m in (TEXT, VISUAL, FUSED)}
         reference = delta[TEXT] if delta[TEXT] > delta[VISUAL] else delta[VISUAL]
@@ -141,7 +145,7 @@ def test_loss_and_gradient_by_the_letter(data: TrainingData, settings: dict[str,
     mine = torch.autograd.grad(total, parameters)
     theirs = torch.autograd.grad(expected, parameters)
     for name, a, b in zip(names, mine, theirs, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        assert torch.allclose(a, b, atol=1e-6, rtol=1e-5), name
 
 
 @pytest.mark.parametrize("fusion", ["concat", "mean", "gate"])
@@ -164,10 +168,8 @@ def test_terms_of_weight_zero_are_not_computed(data: TrainingData) -> None:
 
 
 @pytest.mark.parametrize("modality", [TEXT, VISUAL])
-def test_one_modality_is_its_own_fusion_and_learns_by_bpr(
-    modality: str, data_with: DataWith
-) -> None:
-    data = in_double(data_with((modality,)))
+def test_one_modality_is_its_own_fusion_and_learns_by_bpr(modality: str) -> None:
+    data = in_double(make_data((modality,)))
     model = build(data, bpr=0.0)
     branches, channels = model.branches(), literal_channels(model, data)
     assert set(branches) == {FUSED, modality}

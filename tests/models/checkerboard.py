@@ -1,11 +1,9 @@
 """Small data whose right answer is known, and the plainest training loop."""
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
-import pytest
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 
 from brmrs.columns import TEXT, VISUAL
 from brmrs.graphs import bipartite, homogeneous
@@ -18,10 +16,8 @@ USERS, ITEMS = 32, 24
 UNSEEN_USER = USERS - 1  # trains nothing
 BARE_ITEM = 5  # has no text and no picture
 
-Train = Callable[[Recommender, TrainingData, int], list[float]]
 
-
-def checkerboard() -> tuple[np.ndarray, np.ndarray]:
+def masks() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(U, I) training and held-out masks: like likes like by parity, a diagonal band is held out.
 
     Only the parity tells a held-out pair from a negative one.
@@ -46,17 +42,17 @@ def graph(neighbours: sp.csr_matrix, modalities: dict[str, Modality]) -> SparseM
 
 def make_data(modalities: tuple[str, ...] = (TEXT, VISUAL)) -> TrainingData:
     """The checkerboard; the features are noise, so that only interactions tell the parity."""
-    train, _ = checkerboard()
+    train, _ = masks()
     users, items = (torch.tensor(ends) for ends in np.nonzero(train))
     generator = np.random.default_rng(0)
-    features = {}
+    drawn = {}
     for m, width, missing in ((TEXT, 8, [BARE_ITEM]), (VISUAL, 6, [BARE_ITEM, 8, 9])):
         vectors = generator.normal(size=(ITEMS, width)).astype(np.float32)
         present = np.ones(ITEMS, dtype=bool)
         present[missing] = False
         vectors[missing] = 0
-        features[m] = (vectors, present)
-    features = {m: features[m] for m in modalities}
+        drawn[m] = (vectors, present)
+    features = {m: drawn[m] for m in modalities}
     matrix = sp.csr_matrix(train.astype(float))
     of_items = {m: Modality.of(*table) for m, table in features.items()}
     of_users = {m: Modality.of(*user_means(matrix, *table)) for m, table in features.items()}
@@ -85,51 +81,17 @@ def sample(data: TrainingData, negatives: int, generator: torch.Generator) -> Ba
     return Batch(data.train_users, data.train_items, drawn)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Such small products gain nothing from threads, and lose much where cores are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def data() -> TrainingData:
-    return make_data()
-
-
-@pytest.fixture
-def data_with() -> Callable[[tuple[str, ...]], TrainingData]:
-    return make_data
-
-
-@pytest.fixture
-def a_batch() -> Callable[..., Batch]:
-    return sample
-
-
-@pytest.fixture
-def held_out() -> torch.Tensor:
-    return torch.tensor(checkerboard()[1])
-
-
-@pytest.fixture
-def train() -> Train:
-    """Full-batch Adam for a number of steps, one per epoch; gives the loss of each."""
-
-    def run(model: Recommender, data: TrainingData, steps: int) -> list[float]:
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
-        curve = []
-        for step in range(steps):
-            generator = torch.Generator().manual_seed(step)
-            model.begin_epoch(generator)
-            batch = sample(data, model.negatives, generator)
-            loss = torch.stack(list(model.loss(batch, generator).values())).sum()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            curve.append(loss.item())
-        return curve
-
-    return run
+def train(model: Recommender, data: TrainingData, steps: int) -> list[float]:
+    """Full-batch Adam, one step an epoch; gives the loss of each."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+    curve = []
+    for step in range(steps):
+        generator = torch.Generator().manual_seed(step)
+        model.begin_epoch(generator)
+        batch = sample(data, model.negatives, generator)
+        loss = torch.stack(list(model.loss(batch, generator).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        curve.append(loss.item())
+    return curve
