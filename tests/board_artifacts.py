@@ -64,7 +64,7 @@ def rows() -> Rows:
 def write_split(folder: Path, interactions: Rows) -> None:
     """`split/interactions.parquet`."""
     users, items, splits = zip(*sorted(interactions), strict=True)
-    columns = {USER: users, ITEM: items, SPLIT: splits}
+    columns: dict[str, object] = {USER: users, ITEM: items, SPLIT: splits}
     columns |= {RATING: [5.0] * len(users), TIMESTAMP: [None] * len(users)}
     path = folder / SPLIT_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,8 +103,15 @@ def _write_features(folder: Path, modality: str, seed: int) -> None:
     arrays = {ITEM: pa.array(range(N_ITEMS), pa.int32()), VECTOR: column}
     table = pa.table({**arrays, PRESENT: pa.array(present)}, schema=schema)
     pq.write_table(table, folder / "features.parquet")
-    meta = {"modality": modality, "label": LABELS[modality], "model": "noise", "weights": "random"}
-    meta |= {"weights_sha256": None, "dimension": 8, "items": N_ITEMS, "present": N_ITEMS - 2}
+    meta: dict[str, object] = {"modality": modality, "label": LABELS[modality]}
+    meta |= {
+        "model": "noise",
+        "weights": "random",
+        "weights_sha256": None,
+        "dimension": 8,
+        "items": N_ITEMS,
+        "present": N_ITEMS - 2,
+    }
     write_json(folder / "meta.json", meta)
 
 

@@ -102,5 +102,5 @@ def evaluated(held_out: UserItems) -> Tensor:
 
 
 def means(values: dict[str, Tensor]) -> dict[str, float]:
-    """The set values: means over users."""
-    return {name: float(value.mean()) for name, value in values.items()}
+    """The set values: means over users; empty where there is no user."""
+    return {name: float(value.mean()) for name, value in values.items() if len(value)}

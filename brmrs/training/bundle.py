@@ -165,15 +165,14 @@ def _assemble(about: Description, tensors: dict[str, Tensor]) -> Bundle:
     if seen.n_users != users:
         raise ValueError(f"{_INDPTR} of {seen.n_users} users, {DESCRIPTION} has {users}")
     state = {
-        name.removeprefix(_STATE): value
-        for name, value in tensors.items()
+        name.removeprefix(_STATE): tensors.pop(name)
+        for name in list(tensors)
         if name.startswith(_STATE)
     }
-    names = [name.removesuffix(".p") for name in tensors if name.endswith(".p")]
     branches = {
-        name: Branch(tensors[f"{name}.p"], tensors[f"{name}.q"])
-        for name in sorted(names)
-        if not name.startswith(_STATE)
+        name.removesuffix(".p"): Branch(tensor, tensors[name.removesuffix("p") + "q"])
+        for name, tensor in sorted(tensors.items())
+        if name.endswith(".p")
     }
     for name, branch in branches.items():
         if (len(branch.p), len(branch.q)) != (users, items):
