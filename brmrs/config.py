@@ -4,7 +4,6 @@ A field that says *where* bytes lie is marked `Location`: it never enters a cach
 of the bytes does.
 """
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,12 +14,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
-from brmrs.errors import UserError
 from brmrs.features import template
 
 
@@ -274,7 +270,7 @@ class PipelineConfig(BaseModel):
         """
         values: dict[str, Any] = {}
         for path in paths:
-            _put(values, path, self.section(path))
+            put(values, path, self.section(path))
         return type(self).model_validate(values)
 
     def overlaid(self, sections: dict[str, Any]) -> Self:
@@ -293,63 +289,8 @@ class PipelineConfig(BaseModel):
         return type(self).model_validate(values)
 
     def to_yaml(self) -> str:
-        """YAML that `load` reads back to an equal configuration."""
+        """YAML that `brmrs.config_file.load` reads back to an equal configuration."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def load(path: Path, overrides: tuple[str, ...] = ()) -> PipelineConfig:
-    """Read a YAML file and apply `a.b=value` overrides (values are YAML, too).
-
-    Raises:
-        UserError: the file cannot be read or parsed, or a field is unknown or out of range.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        if not equals or not all(name.split(".")):
-            raise UserError(f"--set {override}: expected SECTION.FIELD=VALUE")
-        try:
-            _put(values, name, _override(name, text))
-        except (TypeError, yaml.YAMLError) as error:
-            raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
-    return parse(values, source=str(path))
-
-
-def parse(values: dict[str, Any], source: str) -> PipelineConfig:
-    """Check plain values.
-
-    Raises:
-        UserError: names `source` and every wrong field.
-    """
-    try:
-        return PipelineConfig.model_validate(values)
-    except ValidationError as error:
-        faults = "; ".join(_told(fault) for fault in error.errors())
-        raise UserError(f"{source}: {faults}") from error
-
-
-def _told(fault: ErrorDetails) -> str:
-    """One fault: the field's dotted path and what is wrong with it."""
-    path = [str(part) for part in fault["loc"]]
-    if path[0] == "model" and len(path) > 1:
-        del path[1]  # the model's name, which pydantic puts between section and field
-    where = ".".join(path) or "configuration"
-    if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault['msg']}"
-    section: Any = PipelineConfig
-    for part in path[:-1]:
-        section = (
-            section.model_fields[part].annotation if hasattr(section, "model_fields") else None
-        )
-    near = get_close_matches(path[-1], getattr(section, "model_fields", ()), 1)
-    return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -362,7 +303,7 @@ def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _put(values: dict[str, Any], path: str, value: object) -> None:
+def put(values: dict[str, Any], path: str, value: object) -> None:
     """Set the value at a dotted path, making the sections on the way."""
     *sections, field = path.split(".")
     for section in sections:

@@ -23,8 +23,8 @@ from brmrs.config import (
     ReportConfig,
     SplitConfig,
     TrainConfig,
-    load,
 )
+from brmrs.config_file import load
 from brmrs.stages import needed
 from flows.prefect_artifacts import publish_artifacts
 from tasks.pipeline import fingerprint, stage_tasks

@@ -5,7 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brmrs.config import BM3Config, PipelineConfig, TextConfig, TrainConfig, load, parse
+from brmrs.config import BM3Config, PipelineConfig, TextConfig, TrainConfig
+from brmrs.config_file import load, parse
 from brmrs.errors import UserError
 
 ROOT = Path(__file__).parents[1]
