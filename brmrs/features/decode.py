@@ -12,13 +12,13 @@ from PIL import Image, ImageOps
 # Formats that Pillow decodes by itself; no PostScript, no vector formats, no containers.
 EXTENSIONS = {
     "JPEG": "jpg",
-    "MPO": "jpg",  # a JPEG with a second one behind it (stereo cameras)
     "PNG": "png",
     "GIF": "gif",
     "WEBP": "webp",
     "BMP": "bmp",
     "TIFF": "tiff",
 }
+FORMATS = tuple(EXTENSIONS)
 
 # `check` has its own limit; Pillow's stays as the one above which it refuses by itself.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -71,7 +71,7 @@ def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
     if len(data) > max_bytes:
         return Picture(Status.TOO_LARGE)
     try:
-        image = Image.open(BytesIO(data), formats=tuple(EXTENSIONS))
+        image = Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         return Picture(Status.TOO_LARGE)
     except Exception:  # hostile headers make Pillow's plugins raise nearly anything
@@ -79,7 +79,8 @@ def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
     with image:
         if image.width * image.height > max_pixels:
             return Picture(Status.TOO_LARGE)
-        extension = EXTENSIONS[image.format or ""]
+        # Pillow's JPEG reader says MPO of a JPEG with a second one behind it.
+        extension = EXTENSIONS.get(image.format or "", EXTENSIONS["JPEG"])
         try:
             width, height = _rgb(image).size
         except Exception:  # likewise
@@ -94,7 +95,7 @@ def to_rgb(data: bytes) -> Image.Image:
     Args:
         data: bytes that `check` found to be OK.
     """
-    with Image.open(BytesIO(data), formats=tuple(EXTENSIONS)) as image:
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
         return _rgb(image)
 
 

@@ -179,7 +179,7 @@ def _parse(address: str, base: httpx.URL | None = None) -> httpx.URL | None:
     try:
         url = httpx.URL(address.strip())
         url = base.join(url) if base else url
-        str(url).encode("ascii")
+        httpcore.URL(str(url))  # stricter: checks the port, and that all is ASCII
     except (httpx.InvalidURL, ValueError, TypeError):
         return None
     return url if url.scheme in ("http", "https") and url.host else None

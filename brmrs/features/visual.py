@@ -70,7 +70,7 @@ def embed(
         UserError: the weights give vectors that are not finite.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     vectors = np.zeros((len(paths), backbone.dimension), dtype=np.float32)
     with progress.task("Embedding pictures", len(paths)) as task, torch.inference_mode():
         for start in range(0, len(paths), batch_size):
@@ -115,13 +115,12 @@ def _extractor(
     backbone: Backbone, config: VisualConfig, weights_sha256: str | None
 ) -> table.Extractor:
     """What made the vectors. A file of weights goes by its content, wherever it lies."""
+    which_file = f" {weights_sha256[:8]}" if weights_sha256 else ""
     origin = {
         "pretrained": "",
         "random": " (random weights)",
-        "file": f" (weights from file {(weights_sha256 or '')[:8]})",
+        "file": f" (weights from file{which_file})",
     }[config.weights]
-    if weights_sha256 is None and config.weights == "file":
-        origin = " (weights from file)"
     return table.Extractor(
         modality=VISUAL,
         label=backbone.label + origin,
