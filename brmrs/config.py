@@ -178,7 +178,8 @@ class BRMRSConfig(Section):
     """BR-MRS (method/000 to 002)."""
 
     name: Literal["br-mrs"] = "br-mrs"
-    dim: int = Field(64, gt=0)
+    dim: int = Field(64, gt=0)  # of one channel
+    feature_dim: int = Field(256, gt=0)  # principal directions kept of each modality's features
     layers: int = Field(2, ge=0)  # L, of LightGCN over the user-item graph
     item_layers: int = Field(1, ge=0)  # over the item homogeneous graph
     user_layers: int = Field(1, ge=0)  # over the user homogeneous graph

@@ -36,6 +36,7 @@ def in_double(data: TrainingData) -> TrainingData:
 def build(data: TrainingData, **values: Any) -> BRMRS:
     model = registry.build(BRMRSConfig(dim=D, pool=3, **values), data, seed=3)
     assert isinstance(model, BRMRS)
+    model.features = {m: x.double() for m, x in model.features.items()}
     return model.double()
 
 
@@ -50,7 +51,9 @@ def literal_channels(model: BRMRS, data: TrainingData) -> dict[str, tuple[Tensor
     for n, m in enumerate(model.modalities):
         columns = slice(n * D, (n + 1) * D)
         user_zero = model.users[:, columns]
-        item_zero = torch.stack([x @ model.projections[m] for x in data.features[m]])
+        item_zero = torch.stack(
+            [x / max(x.norm().item(), 1e-9) @ model.projections[m] for x in data.features[m]]
+        )
         if model.items is not None:
             item_zero = item_zero + model.items[:, columns]
         p, q = user_zero, item_zero
