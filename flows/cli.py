@@ -115,10 +115,9 @@ def recommend(
 ) -> None:
     """Recommend items to a user, from the latest run's model."""
     from brmrs.serving.recommend import recommend as best
-    from flows import show
 
     bundle, titles = _served(artifacts)
-    _show_items(show, best(bundle, user, k), titles, as_json)
+    _show_items(best(bundle, user, k), titles, as_json)
 
 
 @app.command()
@@ -130,10 +129,9 @@ def similar(
 ) -> None:
     """List the items most similar to an item, from the latest run's model."""
     from brmrs.serving.recommend import similar as nearest
-    from flows import show
 
     bundle, titles = _served(artifacts)
-    _show_items(show, nearest(bundle, item, k), titles, as_json)
+    _show_items(nearest(bundle, item, k), titles, as_json)
 
 
 @app.command()
@@ -180,10 +178,14 @@ def _served(artifacts: Path) -> tuple[Any, dict[str, str]]:
     return load(store.path(newest.artifact("train"))), titles(items)
 
 
-def _show_items(show: Any, ranked: list[Any], titles: dict[str, str], as_json: bool) -> None:
+def _show_items(
+    ranked: list[tuple[int, str, float]], titles: dict[str, str], as_json: bool
+) -> None:
+    from flows import show
+
     rows = [
-        {"rank": each.rank, "asin": each.asin, "score": each.score, "title": titles[each.asin]}
-        for each in ranked
+        {"rank": rank, "asin": asin, "score": score, "title": titles[asin]}
+        for rank, asin, score in ranked
     ]
     if as_json:
         print_json(rows)
