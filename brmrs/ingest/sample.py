@@ -27,7 +27,7 @@ from brmrs.ingest.sample_pictures import QUALITY, draw_picture
 from brmrs.ingest.sample_text import COORDINATES, KINDS, PRAISE, Words, write_words
 
 VERSION = 1  # of what is generated; raise it with every change of the bytes
-MARKER = "sample.json"
+MARKER = "SAMPLE"
 REVIEWS, METADATA, IMAGES, TRUTH = "reviews.jsonl.gz", "meta.jsonl.gz", "images", "truth"
 
 NO_IMAGE, NO_DESCRIPTION = 0.05, 0.05  # shares of the items

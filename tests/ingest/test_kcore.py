@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +43,7 @@ def test_it_is_idempotent(pairs: list[Pair], k: int) -> None:
 
 
 @given(graphs, st.integers(0, 6), st.randoms(use_true_random=False))
-def test_the_order_of_the_rows_does_not_matter(pairs: list[Pair], k: int, random) -> None:  # type: ignore[no-untyped-def]
+def test_the_order_of_the_rows_does_not_matter(pairs: list[Pair], k: int, random: Any) -> None:
     shuffled = pairs.copy()
     random.shuffle(shuffled)
     assert sorted(core(shuffled, k)) == core(pairs, k)

@@ -1,6 +1,6 @@
 import gzip
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -58,7 +58,9 @@ def test_blocks_are_cut_at_line_feeds_only(blocks: list[bytes]) -> None:
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
 @pytest.mark.parametrize("cut", [1, 5, 100])
-def test_a_cut_off_file_says_where(tmp_path: Path, compress, cut: int) -> None:  # type: ignore[no-untyped-def]
+def test_a_cut_off_file_says_where(
+    tmp_path: Path, compress: Callable[[bytes], bytes], cut: int
+) -> None:
     text = b"".join(b'{"line": %d}\n' % number for number in range(3000))
     path = write(tmp_path, compress(text)[:-cut])
     with pytest.raises(UserError, match=r"anything\.txt: cut off: .* after line \d+; download"):

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -103,7 +104,7 @@ def test_the_order_of_the_rows_does_not_matter(
     data: list[Row],
     held_out: float,
     seed: int,
-    random,  # type: ignore[no-untyped-def]
+    random: Any,
 ) -> None:
     shuffled = data.copy()
     random.shuffle(shuffled)
