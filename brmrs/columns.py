@@ -48,6 +48,21 @@ BRANCH = "branch"
 RANK = "rank"  # counted from 1
 SCORE = "score"
 
+KIND = "kind"  # of a point of the training curve
+LOSS = (
+    "loss"  # a loss term, mean over the epoch's batches; the other kind is SPLIT_NAMES[VALIDATION]
+)
+NAME = "name"
+VALUE = "value"
+
+METRICS = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate")
+
+# The sample dump's truth: parts of an item's latent vector and of a user's taste.
+TEXT_UNIQUE, VISUAL_UNIQUE = "text_unique", "visual_unique"
+SYNERGY, REDUNDANT = "synergy", "redundant"
+PARTS = (TEXT_UNIQUE, VISUAL_UNIQUE, SYNERGY, REDUNDANT)
+TYPE = "type"  # of an interaction: the part of PARTS that contributes most to it
+
 TEXT, VISUAL, FUSED = "text", "visual", "fused"  # modalities, and the branches of a model
 MODALITIES = (TEXT, VISUAL)
 
@@ -107,6 +122,53 @@ RECOMMENDATIONS = pa.schema(
         pa.field(ITEM, pa.int32(), nullable=False),
         pa.field(ASIN, pa.string(), nullable=False),
         pa.field(SCORE, pa.float32(), nullable=False),
+    ]
+)
+CURVE = pa.schema(
+    [
+        pa.field(EPOCH, pa.int32(), nullable=False),  # counted from 1
+        pa.field(KIND, pa.string(), nullable=False),
+        pa.field(NAME, pa.string(), nullable=False),  # of the loss term or the metric
+        pa.field(VALUE, pa.float64(), nullable=False),
+    ]
+)
+
+
+def metric(name: str, k: int) -> str:
+    """The name of a metric at a cut-off: "recall@20"."""
+    return f"{name}@{k}"
+
+
+def by_metric(name: str) -> tuple[int, int]:
+    """Sort key of metric names at cut-offs: in the order of METRICS, then by cut-off."""
+    kind, _, k = name.partition("@")
+    return METRICS.index(kind), int(k)
+
+
+def per_user(cut_offs: tuple[int, ...]) -> pa.Schema:
+    """Schema of the per-user metrics: one row per user, split and branch, a column per metric."""
+    return pa.schema(
+        [
+            pa.field(USER, pa.int32(), nullable=False),
+            pa.field(SPLIT, pa.int8(), nullable=False),
+            pa.field(BRANCH, pa.string(), nullable=False),
+            *(
+                pa.field(metric(name, k), pa.float64(), nullable=False)
+                for name in METRICS
+                for k in cut_offs
+            ),
+        ]
+    )
+
+
+_LATENT = [pa.field(part, pa.list_(pa.float32()), nullable=False) for part in PARTS]
+TRUTH_USERS = pa.schema([pa.field(USER_ID, pa.string(), nullable=False), *_LATENT])
+TRUTH_ITEMS = pa.schema([pa.field(ASIN, pa.string(), nullable=False), *_LATENT])
+TRUTH_INTERACTIONS = pa.schema(
+    [
+        pa.field(USER_ID, pa.string(), nullable=False),
+        pa.field(ASIN, pa.string(), nullable=False),
+        pa.field(TYPE, pa.string(), nullable=False),
     ]
 )
 

@@ -14,11 +14,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
 
-from brmrs.errors import UserError
 from brmrs.features import template
 
 
@@ -74,7 +72,9 @@ class SplitConfig(Section):
     """Which interactions train, validate and test."""
 
     protocol: Literal["random", "leave-last-out", "time"] = "random"
-    held_out: Share = 0.2  # random: share of a user's interactions; time: share of all
+    held_out: float = Field(
+        0.2, gt=0, lt=1
+    )  # random: share of a user's interactions; time: share of all
     seed: int = 0
 
 
@@ -178,7 +178,8 @@ class BRMRSConfig(Section):
     """BR-MRS (method/000 to 002)."""
 
     name: Literal["br-mrs"] = "br-mrs"
-    dim: int = Field(64, gt=0)
+    dim: int = Field(64, gt=0)  # of one channel
+    feature_dim: int = Field(256, gt=0)  # principal directions kept of each modality's features
     layers: int = Field(2, ge=0)  # L, of LightGCN over the user-item graph
     item_layers: int = Field(1, ge=0)  # over the item homogeneous graph
     user_layers: int = Field(1, ge=0)  # over the user homogeneous graph
@@ -208,7 +209,7 @@ class TrainConfig(Section):
     selection: str = Field("recall@20", pattern=r"^(recall|ndcg)@[1-9]\d*$")
     batch_size: int = Field(2048, gt=0)  # interactions
     learning_rate: float = Field(1e-3, gt=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -236,6 +237,7 @@ class PipelineConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("dataset", pattern=r"^[\w.-]+$")  # of the data set, in titles and run names
+    note: str = ""  # stands beside every number, such as "synthetic data"
     ingest: IngestConfig = IngestConfig()
     split: SplitConfig = SplitConfig()
     features: FeaturesConfig = FeaturesConfig()
@@ -269,56 +271,40 @@ class PipelineConfig(BaseModel):
         """
         values: dict[str, Any] = {}
         for path in paths:
-            _put(values, path, self.section(path))
+            put(values, path, self.section(path))
+        return type(self).model_validate(values)
+
+    def overlaid(self, sections: dict[str, Any]) -> Self:
+        """This configuration with the fields that the given sections set explicitly.
+
+        `features` is laid over part by part; a model of another name replaces the model.
+        """
+        values = self.model_dump()
+        for name, section in sections.items():
+            if isinstance(section, BaseModel):
+                same = values[name].get("name") == getattr(section, "name", None)
+                given = section.model_dump(exclude_unset=same)
+                values[name] = _merged(values[name], given) if same else given
+            else:
+                values[name] = section
         return type(self).model_validate(values)
 
     def to_yaml(self) -> str:
-        """YAML that `load` reads back to an equal configuration."""
+        """YAML that `brmrs.config_file.load` reads back to an equal configuration."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def load(path: Path, overrides: tuple[str, ...] = ()) -> PipelineConfig:
-    """Read a YAML file and apply `a.b=value` overrides (values are YAML, too).
-
-    Raises:
-        UserError: the file cannot be read or parsed, or a field is unknown or out of range.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        if not equals or not all(name.split(".")):
-            raise UserError(f"--set {override}: expected SECTION.FIELD=VALUE")
-        try:
-            _put(values, name, yaml.safe_load(text))
-        except (TypeError, yaml.YAMLError) as error:
-            raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
-    return parse(values, source=str(path))
+def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`values` with those given in their place, section by section."""
+    merged = dict(values)
+    for name, value in given.items():
+        inner = merged.get(name)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        merged[name] = _merged(inner, value) if both and inner is not None else value
+    return merged
 
 
-def parse(values: dict[str, Any], source: str) -> PipelineConfig:
-    """Check plain values.
-
-    Raises:
-        UserError: names `source` and every wrong field.
-    """
-    try:
-        return PipelineConfig.model_validate(values)
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'configuration'}: {fault['msg']}"
-            for fault in error.errors()
-        )
-        raise UserError(f"{source}: {faults}") from error
-
-
-def _put(values: dict[str, Any], path: str, value: object) -> None:
+def put(values: dict[str, Any], path: str, value: object) -> None:
     """Set the value at a dotted path, making the sections on the way."""
     *sections, field = path.split(".")
     for section in sections:

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from brmrs.config import PipelineConfig
+from brmrs.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,15 @@ STAGES = (
         "brmrs.ingest.ingest",
         config=("ingest",),
         external=("reviews", "metadata"),
-        libraries=("pyarrow", "polars"),
+        libraries=("pyarrow", "orjson"),
     ),
-    Stage("split", "brmrs.ingest.split", config=("split",), reads=(INTERACTIONS,)),
+    Stage(
+        "split",
+        "brmrs.ingest.split",
+        config=("split",),
+        reads=(INTERACTIONS,),
+        libraries=("pyarrow", "numpy"),  # numpy's random stream
+    ),
     Stage(
         "text_features",
         "brmrs.features.text",
@@ -133,7 +140,7 @@ STAGES = (
     Stage(
         "report",
         "brmrs.report.report",
-        config=("report", "name"),
+        config=("report", "name", "note"),
         reads=(
             STATISTICS,
             USERS,
@@ -151,3 +158,20 @@ STAGES = (
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
+
+
+def needed(until: str | None = None) -> tuple[Stage, ...]:
+    """The stages to run, in order: all, or `until` and what it reads from, directly or not.
+
+    Raises:
+        UserError: there is no such stage.
+    """
+    if until is None:
+        return STAGES
+    if until not in BY_NAME:
+        raise UserError(f"no stage {until!r}; the stages are {', '.join(BY_NAME)}")
+    names = {until}
+    for stage in reversed(STAGES):  # declared in order: a stage reads only from earlier ones
+        if stage.name in names:
+            names.update(stage.upstream)
+    return tuple(stage for stage in STAGES if stage.name in names)

@@ -1,9 +1,13 @@
 """Fixtures that every test may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from brmrs.config import PipelineConfig
+from brmrs.config_file import parse
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +17,40 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no shared data at {root}")
     return root
+
+
+@pytest.fixture(scope="session")
+def small_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sample dump small enough to run the pipeline on in seconds. Nobody may change it."""
+    from brmrs.ingest.sample import write_sample
+
+    folder = tmp_path_factory.mktemp("dump") / "sample"
+    write_sample(folder, seed=0, users=120, items=50)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_config(small_sample: Path) -> PipelineConfig:
+    """The pipeline over `small_sample`, random weights for the pictures, two epochs."""
+    values = {
+        "name": "small",
+        "ingest": {
+            "reviews": small_sample / "reviews.jsonl.gz",
+            "metadata": small_sample / "meta.jsonl.gz",
+            "max_bad_share": 0.1,
+        },
+        "images": {"folder": small_sample / "images", "fetch": False},
+        "features": {"visual": {"backbone": "resnet18", "weights": "random"}},
+        "model": {"name": "br-mrs", "dim": 8},
+        "train": {"epochs": 2, "batch_size": 512},
+    }
+    return parse(values, "small_config")
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A real Prefect server with a database of its own, one for all tests."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

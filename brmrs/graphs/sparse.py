@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
@@ -31,6 +32,17 @@ class SparseMatrix:
         csr = _to_torch(matrix)
         return cls(csr, csr if symmetric else _to_torch(matrix.T))
 
+    @classmethod
+    def from_edges(
+        cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]
+    ) -> "SparseMatrix":
+        """Take (nnz,) edges sorted by (row, column), no pair twice; stays on their device."""
+        order = torch.argsort(columns, stable=True)
+        return cls(
+            _csr(rows, columns, values, shape),
+            _csr(columns[order], rows[order], values[order], (shape[1], shape[0])),
+        )
+
     @property
     def T(self) -> "SparseMatrix":  # noqa: N802 - the name of the transpose everywhere
         """The transpose, without a copy."""
@@ -48,25 +60,54 @@ class SparseMatrix:
         return product
 
 
+def multiply(csr: Tensor, x: Tensor) -> Tensor:
+    """(n, m) CSR times (m, d), without a gradient; the same bits whatever the thread count.
+
+    A weighted sum of rows is what `embedding_bag` does, and its kernel prefetches the rows: on a
+    CPU it takes about half the time of MKL's CSR product and a tenth of a COO product.
+    """
+    if x.is_cuda:
+        return csr @ x
+    return embedding_bag(
+        csr.col_indices(),
+        x.contiguous(),
+        csr.crow_indices(),
+        mode="sum",
+        per_sample_weights=csr.values().to(x.dtype),
+        include_last_offset=True,
+    )
+
+
 class _Product(torch.autograd.Function):
     """A @ X; the gradient of X is A^T @ G, and none is computed for the constant A."""
 
     @staticmethod
     def forward(ctx: Any, matrix: SparseMatrix, x: Tensor) -> Tensor:
         ctx.matrix = matrix
-        return matrix.csr @ x
+        return multiply(matrix.csr, x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, ctx.matrix.transposed @ gradients[0].contiguous()
+        return None, multiply(ctx.matrix.transposed, gradients[0])
+
+
+def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    starts = torch.zeros(shape[0] + 1, dtype=torch.int32, device=rows.device)
+    starts[1:] = torch.bincount(rows, minlength=shape[0]).cumsum(0)
+    return _checked_csr(starts, columns.to(torch.int32), values, shape)
 
 
 def _to_torch(matrix: Any) -> Tensor:
-    csr = sp.csr_matrix(matrix, dtype=np.float32)
+    # A copy: sorting in place would reorder the caller's indices without its values.
+    csr = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
     csr.sort_indices()
-    return torch.sparse_csr_tensor(
+    return _checked_csr(
         torch.from_numpy(csr.indptr.astype(np.int32)),
         torch.from_numpy(csr.indices.astype(np.int32)),
         torch.from_numpy(csr.data),
-        size=csr.shape,
+        csr.shape,
     )
+
+
+def _checked_csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    return torch.sparse_csr_tensor(starts, columns, values, size=shape, check_invariants=True)

@@ -103,6 +103,8 @@ class Recommender(nn.Module, ABC):
 
         Any randomness (dropout) comes from `generator`, which lives on the model's device, and
         is seeded per epoch by the trainer: a resumed run draws what an undisturbed one would.
+        Look trained rows up with `torch.nn.functional.embedding`: the gradient of `table[ids]`
+        adds repeated rows up in the order in which the threads meet, and no two runs are equal.
         """
 
     @abstractmethod

@@ -1,0 +1,203 @@
+"""The content-addressed store: write atomically, verify before use, never serve damage.
+
+Layout under the root:
+    objects/<stage>/<digest>/       the files of an artifact
+    objects/<stage>/<digest>.stat   size, mtime and inode of each file when it was last hashed
+    records/<stage>/<key>.json      which artifact a cache key led to, and what the key was made of
+    scratch/<stage>/<key>/          half-done work that outlives a kill
+    tmp/                            artifacts being written
+    locks/                          flock files; the lock dies with its process
+    runs/                           manifests of runs
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brmrs.files import digest_file, digest_json, write_json
+
+DIGEST_LETTERS = 16  # of the hex digest in folder names; records hold the whole digest
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a stage wrote.
+
+    Attributes:
+        stage: its name.
+        digest: hex SHA-256 over the sorted (name, SHA-256) pairs of its files.
+        files: SHA-256 of each file, by its path relative to the artifact's folder.
+        bytes: total size.
+    """
+
+    stage: str
+    digest: str
+    files: dict[str, str]
+    bytes: int
+
+    def digest_of(self, read: str) -> str:
+        """Digest of a declared input: of one file ("ingest/items.parquet") or of all ("images").
+
+        Raises:
+            KeyError: the artifact holds no such file.
+        """
+        _, slash, file = read.partition("/")
+        return self.files[file] if slash else self.digest
+
+
+@dataclass(frozen=True)
+class Record:
+    """How an artifact came to be.
+
+    Attributes:
+        key: the cache key.
+        parts: what the key was made of (see `brmrs.keys`).
+        artifact: what the stage wrote under that key.
+        run: the run that wrote it.
+        seconds: how long the stage took then.
+    """
+
+    key: str
+    parts: dict[str, Any]
+    artifact: Artifact
+    run: str
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return {**vars(self), "artifact": vars(self.artifact)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Record":
+        """The record that `to_json` wrote."""
+        return cls(**{**values, "artifact": Artifact(**values["artifact"])})
+
+
+class ArtifactStore:
+    """Artifacts under one root folder. Safe for several processes at once."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def path(self, artifact: Artifact, read: str = "") -> Path:
+        """Where an artifact lies, or the file of it that a declared input names."""
+        folder = self.root / "objects" / artifact.stage / artifact.digest[:DIGEST_LETTERS]
+        _, slash, file = read.partition("/")
+        return folder / file if slash else folder
+
+    def scratch(self, stage: str, key: str) -> Path:
+        """The scratch folder of a stage under a key."""
+        return self.root / "scratch" / stage / key[:DIGEST_LETTERS]
+
+    def lookup(self, stage: str, key: str) -> Record | None:
+        """The record under a key if its artifact is there and verifies, else None."""
+        record = self.read_record(self._record_path(stage, key))
+        if record is None or record.key != key or record.artifact.stage != stage:
+            return None
+        return record if self.verify(record.artifact) else None
+
+    def records(self, stage: str) -> list[Record]:
+        """All readable records of a stage, newest last. Their artifacts are not verified."""
+        paths = sorted(
+            (self.root / "records" / stage).glob("*.json"), key=lambda path: path.stat().st_mtime_ns
+        )
+        return [record for path in paths if (record := self.read_record(path))]
+
+    @staticmethod
+    def read_record(path: Path) -> Record | None:
+        """A record file; None if it is missing or damaged."""
+        try:
+            return Record.from_json(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def verify(self, artifact: Artifact, *, full: bool = False) -> bool:
+        """Whether every file of an artifact is there and holds its bytes.
+
+        Files whose size, mtime and inode stand as when they were last hashed are believed, unless
+        `full`; all others are hashed again.
+        """
+        folder = self.path(artifact)
+        try:
+            signatures = {name: _signature(folder / name) for name in artifact.files}
+            if not full and signatures == self._read_stat(folder):
+                return True
+            if digest_folder(folder, artifact.stage) != artifact:
+                return False
+        except OSError:
+            return False
+        write_json(_stat_path(folder), signatures)
+        return True
+
+    @contextmanager
+    def writing(self) -> Iterator[Path]:
+        """A temporary folder for a stage to write into; removed unless `commit` moved it."""
+        folder = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def commit(self, folder: Path, stage: str) -> Artifact:
+        """Move a finished folder to its place. An equal artifact that verifies is kept instead."""
+        artifact = digest_folder(folder, stage)
+        place = self.path(artifact)
+        with self.lock(f"commit-{stage}-{artifact.digest}"):
+            if not self.verify(artifact):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(place)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                folder.rename(place)
+                write_json(
+                    _stat_path(place), {name: _signature(place / name) for name in artifact.files}
+                )
+        return artifact
+
+    def write_record(self, record: Record) -> None:
+        """Make a key lead to an artifact."""
+        write_json(self._record_path(record.artifact.stage, record.key), record.to_json())
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold an exclusive lock; waits for another process or thread that has it."""
+        path = self.root / "locks" / f"{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _record_path(self, stage: str, key: str) -> Path:
+        return self.root / "records" / stage / f"{key}.json"
+
+    @staticmethod
+    def _read_stat(folder: Path) -> dict[str, list[int]] | None:
+        try:
+            signatures: dict[str, list[int]] = json.loads(_stat_path(folder).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return signatures
+
+
+def digest_folder(folder: Path, stage: str) -> Artifact:
+    """Hash all files below a folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {path.relative_to(folder).as_posix(): digest_file(path) for path in paths}
+    return Artifact(stage, digest_json(files), files, sum(path.stat().st_size for path in paths))
+
+
+def _signature(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _stat_path(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".stat")

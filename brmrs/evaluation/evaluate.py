@@ -1,0 +1,109 @@
+"""The stage `evaluate`: metrics of the model, of each branch, and of the yardstick.
+
+The one place where test metrics are computed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from brmrs.columns import (
+    BRANCH,
+    FUSED,
+    SPLIT,
+    SPLIT_NAMES,
+    TEST,
+    USER,
+    VALIDATION,
+    per_user,
+)
+from brmrs.evaluation.metrics import DEFINITIONS, evaluated, means, measure
+from brmrs.files import write_json, write_parquet
+from brmrs.models.most_popular import popularity
+from brmrs.stages import SPLIT as SPLIT_FILE
+from brmrs.stages import StageContext
+from brmrs.training import bundle
+from brmrs.user_items import UserItems
+
+METRICS_FILE = "metrics.json"
+PER_USER_FILE = "per_user.parquet"
+
+# Per-user values by metric name, by branch, by split.
+Values = dict[int, dict[str, dict[str, Tensor]]]
+
+
+def run(context: StageContext) -> None:
+    """Rank all items for all users with every branch, and write what it gives."""
+    model = bundle.load(context.inputs["train"])
+    users, items = len(model.about.users), len(model.about.items)
+    held_out = {
+        part: UserItems.read(context.inputs[SPLIT_FILE], part, users, items)
+        for part in (VALIDATION, TEST)
+    }
+    cut_offs = tuple(sorted(set(context.config.evaluate.k)))
+    values = evaluate(model, held_out, cut_offs)
+    write_json(context.out / METRICS_FILE, summary(model, held_out, values, cut_offs))
+    schema, columns = per_user(cut_offs), table(held_out, values)
+    write_parquet(context.out / PER_USER_FILE, schema, columns)
+
+
+def evaluate(
+    model: bundle.Bundle, held_out: Mapping[int, UserItems], cut_offs: tuple[int, ...]
+) -> Values:
+    """Per-user metrics of every branch on every split."""
+    return {
+        part: {
+            name: measure(branch, relevant, model.seen, cut_offs)
+            for name, branch in sorted(model.branches.items())
+        }
+        for part, relevant in held_out.items()
+    }
+
+
+def summary(
+    model: bundle.Bundle,
+    held_out: Mapping[int, UserItems],
+    values: Values,
+    cut_offs: tuple[int, ...],
+) -> dict[str, Any]:
+    """The content of `metrics.json`."""
+    names = {part: SPLIT_NAMES[part] for part in held_out}
+    branches = {
+        branch: {name: means(values[part][branch]) for part, name in names.items()}
+        for branch in model.branches
+    }
+    popular = popularity(model.seen.items, len(model.about.users), len(model.about.items))
+    return {
+        "definitions": DEFINITIONS,
+        "model": model.about.model["name"],
+        "features": {
+            modality: feature.model_dump() for modality, feature in model.about.features.items()
+        },
+        "users": {name: len(evaluated(held_out[part])) for part, name in names.items()},
+        **branches[FUSED],
+        "branches": branches,
+        "baseline": {
+            "most-popular": {
+                name: means(measure(popular, held_out[part], model.seen, cut_offs))
+                for part, name in names.items()
+            }
+        },
+    }
+
+
+def table(held_out: Mapping[int, UserItems], values: Values) -> dict[str, np.ndarray]:
+    """The columns of `per_user.parquet`, sorted by user, split and branch."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for part, branches in values.items():
+        users = evaluated(held_out[part]).numpy()
+        for branch, metrics in branches.items():
+            columns = {USER: users, SPLIT: np.full(len(users), part)}
+            columns[BRANCH] = np.full(len(users), branch)
+            columns |= {name: value.numpy() for name, value in metrics.items()}
+            for name, column in columns.items():
+                parts.setdefault(name, []).append(column)
+    joined = {name: np.concatenate(columns) for name, columns in parts.items()}
+    order = np.lexsort((joined[BRANCH], joined[SPLIT], joined[USER]))
+    return {name: column[order] for name, column in joined.items()}

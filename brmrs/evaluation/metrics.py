@@ -1,0 +1,106 @@
+r"""Ranking metrics @K of one user with the held-out items T_u, |T_u| > 0.
+
+hit_k is 1 where the item at rank k (counted from 1) is in T_u, else 0. The set value of a metric
+is its mean over the users that have held-out items.
+
+    Recall@K    = sum_{k<=K} hit_k / |T_u|
+    Precision@K = sum_{k<=K} hit_k / K
+    HitRate@K   = 1 if any hit_k with k <= K, else 0
+    MRR@K       = 1 / k of the first hit with k <= K, else 0
+    NDCG@K      = sum_{k<=K} hit_k / log2(k + 1)  /  sum_{k<=min(|T_u|, K)} 1 / log2(k + 1)
+    MAP@K       = sum_{k<=K} hit_k * Precision@k  /  min(|T_u|, K)
+"""
+
+import torch
+from torch import Tensor
+
+from brmrs.columns import metric
+from brmrs.evaluation.ranking import top_k
+from brmrs.models.base import Branch
+from brmrs.user_items import UserItems
+
+DEFINITIONS = {
+    "protocol": "all-ranking over every item; the user's training items are masked, validation "
+    "items are not masked at test; equal scores rank by item id; mean over the users that have "
+    "held-out items in the split",
+    "recall": "hits in the first K / number of the user's held-out items",
+    "precision": "hits in the first K / K",
+    "hit_rate": "1 if the first K hold a hit, else 0",
+    "mrr": "1 / rank of the first hit in the first K, else 0",
+    "ndcg": "sum over hits of 1/log2(rank + 1), divided by its value for an ideal list of "
+    "min(number of held-out items, K) hits",
+    "map": "sum over hits of precision at their rank, divided by min(number of held-out items, K)",
+}
+
+
+def from_hits(hits: Tensor, relevant: Tensor, cut_offs: tuple[int, ...]) -> dict[str, Tensor]:
+    """All metrics of each user at each cut-off.
+
+    Args:
+        hits: (B, K) bool, hit_k; K is at least the largest cut-off.
+        relevant: (B,) |T_u|, positive.
+        cut_offs: the K to report.
+
+    Returns:
+        (B,) float64 by name, "recall@20".
+
+    Raises:
+        ValueError: the list is shorter than a cut-off, or a user has nothing held out.
+    """
+    if hits.shape[1] < max(cut_offs):
+        raise ValueError(f"{hits.shape[1]} ranks do not reach the cut-off {max(cut_offs)}")
+    if bool((relevant <= 0).any()):
+        raise ValueError("a user without held-out items has no metrics")
+    values = {}
+    for k in cut_offs:
+        for name, value in _at(hits[:, :k].double(), relevant.double()).items():
+            values[metric(name, k)] = value
+    return values
+
+
+def _at(hits: Tensor, relevant: Tensor) -> dict[str, Tensor]:
+    """The metrics of (B, K) hits at K."""
+    k = hits.shape[1]
+    rank = torch.arange(1, k + 1, device=hits.device, dtype=torch.float64)
+    gain = 1 / torch.log2(rank + 1)
+    ideal = gain.cumsum(0)[relevant.clamp(max=k).long() - 1]
+    found = hits.cumsum(1)
+    total = found[:, -1]
+    return {
+        "recall": total / relevant,
+        "precision": total / k,
+        "hit_rate": (total > 0).double(),
+        "mrr": (hits / rank).amax(dim=1),
+        "ndcg": (hits * gain).sum(dim=1) / ideal,
+        "map": (hits * found / rank).sum(dim=1) / relevant.clamp(max=k),
+    }
+
+
+def measure(
+    branch: Branch, held_out: UserItems, train: UserItems, cut_offs: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """Rank all items for the users with held-out items, and take every metric.
+
+    Args:
+        branch: what to rank by.
+        held_out: T_u, the validation or the test items.
+        train: the training items, masked.
+        cut_offs: the K to report.
+
+    Returns:
+        (B,) float64 by metric name, in the order of `evaluated(held_out)`.
+    """
+    users = evaluated(held_out)
+    items, _ = top_k(branch, users, max(cut_offs), train)
+    hits = held_out.contain(users.unsqueeze(1), items)
+    return from_hits(hits, held_out.counts[users], cut_offs)
+
+
+def evaluated(held_out: UserItems) -> Tensor:
+    """(B,) the users that have held-out items, increasing."""
+    return held_out.counts.nonzero().squeeze(1)
+
+
+def means(values: dict[str, Tensor]) -> dict[str, float]:
+    """The set values: means over users; empty where there is no user."""
+    return {name: float(value.mean()) for name, value in values.items() if len(value)}

@@ -1,0 +1,90 @@
+"""All-ranking: the K best items of each user out of all I, in blocks of users."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from brmrs.models.base import Branch
+from brmrs.user_items import UserItems
+
+BLOCK_SCORES = 2**22  # scores held at once; 16 MB, which a CPU's cache nearly holds
+
+
+def top_k(
+    branch: Branch, users: Tensor, k: int, masked: UserItems | None = None
+) -> tuple[Tensor, Tensor]:
+    """Rank all items for (B,) users, by decreasing score; equal scores by increasing item.
+
+    Args:
+        branch: s(u, i) = <p_u, q_i>.
+        users: (B,) int64.
+        k: K.
+        masked: items of each user that are not ranked.
+
+    Returns:
+        (B, K) int64 items, -1 past the last item that is left to rank, and (B, K) float32 scores,
+        -inf there.
+    """
+    items = torch.full((len(users), k), -1, device=users.device)
+    scores = torch.full((len(users), k), -torch.inf, device=users.device)
+    for start, block in _blocks(users, len(branch.q)):
+        best_scores, best_items = best(_masked_scores(branch, block, masked), k)
+        rows = slice(start, start + len(block))
+        items[rows, : best_items.shape[1]] = best_items
+        scores[rows, : best_scores.shape[1]] = best_scores
+    items[scores == -torch.inf] = -1
+    return items, scores
+
+
+def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The min(K, I) best of (B, I) scores; equal scores by increasing item.
+
+    `torch.topk` may take any of the items that tie for the last place, so it is asked for one
+    more: where that one ties, the lowest items among the tied are chosen instead.
+
+    Returns:
+        (B, min(K, I)) scores and int64 items.
+    """
+    n_items = scores.shape[1]
+    values, items = scores.topk(min(k + 1, n_items))
+    if n_items > k:
+        last, beyond = values[:, k - 1], values[:, k]
+        tied = ((last == beyond) & (last > -torch.inf)).nonzero().squeeze(1)
+        values, items = values[:, :k], items[:, :k]
+        if len(tied):
+            items[tied] = _fill_ties(scores[tied], values[tied], items[tied])
+    items, order = items.sort(dim=1)
+    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return values, items.gather(1, order)
+
+
+def _fill_ties(scores: Tensor, values: Tensor, items: Tensor) -> Tensor:
+    """Replace those items that tie for the last place by the lowest tied ones.
+
+    Args:
+        scores: (B, I).
+        values: (B, K) the best scores, decreasing.
+        items: (B, K) items with these scores, any of the tied ones.
+    """
+    n_items, k = scores.shape[1], values.shape[1]
+    device = scores.device
+    last = values[:, -1:]
+    earliness = torch.arange(n_items, 0, -1, device=device, dtype=torch.int32)
+    lowest = torch.where(scores == last, earliness, 0).topk(k).indices
+    place = torch.arange(k, device=device)
+    certain = (values > last).sum(dim=1, keepdim=True)
+    return torch.where(place < certain, items, lowest.gather(1, (place - certain).clamp(min=0)))
+
+
+def _blocks(users: Tensor, n_items: int) -> Iterator[tuple[int, Tensor]]:
+    size = max(1, BLOCK_SCORES // max(1, n_items))
+    for start in range(0, len(users), size):
+        yield start, users[start : start + size]
+
+
+def _masked_scores(branch: Branch, users: Tensor, masked: UserItems | None) -> Tensor:
+    scores = branch.scores(users)
+    if masked is not None:
+        scores[masked.of(users)] = -torch.inf
+    return scores

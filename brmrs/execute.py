@@ -1,0 +1,58 @@
+"""Run one stage through the cache: a verified hit is returned, a miss is computed once."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from brmrs import keys
+from brmrs.artifacts import Artifact, ArtifactStore, Record
+from brmrs.config import PipelineConfig
+from brmrs.stages import Stage, StageContext
+
+
+def execute(
+    stage: Stage,
+    config: PipelineConfig,
+    fingerprint: Mapping[str, Mapping[str, Any]],
+    upstream: Mapping[str, Artifact],
+    store: ArtifactStore,
+    run: str,
+    *,
+    refresh: bool = False,
+) -> Record:
+    """The record of a stage's artifact, from the store or made now.
+
+    One process computes while others that want the same key wait and then take its artifact.
+
+    Args:
+        stage: the stage.
+        config: the whole configuration.
+        fingerprint: digests of the bytes from outside.
+        upstream: artifacts of the stages it reads from.
+        store: where artifacts lie.
+        run: name of this run; the record keeps the name of the run that computed.
+        refresh: compute even on a hit.
+
+    Raises:
+        UserError: whatever the stage found wrong with its input; nothing is stored then.
+    """
+    parts = keys.parts(stage, config, fingerprint, upstream)
+    key = keys.key(stage, parts)
+    with store.lock(f"{stage.name}-{key}"):
+        record = None if refresh else store.lookup(stage.name, key)
+        if record is not None:
+            return record
+        started = time.perf_counter()
+        with store.writing() as out:
+            scratch = store.scratch(stage.name, key)
+            scratch.mkdir(parents=True, exist_ok=True)
+            inputs = {
+                read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads
+            }
+            stage.load()(StageContext(config.only(stage.config), inputs, out, scratch))
+            artifact = store.commit(out, stage.name)
+        record = Record(key, parts, artifact, run, round(time.perf_counter() - started, 3))
+        store.write_record(record)
+        shutil.rmtree(scratch, ignore_errors=True)
+        return record

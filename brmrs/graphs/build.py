@@ -1,0 +1,126 @@
+"""The graph stage: item and user homogeneous graphs from training interactions and features.
+
+Only rows of the training split are read into a graph; permuting the others changes no byte.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from brmrs import feature_table
+from brmrs.columns import (
+    COLUMN,
+    EDGES,
+    ITEM,
+    MODALITIES,
+    ROW,
+    SPLIT,
+    TEXT,
+    TRAIN,
+    USER,
+    VISUAL,
+    WEIGHT,
+)
+from brmrs.config import GraphsConfig
+from brmrs.graphs.similarity import Edges, Modality, Similarity, nearest
+from brmrs.stages import SPLIT as SPLIT_TABLE
+from brmrs.stages import StageContext
+
+FEATURES = {TEXT: "text_features", VISUAL: "visual_features"}
+CO_OCCURRENCE = "co_occurrence"
+
+Features = Mapping[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]
+
+
+def run(context: StageContext) -> None:
+    """Write item.parquet, user.parquet (EDGES) and statistics.json."""
+    features = {name: feature_table.read(context.inputs[FEATURES[name]]) for name in MODALITIES}
+    items = len(features[TEXT][1])
+    train = training_matrix(context.inputs[SPLIT_TABLE], items)
+    config = context.config.graphs
+    statistics: dict[str, Any] = {"users": train.shape[0], "items": items, "train": train.nnz}
+    for name, similarity, k in (
+        (ITEM, item_similarity(train, features, config), config.k),
+        (USER, user_similarity(train, features, config), config.user_k),
+    ):
+        edges = nearest(similarity, k, config.block_rows, f"{name} graph")
+        write(edges, context.out / f"{name}.parquet")
+        statistics[name] = describe(edges, similarity)
+    text = json.dumps(statistics, indent=2, sort_keys=True) + "\n"
+    (context.out / "statistics.json").write_text(text, encoding="utf-8")
+
+
+def training_matrix(split: Path, items: int) -> sp.csr_matrix:
+    """The (U, I) binary matrix of the training interactions; U counts the users of all splits."""
+    table = pq.read_table(split, columns=[USER, ITEM, SPLIT])
+    users = table[USER].to_numpy()
+    train = table[SPLIT].to_numpy() == TRAIN
+    ends = (users[train], table[ITEM].to_numpy()[train])
+    ones = np.ones(int(train.sum()))
+    matrix = sp.csr_matrix((ones, ends), shape=(int(users.max(initial=-1)) + 1, items))
+    matrix.sort_indices()
+    return matrix
+
+
+def item_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:
+    """e_ij of items: users in common, and the cosines of their features."""
+    modalities = {name: Modality.of(*table) for name, table in features.items()}
+    beta = {str(name): weight for name, weight in config.beta.items()}
+    return Similarity(sp.csr_matrix(train.T), modalities, beta, config.alpha, config.overlap)
+
+
+def user_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:
+    """e_uv of users: items in common, and the cosines of their items' mean features."""
+    modalities = {name: Modality.of(*user_means(train, *features[name])) for name in features}
+    beta = {str(name): weight for name, weight in config.beta.items()}
+    return Similarity(train, modalities, beta, config.alpha, config.overlap)
+
+
+def user_means(
+    train: sp.csr_matrix, vectors: NDArray[np.float32], present: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The (U, d) mean vectors of each user's training items that have one, and the (U,) mask."""
+    with_vector = sp.csr_matrix(train[:, present], dtype=np.float32)
+    counts = np.diff(with_vector.indptr)
+    means = np.asarray(with_vector @ vectors[present], dtype=np.float32)
+    means /= np.maximum(counts, 1)[:, None]
+    return means, counts > 0
+
+
+def write(edges: Edges, path: Path) -> None:
+    """Write a graph as EDGES."""
+    columns = {ROW: edges.rows, COLUMN: edges.columns, WEIGHT: edges.weights}
+    pq.write_table(pa.table(columns, schema=EDGES), path)
+
+
+def describe(edges: Edges, similarity: Similarity) -> dict[str, Any]:
+    """Counts of a graph, and which share of its edges each signal supports.
+
+    Co-occurrence supports an edge whose ends have a neighbour in common; a modality, an edge whose
+    ends both have it with a positive cosine. An edge may have several supports.
+    """
+    nodes = similarity.neighbours.shape[0]
+    degrees = np.bincount(edges.rows, minlength=nodes)
+    left, right = similarity.neighbours[edges.rows], similarity.neighbours[edges.columns]
+    support = {CO_OCCURRENCE: _share(np.asarray(left.multiply(right).sum(axis=1)).ravel())}
+    for name, modality in similarity.modalities.items():
+        support[name] = _share(modality.pair_cosines(edges.rows, edges.columns))
+    return {
+        "nodes": nodes,
+        "edges": len(edges.rows),
+        "mean_degree": round(len(edges.rows) / max(nodes, 1), 6),
+        "nodes_without_edges": int((degrees == 0).sum()),
+        "present": {name: int(m.present.sum()) for name, m in similarity.modalities.items()},
+        "support": support,
+    }
+
+
+def _share(values: NDArray[np.float64]) -> float:
+    return round(float((values > 0).mean()), 6) if len(values) else 0.0

@@ -1,0 +1,55 @@
+"""Which files a configured path stands for."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from brmrs.errors import UserError
+
+DUMP_NAME = re.compile(r"[^.].*\.(json|jsonl|ndjson)(\.(gz|zst|zstd))?", re.IGNORECASE)
+
+
+def dump_files(paths: Iterable[Path], field: str) -> list[Path]:
+    """The dump files that `paths` name: files as they are, folders by the files in them.
+
+    Of a folder, the files named like a dump (`.json`, `.jsonl`, `.ndjson`, also with `.gz`,
+    `.zst`, `.zstd`) count, hidden ones and sub-folders do not. Each file once, sorted by name.
+
+    Args:
+        paths: files and folders.
+        field: the configuration field they come from, for the error.
+
+    Raises:
+        UserError: a path does not exist, or a folder holds no dump file.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        members = _members(path, field) if path.is_dir() else [path]
+        for member in members:
+            if not member.is_file():
+                raise UserError(f"{field}: {member}: no such file; correct the path")
+            found.setdefault(member.resolve(), member)
+    return sorted(found.values(), key=lambda member: (member.name, str(member)))
+
+
+def _members(folder: Path, field: str) -> list[Path]:
+    members = [path for path in listing(folder, field) if DUMP_NAME.fullmatch(path.name)]
+    if not members:
+        raise UserError(
+            f"{field}: {folder}: the folder holds no dump file (*.json, *.jsonl, *.json.gz, "
+            "*.jsonl.gz, *.json.zst, *.jsonl.zst); name the files themselves"
+        )
+    return members
+
+
+def listing(folder: Path, field: str) -> list[Path]:
+    """The files of a folder that are not hidden, sorted by name; sub-folders are left out.
+
+    Raises:
+        UserError: it is no folder, or cannot be read.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{field}: {folder}: {error.strerror}; correct the path") from error
+    return [folder / name for name in names if (folder / name).is_file()]

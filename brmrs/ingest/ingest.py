@@ -1,0 +1,271 @@
+"""The stage `ingest`: from the dump to interactions, users and items."""
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from brmrs import columns
+from brmrs.config import IngestConfig
+from brmrs.errors import UserError
+from brmrs.ingest.dump import BadLine, Reading, read
+from brmrs.ingest.files import dump_files
+from brmrs.ingest.interactions import NO_TIME, Interactions, latest
+from brmrs.ingest.kcore import k_core, largest_k
+from brmrs.ingest.metadata import METADATA, Item, describe
+from brmrs.ingest.reviews import REVIEWS, Review
+from brmrs.stages import StageContext
+
+
+@dataclass
+class Coded:
+    """Reviews as integers; texts are not kept. A code is an id's rank of first appearance."""
+
+    user_codes: dict[str, int] = field(default_factory=dict)
+    item_codes: dict[str, int] = field(default_factory=dict)
+    user: "array[int]" = field(default_factory=lambda: array("i"))
+    item: "array[int]" = field(default_factory=lambda: array("i"))
+    rating: "array[float]" = field(default_factory=lambda: array("f"))
+    timestamp: "array[int]" = field(default_factory=lambda: array("q"))
+    generations: Counter[str] = field(default_factory=Counter)
+    below_min_rating: int = 0
+
+    def interactions(self) -> Interactions:
+        """All reviews, in the order of the dump."""
+        return Interactions(
+            np.array(self.user, dtype=np.int32),
+            np.array(self.item, dtype=np.int32),
+            np.array(self.rating, dtype=np.float32),
+            np.array(self.timestamp, dtype=np.int64),
+        )
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What the stage makes of a dump.
+
+    Attributes:
+        interactions: dense ids, sorted by user and item, no pair twice.
+        user_ids: U raw ids, sorted; the position is the dense id.
+        asins: I raw ids, likewise.
+        items: what the metadata tell, row i for item i.
+        quarantine: the lines that could not be used, sorted.
+        statistics: counts, plain JSON values.
+    """
+
+    interactions: Interactions
+    user_ids: list[str]
+    asins: list[str]
+    items: list[Item]
+    quarantine: list[BadLine]
+    statistics: dict[str, Any]
+
+
+def run(context: StageContext) -> None:
+    """The stage: the configured dump to Parquet files and statistics."""
+    ingested = ingest(context.config.ingest)
+    out = context.out
+    pq.write_table(interactions_table(ingested.interactions), out / "interactions.parquet")
+    pq.write_table(_users_table(ingested.user_ids), out / "users.parquet")
+    pq.write_table(_items_table(ingested), out / "items.parquet")
+    pq.write_table(_quarantine_table(ingested.quarantine), out / "quarantine.parquet")
+    text = json.dumps(ingested.statistics, indent=2, sort_keys=True)
+    (out / "statistics.json").write_text(text + "\n", encoding="utf-8")
+
+
+def ingest(config: IngestConfig) -> Ingested:
+    """Read a dump and keep its k-core.
+
+    In this order: lines that cannot be used go to the quarantine, ratings below the minimum are
+    left out, the latest of a repeated (user, item) pair stays, the k-core is taken. Reviewed
+    items without metadata stay, as items without text; metadata of other items are dropped.
+
+    Raises:
+        UserError: a file is missing or no dump, too many lines are bad, or nothing is left.
+    """
+    if not config.reviews:
+        raise UserError("ingest.reviews: no review dump is configured; set ingest.reviews=PATH")
+    review_files = dump_files(config.reviews, REVIEWS.field)
+    metadata_files = dump_files(config.metadata, METADATA.field)
+    reading = Reading()
+    reviews = read(review_files, REVIEWS, config.max_bad_share, reading)
+    coded = code(reviews, config.min_rating)
+    everything = coded.interactions()
+    distinct = latest(everything)
+    core = distinct.take(_core_rows(distinct, config.k))
+    user_ids, user = _dense(coded.user_codes, core.user)
+    asins, item = _dense(coded.item_codes, core.item)
+    interactions = latest(Interactions(user, item, core.rating, core.timestamp))
+    items, about = _describe(metadata_files, asins, config.max_bad_share)
+    quarantine = reading.quarantine + about.reading.quarantine
+    statistics = {
+        "reviews": {
+            **_reading_statistics(reading, coded.generations),
+            "below_min_rating": coded.below_min_rating,
+            "duplicates": len(everything) - len(distinct),
+        },
+        "metadata": {
+            **_reading_statistics(about.reading, about.generations),
+            "duplicates": about.duplicates,
+            "never_reviewed": about.unused,
+        },
+        "before_k_core": distinct.sizes(),
+        "k": config.k,
+        **_core_statistics(interactions, items),
+    }
+    return Ingested(interactions, user_ids, asins, items, sorted(quarantine), statistics)
+
+
+def code(reviews: Iterable[Review], min_rating: float | None) -> Coded:
+    """Turn reviews into integers, leaving out ratings below the minimum."""
+    coded = Coded()
+    users, items = coded.user_codes, coded.item_codes
+    for user_id, asin, rating, timestamp, generation in reviews:
+        coded.generations[generation] += 1
+        if min_rating is not None and rating < min_rating:
+            coded.below_min_rating += 1
+            continue
+        coded.user.append(users.setdefault(user_id, len(users)))
+        coded.item.append(items.setdefault(asin, len(items)))
+        coded.rating.append(rating)
+        coded.timestamp.append(NO_TIME if timestamp is None else timestamp)
+    return coded
+
+
+def interactions_table(interactions: Interactions) -> pa.Table:
+    """The table of `columns.INTERACTIONS`."""
+    absent = interactions.timestamp == NO_TIME
+    return pa.table(
+        {
+            columns.USER: interactions.user,
+            columns.ITEM: interactions.item,
+            columns.RATING: interactions.rating,
+            columns.TIMESTAMP: pa.array(interactions.timestamp, mask=absent),
+        },
+        schema=columns.INTERACTIONS,
+    )
+
+
+@dataclass
+class _About:
+    """What reading the metadata came to."""
+
+    reading: Reading = field(default_factory=Reading)
+    generations: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0  # rows of an item that had one
+    unused: int = 0  # rows of items without an interaction in the core
+
+
+def _describe(
+    files: list[Path], asins: list[str], max_bad_share: float
+) -> tuple[list[Item], _About]:
+    """The fullest description of each item; an item without metadata gets an empty one."""
+    found: dict[str, Item | None] = dict.fromkeys(asins)
+    about = _About()
+    for line in read(files, METADATA, max_bad_share, about.reading):
+        about.generations[line.generation] += 1
+        if line.asin not in found:
+            about.unused += 1
+            continue
+        item, other = describe(line), found[line.asin]
+        about.duplicates += other is not None
+        found[line.asin] = item if other is None else max(item, other, key=Item.fullness)
+    return [item or Item() for item in found.values()], about
+
+
+def _core_rows(distinct: Interactions, k: int) -> NDArray[np.intp]:
+    rows = k_core(distinct.user, distinct.item, k)
+    if len(rows):
+        return rows
+    sizes = distinct.sizes()
+    if not len(distinct):
+        raise UserError("ingest.min_rating: no review is left; lower ingest.min_rating")
+    raise UserError(
+        f"ingest.k: nothing is left of {sizes['interactions']:,} interactions of "
+        f"{sizes['users']:,} users with {sizes['items']:,} items after the {k}-core; "
+        f"set ingest.k={largest_k(distinct.user, distinct.item, k)} or lower, or add reviews"
+    )
+
+
+def _dense(codes: dict[str, int], used: NDArray[np.int32]) -> tuple[list[str], NDArray[np.int32]]:
+    """The raw ids in use, sorted, and `used` as positions in them."""
+    names = np.array(list(codes), dtype=object)
+    kept = np.unique(used)
+    order = sorted(range(len(kept)), key=names[kept].__getitem__)
+    dense = np.full(len(names), -1, dtype=np.int32)
+    dense[kept[order]] = np.arange(len(kept))
+    return names[kept[order]].tolist(), dense[used]
+
+
+def _reading_statistics(reading: Reading, generations: Counter[str]) -> dict[str, Any]:
+    return {
+        "files": reading.files,
+        "lines": reading.lines,
+        "generations": dict(generations),
+        "quarantined": reading.reasons(),
+    }
+
+
+def _core_statistics(interactions: Interactions, items: list[Item]) -> dict[str, Any]:
+    sizes = interactions.sizes()
+    stars, counts = np.unique(interactions.rating, return_counts=True)
+    times = interactions.timestamp[interactions.timestamp != NO_TIME]
+    return {
+        **sizes,
+        "sparsity": 1 - sizes["interactions"] / (sizes["users"] * sizes["items"]),
+        "items_with": {
+            "title": sum(bool(item.title) for item in items),
+            "description": sum(bool(item.description) for item in items),
+            "text": sum(item.has_text for item in items),
+            "image_address": sum(bool(item.image_urls) for item in items),
+        },
+        "ratings": {f"{star:g}": int(count) for star, count in zip(stars, counts, strict=True)},
+        "time": {  # milliseconds since 1970-01-01 UTC
+            "first": int(times.min()) if len(times) else None,
+            "last": int(times.max()) if len(times) else None,
+            "unknown": len(interactions) - len(times),
+        },
+    }
+
+
+def _users_table(user_ids: list[str]) -> pa.Table:
+    return pa.table(
+        {columns.USER: np.arange(len(user_ids), dtype=np.int32), columns.USER_ID: user_ids},
+        schema=columns.USERS,
+    )
+
+
+def _items_table(ingested: Ingested) -> pa.Table:
+    items = ingested.items
+    return pa.table(
+        {
+            columns.ITEM: np.arange(len(items), dtype=np.int32),
+            columns.ASIN: ingested.asins,
+            columns.TITLE: [item.title for item in items],
+            columns.DESCRIPTION: [item.description for item in items],
+            columns.BRAND: [item.brand for item in items],
+            columns.CATEGORIES: [item.categories for item in items],
+            columns.IMAGE_URLS: [item.image_urls for item in items],
+        },
+        schema=columns.ITEMS,
+    )
+
+
+def _quarantine_table(bad: list[BadLine]) -> pa.Table:
+    return pa.table(
+        {
+            columns.FILE: [line.file for line in bad],
+            columns.LINE: [line.line for line in bad],
+            columns.REASON: [line.reason for line in bad],
+            columns.CONTENT: [line.content for line in bad],
+        },
+        schema=columns.QUARANTINE,
+    )

@@ -1,0 +1,57 @@
+"""Interactions as columns of integers, the form in which all of ingest works on them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_TIME = -1  # stands for an absent timestamp; real ones are not negative
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """N interactions.
+
+    Attributes:
+        user: (N,) int32 codes.
+        item: (N,) int32 codes.
+        rating: (N,) float32, stars.
+        timestamp: (N,) int64, ms since 1970-01-01 UTC, `NO_TIME` where absent.
+    """
+
+    user: NDArray[np.int32]
+    item: NDArray[np.int32]
+    rating: NDArray[np.float32]
+    timestamp: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Interactions":
+        """The interactions at these positions, or where the mask holds."""
+        return Interactions(
+            self.user[rows], self.item[rows], self.rating[rows], self.timestamp[rows]
+        )
+
+    def sizes(self) -> dict[str, int]:
+        """How many users, items and interactions."""
+        return {
+            "users": len(np.unique(self.user)),
+            "items": len(np.unique(self.item)),
+            "interactions": len(self),
+        }
+
+
+def latest(interactions: Interactions) -> Interactions:
+    """One interaction for each (user, item) pair, sorted by user and item: the latest.
+
+    Of equally late ones the one with the higher rating stays; an absent time counts as the
+    earliest. So the result does not depend on the order of the rows.
+    """
+    order = np.lexsort(
+        (interactions.rating, interactions.timestamp, interactions.item, interactions.user)
+    )
+    ordered = interactions.take(order)
+    last = np.ones(len(ordered), dtype=bool)
+    last[:-1] = (ordered.user[1:] != ordered.user[:-1]) | (ordered.item[1:] != ordered.item[:-1])
+    return ordered.take(last)

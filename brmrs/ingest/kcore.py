@@ -1,0 +1,39 @@
+"""The k-core of the user-item graph, on integers."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def k_core(user: NDArray[np.int32], item: NDArray[np.int32], k: int) -> NDArray[np.intp]:
+    """Positions of the interactions in the k-core, ascending.
+
+    The k-core is the largest set of interactions in which every user and every item has at least
+    k of them: those of users or items with fewer are removed until none has fewer. It is unique,
+    so the order of removal does not matter.
+
+    Args:
+        user: (N,) codes from 0.
+        item: (N,) codes from 0, no (user, item) pair twice.
+        k: 0 or 1 keeps everything.
+    """
+    kept = np.arange(len(user))
+    while True:
+        enough = (np.bincount(user) >= k)[user] & (np.bincount(item) >= k)[item]
+        if enough.all():
+            return kept
+        kept, user, item = kept[enough], user[enough], item[enough]
+
+
+def largest_k(user: NDArray[np.int32], item: NDArray[np.int32], below: int) -> int:
+    """The largest k under `below` whose k-core is not empty; 0 where there are no interactions.
+
+    Cores are nested (the k-core holds the k+1-core), so bisection finds it.
+    """
+    low, high = 0, below  # the core of `low` is not empty (but for no interactions at all)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if len(k_core(user, item, middle)):
+            low = middle
+        else:
+            high = middle
+    return low

@@ -1,0 +1,82 @@
+"""Reviews of the three public generations, told apart line by line by their fields.
+
+| generation | user | item | rating | time |
+|---|---|---|---|---|
+| 2014, 2018 | `reviewerID` | `asin` | `overall` | `unixReviewTime`, seconds |
+| 2023 | `user_id` | `parent_asin` | `rating` | `timestamp`, milliseconds |
+
+Lines of 2018 tell whether the purchase is `verified`, those of 2014 do not.
+"""
+
+from typing import Any, NamedTuple
+
+from brmrs.ingest.dump import Kind, RejectedError, identifier, json_object
+
+# All three data sets document stars from 1 to 5; a rating of 0 or 100 is no rating.
+MIN_RATING, MAX_RATING = 1.0, 5.0
+MAX_TIME = 4_102_444_800_000  # ms; the year 2100
+
+
+class Review(NamedTuple):
+    """One interaction as the dump states it."""
+
+    user_id: str
+    asin: str
+    rating: float  # stars
+    timestamp: int | None  # ms since 1970-01-01 UTC
+    generation: str
+
+
+def parse(line: bytes) -> Review:
+    """Read one line.
+
+    Raises:
+        RejectedError: it is no review, or a field is missing or absurd.
+    """
+    row = json_object(line)
+    if "reviewerID" in row:
+        return Review(
+            identifier(row["reviewerID"], "user id"),
+            identifier(row.get("asin"), "item id"),
+            _rating(row.get("overall")),
+            _time(row.get("unixReviewTime"), 1000),
+            "2018" if "verified" in row else "2014",
+        )
+    return Review(
+        identifier(row.get("user_id"), "user id"),
+        identifier(row.get("parent_asin"), "item id"),
+        _rating(row.get("rating")),
+        _time(row.get("timestamp"), 1),
+        "2023",
+    )
+
+
+REVIEWS = Kind(
+    field="ingest.reviews",
+    expected=(
+        "one JSON object a line with reviewerID, asin, overall (2014, 2018) "
+        "or user_id, parent_asin, rating (2023)"
+    ),
+    parse=parse,
+)
+
+
+def _rating(value: Any) -> float:
+    if value is None:
+        raise RejectedError("no rating")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RejectedError("rating is not a number")
+    if not MIN_RATING <= value <= MAX_RATING:
+        raise RejectedError("rating is not within 1 to 5")
+    return float(value)
+
+
+def _time(value: Any, milliseconds: int) -> int | None:
+    """The time in ms; `milliseconds` is the unit of `value`."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RejectedError("time is not a whole number")
+    if not 0 <= value * milliseconds < MAX_TIME:
+        raise RejectedError("time is not within 1970 to 2100")
+    return value * milliseconds

@@ -1,0 +1,146 @@
+"""Cache keys: what a stage's output depends on, spelled out so that a change can be explained."""
+
+import ast
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from brmrs.artifacts import Artifact
+from brmrs.config import PipelineConfig, Section
+from brmrs.files import digest_json
+from brmrs.models.registry import RECOMMENDERS
+from brmrs.stages import Stage
+
+PACKAGE = "brmrs"
+# The values of the configuration stand in the key themselves, and errors, progress and the
+# declarations shape no output: a change in these modules alone reruns nothing.
+SHAPES_NO_OUTPUT = {"brmrs", "brmrs.config", "brmrs.errors", "brmrs.progress", "brmrs.stages"}
+
+# What a key is made of: {"code": {module: digest}, "libraries": {name: version},
+# "configuration": {field: value}, "input": {declared read: digest}}.
+Parts = dict[str, dict[str, Any]]
+
+
+def parts(
+    stage: Stage,
+    config: PipelineConfig,
+    fingerprint: Mapping[str, Mapping[str, Any]],
+    upstream: Mapping[str, Artifact],
+) -> Parts:
+    """Everything that a stage's output depends on.
+
+    Args:
+        stage: the stage.
+        config: the whole configuration; only the declared sections enter.
+        fingerprint: digests of the bytes from outside (see `brmrs.ingest.fingerprint`).
+        upstream: the artifacts it reads, by stage name.
+    """
+    inputs = {name: fingerprint[name]["sha256"] for name in stage.external}
+    inputs |= {read: upstream[read.partition("/")[0]].digest_of(read) for read in stage.reads}
+    return {"code": code(stage, config), **fixed_parts(stage, config), "input": inputs}
+
+
+def fixed_parts(stage: Stage, config: PipelineConfig) -> Parts:
+    """The parts that are known before any stage has run, without the code."""
+    values: dict[str, Any] = {}
+    for path in stage.config:
+        section = config.section(path)
+        _flatten(path, section.key() if isinstance(section, Section) else section, values)
+    return {
+        "libraries": {name: version(name) for name in stage.libraries},
+        "configuration": values,
+    }
+
+
+def key(stage: Stage, key_parts: Parts) -> str:
+    """The cache key."""
+    return digest_json({"stage": stage.name, **key_parts})
+
+
+def code(stage: Stage, config: PipelineConfig) -> dict[str, str]:
+    """Digest of every module of the project that the stage imports, directly or not.
+
+    Recommenders are imported by name; the configured one alone counts.
+    """
+    modules = set(_closure(stage.module))
+    if "model" in stage.config:
+        modules |= _closure(RECOMMENDERS[config.model.name].partition(":")[0])
+    return {module: _digest(module) for module in sorted(modules)}
+
+
+@cache
+def _closure(module: str) -> frozenset[str]:
+    """The module and all modules of the project that it leads to through imports."""
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name in seen or name in SHAPES_NO_OUTPUT:
+            continue
+        seen.add(name)
+        todo += _imports(name)
+    return frozenset(seen)
+
+
+def _imports(module: str) -> list[str]:
+    """Modules of the project that a module imports, anywhere in its text."""
+    names: list[str] = []
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    ours = [name for name in names if name == PACKAGE or name.startswith(PACKAGE + ".")]
+    return [name for name in ours if _source(name)]
+
+
+@cache
+def _digest(module: str) -> str:
+    """Digest of a module's syntax: comments, layout and docstrings do not count.
+
+    Files beside it with its stem (report.py, report.html.j2) are part of it, with every byte.
+    """
+    tree = _tree(module)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:]
+    digest = hashlib.sha256(ast.dump(tree).encode())
+    source = _source(module)
+    assert source is not None
+    for path in sorted(source.parent.glob(f"{source.stem}.*")):
+        if path.suffix != ".py" and path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _tree(module: str) -> ast.Module:
+    source = _source(module)
+    if source is None:
+        raise ModuleNotFoundError(f"no source of {module}")
+    return ast.parse(source.read_bytes())
+
+
+@cache
+def _source(module: str) -> Path | None:
+    """The file of a module of the project; None if the name is no module."""
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:  # an attribute of a module, not a module
+        return None
+    return Path(spec.origin) if spec and spec.origin else None
+
+
+def _flatten(path: str, value: object, into: dict[str, Any]) -> None:
+    """{"train": {"seed": 0}} to {"train.seed": 0}."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _flatten(f"{path}.{name}", inner, into)
+    else:
+        into[path] = value

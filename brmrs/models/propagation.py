@@ -1,0 +1,76 @@
+"""LightGCN's propagation over the user-item graph, shared by every model that uses it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brmrs.graphs.bipartite import inverse_root_degree
+from brmrs.graphs.sparse import SparseMatrix, multiply
+
+
+def lightgcn(matrix: SparseMatrix, users: Tensor, items: Tensor, layers: int) -> tuple[Tensor, ...]:
+    """E = 1/(L+1) sum_l (D^-1/2 A D^-1/2)^l E^(0) (He 2020, eqs. 7 and 8).
+
+    Args:
+        matrix: (U, I) block D^-1/2 R D^-1/2 of the normalised adjacency.
+        users: (U, d) layer 0; d may hold several channels side by side.
+        items: (I, d) layer 0.
+        layers: L.
+
+    Returns:
+        (U, d) and (I, d), the means over the layers.
+    """
+    result: tuple[Tensor, ...] = _MeanOfLayers.apply(matrix, layers, users, items)
+    return result
+
+
+class _MeanOfLayers(torch.autograd.Function):
+    """The mean of the layers is a symmetric linear map, so it is its own backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, matrix: SparseMatrix, layers: int, users: Tensor, items: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.matrix, ctx.layers = matrix, layers
+        return _mean_of_layers(matrix, layers, users, items)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor, Tensor]:
+        return None, None, *_mean_of_layers(ctx.matrix, ctx.layers, *gradients)
+
+
+def _mean_of_layers(
+    matrix: SparseMatrix, layers: int, users: Tensor, items: Tensor
+) -> tuple[Tensor, Tensor]:
+    user_sum, item_sum = users.clone(), items.clone()
+    for _ in range(layers):
+        users, items = multiply(matrix.csr, items), multiply(matrix.transposed, users)
+        user_sum += users
+        item_sum += items
+    return user_sum.div_(layers + 1), item_sum.div_(layers + 1)
+
+
+def drop_edges(
+    users: Tensor, items: Tensor, shape: tuple[int, int], rate: float, generator: torch.Generator
+) -> SparseMatrix:
+    """A normalised graph on a sample of the interactions, degree-sensitive (FREEDOM, Zhou 2023).
+
+    Keeps round((1 - rate) N) edges without replacement with probability proportional to
+    1 / sqrt(d_u d_i), which spares the edges of rare nodes, and normalises what is left.
+
+    Args:
+        users: (N,) int64, sorted with `items` by (user, item).
+        items: (N,) int64.
+        shape: (U, I).
+        rate: share of the edges to leave out.
+        generator: on the device of `users`.
+    """
+    weights = inverse_root_degree(users, shape[0]) * inverse_root_degree(items, shape[1])
+    # The k smallest of Exp(1) / w are a weighted sample without replacement, of any size.
+    keys = torch.empty_like(weights).exponential_(generator=generator) / weights
+    count = max(1, round((1 - rate) * len(users)))
+    kept = keys.topk(count, largest=False).indices.sort().values
+    users, items = users[kept], items[kept]
+    values = inverse_root_degree(users, shape[0]) * inverse_root_degree(items, shape[1])
+    return SparseMatrix.from_edges(users, items, values, shape)

@@ -1,0 +1,85 @@
+"""Recommendations and similar items from a model bundle."""
+
+import difflib
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+from brmrs.errors import UserError
+from brmrs.evaluation.ranking import best, top_k
+from brmrs.training.bundle import Bundle
+
+Ranked = list[tuple[int, str, float]]  # rank (counted from 1), asin, score
+
+
+def recommend(bundle: Bundle, user_id: str, k: int, *, exclude_seen: bool = True) -> Ranked:
+    """The K best items for a user, by the fused score.
+
+    Args:
+        bundle: the model.
+        user_id: a raw id of the training data.
+        k: K; fewer are returned where fewer items are left.
+        exclude_seen: leave out the user's training items.
+
+    Raises:
+        UserError: the bundle does not know the user.
+    """
+    _check(k)
+    user = bundle.user_index.get(user_id)
+    if user is None:
+        raise UserError(
+            f"no user {user_id!r} among the {len(bundle.about.users)} that the model was trained "
+            f"on{_close(user_id, bundle.about.users)}; a new user has no representation before the "
+            "next training"
+        )
+    masked = bundle.seen if exclude_seen else None
+    items, scores = top_k(bundle.fused, torch.tensor([user]), k, masked)
+    return _ranked(bundle, items[0].tolist(), scores[0].tolist())
+
+
+def similar(bundle: Bundle, asin: str, k: int) -> Ranked:
+    """The K items nearest to an item by the cosine of the fused item representations.
+
+    Args:
+        bundle: the model.
+        asin: an item of the training data; it is not among the answers.
+        k: K; fewer are returned where there are fewer other items.
+
+    Raises:
+        UserError: the bundle does not know the item.
+    """
+    _check(k)
+    item = bundle.item_index.get(asin)
+    if item is None:
+        raise UserError(
+            f"no item {asin!r} among the {len(bundle.about.items)} that the model was trained on"
+            f"{_close(asin, bundle.about.items)}"
+        )
+    q = functional.normalize(bundle.fused.q, dim=1)
+    cosine = q @ q[item]
+    cosine[item] = -torch.inf
+    scores, items = best(cosine.unsqueeze(0), min(k, len(q) - 1))
+    return _ranked(bundle, items[0].tolist(), scores[0].tolist())
+
+
+def _ranked(bundle: Bundle, items: Sequence[int], scores: Sequence[float]) -> Ranked:
+    names = bundle.about.items
+    return [
+        (rank, names[item], score)
+        for rank, (item, score) in enumerate(zip(items, scores, strict=True), start=1)
+        if item >= 0
+    ]
+
+
+def _check(k: int) -> None:
+    if k < 1:
+        raise UserError(f"-k {k}: ask for at least one item")
+
+
+def _close(wanted: str, names: Sequence[str]) -> str:
+    """A hint at names like the wanted one; those that begin alike, to stay fast on millions."""
+    start = wanted[:3].casefold()
+    alike = [name for name in names if name[:3].casefold() == start]
+    near = difflib.get_close_matches(wanted, alike[:20_000], n=3)
+    return f" (did you mean {', '.join(near)}?)" if near else ""

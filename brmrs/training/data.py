@@ -1,0 +1,40 @@
+"""From artifacts to `TrainingData`: the training split, the features and the graphs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from brmrs import feature_table
+from brmrs.graphs import bipartite, homogeneous
+from brmrs.models.base import TrainingData
+from brmrs.user_items import UserItems
+
+
+def assemble(train: UserItems, features: Mapping[str, Path], graphs: Path) -> TrainingData:
+    """Everything that a recommender may know, on the device of `train`.
+
+    Args:
+        train: the training items of each user.
+        features: the feature folder of each modality.
+        graphs: the folder with `item.parquet` and `user.parquet`.
+    """
+    on = train.items.device
+    n_users, n_items = train.n_users, train.n_items
+    vectors, present = {}, {}
+    for modality, folder in features.items():
+        x, mask = feature_table.read(folder)
+        if mask.any():
+            vectors[modality] = torch.tensor(x, device=on)
+            present[modality] = torch.tensor(mask, device=on)
+    return TrainingData(
+        users=n_users,
+        items=n_items,
+        train_users=train.users,
+        train_items=train.items,
+        user_item=bipartite.normalised(train.users, train.items, n_users, n_items),
+        features=vectors,
+        present=present,
+        item_graph=homogeneous.load(graphs / "item.parquet", n_items).to(on),
+        user_graph=homogeneous.load(graphs / "user.parquet", n_users).to(on),
+    )

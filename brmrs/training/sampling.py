@@ -1,0 +1,92 @@
+"""Training triples: shuffled positives, and negatives outside the user's training items.
+
+Only the training split is known here. Items of the validation or test split are negatives like
+any other: leaving them out would tell the model which they are.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brmrs.errors import UserError
+from brmrs.models.base import Batch
+from brmrs.user_items import UserItems
+
+# A uniform integer below 2^62 modulo a count of at most 2^31 items is uniform to 2^-31.
+_WIDE = 2**62
+
+
+def seeded(seed: int, epoch: int, stream: int, device: torch.device) -> torch.Generator:
+    """A generator that depends on nothing but its arguments.
+
+    Each epoch starts generators of its own, so a resumed run draws what an undisturbed one draws.
+
+    Args:
+        seed: of the run.
+        epoch: counted from 1.
+        stream: tells apart the generators of one epoch.
+        device: where it draws.
+    """
+    state = np.random.SeedSequence((seed, epoch, stream)).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state[0]))
+
+
+class Sampler:
+    """Draws the batches of an epoch.
+
+    A user whose training items are all I items has no negative. Where negatives are asked for,
+    the interactions of such a user are left out.
+    """
+
+    def __init__(self, train: UserItems, negatives: int):
+        """Prepare.
+
+        Args:
+            train: the training items of each user.
+            negatives: n, drawn for each positive.
+
+        Raises:
+            UserError: there is nothing to draw.
+        """
+        self.train = train
+        self.n = negatives
+        self._free = train.n_items - train.counts
+        usable = (self._free[train.users] > 0) | (negatives == 0)
+        self._users, self._positives = train.users[usable], train.items[usable]
+        if len(self._users) == 0:
+            raise UserError(
+                f"nothing to train on: of {len(usable)} training interactions none belongs to a "
+                "user who has left an item out; check the dump and ingest.k"
+            )
+        # The number of free items below the j-th training item of a user, t_j - j, shifted to a
+        # range of its own for each user: increasing, so one binary search serves all users.
+        place = torch.arange(len(train.items), device=train.items.device)
+        below = train.items - (place - train.indptr[train.users])
+        self._below = train.users * (train.n_items + 1) + below
+
+    def epoch(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Every training interaction once, in random order, with fresh negatives.
+
+        Args:
+            size: interactions in a batch; the last one may be smaller.
+            generator: on the device of the training items.
+        """
+        device = self._users.device
+        order = torch.randperm(len(self._users), generator=generator, device=device)
+        for chosen in torch.split(order, size):
+            users = self._users[chosen]
+            yield Batch(users, self._positives[chosen], self.negatives(users, generator))
+
+    def negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """For (B,) users (B, n) items, uniform over the items outside their training items.
+
+        Exact, without rejection: a rank r < I - |N_u| is drawn, and the r-th free item is r plus
+        the number of training items t_j with at most r free items below them (t_j - j <= r).
+        """
+        draw = torch.randint(_WIDE, (len(users), self.n), generator=generator, device=users.device)
+        rank = draw % self._free[users].unsqueeze(1)
+        key = users.unsqueeze(1) * (self.train.n_items + 1) + rank
+        passed = torch.searchsorted(self._below, key, right=True)
+        return rank + passed - self.train.indptr[users].unsqueeze(1)

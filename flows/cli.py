@@ -1,0 +1,205 @@
+"""The `brmrs` command. The outermost layer: it may import all, nothing imports it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from brmrs.errors import UserError
+
+# Prefect, torch and the stages are imported inside the commands that need them: `brmrs plan`
+# answers in a second.
+
+app = typer.Typer(
+    help="From a raw Amazon review dump to a trained, evaluated and served recommender.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", help="YAML file of the pipeline's configuration.")
+]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Set one field; repeat.")
+]
+Until = Annotated[str | None, typer.Option(help="The last stage to run.")]
+Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Count = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
+STORE = Path("artifacts")
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
+    until: Until = None,
+    refresh: Annotated[
+        list[str], typer.Option(metavar="STAGE", help="Run this stage even if cached; repeat.")
+    ] = [],  # noqa: B006
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write stages and metrics here ('-': print).")
+    ] = None,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Run the pipeline: every stage that is not cached."""
+    from brmrs.config_file import load
+    from brmrs.stages import needed
+    from flows import run_locally, show
+
+    settings = load(config, tuple(overrides))
+    for name in refresh:
+        needed(name)
+    needed(until)
+    summary = run_locally.run(settings, artifacts, until, tuple(refresh), err)
+    to_stdout = json_file is not None and str(json_file) == "-"
+    if json_file is not None:
+        text = json.dumps(summary, indent=1) + "\n"
+        sys.stdout.write(text) if to_stdout else json_file.write_text(text, encoding="utf-8")
+    if not to_stdout:
+        show.run(out, summary)
+
+
+@app.command()
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    until: Until = None,
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Say which stages would run, and why."""
+    from brmrs.artifacts import ArtifactStore
+    from brmrs.config_file import load
+    from brmrs.ingest.fingerprint import fingerprint
+    from brmrs.plan import plan as make_plan
+    from brmrs.stages import needed
+    from flows import show
+
+    settings = load(config, tuple(overrides))
+    steps = make_plan(needed(until), settings, fingerprint(settings), ArtifactStore(artifacts))
+    if as_json:
+        rows = [
+            {"stage": step.stage, "state": step.state, "reasons": step.reasons} for step in steps
+        ]
+        print_json(rows)
+    else:
+        show.plan(out, steps)
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Where to write it, such as data/sample.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+) -> None:
+    """Write the sample dump: synthetic reviews, metadata and pictures with a known truth."""
+    from brmrs.ingest.sample import write_sample
+
+    write_sample(folder, seed=seed)
+    out.print(f"sample dump in {folder}")
+
+
+@app.command()
+def recommend(
+    user: Annotated[str, typer.Option(help="The user's id, as in the dump.")],
+    k: Count = 10,
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Recommend items to a user, from the latest run's model."""
+    from brmrs.serving.recommend import recommend as best
+
+    bundle, titles = _served(artifacts)
+    _show_items(best(bundle, user, k), titles, as_json)
+
+
+@app.command()
+def similar(
+    item: Annotated[str, typer.Option(help="The item's ASIN.")],
+    k: Count = 10,
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """List the items most similar to an item, from the latest run's model."""
+    from brmrs.serving.recommend import similar as nearest
+
+    bundle, titles = _served(artifacts)
+    _show_items(nearest(bundle, item, k), titles, as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
+    """Check the surroundings: packages, text model, accelerator, disk, Prefect."""
+    from flows import show
+    from flows.doctor import check
+
+    checks = check(artifacts)
+    if as_json:
+        print_json([vars(each) for each in checks])
+    else:
+        show.doctor(out, checks)
+    if not all(each.ok for each in checks):
+        raise typer.Exit(2)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="Of the Prefect server.", min=1, max=65535)] = 4200,
+) -> None:
+    """Keep a Prefect server and a worker alive, so that deployments run. Ctrl-C ends both."""
+    from flows.up import up as keep_up
+
+    keep_up(port, out)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON and nothing else, for scripts."""
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def _served(artifacts: Path) -> tuple[Any, dict[str, str]]:
+    """The latest run's bundle and its items' titles."""
+    from brmrs.artifacts import ArtifactStore
+    from brmrs.runs import latest
+    from brmrs.stages import ITEMS
+    from brmrs.training.bundle import load
+    from flows.show import titles
+
+    store = ArtifactStore(artifacts)
+    newest = latest(store, "train")
+    items = store.path(newest.artifact("ingest"), ITEMS)
+    return load(store.path(newest.artifact("train"))), titles(items)
+
+
+def _show_items(
+    ranked: list[tuple[int, str, float]], titles: dict[str, str], as_json: bool
+) -> None:
+    from flows import show
+
+    rows = [
+        {"rank": rank, "asin": asin, "score": score, "title": titles[asin]}
+        for rank, asin, score in ranked
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        show.items(out, rows)
+
+
+def main() -> None:
+    """Entry point: faults that the user can fix are one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("stopped; finished stages stay cached")
+        sys.exit(130)

@@ -1,0 +1,127 @@
+"""The flow `brmrs`: from a dump to a trained, evaluated and published recommender."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
+
+from brmrs import runs
+from brmrs.artifacts import ArtifactStore, Record
+from brmrs.config import (
+    EvaluateConfig,
+    FeaturesConfig,
+    GraphsConfig,
+    ImagesConfig,
+    IngestConfig,
+    ModelConfig,
+    PipelineConfig,
+    PublishConfig,
+    ReportConfig,
+    SplitConfig,
+    TrainConfig,
+)
+from brmrs.config_file import load
+from brmrs.stages import needed
+from flows.prefect_artifacts import publish_artifacts
+from tasks.pipeline import fingerprint, stage_tasks
+from tasks.stage import StageRequest
+
+
+def _run_name() -> str:
+    settings = _settings(flow_run.parameters)
+    return f"{settings.name}-{settings.model.name}"
+
+
+def _settings(parameters: Mapping[str, Any]) -> PipelineConfig:
+    """The file's configuration with the given sections laid over it."""
+    path = parameters["config"]
+    given = {
+        name: parameters[name]
+        for name in PipelineConfig.model_fields
+        if parameters[name] is not None
+    }
+    return (load(Path(path)) if path else PipelineConfig()).overlaid(given)
+
+
+@flow(name="brmrs", flow_run_name=_run_name)
+def full_pipeline(
+    config: Path | None = None,
+    name: str | None = None,
+    note: str | None = None,
+    ingest: IngestConfig | None = None,
+    split: SplitConfig | None = None,
+    features: FeaturesConfig | None = None,
+    images: ImagesConfig | None = None,
+    graphs: GraphsConfig | None = None,
+    model: ModelConfig | None = None,
+    train: TrainConfig | None = None,
+    evaluate: EvaluateConfig | None = None,
+    publish: PublishConfig | None = None,
+    report: ReportConfig | None = None,
+    artifacts: Path = Path("artifacts"),
+    until: str | None = None,
+    refresh: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Run the stages that are not cached.
+
+    Args:
+        config: a YAML file to start from; without it, the defaults.
+        name: of the data set.
+        note: stands beside every number.
+        ingest: fields to set over the file's; so for every other section.
+        split: see `ingest`.
+        features: see `ingest`.
+        images: see `ingest`.
+        graphs: see `ingest`.
+        model: see `ingest`; needs its `name`.
+        train: see `ingest`.
+        evaluate: see `ingest`.
+        publish: see `ingest`.
+        report: see `ingest`.
+        artifacts: root of the artifact store.
+        until: the last stage to run.
+        refresh: stages to run even if they are cached.
+
+    Returns:
+        The run's summary (see `brmrs.runs.Run.summary`).
+
+    Raises:
+        UserError: what the user can fix; finished stages stay cached.
+    """
+    settings = _settings(locals())
+    store = ArtifactStore(artifacts)
+    run = run_stages(settings, store, until, refresh)
+    runs.save(run, store)
+    summary = run.summary(store)
+    publish_artifacts(run, summary, store)
+    get_run_logger().info("run %s ended after %.1f s", run.name, run.seconds)
+    return summary
+
+
+def run_stages(
+    config: PipelineConfig, store: ArtifactStore, until: str | None, refresh: tuple[str, ...]
+) -> runs.Run:
+    """Submit every stage; one starts as soon as those it reads from have ended."""
+    started = time.perf_counter()
+    stages = needed(until)
+    prints = fingerprint(config)
+    tasks = stage_tasks(stages, store.root)
+    run = runs.new_name()
+    futures: dict[str, PrefectFuture[dict[str, Any]]] = {}
+    for stage in stages:
+        forced = stage.name in refresh
+        request = StageRequest(
+            config=config, fingerprint=prints, artifacts=store.root, run=run, refresh=forced
+        )
+        upstream = {name: futures[name] for name in stage.upstream}
+        stage_task = tasks[stage.name].with_options(refresh_cache=forced)
+        futures[stage.name] = stage_task.submit(request, upstream)
+    for future in futures.values():
+        future.wait()
+    # In order: the first fault is raised, not the stages that could not start because of it.
+    records = {name: Record.from_json(future.result()) for name, future in futures.items()}
+    return runs.Run(run, config, records, round(time.perf_counter() - started, 3))

@@ -1,0 +1,32 @@
+"""What a run leaves on Prefect's own page: its summary, its metrics, a link to the report."""
+
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_table_artifact
+
+from brmrs.artifacts import ArtifactStore
+from brmrs.columns import by_metric
+from brmrs.runs import Run
+
+
+def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -> None:
+    """Create the Prefect artifacts of a run that ended well."""
+    create_table_artifact(
+        key="run-summary",
+        table=[{**stage, "digest": stage["digest"][:12]} for stage in summary["stages"]],
+        description=f"Run {run.name}: {run.config.name}, {run.config.model.name}",
+    )
+    metrics = summary["metrics"]
+    if metrics:
+        rows = [
+            {"metric": name, **{split: f"{values[name]:.4f}" for split, values in metrics.items()}}
+            for name in sorted(metrics["test"], key=by_metric)
+        ]
+        create_table_artifact(
+            key="metrics", table=rows, description=f"Run {run.name} {run.config.note}".strip()
+        )
+    if "report" in run.stages:
+        path = store.path(run.artifact("report")) / "report.html"
+        create_link_artifact(
+            key="report", link=path.resolve().as_uri(), link_text=f"Report of run {run.name}"
+        )

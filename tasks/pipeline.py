@@ -1,0 +1,23 @@
+"""The pipeline's tasks: the fingerprint, which always runs, and one cached task per stage."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+
+from brmrs.config import PipelineConfig
+from brmrs.ingest.fingerprint import fingerprint as digests
+from brmrs.stages import Stage
+from tasks.stage import stage_task
+
+
+@task(name="fingerprint", cache_policy=NO_CACHE, persist_result=False)
+def fingerprint(config: PipelineConfig) -> dict[str, Any]:
+    """Digests of all bytes from outside; the keys of the other stages start from them."""
+    return dict(digests(config))
+
+
+def stage_tasks(stages: tuple[Stage, ...], root: Path) -> dict[str, Task[..., dict[str, Any]]]:
+    """The tasks of these stages over the store at `root`, by name."""
+    return {stage.name: stage_task(stage, root) for stage in stages}

@@ -1,0 +1,120 @@
+"""The decorator's work: a Prefect task for a stage, cached by the store and by nothing else.
+
+Prefect asks the cache policy for a key and its key storage for a record under that key. Both
+answer from `brmrs.artifacts.ArtifactStore`, so a hit counts only if the artifact verifies; the
+results that Prefect reads are written from the store, so none of them can be stale.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import CachePolicy
+from prefect.context import TaskRunContext
+from prefect.filesystems import LocalFileSystem
+from prefect.results import ResultRecordMetadata  # type: ignore[attr-defined]
+from prefect.serializers import JSONSerializer
+from pydantic import BaseModel, ConfigDict
+
+from brmrs import keys
+from brmrs.artifacts import Artifact, ArtifactStore, Record
+from brmrs.config import PipelineConfig
+from brmrs.execute import execute
+from brmrs.files import write_json
+from brmrs.stages import Stage
+
+RESULTS = "prefect"  # folder of the store where Prefect keeps the tasks' results
+
+
+class StageRequest(BaseModel):
+    """What a stage's task is called with, beside its upstream artifacts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    config: PipelineConfig
+    fingerprint: dict[str, Any]
+    artifacts: Path  # the store's root
+    run: str
+    refresh: bool = False
+
+
+class StageCache(CachePolicy):
+    """Keys of `brmrs.keys`: contents, never paths or run ids."""
+
+    def __init__(self, stage: Stage, root: Path):
+        super().__init__(key_storage=VerifiedRecords(basepath=str(root)))
+        self.stage = stage
+
+    def compute_key(
+        self,
+        task_ctx: TaskRunContext,
+        inputs: dict[str, Any],
+        flow_parameters: dict[str, Any],
+        **kwargs: Any,
+    ) -> str:
+        """`<stage>/<key>`: unique over all stages of a store."""
+        del task_ctx, flow_parameters, kwargs
+        request: StageRequest = inputs["request"]
+        parts = keys.parts(
+            self.stage, request.config, request.fingerprint, _artifacts(inputs["upstream"])
+        )
+        return f"{self.stage.name}/{keys.key(self.stage, parts)}"
+
+
+class VerifiedRecords(LocalFileSystem):
+    """Prefect's key storage, a view of the store: a record is there if its artifact verifies."""
+
+    _block_type_name = "brmrs verified records"
+    _block_type_slug = "brmrs-verified-records"
+
+    # Prefect's own methods are dispatched to sync or async; ours are sync, as tasks call them.
+    def read_path(self, path: str, **kwargs: Any) -> bytes:  # type: ignore[override]
+        """The record of a task's result, which is laid out anew on the way.
+
+        Raises:
+            ValueError: no artifact verifies under this key; Prefect then runs the task.
+        """
+        del kwargs
+        root = Path(str(self.basepath))
+        stage, _, key = path.partition("/")
+        record = ArtifactStore(root).lookup(stage, key)
+        if record is None:
+            raise ValueError(f"no verified artifact under {path}")
+        write_json(root / RESULTS / path, record.to_json())
+        metadata = ResultRecordMetadata(storage_key=path, serializer=JSONSerializer())
+        return bytes(metadata.dump_bytes())
+
+    def write_path(self, path: str, content: bytes, **kwargs: Any) -> str:  # type: ignore[override]
+        """The stage itself wrote artifact and record: nothing to add."""
+        del content, kwargs
+        return path
+
+
+def stage_task(stage: Stage, root: Path) -> Task[..., dict[str, Any]]:
+    """The task of a stage over the store at `root`; its result is the record, as JSON values."""
+
+    @task(
+        name=stage.name,
+        cache_policy=StageCache(stage, root),
+        result_storage=root / RESULTS,
+        result_serializer="json",
+        cache_result_in_memory=False,
+        persist_result=True,
+    )
+    def run_stage(request: StageRequest, upstream: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        record = execute(
+            stage,
+            request.config,
+            request.fingerprint,
+            _artifacts(upstream),
+            ArtifactStore(request.artifacts),
+            request.run,
+            refresh=request.refresh,
+        )
+        return record.to_json()
+
+    return run_stage
+
+
+def _artifacts(upstream: dict[str, dict[str, Any]]) -> dict[str, Artifact]:
+    return {name: Record.from_json(values).artifact for name, values in upstream.items()}

@@ -1,0 +1,70 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from brmrs.evaluation import ranking
+from brmrs.evaluation.ranking import best, top_k
+from brmrs.models.base import Branch
+from brmrs.user_items import UserItems
+
+
+def reference(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    values, items = scores.sort(dim=1, descending=True, stable=True)
+    return values[:, :k], items[:, :k]
+
+
+@given(st.integers(1, 6), st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**32))
+def test_ties_go_to_the_lower_item(users: int, items: int, k: int, seed: int) -> None:
+    """Few distinct scores, so that almost every last place is tied."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(-2, 3, (users, items), generator=generator).float()
+    values, chosen = best(scores, k)
+    expected_values, expected = reference(scores, k)
+    assert torch.equal(chosen, expected)
+    assert torch.equal(values, expected_values)
+
+
+def test_zero_and_minus_zero_tie() -> None:
+    assert best(torch.tensor([[-0.0, 0.0, -0.0]]), 2)[1].tolist() == [[0, 1]]
+
+
+def test_large_rows_without_ties() -> None:
+    scores = torch.rand(3, 5000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(best(scores, 20)[1], reference(scores, 20)[1])
+
+
+def branch(users: int, items: int) -> Branch:
+    generator = torch.Generator().manual_seed(1)
+    return Branch(
+        torch.randn(users, 4, generator=generator), torch.randn(items, 4, generator=generator)
+    )
+
+
+def test_masked_items_are_never_ranked_and_short_lists_end_in_minus_one() -> None:
+    seen = UserItems.from_pairs(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 2, 3, 1]), 3, 4)
+    items, scores = top_k(branch(3, 4), torch.tensor([0, 1, 2]), 4, seen)
+    assert items[0].tolist() == [1, -1, -1, -1]
+    assert sorted(items[1].tolist()) == [-1, 0, 2, 3]
+    assert sorted(items[2].tolist()) == [0, 1, 2, 3]
+    assert (scores == -torch.inf).tolist() == (items == -1).tolist()
+
+
+def test_more_ranks_than_items() -> None:
+    items, _ = top_k(branch(2, 3), torch.tensor([1]), 5)
+    assert items[0, 3:].tolist() == [-1, -1]
+
+
+def test_blocks_do_not_change_the_ranking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Integer factors, so that the products are exact whatever the block."""
+    generator = torch.Generator().manual_seed(2)
+    p, q = (torch.randint(-3, 4, (n, 5), generator=generator).float() for n in (37, 50))
+    users = torch.randperm(37, generator=generator)
+    pairs = torch.randint(0, 37, (200,), generator=generator)
+    seen = UserItems.from_pairs(pairs, torch.arange(200) % 50, 37, 50)
+    whole, _ = top_k(Branch(p, q), users, 10, seen)
+    monkeypatch.setattr(ranking, "BLOCK_SCORES", 150)
+    blocked, _ = top_k(Branch(p, q), users, 10, seen)
+    assert torch.equal(whole, blocked)
+    assert not seen.contain(users.unsqueeze(1), whole).any()

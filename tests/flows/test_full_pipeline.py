@@ -1,0 +1,164 @@
+"""The flow over a small sample dump, through a real Prefect server."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from prefect.client.orchestration import get_client
+
+from brmrs import columns
+from brmrs.artifacts import ArtifactStore
+from brmrs.config import PipelineConfig
+from brmrs.errors import UserError
+from brmrs.ingest.fingerprint import fingerprint
+from brmrs.plan import plan
+from brmrs.stages import BY_NAME, STAGES
+from flows.full_pipeline import full_pipeline
+
+ALL = [stage.name for stage in STAGES]
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+Runner = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("flow") / "artifacts"
+
+
+@pytest.fixture(scope="module")
+def run(artifacts: Path, small_config: PipelineConfig, prefect_server: None) -> Runner:
+    """Run the flow with some sections changed; the first run has been made."""
+
+    def runner(**changes: dict[str, Any]) -> dict[str, Any]:
+        changed = small_config.model_dump()
+        options = {name: changes.pop(name) for name in ("until", "refresh") if name in changes}
+        for section, fields in changes.items():
+            changed[section] = {**changed[section], **fields}
+        config = PipelineConfig.model_validate(changed)
+        sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
+        summary: dict[str, Any] = full_pipeline(**sections, artifacts=artifacts, **options)
+        return summary
+
+    assert ran(runner()) == ALL
+    return runner
+
+
+def ran(summary: dict[str, Any]) -> list[str]:
+    return [stage["name"] for stage in summary["stages"] if stage["state"] == "ran"]
+
+
+def test_a_second_run_is_all_cached(run: Runner) -> None:
+    summary = run()
+    assert ran(summary) == []
+    assert [stage["name"] for stage in summary["stages"]] == ALL
+
+
+def test_the_summary_tells_metrics_and_where_things_lie(run: Runner) -> None:
+    summary = run()
+    assert set(summary["metrics"]) == {"test", "validation"}
+    assert 0 <= summary["metrics"]["test"]["recall@20"] <= 1
+    for stage in summary["stages"]:
+        files = [path for path in Path(stage["path"]).rglob("*") if path.is_file()]
+        assert sum(path.stat().st_size for path in files) == stage["bytes"]
+
+
+def test_another_learning_rate_reruns_training_and_what_follows(run: Runner) -> None:
+    assert ran(run(train={"learning_rate": 0.0123})) == ["train", "evaluate", "publish", "report"]
+
+
+def test_a_template_with_equal_output_reruns_text_features_alone(run: Runner) -> None:
+    # A line of blanks is left out like an empty one: other template, same texts.
+    template = "{title}\n{brand}\n{categories}\n{description}\n"
+    assert ran(run(features={"text": {"template": template}})) == ["text_features"]
+
+
+def test_until_stops_there(run: Runner) -> None:
+    summary = run(until="graphs")
+    assert [stage["name"] for stage in summary["stages"]] == ALL[: ALL.index("graphs") + 1]
+    assert summary["metrics"] == {}
+
+
+def test_refresh_runs_a_cached_stage_and_equal_bytes_stop_there(run: Runner) -> None:
+    assert ran(run(refresh=("split",))) == ["split"]
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("damage", ["deleted", "flipped"])
+def test_damage_rebuilds_exactly_that_stage(
+    run: Runner, artifacts: Path, small_config: PipelineConfig, name: str, damage: str
+) -> None:
+    """By the plan, which shares the check with the tasks; two stages go through the flow, too."""
+    store = ArtifactStore(artifacts)
+    steps = plan(STAGES, small_config, fingerprint(small_config), store)
+    (artifact,) = [step.artifact for step in steps if step.stage == name]
+    assert artifact is not None
+    place = store.path(artifact)
+    backup = artifacts.parent / "backup"
+    shutil.copytree(place, backup)
+    file = place / sorted(artifact.files)[0]
+    if damage == "deleted":
+        file.unlink()
+    else:
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    again = plan(STAGES, small_config, fingerprint(small_config), store)
+    assert {step.stage for step in again if step.state == "runs"} == {name}
+    if name in ("split", "train"):
+        assert ran(run()) == [name]
+        assert store.verify(artifact, full=True)
+    else:
+        shutil.rmtree(place)
+        shutil.copytree(backup, place)
+    shutil.rmtree(backup)
+    assert [
+        step.state for step in plan(STAGES, small_config, fingerprint(small_config), store)
+    ] == ["cached"] * len(ALL)
+
+
+def test_a_fault_of_the_user_names_itself_and_keeps_finished_stages(run: Runner) -> None:
+    with pytest.raises(UserError, match=r"ingest\.k"):
+        run(ingest={"k": 1000})
+    with pytest.raises(UserError, match=r"features\.visual"):
+        run(features={"visual": {"backbone": "resnet18", "weights": "file", "file": "nowhere.pth"}})
+    assert ran(run()) == []
+
+
+def test_prefect_shows_the_run_its_tasks_and_artifacts(run: Runner) -> None:
+    run()
+    with get_client(sync_client=True) as client:
+        (flow_run, *_) = client.read_flow_runs()
+        artifacts = {each.key for each in client.read_artifacts()}
+    assert flow_run.state is not None
+    assert {"run-summary", "metrics", "report"} <= artifacts
+
+
+def test_recommendations_hold_no_training_item_and_k_per_user(
+    run: Runner, small_config: PipelineConfig
+) -> None:
+    folders = {stage["name"]: Path(stage["path"]) for stage in run()["stages"]}
+    rows = pq.read_table(folders["publish"] / "recommendations.parquet").to_pylist()
+    split = pq.read_table(folders["split"] / "interactions.parquet").to_pylist()
+    train = {
+        (row[columns.USER], row[columns.ITEM])
+        for row in split
+        if row[columns.SPLIT] == columns.TRAIN
+    }
+    assert not train & {(row[columns.USER], row[columns.ITEM]) for row in rows}
+    users = {row[columns.USER] for row in split}
+    assert len(rows) == len(users) * small_config.publish.k
+
+
+def test_the_report_is_one_file_that_names_random_weights(run: Runner) -> None:
+    folders = {stage["name"]: Path(stage["path"]) for stage in run()["stages"]}
+    page = (folders["report"] / "report.html").read_text()
+    meta = json.loads((folders["visual_features"] / "meta.json").read_text())
+    assert "random weights" in meta["label"]
+    assert meta["label"] in page
+    assert 'src="data:image/jpeg' in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert BY_NAME["report"].module == "brmrs.report.report"

@@ -1,0 +1,190 @@
+"""The similarity and its top-k against a literal transcription of the formula."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from brmrs.graphs.similarity import Modality, Overlap, Similarity, nearest, top_k
+
+Vectors = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+def literal(
+    sets: list[set[int]],
+    features: Mapping[str, tuple[Vectors, Mask]],
+    beta: Mapping[str, float],
+    alpha: float,
+    overlap: str,
+    i: int,
+    j: int,
+) -> float:
+    """e_ij, as method/000 writes it."""
+    a, b = sets[i], sets[j]
+    value = 0.0
+    if a & b:
+        value = {
+            "cosine": len(a & b) / math.sqrt(len(a) * len(b)),
+            "jaccard": len(a & b) / len(a | b),
+            "count": len(a & b) / max(len(s) for s in sets),
+        }[overlap]
+    shared = [m for m, (_, has) in features.items() if has[i] and has[j] and beta.get(m, 0) > 0]
+    total = 0.0
+    for m in shared:
+        renormalised = beta[m] * sum(beta.values()) / sum(beta[n] for n in shared)
+        x = [float(v) for v in features[m][0][i]]
+        y = [float(v) for v in features[m][0][j]]
+        norms = math.sqrt(sum(v * v for v in x)) * math.sqrt(sum(v * v for v in y))
+        total += renormalised * (sum(v * w for v, w in zip(x, y, strict=True)) / norms)
+    return alpha * value + (1 - alpha) * total
+
+
+def build(
+    sets: list[set[int]],
+    features: Mapping[str, tuple[Vectors, Mask]],
+    beta: Mapping[str, float],
+    alpha: float,
+    overlap: Overlap,
+) -> Similarity:
+    matrix = sp.csr_matrix(np.array([[float(u in s) for u in range(5)] for s in sets]))
+    modalities = {m: Modality.of(x, has) for m, (x, has) in features.items()}
+    return Similarity(matrix, modalities, beta, alpha, overlap)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Similarity, list[list[float]]]:
+    size = draw(st.integers(2, 9))
+    sets = draw(st.lists(st.sets(st.integers(0, 4)), min_size=size, max_size=size))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    features = {}
+    for m, width in (("text", 3), ("visual", 4)):
+        present = np.array(draw(st.lists(st.booleans(), min_size=size, max_size=size)))
+        # a few distinct directions only, so that ties are common
+        vectors = generator.integers(-1, 2, (size, width)).astype(np.float32)
+        vectors[:, 0] = np.where(vectors.any(axis=1), vectors[:, 0], 1)
+        features[m] = (vectors * present[:, None], present)
+    beta = {"text": draw(st.sampled_from([0.0, 0.3, 0.9])), "visual": 0.5}
+    alpha = draw(st.sampled_from([0.0, 0.25, 1.0]))
+    overlap: Overlap = draw(st.sampled_from(["cosine", "jaccard", "count"]))
+    expected = [
+        [literal(sets, features, beta, alpha, overlap, i, j) for j in range(size)]
+        for i in range(size)
+    ]
+    return build(sets, features, beta, alpha, overlap), expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(case=cases())
+def test_rows_equal_the_literal_formula(case: tuple[Similarity, list[list[float]]]) -> None:
+    similarity, expected = case
+    assert np.allclose(similarity.rows(slice(None)), expected, atol=1e-6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(case=cases(), k=st.integers(1, 10))
+def test_nearest_are_the_top_of_the_literal_formula(
+    case: tuple[Similarity, list[list[float]]], k: int
+) -> None:
+    similarity, expected = case
+    edges = nearest(similarity, k, block_rows=4)
+    for i, row in enumerate(expected):
+        mine = edges.columns[edges.rows == i].tolist()
+        candidates = [j for j in range(len(row)) if j != i and row[j] > 1e-6]
+        assert len(mine) == min(k, len(candidates))
+        assert i not in mine
+        worst = min((row[j] for j in mine), default=math.inf)
+        assert all(row[j] <= worst + 1e-6 for j in candidates if j not in mine)
+
+
+@settings(max_examples=50, deadline=None)
+@given(case=cases(), k=st.integers(1, 4))
+def test_symmetric_and_independent_of_the_block(
+    case: tuple[Similarity, list[list[float]]], k: int
+) -> None:
+    similarity, _ = case
+    whole = similarity.rows(slice(None))
+    assert np.array_equal(whole, whole.T)
+    edges = [nearest(similarity, k, block_rows) for block_rows in (1, 2, 3, 100)]
+    for other in edges[1:]:
+        assert np.array_equal(other.columns, edges[0].columns)
+        assert np.array_equal(other.weights, edges[0].weights)
+
+
+def test_cosines_are_the_same_bits_in_every_block() -> None:
+    # wide enough for the BLAS to change its kernel, and its order of summation, with the block
+    vectors = np.random.default_rng(0).normal(size=(300, 777)).astype(np.float32)
+    modality = Modality.of(vectors, np.ones(300, dtype=bool))
+    whole = modality.cosines(slice(None))
+    for size in (1, 2, 7, 64, 299):
+        parts = [modality.cosines(slice(s, s + size)) for s in range(0, 300, size)]
+        assert np.array_equal(np.concatenate(parts), whole)
+    exact = vectors.astype(np.float64)
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    assert np.abs(whole - exact @ exact.T).max() < 2e-7
+    rows, columns = (ends.astype(np.int32) for ends in np.nonzero(whole > 0))
+    assert np.array_equal(modality.pair_cosines(rows, columns), whole[rows, columns])
+
+
+def test_missing_modality_by_hand() -> None:
+    text = np.array([[1, 0], [1, 0], [0, 0]], dtype=np.float32)
+    visual = np.array([[3, 0], [4, 3], [1, 0]], dtype=np.float32)
+    features = {
+        "text": (text, np.array([True, True, False])),
+        "visual": (visual, np.array([True, True, True])),
+    }
+    similarity = build([set(), set(), set()], features, {"text": 0.6, "visual": 0.2}, 0.5, "cosine")
+    rows = similarity.rows(slice(None))
+    assert rows[0, 1] == pytest.approx(0.5 * (0.6 * 1 + 0.2 * 0.8))
+    assert rows[0, 2] == pytest.approx(0.5 * 0.8 * 1)  # 0.2 renormalised to 0.6 + 0.2
+    assert rows[1, 2] == pytest.approx(0.5 * 0.8 * 0.8)
+
+
+def test_modality_that_nobody_has_leaves_its_weight_to_the_other() -> None:
+    text = np.array([[1, 0], [3, 4]], dtype=np.float32)
+    nothing = np.zeros((2, 4), dtype=np.float32)
+    features = {
+        "text": (text, np.array([True, True])),
+        "visual": (nothing, np.array([False, False])),
+    }
+    similarity = build([set(), set()], features, {"text": 0.5, "visual": 0.5}, 0.0, "cosine")
+    assert similarity.rows(slice(None))[0, 1] == pytest.approx(0.6)
+
+
+def test_vector_of_length_zero_counts_as_absent() -> None:
+    modality = Modality.of(np.zeros((2, 3), dtype=np.float32), np.array([True, False]))
+    assert modality.present.tolist() == [False, False]
+    assert not modality.units.any()
+
+
+@pytest.mark.parametrize(
+    ("row", "k", "kept"),
+    [
+        ([0.5, 0.5, 0.5, 0.5], 2, [0, 1]),
+        ([0.1, 0.5, 0.9, 0.5], 2, [1, 2]),
+        ([0.1, 0.5, 0.9, 0.5], 3, [1, 2, 3]),
+        ([0.0, -1.0, 0.2, 0.0], 3, [2]),
+        ([0.0, 0.0, 0.0, 0.0], 2, []),
+        ([0.4, -np.inf, 0.3, 0.2], 9, [0, 2, 3]),
+    ],
+)
+def test_top_k_by_hand(row: list[float], k: int, kept: list[int]) -> None:
+    assert np.flatnonzero(top_k(np.array([row]), k)[0]).tolist() == kept
+
+
+@given(
+    scores=st.lists(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0]), min_size=6, max_size=6)),
+    k=st.integers(1, 7),
+)
+def test_top_k_equals_a_stable_sort(scores: list[list[float]], k: int) -> None:
+    if not scores:
+        return
+    mask = top_k(np.array(scores), k)
+    for row, kept in zip(scores, mask, strict=True):
+        order = sorted(range(6), key=lambda j: (-row[j], j))[:k]
+        assert np.flatnonzero(kept).tolist() == sorted(j for j in order if row[j] > 0)

@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from brmrs.errors import UserError
+from brmrs.models.base import Branch
+from brmrs.serving.recommend import recommend, similar
+from brmrs.training.bundle import Bundle, Description
+from brmrs.user_items import UserItems
+
+# Items on a line of directions; user i looks along item i's.
+Q = torch.tensor([[4.0, 0.0], [3.0, 1.0], [1.0, 1.0], [0.0, 2.0]])
+USERS = ("AANN", "ABOB", "ACAROL")
+ITEMS = ("B000", "B001", "B002", "C003")
+ABOUT = Description(
+    model={"name": "toy"},
+    train={},
+    best_epoch=1,
+    validation={},
+    features={},
+    users=USERS,
+    items=ITEMS,
+)
+SEEN = UserItems.from_pairs(torch.tensor([0, 0, 1]), torch.tensor([0, 2, 1]), 3, 4)
+BUNDLE = Bundle(ABOUT, {"fused": Branch(Q[:3], Q)}, SEEN, {})
+
+
+def test_recommends_by_the_fused_score_without_training_items() -> None:
+    assert recommend(BUNDLE, "AANN", 1) == [(1, "B001", 12.0)]
+    assert recommend(BUNDLE, "AANN", 10) == [(1, "B001", 12.0), (2, "C003", 0.0)]
+
+
+def test_training_items_on_request() -> None:
+    ranked = recommend(BUNDLE, "AANN", 3, exclude_seen=False)
+    assert ranked == [(1, "B000", 16.0), (2, "B001", 12.0), (3, "B002", 4.0)]
+
+
+def test_similar_is_the_cosine_without_the_item_itself() -> None:
+    ranked = similar(BUNDLE, "B002", 10)
+    assert [(rank, asin) for rank, asin, _ in ranked] == [(1, "B001"), (2, "B000"), (3, "C003")]
+    assert ranked[0][2] == pytest.approx(4 / 20**0.5)
+    assert ranked[1][2] == pytest.approx(1 / 2**0.5)
+    assert len(similar(BUNDLE, "B002", 1)) == 1
+
+
+def test_an_unknown_user_is_told_how_many_there_are_and_who_is_near() -> None:
+    with pytest.raises(UserError, match=r"no user 'AANX' among the 3 .*mean AANN\?.*new user"):
+        recommend(BUNDLE, "AANX", 5)
+    with pytest.raises(UserError) as error:
+        recommend(BUNDLE, "somebody else", 5)
+    assert "mean" not in str(error.value)
+
+
+def test_an_unknown_item() -> None:
+    with pytest.raises(UserError, match=r"no item 'b001' among the 4 .*mean B001"):
+        similar(BUNDLE, "b001", 5)
+
+
+@pytest.mark.parametrize("k", [0, -3])
+def test_k_below_one(k: int) -> None:
+    with pytest.raises(UserError, match="at least one"):
+        recommend(BUNDLE, "AANN", k)
+    with pytest.raises(UserError, match="at least one"):
+        similar(BUNDLE, "B001", k)
+
+
+@pytest.mark.parametrize("user", ["", "'", "A" * 10_000, "é\n"])
+def test_odd_ids_get_the_same_answer(user: str) -> None:
+    with pytest.raises(UserError, match="among the 3"):
+        recommend(BUNDLE, user, 5)
+
+
+def test_an_item_alone_has_no_similar_ones() -> None:
+    about = ABOUT.model_copy(update={"items": ("B000",)})
+    alone = Bundle(about, {"fused": Branch(Q[:3], Q[:1])}, SEEN, {})
+    assert similar(alone, "B000", 5) == []

@@ -1,0 +1,150 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brmrs.config import BM3Config, PipelineConfig, TextConfig, TrainConfig
+from brmrs.config_file import load, parse
+from brmrs.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_configuration_parses_and_starts_with_its_command(path: Path) -> None:
+    assert isinstance(load(path), PipelineConfig)
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any("brmrs run -c" in line and path.name in line for line in head)
+
+
+def test_yaml_out_is_yaml_in() -> None:
+    config = parse({"name": "x", "model": "bm3", "ingest": {"reviews": "a.gz"}}, "test")
+    assert parse(yaml.safe_load(config.to_yaml()), "test") == config
+
+
+def test_one_path_stands_for_a_list_of_one() -> None:
+    assert parse({"ingest": {"reviews": "a"}}, "t") == parse({"ingest": {"reviews": ["a"]}}, "t")
+
+
+def test_overrides_reach_their_fields(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("model: lightgcn\ntrain: {epochs: 3}\n")
+    config = load(path, ("train.learning_rate=0.5", "model.layers=2", "features.text.model=x"))
+    assert config.train == TrainConfig(epochs=3, learning_rate=0.5)
+    assert config.model.name == "lightgcn"
+    assert config.section("model.layers") == 2
+    assert config.features.text.model == "x"
+
+
+def test_only_leaves_all_other_sections_at_their_defaults() -> None:
+    config = parse({"train": {"seed": 3}, "split": {"seed": 4}}, "t")
+    only = config.only(("train", "features.text"))
+    assert only.train.seed == 3
+    assert only.split == PipelineConfig().split
+
+
+def test_locations_are_in_no_key() -> None:
+    config = parse({"ingest": {"reviews": "a", "k": 3}, "images": {"folder": "b"}}, "t")
+    assert "reviews" not in config.ingest.key()
+    assert config.ingest.key()["k"] == 3
+    assert "folder" not in config.images.key()
+
+
+def test_overlay_sets_what_was_given_and_nothing_else() -> None:
+    base = parse({"train": {"epochs": 7, "learning_rate": 0.5}, "model": {"name": "bm3"}}, "t")
+    laid = base.overlaid({"train": TrainConfig(seed=9), "model": BM3Config(dim=8)})
+    assert laid.train == TrainConfig(epochs=7, learning_rate=0.5, seed=9)
+    assert laid.model == BM3Config(dim=8)
+
+
+def test_overlay_of_another_model_replaces_it() -> None:
+    base = parse({"model": {"name": "lightgcn", "layers": 1}}, "t")
+    assert base.overlaid({"model": BM3Config()}).model == BM3Config()
+
+
+def test_overlay_reaches_into_features() -> None:
+    base = parse({"features": {"visual": {"backbone": "resnet18", "weights": "random"}}}, "t")
+    given = PipelineConfig.model_validate({"features": {"text": {"batch_size": 4}}}).features
+    laid = base.overlaid({"features": given})
+    assert laid.features.visual == base.features.visual
+    assert laid.features.text == TextConfig(batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[1, 2]", "expected `section: values`, found list"),
+        ("train: [", "not YAML"),
+        ("trian: {}", "trian: no such field; did you mean train?"),
+        (
+            "train: {learning_rte: 1}",
+            "train.learning_rte: no such field; did you mean learning_rate",
+        ),
+        ("model: {name: bm3, layer: 2}", "model.layer: no such field"),
+        ("train: {learning_rate: 0}", "train.learning_rate: Input should be greater than 0"),
+        ("train: {learning_rate: .nan}", "train.learning_rate"),
+        ("train: {epochs: 1.5}", "train.epochs"),
+        ("train: {selection: mrr@5}", "train.selection"),
+        ("model: nope", "'most-popular', 'bpr-mf', 'lightgcn', 'bm3', 'br-mrs'"),
+        ("ingest: {k: -1}", "ingest.k"),
+        ("ingest: {max_bad_share: 2}", "ingest.max_bad_share"),
+        ("name: ../x", "name: String should match pattern"),
+        ("evaluate: {k: []}", "evaluate.k"),
+        ("evaluate: {k: [0]}", "evaluate.k"),
+        ("graphs: {beta: {sound: 1}}", "graphs.beta"),
+        ("split: null", "split"),
+    ],
+)
+def test_bad_configuration_is_told_with_file_and_field(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as fault:
+        load(path)
+    assert str(path) in str(fault.value)
+    assert told in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x9f")
+    with pytest.raises(UserError, match="not YAML"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "override", ["train", "=1", ".x=1", "train.=1", "train.x=[", "ingest.k.deep=1", "name.x=1"]
+)
+def test_bad_overrides_are_told(tmp_path: Path, override: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("ingest: {k: 5}\nname: n\n")
+    with pytest.raises(UserError):
+        load(path, (override,))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5))
+def test_no_value_of_a_section_escapes_as_another_error(value: object) -> None:
+    for section in PipelineConfig.model_fields:
+        try:
+            parse({section: value}, "t")
+        except UserError as fault:
+            assert section in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("text", "template"),
+    [
+        ("{title}", "{title}"),
+        ("{title} {brand}", "{title} {brand}"),
+        ('"{title}\\n{brand}"', "{title}\n{brand}"),
+        ("{title}: {brand}", "{title}: {brand}"),
+    ],
+)
+def test_a_template_may_be_set_without_quotes(tmp_path: Path, text: str, template: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.touch()
+    assert load(path, (f"features.text.template={text}",)).features.text.template == template

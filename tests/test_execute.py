@@ -1,0 +1,128 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brmrs.artifacts import ArtifactStore, Record
+from brmrs.config import PipelineConfig, SplitConfig
+from brmrs.errors import UserError
+from brmrs.execute import execute
+from brmrs.stages import Stage
+
+TOY = Stage("toy", "toy_stage", config=("split",), external=("reviews",))
+DOWN = Stage("down", "toy_stage", config=("split",), reads=("toy/deep/constant.txt",))
+FINGERPRINT = {"reviews": {"sha256": "0" * 64}}
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "toy.log"
+    path.touch()
+    monkeypatch.setenv("TOY_LOG", str(path))
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "artifacts")
+
+
+def run(store: ArtifactStore, seed: int = 0, name: str = "r", *, refresh: bool = False) -> Record:
+    config = PipelineConfig(split=SplitConfig(seed=seed))
+    return execute(TOY, config, FINGERPRINT, {}, store, name, refresh=refresh)
+
+
+def runs(log: Path) -> int:
+    return len(log.read_text().splitlines())
+
+
+def test_the_second_time_is_a_hit_and_keeps_the_name_of_the_first_run(
+    store: ArtifactStore, log: Path
+) -> None:
+    first = run(store, name="first")
+    second = run(store, name="second")
+    assert first == second
+    assert second.run == "first"
+    assert runs(log) == 1
+
+
+def test_another_configuration_is_a_miss_and_the_old_one_still_a_hit(
+    store: ArtifactStore, log: Path
+) -> None:
+    zero, one = run(store, seed=0), run(store, seed=1)
+    assert zero.artifact.digest != one.artifact.digest
+    assert run(store, seed=0) == zero
+    assert runs(log) == 2
+
+
+def test_configuration_of_other_stages_does_not_count(store: ArtifactStore, log: Path) -> None:
+    run(store)
+    config = PipelineConfig.model_validate({"train": {"learning_rate": 0.5}})
+    execute(TOY, config, FINGERPRINT, {}, store, "r")
+    assert runs(log) == 1
+
+
+def test_other_bytes_from_outside_are_a_miss(store: ArtifactStore, log: Path) -> None:
+    run(store)
+    execute(TOY, PipelineConfig(), {"reviews": {"sha256": "1" * 64}}, {}, store, "r")
+    assert runs(log) == 2
+
+
+def test_early_cut_off_by_file(store: ArtifactStore, log: Path) -> None:
+    """The toy's result changes with the seed, the file that DOWN reads does not."""
+    config = PipelineConfig()
+    for seed in (0, 1):
+        upstream = {"toy": run(store, seed=seed).artifact}
+        execute(DOWN, config, {}, upstream, store, "r")
+    assert runs(log) == 3
+
+
+def test_refresh_runs_again(store: ArtifactStore, log: Path) -> None:
+    first = run(store, name="first")
+    again = run(store, name="again", refresh=True)
+    assert runs(log) == 2
+    assert again.artifact == first.artifact
+    assert again.run == "again"
+
+
+def test_a_failed_stage_stores_nothing_and_keeps_its_scratch_for_the_next(
+    store: ArtifactStore, log: Path
+) -> None:
+    with pytest.raises(UserError, match="seed"):
+        run(store, seed=-1)
+    assert store.records("toy") == []
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_the_scratch_folder_goes_once_the_artifact_is_stored(
+    store: ArtifactStore, log: Path
+) -> None:
+    record = run(store)
+    assert not store.scratch("toy", record.key).exists()
+
+
+def test_two_processes_at_once_compute_once(tmp_path: Path, log: Path) -> None:
+    script = (
+        "import sys; sys.path[:0] = ['tests', '.']\n"
+        "from pathlib import Path\n"
+        "from test_execute import run\n"
+        "from brmrs.artifacts import ArtifactStore\n"
+        f"print(run(ArtifactStore(Path({str(tmp_path / 'artifacts')!r}))).artifact.digest)\n"
+    )
+    root = Path(__file__).parents[1]
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            cwd=root,
+            env={**os.environ},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    digests = {child.communicate(timeout=60)[0] for child in children}
+    assert all(child.returncode == 0 for child in children)
+    assert len(digests) == 1
+    assert runs(log) == 1

@@ -1,0 +1,79 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brmrs import keys
+from brmrs.config import PipelineConfig
+from brmrs.stages import BY_NAME
+
+ROOT = Path(__file__).parents[1]
+
+
+def code_of(stage: str, root: Path, model: str = "br-mrs") -> dict[str, str]:
+    """The code part of a stage's key, computed over a copy of the project."""
+    script = (
+        "import json; from brmrs import keys; from brmrs.config_file import parse;"
+        "from brmrs.stages import BY_NAME;"
+        f"print(json.dumps(keys.code(BY_NAME[{stage!r}], parse({{'model': {model!r}}}, 'test'))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
+    )
+    code: dict[str, str] = json.loads(done.stdout)
+    return code
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "brmrs", tmp_path / "brmrs")
+    return tmp_path
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in {*before, *after} if before.get(name) != after.get(name)}
+
+
+def test_a_comment_or_docstring_changes_no_key(project: Path) -> None:
+    before = code_of("ingest", project)
+    path = project / "brmrs" / "ingest" / "kcore.py"
+    text = path.read_text().replace('"""', '"""Another first word. ', 1)
+    path.write_text("# a comment\n" + text + "\n# another\n")
+    assert code_of("ingest", project) == before
+
+
+def test_a_real_change_counts_for_the_stages_that_import_it_and_no_other(project: Path) -> None:
+    stages = ("ingest", "split", "train")
+    before = {name: code_of(name, project) for name in stages}
+    with (project / "brmrs" / "ingest" / "kcore.py").open("a") as file:
+        file.write("\nEXTRA = 1\n")
+    after = {name: code_of(name, project) for name in stages}
+    assert changed(before["ingest"], after["ingest"]) == {"brmrs.ingest.kcore"}
+    assert after["train"] == before["train"]
+    assert after["split"] == before["split"]
+
+
+def test_only_the_configured_recommender_counts(project: Path) -> None:
+    before = {model: code_of("train", project, model) for model in ("bm3", "lightgcn")}
+    with (project / "brmrs" / "models" / "bm3.py").open("a") as file:
+        file.write("\nEXTRA = 1\n")
+    after = {model: code_of("train", project, model) for model in ("bm3", "lightgcn")}
+    assert changed(before["bm3"], after["bm3"]) == {"brmrs.models.bm3"}
+    assert after["lightgcn"] == before["lightgcn"]
+
+
+def test_a_file_beside_a_module_is_part_of_it(project: Path) -> None:
+    before = code_of("report", project)
+    with (project / "brmrs" / "report" / "report.html.j2").open("a") as file:
+        file.write("<!-- -->")
+    assert changed(before, code_of("report", project)) == {"brmrs.report.report"}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_every_stage_has_code(name: str) -> None:
+    code = keys.code(BY_NAME[name], PipelineConfig())
+    assert BY_NAME[name].module in code
+    assert not keys.SHAPES_NO_OUTPUT & set(code)

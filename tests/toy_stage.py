@@ -1,0 +1,19 @@
+"""A stage small enough to count its runs: copies the split's seed, tells the log that it ran."""
+
+import os
+from pathlib import Path
+
+from brmrs.errors import UserError
+from brmrs.stages import StageContext
+
+
+def run(context: StageContext) -> None:
+    if context.config.split.seed < 0:
+        raise UserError("split.seed: negative")
+    with Path(os.environ["TOY_LOG"]).open("a") as log:
+        log.write("ran\n")
+    for read, path in context.inputs.items():
+        assert path.exists(), read
+    (context.out / "result.txt").write_text(f"seed {context.config.split.seed}\n")
+    (context.out / "deep").mkdir()
+    (context.out / "deep" / "constant.txt").write_text("constant\n")

@@ -1,0 +1,209 @@
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from brmrs.config import TrainConfig
+from brmrs.errors import UserError
+from brmrs.graphs import bipartite
+from brmrs.models.base import Batch, Branch, Recommender, TrainingData
+from brmrs.models.bpr_mf import BPRMF
+from brmrs.training import trainer
+from brmrs.training.train import device, selector
+from brmrs.training.trainer import History, fit
+from brmrs.user_items import UserItems
+
+
+def random_train(users: int, items: int, count: int) -> UserItems:
+    generator = torch.Generator().manual_seed(0)
+    ends = [torch.randint(0, size, (count,), generator=generator) for size in (users, items)]
+    return UserItems.from_pairs(ends[0], ends[1], users, items)
+
+
+TRAIN = random_train(50, 40, 600)
+
+
+def data(train: UserItems) -> TrainingData:
+    graph = bipartite.normalised(train.users, train.items, train.n_users, train.n_items)
+    return TrainingData(train.n_users, train.n_items, train.users, train.items, graph)
+
+
+class Toy(Recommender):
+    """One parameter that counts its steps; a scripted loss term may go wrong."""
+
+    negatives = 1
+
+    def __init__(self, fail_at: int | None = None, fault: float = float("nan")):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.step, self.fail_at, self.fault = 0, fail_at, fault
+        self.noise: list[float] = []
+
+    def begin_epoch(self, generator: torch.Generator) -> None:
+        self.noise.append(float(torch.rand(1, generator=generator)))
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        self.step += 1
+        self.noise.append(float(torch.rand(1, generator=generator)))
+        bad = self.fault if self.step == self.fail_at else 1.0
+        return {
+            "good": (self.weight - 1).square().sum(),
+            "bad": self.weight.detach().sum() * 0 + bad,
+        }
+
+    def branches(self) -> dict[str, Branch]:
+        return {"fused": Branch(self.weight.expand(50, 1), torch.ones(40, 1))}
+
+
+class Script:
+    """A selection metric that takes given values, one an epoch."""
+
+    def __init__(self, *values: float):
+        self.values = list(values)
+        self.seen: list[float] = []
+
+    def __call__(self, branch: Branch) -> float:
+        self.seen.append(branch.p[0, 0].item())
+        return self.values[len(self.seen) - 1]
+
+
+def test_stops_after_patience_and_keeps_the_best_epoch() -> None:
+    model, script = Toy(), Script(0.1, 0.3, 0.2, 0.3, 0.25, 0.9)
+    history = fit(model, TRAIN, script, TrainConfig(patience=3, batch_size=100))
+    assert (history.epoch, history.best_epoch, history.best_value) == (5, 2, 0.3)
+    assert model.weight.item() == pytest.approx(script.seen[1])
+    assert [p for p in history.curve if p[1] == "validation"] == [
+        (epoch, "validation", "recall@20", value)
+        for epoch, value in enumerate((0.1, 0.3, 0.2, 0.3, 0.25), 1)
+    ]
+
+
+def test_an_epoch_without_any_hit_can_be_the_best() -> None:
+    assert fit(Toy(), TRAIN, Script(0.0), TrainConfig(epochs=1)).best_epoch == 1
+
+
+@pytest.mark.parametrize("fault", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_names_epoch_batch_and_term(fault: float) -> None:
+    steps = -(-len(TRAIN.items) // 100)
+    model = Toy(fail_at=steps + 2, fault=fault)
+    message = rf"epoch 2, batch 2 of {steps}, loss term bad is {fault}; lower train.learning_rate"
+    with pytest.raises(UserError, match=message):
+        fit(model, TRAIN, Script(0.1, 0.2, 0.3), TrainConfig(batch_size=100))
+
+
+def test_a_parameter_that_is_not_finite_is_named() -> None:
+    class Explodes(Toy):
+        def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+            return {"root": (self.weight * 0).abs().sqrt().sum()}  # finite, its gradient is not
+
+    with pytest.raises(UserError, match="after epoch 1 parameter weight is not finite"):
+        fit(Explodes(), TRAIN, Script(0.1), TrainConfig(epochs=1))
+
+
+def test_an_absurd_learning_rate_ends_in_the_same_advice() -> None:
+    model = BPRMF(data(TRAIN), seed=0, dim=4, regularization=1.0)
+    with pytest.raises(UserError, match=r"lower train.learning_rate \(now 1e\+30\)"):
+        fit(model, TRAIN, Script(*[0.1] * 50), TrainConfig(learning_rate=1e30, epochs=50))
+
+
+def stop_after(count: int) -> trainer.Select:
+    """A selection metric that stops the run, as Ctrl-C would, in the epoch after."""
+    calls = []
+
+    def select(branch: Branch) -> float:
+        calls.append(branch)
+        if len(calls) > count:
+            raise KeyboardInterrupt
+        return float(branch.p.square().sum())  # any smooth function of the parameters
+
+    return select
+
+
+def train(file: Path | None, count: int = 10**9, seed: int = 0) -> tuple[BPRMF, History]:
+    model = BPRMF(data(TRAIN), seed=0, dim=4, regularization=1e-3)
+    config = TrainConfig(epochs=12, batch_size=64, learning_rate=0.02, seed=seed)
+    return model, fit(model, TRAIN, stop_after(count), config, file)
+
+
+def same(one: tuple[BPRMF, History], other: tuple[BPRMF, History]) -> bool:
+    states = [model.state_dict() for model, _ in (one, other)]
+    equal = all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    return equal and one[1].curve == other[1].curve and one[1].best_epoch == other[1].best_epoch
+
+
+@pytest.mark.parametrize("stops", [(1,), (5,), (11,), (3, 1, 4)])
+def test_an_interrupted_run_goes_on_to_the_same_result(
+    stops: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    for count in stops:
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "c.pt", count)
+    resumed = train(tmp_path / "c.pt", 12 - sum(stops))  # an epoch trained twice would raise
+    assert same(resumed, train(None))
+
+
+def test_a_finished_run_trains_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    first = train(tmp_path / "c.pt")
+    assert same(first, train(tmp_path / "c.pt", 0))
+
+
+def test_the_checkpoint_of_another_run_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    train(tmp_path / "c.pt", seed=1)
+    assert same(train(tmp_path / "c.pt"), train(None))
+    assert "another training run" in caplog.text
+
+
+def test_checkpoints_are_seconds_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 3600.0)
+    train(tmp_path / "c.pt")
+    assert not (tmp_path / "c.pt").exists()
+
+
+def test_epochs_have_their_own_randomness() -> None:
+    model = Toy()
+    fit(model, TRAIN, Script(*[0.1] * 3), TrainConfig(epochs=3))
+    assert len(set(model.noise)) == len(model.noise)
+
+
+def test_threads_at_work_change_no_bit() -> None:
+    """Batches large enough for several threads a kernel, three trainings at once, one alone."""
+    big = random_train(300, 200, 9000)
+    validation = random_train(300, 200, 500)
+    results: list[dict[str, Tensor]] = []
+
+    def work() -> None:
+        model = BPRMF(data(big), seed=0, dim=64, regularization=1e-3)
+        select = selector("recall@5", validation, big)
+        fit(model, big, select, TrainConfig(epochs=4, learning_rate=0.01))
+        results.append(model.state_dict())
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    work()
+    assert len(results) == 4
+    for state in results[1:]:
+        assert all(torch.equal(state[name], results[0][name]) for name in state)
+
+
+def test_no_validation_interactions() -> None:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    with pytest.raises(UserError, match="no validation interactions"):
+        selector("recall@20", UserItems.from_pairs(nothing, nothing, 50, 40), TRAIN)
+
+
+def test_cuda_that_is_not_there() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(UserError, match=r"train\.device is cuda"):
+        device(TrainConfig(device="cuda"))
+    assert device(TrainConfig(device="auto")).type == "cpu"
