@@ -1,7 +1,6 @@
 """Image backbones of torchvision, cut at a named node, with weights from one of three places."""
 
 import difflib
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from urllib.error import URLError
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -197,7 +195,7 @@ def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
             f"not be fetched; put {file.name} into {folder}, or set `weights: file` with `file:`, "
             f"or `weights: random` for a trial"
         ) from error
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise UserError(f"{file}: cannot be read ({_one_line(error)}); delete it") from error
     return str(file), state
 
@@ -212,7 +210,7 @@ def _from_file(path: Path | None) -> tuple[str, Mapping[str, Tensor]]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"features.visual.file: {path}: {error.strerror or error}") from error
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise UserError(
             f"features.visual.file: {path}: no state dict ({_one_line(error)}); "
             "write one by torch.save(network.state_dict(), path)"

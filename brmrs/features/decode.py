@@ -20,8 +20,9 @@ EXTENSIONS = {
 }
 FORMATS = tuple(EXTENSIONS)
 
-# `check` has its own limit; Pillow's stays as the one above which it refuses by itself.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What Pillow says of odd files is not for the user: the status tells it. `check` has its own limit
+# on pixels; Pillow's stays as the one above which it refuses by itself.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Status(StrEnum):
