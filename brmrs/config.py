@@ -192,7 +192,13 @@ class BRMRSConfig(Section):
     theta: float = Field(0.0, ge=0)  # margin of the synergy loss
     pool: int = Field(2, gt=0)  # |N(u)|, candidates of CHNS for each positive
     detach_reference: bool = True  # stop the gradient of max(D_t, D_v)
-    edge_dropout: Rate = 0.0  # of the user-item graph, anew each epoch, in training only
+    edge_dropout: Rate = 0.8  # of the user-item graph, anew each epoch, in training only
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if self.chns + self.synergy + self.bpr == 0:
+            raise ValueError("chns, synergy and bpr are all 0, nothing is left to learn; set one")
+        return self
 
 
 ModelConfig = Annotated[

@@ -8,7 +8,7 @@ ITERATIONS = 4  # of the subspace; the spectra of image and text features fall f
 
 def unit_rows(x: Tensor) -> Tensor:
     """(I, d) rows scaled to length 1; a zero row, an item without the modality, stays zero."""
-    return x / x.norm(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+    return torch.nn.functional.normalize(x, dim=1, eps=torch.finfo(x.dtype).tiny)
 
 
 def principal(x: Tensor, dim: int, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,8 @@ from checkerboard import make_data
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
-from brmrs.config import BRMRSConfig
+from brmrs.config import BRMRSConfig, parse
+from brmrs.errors import UserError
 from brmrs.models import registry
 from brmrs.models.base import Batch, TrainingData
 from brmrs.models.br_mrs import BRMRS
@@ -183,6 +184,12 @@ def test_one_modality_is_its_own_fusion_and_learns_by_bpr(modality: str) -> None
     assert set(terms) == {"bpr", "l2"}
     margins = (p[TRIPLES.users] * (q[TRIPLES.positives] - q[TRIPLES.negatives[:, 0]])).sum(dim=1)
     torch.testing.assert_close(terms["bpr"], minus_log_sigma(margins).mean(), atol=1e-6, rtol=1e-6)
+
+
+def test_an_objective_without_ranking_terms_is_refused() -> None:
+    model = {"name": "br-mrs", "chns": 0, "synergy": 0, "bpr": 0}
+    with pytest.raises(UserError, match="nothing is left to learn"):
+        parse({"model": model}, source="x.yaml")
 
 
 def test_features_of_absent_items_do_not_exist(data: TrainingData) -> None:
