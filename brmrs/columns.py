@@ -139,6 +139,12 @@ def metric(name: str, k: int) -> str:
     return f"{name}@{k}"
 
 
+def by_metric(name: str) -> tuple[int, int]:
+    """Sort key of metric names at cut-offs: in the order of METRICS, then by cut-off."""
+    kind, _, k = name.partition("@")
+    return METRICS.index(kind), int(k)
+
+
 def per_user(cut_offs: tuple[int, ...]) -> pa.Schema:
     """Schema of the per-user metrics: one row per user, split and branch, a column per metric."""
     return pa.schema(

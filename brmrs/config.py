@@ -4,15 +4,20 @@ A field that says *where* bytes lie is marked `Location`: it never enters a cach
 of the bytes does.
 """
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
-from brmrs.errors import UserError
+from brmrs.features import template
 
 
 class _LocationMark:
@@ -22,6 +27,12 @@ class _LocationMark:
 def _as_tuple(value: object) -> object:
     """One path may stand for a list of one."""
     return (value,) if isinstance(value, str | Path) else value
+
+
+def _checked_template(value: str) -> str:
+    """A template that `template.parse` accepts."""
+    template.parse(value)
+    return value
 
 
 Location = Annotated[Path | None, _LocationMark()]
@@ -73,8 +84,10 @@ class TextConfig(Section):
     # a name of sentence-transformers, a folder, or the packaged all-MiniLM-L6-v2
     model: str = "all-MiniLM-L6-v2"
     # fields: title, brand, categories, description; a line whose fields are all empty is left out
-    template: str = "{title}\n{brand}\n{categories}\n{description}"
-    batch_size: int = Field(32, gt=0)  # texts
+    template: Annotated[str, AfterValidator(_checked_template)] = (
+        "{title}\n{brand}\n{categories}\n{description}"
+    )
+    batch_size: int = Field(8, gt=0)  # texts; every batch is filled up to it
 
 
 class VisualConfig(Section):
@@ -106,7 +119,7 @@ class ImagesConfig(Section):
     allow_private: bool = False  # addresses in private, loopback or link-local ranges
     concurrency: int = Field(16, gt=0)  # requests at once
     per_host: int = Field(4, gt=0)  # requests at once to one host
-    timeout: float = Field(20.0, gt=0)  # seconds for one picture, redirects and retries apart
+    timeout: float = Field(20.0, gt=0)  # seconds for one try at a picture, its redirects included
     retries: int = Field(2, ge=0)  # after the first try, where the fault may pass
     max_bytes: int = Field(20_000_000, gt=0)
     max_pixels: int = Field(50_000_000, gt=0)
@@ -165,7 +178,8 @@ class BRMRSConfig(Section):
     """BR-MRS (method/000 to 002)."""
 
     name: Literal["br-mrs"] = "br-mrs"
-    dim: int = Field(64, gt=0)
+    dim: int = Field(64, gt=0)  # of one channel
+    feature_dim: int = Field(256, gt=0)  # principal directions kept of each modality's features
     layers: int = Field(2, ge=0)  # L, of LightGCN over the user-item graph
     item_layers: int = Field(1, ge=0)  # over the item homogeneous graph
     user_layers: int = Field(1, ge=0)  # over the user homogeneous graph
@@ -223,6 +237,7 @@ class PipelineConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("dataset", pattern=r"^[\w.-]+$")  # of the data set, in titles and run names
+    note: str = ""  # stands beside every number, such as "synthetic data"
     ingest: IngestConfig = IngestConfig()
     split: SplitConfig = SplitConfig()
     features: FeaturesConfig = FeaturesConfig()
@@ -256,7 +271,7 @@ class PipelineConfig(BaseModel):
         """
         values: dict[str, Any] = {}
         for path in paths:
-            _put(values, path, self.section(path))
+            put(values, path, self.section(path))
         return type(self).model_validate(values)
 
     def overlaid(self, sections: dict[str, Any]) -> Self:
@@ -275,63 +290,8 @@ class PipelineConfig(BaseModel):
         return type(self).model_validate(values)
 
     def to_yaml(self) -> str:
-        """YAML that `load` reads back to an equal configuration."""
+        """YAML that `brmrs.config_file.load` reads back to an equal configuration."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def load(path: Path, overrides: tuple[str, ...] = ()) -> PipelineConfig:
-    """Read a YAML file and apply `a.b=value` overrides (values are YAML, too).
-
-    Raises:
-        UserError: the file cannot be read or parsed, or a field is unknown or out of range.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        if not equals or not all(name.split(".")):
-            raise UserError(f"--set {override}: expected SECTION.FIELD=VALUE")
-        try:
-            _put(values, name, yaml.safe_load(text))
-        except (TypeError, yaml.YAMLError) as error:
-            raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
-    return parse(values, source=str(path))
-
-
-def parse(values: dict[str, Any], source: str) -> PipelineConfig:
-    """Check plain values.
-
-    Raises:
-        UserError: names `source` and every wrong field.
-    """
-    try:
-        return PipelineConfig.model_validate(values)
-    except ValidationError as error:
-        faults = "; ".join(_told(fault) for fault in error.errors())
-        raise UserError(f"{source}: {faults}") from error
-
-
-def _told(fault: ErrorDetails) -> str:
-    """One fault: the field's dotted path and what is wrong with it."""
-    path = [str(part) for part in fault["loc"]]
-    if path[0] == "model" and len(path) > 1:
-        del path[1]  # the model's name, which pydantic puts between section and field
-    where = ".".join(path) or "configuration"
-    if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault['msg']}"
-    section: Any = PipelineConfig
-    for part in path[:-1]:
-        section = (
-            section.model_fields[part].annotation if hasattr(section, "model_fields") else None
-        )
-    near = get_close_matches(path[-1], getattr(section, "model_fields", ()), 1)
-    return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -344,7 +304,7 @@ def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _put(values: dict[str, Any], path: str, value: object) -> None:
+def put(values: dict[str, Any], path: str, value: object) -> None:
     """Set the value at a dotted path, making the sections on the way."""
     *sections, field = path.split(".")
     for section in sections:

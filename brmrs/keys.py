@@ -69,7 +69,7 @@ def code(stage: Stage, config: PipelineConfig) -> dict[str, str]:
     modules = set(_closure(stage.module))
     if "model" in stage.config:
         modules |= _closure(RECOMMENDERS[config.model.name].partition(":")[0])
-    return {module: _digest(module) for module in sorted(modules - SHAPES_NO_OUTPUT)}
+    return {module: _digest(module) for module in sorted(modules)}
 
 
 @cache
@@ -79,7 +79,7 @@ def _closure(module: str) -> frozenset[str]:
     todo = [module]
     while todo:
         name = todo.pop()
-        if name in seen:
+        if name in seen or name in SHAPES_NO_OUTPUT:
             continue
         seen.add(name)
         todo += _imports(name)

@@ -43,6 +43,8 @@ class Run:
         """The run as `--json` gives it: stages and, if evaluated, metrics."""
         return {
             "run": self.name,
+            "name": self.config.name,
+            "note": self.config.note,
             "seconds": self.seconds,
             "stages": [self._stage(record, store) for record in self.stages.values()],
             "metrics": self.metrics(store),

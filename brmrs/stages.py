@@ -140,7 +140,7 @@ STAGES = (
     Stage(
         "report",
         "brmrs.report.report",
-        config=("report", "name"),
+        config=("report", "name", "note"),
         reads=(
             STATISTICS,
             USERS,

@@ -50,7 +50,7 @@ def run(
     artifacts: Artifacts = STORE,
 ) -> None:
     """Run the pipeline: every stage that is not cached."""
-    from brmrs.config import load
+    from brmrs.config_file import load
     from brmrs.stages import needed
     from flows import run_locally, show
 
@@ -77,7 +77,7 @@ def plan(
 ) -> None:
     """Say which stages would run, and why."""
     from brmrs.artifacts import ArtifactStore
-    from brmrs.config import load
+    from brmrs.config_file import load
     from brmrs.ingest.fingerprint import fingerprint
     from brmrs.plan import plan as make_plan
     from brmrs.stages import needed

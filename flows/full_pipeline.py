@@ -1,6 +1,7 @@
 """The flow `brmrs`: from a dump to a trained, evaluated and published recommender."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from brmrs.config import (
     ReportConfig,
     SplitConfig,
     TrainConfig,
-    load,
 )
+from brmrs.config_file import load
 from brmrs.stages import needed
 from flows.prefect_artifacts import publish_artifacts
 from tasks.pipeline import fingerprint, stage_tasks
@@ -31,16 +32,26 @@ from tasks.stage import StageRequest
 
 
 def _run_name() -> str:
-    parameters = flow_run.parameters
-    name = parameters.get("name") or Path(parameters.get("config") or "defaults").stem
-    model = parameters.get("model")
-    return f"{name}-{getattr(model, 'name', None) or (model or {}).get('name', 'model')}"
+    settings = _settings(flow_run.parameters)
+    return f"{settings.name}-{settings.model.name}"
+
+
+def _settings(parameters: Mapping[str, Any]) -> PipelineConfig:
+    """The file's configuration with the given sections laid over it."""
+    path = parameters["config"]
+    given = {
+        name: parameters[name]
+        for name in PipelineConfig.model_fields
+        if parameters[name] is not None
+    }
+    return (load(Path(path)) if path else PipelineConfig()).overlaid(given)
 
 
 @flow(name="brmrs", flow_run_name=_run_name)
 def full_pipeline(
     config: Path | None = None,
     name: str | None = None,
+    note: str | None = None,
     ingest: IngestConfig | None = None,
     split: SplitConfig | None = None,
     features: FeaturesConfig | None = None,
@@ -60,6 +71,7 @@ def full_pipeline(
     Args:
         config: a YAML file to start from; without it, the defaults.
         name: of the data set.
+        note: stands beside every number.
         ingest: fields to set over the file's; so for every other section.
         split: see `ingest`.
         features: see `ingest`.
@@ -80,21 +92,7 @@ def full_pipeline(
     Raises:
         UserError: what the user can fix; finished stages stay cached.
     """
-    sections = {
-        "name": name,
-        "ingest": ingest,
-        "split": split,
-        "features": features,
-        "images": images,
-        "graphs": graphs,
-        "model": model,
-        "train": train,
-        "evaluate": evaluate,
-        "publish": publish,
-        "report": report,
-    }
-    base = load(config) if config else PipelineConfig()
-    settings = base.overlaid({key: value for key, value in sections.items() if value is not None})
+    settings = _settings(locals())
     store = ArtifactStore(artifacts)
     run = run_stages(settings, store, until, refresh)
     runs.save(run, store)

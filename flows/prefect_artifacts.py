@@ -5,6 +5,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from brmrs.artifacts import ArtifactStore
+from brmrs.columns import by_metric
 from brmrs.runs import Run
 
 
@@ -19,9 +20,11 @@ def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -
     if metrics:
         rows = [
             {"metric": name, **{split: f"{values[name]:.4f}" for split, values in metrics.items()}}
-            for name in metrics["test"]
+            for name in sorted(metrics["test"], key=by_metric)
         ]
-        create_table_artifact(key="metrics", table=rows, description=f"Run {run.name}")
+        create_table_artifact(
+            key="metrics", table=rows, description=f"Run {run.name} {run.config.note}".strip()
+        )
     if "report" in run.stages:
         path = store.path(run.artifact("report")) / "report.html"
         create_link_artifact(

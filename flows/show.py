@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from brmrs import columns
+from brmrs.files import read_json
 from brmrs.plan import Step
 from brmrs.stages import ITEMS
 
@@ -34,7 +35,7 @@ def run(console: Console, summary: dict[str, Any]) -> None:
     console.print(f"{summary['seconds']:.1f} s in all")
     folders = {stage["name"]: Path(stage["path"]) for stage in summary["stages"]}
     if summary["metrics"]:
-        _metrics(console, summary["metrics"])
+        _metrics(console, folders["evaluate"] / "metrics.json", summary["note"])
     if "publish" in folders:
         _recommendations(console, folders)
     if "report" in folders:
@@ -71,11 +72,25 @@ def titles(items_file: Path) -> dict[str, str]:
     return dict(zip(asins, names, strict=True))
 
 
-def _metrics(console: Console, metrics: dict[str, dict[str, float]]) -> None:
-    table = Table("metric", *metrics, title="metrics (all-ranking)")
-    for name in metrics["test"]:
-        table.add_row(name, *(f"{values[name]:.4f}" for values in metrics.values()))
+def _metrics(console: Console, path: Path, note: str) -> None:
+    """Test metrics of the model beside the yardstick."""
+    metrics = read_json(path)
+    test = columns.SPLIT_NAMES[columns.TEST]
+    rows = {metrics["model"]: metrics[test]}
+    rows |= {name: values[test] for name, values in metrics["baseline"].items()}
+    names = sorted(metrics[test], key=columns.by_metric)
+    cut_offs = sorted({int(name.partition("@")[2]) for name in names})
+    users = metrics["users"][test]
+    table = Table("", title=f"test metrics, all-ranking, {users:,} users")
+    for row in rows:
+        for k in cut_offs:
+            table.add_column(f"{row if k == cut_offs[0] else ''}\n@{k}", justify="right")
+    for metric in columns.METRICS:
+        cells = [values[columns.metric(metric, k)] for values in rows.values() for k in cut_offs]
+        table.add_row(metric, *(f"{cell:.4f}" for cell in cells))
     console.print(table)
+    labels = [f"{name}: {feature['label']}" for name, feature in metrics["features"].items()]
+    console.print(escape("; ".join([*labels, note] if note else labels)), soft_wrap=True)
 
 
 def _recommendations(console: Console, folders: dict[str, Path]) -> None:

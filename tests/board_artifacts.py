@@ -38,7 +38,8 @@ from brmrs.columns import (
     WEIGHT,
     features,
 )
-from brmrs.config import PipelineConfig, parse
+from brmrs.config import PipelineConfig
+from brmrs.config_file import parse
 from brmrs.files import write_json, write_parquet
 from brmrs.stages import ITEMS as ITEMS_FILE
 from brmrs.stages import SPLIT as SPLIT_FILE

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from brmrs.config import PipelineConfig, parse
+from brmrs.config import PipelineConfig
+from brmrs.config_file import parse
 
 
 @pytest.fixture(scope="session")

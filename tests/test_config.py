@@ -5,7 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brmrs.config import BM3Config, PipelineConfig, TextConfig, TrainConfig, load, parse
+from brmrs.config import BM3Config, PipelineConfig, TextConfig, TrainConfig
+from brmrs.config_file import load, parse
 from brmrs.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -132,3 +133,18 @@ def test_no_value_of_a_section_escapes_as_another_error(value: object) -> None:
             parse({section: value}, "t")
         except UserError as fault:
             assert section in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("text", "template"),
+    [
+        ("{title}", "{title}"),
+        ("{title} {brand}", "{title} {brand}"),
+        ('"{title}\\n{brand}"', "{title}\n{brand}"),
+        ("{title}: {brand}", "{title}: {brand}"),
+    ],
+)
+def test_a_template_may_be_set_without_quotes(tmp_path: Path, text: str, template: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.touch()
+    assert load(path, (f"features.text.template={text}",)).features.text.template == template

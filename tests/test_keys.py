@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 def code_of(stage: str, root: Path, model: str = "br-mrs") -> dict[str, str]:
     """The code part of a stage's key, computed over a copy of the project."""
     script = (
-        "import json; from brmrs import keys; from brmrs.config import parse;"
+        "import json; from brmrs import keys; from brmrs.config_file import parse;"
         "from brmrs.stages import BY_NAME;"
         f"print(json.dumps(keys.code(BY_NAME[{stage!r}], parse({{'model': {model!r}}}, 'test'))))"
     )

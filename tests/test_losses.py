@@ -78,7 +78,8 @@ def test_bpr_with_several_negatives() -> None:
 
 def test_l2() -> None:
     def literal(inputs: list[Tensor]) -> float:
-        return sum(v * v for x in inputs for v in x.view(-1).tolist()) / (2 * B)
+        total: float = sum(v * v for x in inputs for v in x.view(-1).tolist())
+        return total / (2 * B)
 
     check(losses.l2, literal, [draw(B, 3, seed=0), draw(B, N, 3, seed=1)])
 
@@ -117,19 +118,23 @@ def test_chns_where_nothing_is_missing() -> None:
 def test_chns_with_missing_modalities(seed: int) -> None:
     has_t, has_v = mask(B, 1 + N, seed=seed), mask(B, 1 + N, seed=seed + 100)
     has_v[2, 1:] = False  # nobody in the pool has a picture
-    check(lambda *x: losses.chns(*x, has_t, has_v), chns_literal(has_t, has_v), chns_inputs())
+
+    def loss(positive_t: Tensor, positive_v: Tensor, pool_t: Tensor, pool_v: Tensor) -> Tensor:
+        return losses.chns(positive_t, positive_v, pool_t, pool_v, has_t, has_v)
+
+    check(loss, chns_literal(has_t, has_v), chns_inputs())
 
 
 def test_chns_masks_that_hide_nothing_change_nothing() -> None:
     everything = torch.ones(B, 1 + N, dtype=torch.bool)
-    inputs = chns_inputs()
-    assert torch.isclose(losses.chns(*inputs, everything, everything), losses.chns(*inputs))
+    a, b, c, d = chns_inputs()
+    assert torch.isclose(losses.chns(a, b, c, d, everything, everything), losses.chns(a, b, c, d))
 
 
 def test_chns_of_nothing_is_zero_with_zero_gradient() -> None:
     nothing = torch.zeros(B, 1 + N, dtype=torch.bool)
-    inputs = [x.requires_grad_() for x in chns_inputs()]
-    loss = losses.chns(*inputs, nothing, nothing)
+    inputs = a, b, c, d = [x.requires_grad_() for x in chns_inputs()]
+    loss = losses.chns(a, b, c, d, nothing, nothing)
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0
     assert all(x.grad is not None and not x.grad.any() for x in inputs)
@@ -161,7 +166,7 @@ def test_synergy(theta: float, detach: bool) -> None:
             / B
         )
 
-    check(lambda *x: losses.synergy(*x, theta, detach=detach), literal, inputs)
+    check(lambda f, t, v: losses.synergy(f, t, v, theta, detach=detach), literal, inputs)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -72,13 +72,15 @@ def training_matrix(split: Path, items: int) -> sp.csr_matrix:
 def item_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:
     """e_ij of items: users in common, and the cosines of their features."""
     modalities = {name: Modality.of(*table) for name, table in features.items()}
-    return Similarity(sp.csr_matrix(train.T), modalities, config.beta, config.alpha, config.overlap)
+    beta = {str(name): weight for name, weight in config.beta.items()}
+    return Similarity(sp.csr_matrix(train.T), modalities, beta, config.alpha, config.overlap)
 
 
 def user_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:
     """e_uv of users: items in common, and the cosines of their items' mean features."""
     modalities = {name: Modality.of(*user_means(train, *features[name])) for name in features}
-    return Similarity(train, modalities, config.beta, config.alpha, config.overlap)
+    beta = {str(name): weight for name, weight in config.beta.items()}
+    return Similarity(train, modalities, beta, config.alpha, config.overlap)
 
 
 def user_means(
@@ -87,8 +89,9 @@ def user_means(
     """The (U, d) mean vectors of each user's training items that have one, and the (U,) mask."""
     with_vector = sp.csr_matrix(train[:, present], dtype=np.float32)
     counts = np.diff(with_vector.indptr)
-    sums = with_vector @ vectors[present]
-    return sums / np.maximum(counts, 1)[:, None].astype(np.float32), counts > 0
+    means = np.asarray(with_vector @ vectors[present], dtype=np.float32)
+    means /= np.maximum(counts, 1)[:, None]
+    return means, counts > 0
 
 
 def write(edges: Edges, path: Path) -> None:

@@ -142,8 +142,9 @@ def top_k(scores: Floats, k: int) -> NDArray[np.bool_]:
     above = scores > kth
     ties = scores == kth
     room = k - above.sum(axis=1, keepdims=True)
-    kept = above | (ties & (ties.cumsum(axis=1, dtype=np.int32) <= room))
-    return kept & (scores > 0)
+    tied = ties & (ties.cumsum(axis=1, dtype=np.int32) <= room)
+    kept: NDArray[np.bool_] = (above | tied) & (scores > 0)
+    return kept
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) 
 
 
 def _to_torch(matrix: Any) -> Tensor:
-    csr = sp.csr_matrix(matrix, dtype=np.float32)
+    # A copy: sorting in place would reorder the caller's indices without its values.
+    csr = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
     csr.sort_indices()
     return _checked_csr(
         torch.from_numpy(csr.indptr.astype(np.int32)),

@@ -179,9 +179,9 @@ def _write_pictures(
     folder: Path, rng: Generator, world: World, asins: list[str], presence: Presence
 ) -> None:
     folder.mkdir()
-    shown = world.shown_in_picture()
+    shown, redundant = world.shown_in_picture(), world.items[columns.REDUNDANT]
     for index in np.flatnonzero(presence.image):
-        picture = draw_picture(rng, shown[index], int(world.kind[index]))
+        picture = draw_picture(rng, shown[index], redundant[index], int(world.kind[index]))
         picture.save(folder / f"{asins[index]}.jpg", quality=QUALITY)
 
 

@@ -56,13 +56,14 @@ SHAPES: tuple[tuple[tuple[str, tuple[float, ...], str], ...], ...] = (
 )  # fmt: skip
 
 
-def draw_picture(rng: Generator, shown: Floats, kind: int) -> Image.Image:
+def draw_picture(rng: Generator, shown: Floats, redundant: Floats, kind: int) -> Image.Image:
     """Draw one item.
 
     Args:
         rng: places the dots and tilts the stripes a little.
         shown: (5,), [z_v; B z_s].
-        kind: index in `SHAPES`.
+        redundant: (3,), z_r, the colour of the shelf.
+        kind: index in `SHAPES`; z_r again.
 
     Returns:
         An RGB picture of `SIDE` x `SIDE` pixels.
@@ -72,8 +73,9 @@ def draw_picture(rng: Generator, shown: Floats, kind: int) -> Image.Image:
     picture = Image.new("RGB", (side, side), _wall(wall))
     pen = ImageDraw.Draw(picture)
     _draw_dots(pen, rng, round(MOST_DOTS * dots), _wall((wall + 0.5) % 1))
-    pen.rectangle((0, SHELF * side, side, side), fill=_paint(0.08, 0.45, 0.25 + 0.4 * wall))
-    paints = {BODY: _paint(0.9 * hue, 0.75, 0.85), DARK: (45, 40, 48), LIGHT: (245, 240, 228)}
+    shelf = np.clip(128 + 55 * redundant, 24, 232).round().astype(int)
+    pen.rectangle((0, SHELF * side, side, side), fill=tuple(shelf.tolist()))
+    paints = {BODY: _product(hue), DARK: (45, 40, 48), LIGHT: (245, 240, 228)}
     width = side * (0.34 + 0.38 * size)
     box = (side / 2 - width / 2, SHELF * side + 6 - width, side / 2 + width / 2, SHELF * side + 6)
     pattern = _striped(side, round(MOST_STRIPES * stripes), paints[BODY], box, rng)
@@ -89,8 +91,9 @@ def _uniform(value: float) -> float:
     return 0.5 * (1 + math.erf(value / math.sqrt(2)))
 
 
-def _paint(hue: float, saturation: float, brightness: float) -> Colour:
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, brightness)
+def _product(hue: float) -> Colour:
+    """From blue over violet and red to yellow: red grows and blue shrinks all the way."""
+    red, green, blue = colorsys.hsv_to_rgb((0.6 + 0.55 * hue) % 1, 0.8, 0.9)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 

@@ -102,7 +102,8 @@ class BM3(Recommender):
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    # On the meta device the layer's own initialisation draws nothing from the global generator.
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
     nn.init.xavier_normal_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer

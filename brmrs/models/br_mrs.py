@@ -8,6 +8,7 @@ from brmrs import losses
 from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
+from brmrs.models.frozen_features import principal, unit_rows
 from brmrs.models.initialise import xavier
 from brmrs.models.propagation import drop_edges, lightgcn
 
@@ -16,7 +17,9 @@ class BRMRS(Recommender):
     """Multimodal recommendation that models modality inconsistency in the BPR loss.
 
     Each modality m is a channel with layer-0 embeddings of its own: a free embedding per user;
-    W_m x_i^m plus (unless turned off) a free embedding per item. The homogeneous graphs smooth
+    W_m x_i^m plus (unless turned off) a free embedding per item, x_i^m the unit-length features in
+    their leading `feature_dim` directions (every step projects all items, so 4096 would cost more
+    than all the rest). The homogeneous graphs smooth
     them, e <- e + G e per layer; then LightGCN propagates over the user-item graph and the mean
     of the layers gives p_u^m, q_i^m. The channels lie side by side, (U, M d), in one product.
 
@@ -39,6 +42,7 @@ class BRMRS(Recommender):
         data: the training split, features of at least one modality, both homogeneous graphs.
         seed: of the parameters.
         dim: d, of one channel.
+        feature_dim: principal directions kept of each modality's features.
         layers: L, of LightGCN over the user-item graph.
         item_layers: over G_ii.
         user_layers: over G_uu.
@@ -62,6 +66,7 @@ class BRMRS(Recommender):
         *,
         seed: int,
         dim: int,
+        feature_dim: int,
         layers: int,
         item_layers: int,
         user_layers: int,
@@ -80,11 +85,15 @@ class BRMRS(Recommender):
         generator = torch.Generator().manual_seed(seed)
         self.data = data
         self.modalities = tuple(m for m in (TEXT, VISUAL) if m in data.features)
+        self.features = {
+            m: principal(unit_rows(data.features[m]), feature_dim, generator)
+            for m in self.modalities
+        }
         width = len(self.modalities) * dim
         self.users = xavier(data.users, width, generator)
         self.items = xavier(data.items, width, generator) if id_embeddings else None
         self.projections = nn.ParameterDict(
-            {m: xavier(data.features[m].shape[1], dim, generator) for m in self.modalities}
+            {m: xavier(x.shape[1], dim, generator) for m, x in self.features.items()}
         )
         self.fusion = _Fusion(fusion, dim, generator) if len(self.modalities) > 1 else None
         self.dim = dim
@@ -129,7 +138,7 @@ class BRMRS(Recommender):
 
     def _layer_zero(self) -> tuple[Tensor, Tensor]:
         """(U, M d) and (I, M d) embeddings before any propagation."""
-        projected = [self.data.features[m] @ w for m, w in self.projections.items()]
+        projected = [x @ self.projections[m] for m, x in self.features.items()]
         items = torch.cat(projected, dim=1)
         return self.users, items if self.items is None else items + self.items
 
@@ -153,7 +162,8 @@ class BRMRS(Recommender):
         if self.fusion is None:
             weight, scores = self.weights["bpr"] or 1.0, (p * q).sum(dim=-1)
             return {"bpr": weight * losses.bpr(scores[:, 0], scores[:, 1])}
-        s_t, s_v = (p * q).unflatten(-1, (2, self.dim)).sum(dim=-1).unbind(-1)
+        by_channel = (p * q).reshape(*triples.shape, 2, self.dim)
+        s_t, s_v = by_channel.sum(dim=-1).unbind(-1)
         if self.fusion.kind == "concat":
             s_f = s_t + s_v
         else:

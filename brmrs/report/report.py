@@ -64,6 +64,7 @@ def render(context: StageContext) -> str:
     bundle = read_json(inputs["train"] / "bundle.json")
     values = {
         "name": context.config.name,
+        "note": context.config.note,
         "model": bundle["model"],
         "train": bundle["train"],
         "best_epoch": bundle["best_epoch"],
@@ -75,6 +76,7 @@ def render(context: StageContext) -> str:
         "graphs": read_json(inputs["graphs/statistics.json"]),
         "metrics": metrics,
         "tables": _metric_tables(metrics),
+        "shown": _shown(metrics),
         "curve": _curve(inputs["train"] / "curve.parquet", bundle),
         "bars": _bars(metrics),
         "stories": _stories(inputs, context.config.report.users),
@@ -142,8 +144,18 @@ def _bars(metrics: dict[str, Any]) -> str:
 
 def _headline(metrics: dict[str, Any]) -> str:
     """Recall at the largest cut-off."""
-    recalls: list[str] = [name for name in metrics[SPLIT_NAMES[TEST]] if name.startswith("recall@")]
-    return max(recalls, key=lambda name: int(name.partition("@")[2]))
+    return columns.metric("recall", _cut_offs(metrics)[-1])
+
+
+def _shown(metrics: dict[str, Any]) -> list[str]:
+    """Recall and NDCG at every cut-off, the other metrics at the largest."""
+    cut_offs = _cut_offs(metrics)
+    first = [columns.metric(name, k) for name in columns.METRICS[:2] for k in cut_offs]
+    return first + [columns.metric(name, cut_offs[-1]) for name in columns.METRICS[2:]]
+
+
+def _cut_offs(metrics: dict[str, Any]) -> list[int]:
+    return sorted({int(name.partition("@")[2]) for name in metrics[SPLIT_NAMES[TEST]]})
 
 
 def _stories(inputs: Any, count: int) -> list[UserStory]:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from brmrs import columns
@@ -129,7 +130,7 @@ def test_a_training_interaction_changes_the_graph(context: StageContext) -> None
 
 
 def test_user_means_by_hand() -> None:
-    train = build.sp.csr_matrix(np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 1.0]]))
+    train = sp.csr_matrix(np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 1.0]]))
     vectors = np.array([[2, 0], [0, 4], [0, 0]], dtype=np.float32)
     means, present = build.user_means(train, vectors, np.array([True, True, False]))
     assert means.tolist() == [[1, 2], [0, 0], [2, 0]]

@@ -93,3 +93,13 @@ def test_row_normalised_rows_sum_to_one_or_stay_empty() -> None:
     weights = sp.csr_matrix(np.array([[0, 1.0, 3.0], [0, 0, 0], [2.0, 0, 0]]))
     result = homogeneous.row_normalised(weights).toarray()
     assert result.tolist() == [[0, 0.25, 0.75], [0, 0, 0], [1, 0, 0]]
+
+
+def test_unsorted_matrix_is_read_right_and_left_alone() -> None:
+    parts = np.array([2.0, 1.0, 3.0]), np.array([2, 0, 1]), np.array([0, 2, 3])
+    matrix = sp.csr_matrix(tuple(part.copy() for part in parts), shape=(2, 3))
+    sparse = SparseMatrix.from_scipy(matrix)
+    assert sparse.csr.to_dense().tolist() == [[1, 0, 2], [0, 3, 0]]
+    assert sparse.transposed.to_dense().tolist() == [[1, 0], [0, 3], [2, 0]]
+    for kept, part in zip((matrix.data, matrix.indices, matrix.indptr), parts, strict=True):
+        assert kept.tolist() == part.tolist()

@@ -1,0 +1,81 @@
+"""Configuration files and `--set` overrides, and what is wrong with them in one line."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from brmrs.config import PipelineConfig, put
+from brmrs.errors import UserError
+
+
+def load(path: Path, overrides: tuple[str, ...] = ()) -> PipelineConfig:
+    """Read a YAML file and apply `a.b=value` overrides.
+
+    The values of overrides are YAML, too, but the unquoted value of a text field is that text:
+    `features.text.template={title}` sets a template, not a mapping.
+
+    Raises:
+        UserError: the file cannot be read or parsed, or a field is unknown or out of range.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or not all(name.split(".")):
+            raise UserError(f"--set {override}: expected SECTION.FIELD=VALUE")
+        try:
+            put(values, name, _value(name, text))
+        except (TypeError, yaml.YAMLError) as error:
+            raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
+    return parse(values, source=str(path))
+
+
+def parse(values: dict[str, Any], source: str) -> PipelineConfig:
+    """Check plain values.
+
+    Raises:
+        UserError: names `source` and every wrong field.
+    """
+    try:
+        return PipelineConfig.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(_told(fault) for fault in error.errors())
+        raise UserError(f"{source}: {faults}") from error
+
+
+def _value(name: str, text: str) -> object:
+    """The value of an override."""
+    if _type(name.split(".")) is str and not text.startswith(("'", '"')):
+        return text
+    return yaml.safe_load(text)
+
+
+def _told(fault: ErrorDetails) -> str:
+    """One fault: the field's dotted path and what is wrong with it."""
+    path = [str(part) for part in fault["loc"]]
+    if path[0] == "model" and len(path) > 1:
+        del path[1]  # the model's name, which pydantic puts between section and field
+    where = ".".join(path) or "configuration"
+    if fault["type"] != "extra_forbidden":
+        return f"{where}: {fault['msg']}"
+    near = get_close_matches(path[-1], getattr(_type(path[:-1]), "model_fields", ()), 1)
+    return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _type(path: list[str]) -> Any:
+    """The type of the section or field at a path; None where there is no such, or a choice."""
+    found: Any = PipelineConfig
+    for part in path:
+        fields = getattr(found, "model_fields", {})
+        found = fields[part].annotation if part in fields else None
+    return found

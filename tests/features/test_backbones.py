@@ -1,0 +1,200 @@
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor
+from torchvision.models import get_model
+
+from brmrs.config import VisualConfig
+from brmrs.errors import UserError
+from brmrs.features import backbones
+from brmrs.features.backbones import build, find
+
+RANDOM = VisualConfig(backbone="resnet18", weights="random")
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    """A state dict of ResNet-18 with its classifier."""
+    with backbones._DrawFrom(torch.Generator().manual_seed(5)):
+        return get_model("resnet18").state_dict()
+
+
+def from_file(path: Path) -> VisualConfig:
+    return VisualConfig(backbone="resnet18", weights="file", file=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "dimension", "label"),
+    [
+        ("vgg16", None, 4096, "VGG16"),
+        ("vgg16", "features.30", 512, "VGG16"),
+        ("resnet18", None, 512, "ResNet-18"),
+        ("resnet18", "layer3", 256, "ResNet-18"),
+        ("resnet50", None, 2048, "ResNet-50"),
+        ("convnext_tiny", None, 768, "ConvNeXt-T"),
+        ("vit_b_16", None, 768, "ViT-B/16"),
+        ("swin_t", None, 768, "Swin-T"),
+        ("efficientnet_b0", "flatten", 1280, "efficientnet_b0"),
+    ],
+)
+def test_find(name: str, node: str | None, dimension: int, label: str) -> None:
+    backbone = find(name, node)
+    assert (backbone.dimension, backbone.label, backbone.size) == (dimension, label, 224)
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "fault"),
+    [
+        ("vgg61", None, r"no 'vgg61'; it has .*vgg16"),
+        ("", None, "no ''"),
+        ("fasterrcnn_resnet50_fpn", None, "no 'fasterrcnn"),
+        ("densenet121", None, "say which node"),
+        ("resnet18", "flaten", "near it: flatten"),
+        ("resnet18", "zzz", "near it: .*flatten, fc"),
+        ("swin_t", "features.7.1.attn.getitem", "no"),
+    ],
+)
+def test_what_is_not_there(name: str, node: str | None, fault: str) -> None:
+    with pytest.raises(UserError, match=fault):
+        find(name, node)
+
+
+def test_vgg16_gives_the_second_fully_connected_layer_after_its_relu() -> None:
+    backbone = find("vgg16", None)
+    with torch.device("meta"):
+        names = [name for name, _ in backbones._cut("vgg16", "classifier.4", 224).named_modules()]
+    assert "network.classifier.4" in names
+    assert "network.classifier.6" not in names
+    assert backbone.node == "classifier.4"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny", "vit_b_16", "swin_t"])
+def test_random_weights_follow_the_seed_alone(name: str) -> None:
+    backbone = find(name, None)
+    before = torch.random.get_rng_state()
+    digests = [build(backbone, VisualConfig(weights="random", seed=s))[1] for s in (0, 0, 1)]
+    assert digests[0] == digests[1] != digests[2]
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_random_weights_do_not_depend_on_other_threads() -> None:
+    backbone = find("resnet18", None)
+    alone = build(backbone, RANDOM)[1]
+    stop = threading.Event()
+
+    def draw() -> None:
+        while not stop.is_set():
+            torch.rand(100)
+
+    other = threading.Thread(target=draw)
+    other.start()
+    try:
+        assert build(backbone, RANDOM)[1] == alone
+    finally:
+        stop.set()
+        other.join()
+
+
+def test_random_weights_are_those_of_torchvision() -> None:
+    network, _ = build(find("resnet18", None), RANDOM)
+    weights = network.network.state_dict()
+    assert weights["conv1.weight"].std() == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.05)
+    assert (weights["bn1.weight"] == 1).all()
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors", "wrapped"])
+def test_weights_from_a_file(suffix: str, state: dict[str, Tensor], tmp_path: Path) -> None:
+    path = tmp_path / f"w.{suffix.replace('wrapped', 'pt')}"
+    if suffix == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"state_dict": state} if suffix == "wrapped" else state, path)
+    network, digest = build(find("resnet18", None), from_file(path))
+    assert torch.equal(network.network.state_dict()["conv1.weight"], state["conv1.weight"])
+    (headless := tmp_path / "headless.pth").touch()
+    torch.save({name: t for name, t in state.items() if not name.startswith("fc.")}, headless)
+    assert build(find("resnet18", None), from_file(headless))[1] == digest
+    images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    whole = get_model("resnet18")
+    whole.load_state_dict(state)
+    whole.fc = torch.nn.Identity()
+    with torch.inference_mode():
+        assert torch.allclose(network(images), whole.eval()(images), atol=1e-5)
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("evil"),))  # type: ignore[return-value]
+
+
+def test_files_that_are_no_weights(state: dict[str, Tensor], tmp_path: Path) -> None:
+    infinite = state | {"conv1.weight": state["conv1.weight"] * torch.inf}
+    files: dict[str, object] = {
+        "evil.pth": _Evil(),
+        "list.pth": [1, 2],
+        "numbers.pth": {"conv1.weight": 3},
+        "empty.pth": {},
+        "lacking.pth": {name: t for name, t in state.items() if name != "layer1.0.conv1.weight"},
+        "shape.pth": state | {"conv1.weight": torch.zeros(64, 1, 7, 7)},
+        "infinite.pth": infinite,
+    }
+    for name, content in files.items():
+        torch.save(content, tmp_path / name)
+    whole = (tmp_path / "shape.pth").read_bytes()
+    for name, data in {
+        "zero.pth": b"",
+        "cut.pth": whole[: len(whole) // 2],
+        "text.pth": b"hello",
+        "zero.safetensors": b"",
+        "text.safetensors": b"hello, this is no file of tensors",
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    backbone = find("resnet18", None)
+    for name in [*(path.name for path in tmp_path.iterdir()), "absent.pth", "absent.safetensors"]:
+        with pytest.raises(UserError, match=name) as caught:
+            build(backbone, from_file(tmp_path / name))
+        assert "\n" not in str(caught.value)
+    assert not Path("evil").exists()
+
+
+def test_a_file_must_be_named() -> None:
+    with pytest.raises(UserError, match=r"features\.visual\.file"):
+        build(find("resnet18", None), VisualConfig(weights="file"))
+
+
+def test_pretrained_weights_that_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    # A port that nobody listens on: as unreachable as a network that is not there.
+    weights = torchvision.models.ResNet18_Weights.DEFAULT
+    address = "http://127.0.0.1:9/models/" + weights.url.rpartition("/")[2]
+    monkeypatch.setattr(type(weights), "url", address)
+    with pytest.raises(UserError, match=r"resnet18-f37072fd\.pth into .*random"):
+        build(find("resnet18", None), VisualConfig(weights="pretrained"))
+
+
+def test_a_damaged_cache_of_pretrained_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "resnet18-f37072fd.pth").write_bytes(b"half a download")
+    with pytest.raises(UserError, match=r"resnet18-f37072fd\.pth: cannot be read .* delete it"):
+        build(find("resnet18", None), VisualConfig(weights="pretrained"))
+
+
+def test_cached_pretrained_weights_are_used(
+    state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(state, tmp_path / "checkpoints" / "resnet18-f37072fd.pth")
+    torch.save(state, tmp_path / "same.pth")
+    backbone = find("resnet18", None)
+    _, cached = build(backbone, VisualConfig(weights="pretrained"))
+    assert cached == build(backbone, from_file(tmp_path / "same.pth"))[1]

@@ -1,0 +1,381 @@
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from misbehaving_server import PHOTO, Server
+from pictures import jpeg
+
+from brmrs.columns import IMAGES, ITEMS
+from brmrs.config import ImagesConfig, PipelineConfig
+from brmrs.errors import UserError
+from brmrs.features import addresses, fetch, images
+from brmrs.features.decode import Picture, Status
+from brmrs.features.images import Store, gather
+from brmrs.stages import StageContext
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(fetch, "BACKOFF", 0.02)
+    with Server() as running:
+        yield running
+
+
+def config(**changes: object) -> ImagesConfig:
+    small = {"allow_private": True, "timeout": 1.0, "max_bytes": 200_000, "max_pixels": 1_000_000}
+    return ImagesConfig.model_validate(small | changes)
+
+
+def one(url: str, tmp_path: Path, **changes: object) -> Picture:
+    return gather(["A"], [(url,)], config(**changes), Store(tmp_path))[0]
+
+
+STATUSES = {
+    "photo": Status.OK,
+    "redirect": Status.OK,
+    "broken-once": Status.OK,
+    "busy-once": Status.OK,
+    "busy-nonsense": Status.OK,
+    "absent": Status.HTTP_ERROR,
+    "gone": Status.HTTP_ERROR,
+    "no-content": Status.HTTP_ERROR,
+    "broken": Status.HTTP_ERROR,
+    "busy-for-hours": Status.HTTP_ERROR,
+    "loop": Status.HTTP_ERROR,
+    "redirect-nowhere": Status.HTTP_ERROR,
+    "redirect-file": Status.REFUSED,
+    "redirect-bad": Status.REFUSED,
+    "html": Status.NOT_AN_IMAGE,
+    "zero": Status.NOT_AN_IMAGE,
+    "liar": Status.NOT_AN_IMAGE,
+    "cut": Status.TRUNCATED,
+    "half": Status.TRUNCATED,
+    "endless": Status.TOO_LARGE,
+    "bomb": Status.TOO_LARGE,
+    "drip": Status.UNREACHABLE,
+    "silence": Status.UNREACHABLE,
+    "hang-up": Status.UNREACHABLE,
+    "not-http": Status.UNREACHABLE,
+}
+TRIES = {
+    "broken-once": 2,
+    "busy-once": 2,
+    "busy-nonsense": 2,
+    "broken": 3,
+    "cut": 3,
+    "hang-up": 3,
+    "not-http": 3,
+    "loop": fetch.MAX_REDIRECTS + 1,
+}
+
+
+@pytest.mark.parametrize("path", STATUSES)
+def test_the_web_misbehaves(path: str, server: Server, tmp_path: Path) -> None:
+    url = server.url(path)
+    picture = one(url, tmp_path)
+    assert picture.status == STATUSES[path]
+    assert picture.source == url
+    assert server.count(path) == TRIES.get(path, 1)
+    stored = [file.read_bytes() for file in tmp_path.glob("files/*/*")]
+    assert stored == ([PHOTO] if picture.status == Status.OK else [])
+
+
+def test_retry_after_is_kept(server: Server, tmp_path: Path) -> None:
+    one(server.url("busy-once"), tmp_path)
+    assert server.times[1] - server.times[0] >= 1.0
+
+
+def test_an_endless_body_ends_at_the_limit_not_at_the_timeout(
+    server: Server, tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    assert one(server.url("endless"), tmp_path, timeout=60).status == Status.TOO_LARGE
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "no address",
+        "file:///etc/passwd",
+        "ftp://example.org/a.jpg",
+        "data:image/png;base64,AAAA",
+        "javascript:alert(1)",
+        "//example.org/a.jpg",
+        "/a.jpg",
+        "http://",
+        "http:///a.jpg",
+        "http://[::1",
+        "http://a:b:c/",
+        "http://example.org:99999/",
+        "http://exa\nmple.org/\r\nX: y",
+        "http://" + "a" * 100_000,
+        "http://\ud800.org/",
+        "\x00",
+    ],
+)
+def test_what_is_no_web_address_is_refused(url: str, tmp_path: Path) -> None:
+    assert one(url, tmp_path).status == Status.REFUSED
+
+
+@pytest.mark.parametrize("url", ["http://no-such-host.invalid/a.jpg", "http://127.0.0.1:9/a.jpg"])
+def test_hosts_that_are_not_there(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "BACKOFF", 0.02)
+    assert one(url, tmp_path).status == Status.UNREACHABLE
+
+
+def test_private_addresses_are_refused_and_nothing_reaches_them(
+    server: Server, tmp_path: Path
+) -> None:
+    for host in ("127.0.0.1", "localhost", "127.1", "2130706433", "[::ffff:127.0.0.1]"):
+        url = f"http://{host}:{server.server_port}/photo"
+        assert one(url, tmp_path, allow_private=False).status == Status.REFUSED
+    assert server.log == []
+
+
+def test_a_redirect_to_a_private_address_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if 127.0.0.1 lay in the public internet; 127.0.0.2 is as private as ever.
+    public = addresses.is_public
+    monkeypatch.setattr(addresses, "is_public", lambda ip: ip == "127.0.0.1" or public(ip))
+    try:
+        inner = Server("127.0.0.2")
+    except OSError:
+        pytest.skip("this system has only one loopback address")
+    with inner:
+        url = server.url(f"redirect-far?{inner.url('photo')}")
+        assert one(url, tmp_path, allow_private=False).status == Status.REFUSED
+        assert one(server.url("photo"), tmp_path, allow_private=False).status == Status.OK
+        assert inner.log == []
+        assert one(url, tmp_path, allow_private=True).status == Status.REFUSED  # remembered
+        (again := tmp_path / "again").mkdir()
+        assert one(url, again, allow_private=True).status == Status.OK
+        assert inner.log == ["/photo"]
+
+
+def test_the_environment_sets_no_proxy(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert one(server.url("photo"), tmp_path).status == Status.OK
+    assert all(agent.startswith("brmrs/") for agent in server.user_agents)
+
+
+def test_the_first_good_address_wins_and_the_first_fault_is_told(
+    server: Server, tmp_path: Path
+) -> None:
+    good = tuple(map(server.url, ("absent", "html", "numbered/1", "numbered/2")))
+    bad = tuple(map(server.url, ("html", "absent")))
+    both = gather(["A", "B"], [good, bad], config(), Store(tmp_path))
+    assert [picture.status for picture in both] == [Status.OK, Status.NOT_AN_IMAGE]
+    assert [picture.source for picture in both] == [good[2], bad[0]]
+    assert server.count("numbered/2") == 0
+
+
+def test_requests_at_once_are_bounded_per_host(server: Server, tmp_path: Path) -> None:
+    urls = [(server.url(f"slow/{n}"),) for n in range(12)]
+    found = gather([str(n) for n in range(12)], urls, config(per_host=3), Store(tmp_path))
+    assert {picture.status for picture in found} == {Status.OK}
+    assert server.most_at_once == 3
+
+
+def test_requests_at_once_are_bounded_overall(server: Server, tmp_path: Path) -> None:
+    urls = [(server.url(f"slow/{n}"),) for n in range(6)]
+    gather(list("abcdef"), urls, config(concurrency=2), Store(tmp_path))
+    assert server.most_at_once == 2
+
+
+def test_dead_hosts_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "BACKOFF", 0.02)
+    asked = []
+
+    async def resolve(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr(addresses, "resolve", resolve)
+    urls = [(f"http://dead.example:9/{n}.jpg",) for n in range(2_000)]
+    started = time.monotonic()
+    found = gather([str(n) for n in range(2_000)], urls, config(), Store(tmp_path))
+    assert {picture.status for picture in found} == {Status.UNREACHABLE}
+    assert len(asked) <= fetch.GIVE_UP_AFTER + config().per_host
+    assert time.monotonic() - started < 10
+
+
+def test_a_killed_run_goes_on_where_it_was(server: Server, tmp_path: Path) -> None:
+    urls = [
+        (server.url(path),)
+        for path in ("numbered/1", "numbered/2", "html", "absent", "broken", "hang-up")
+    ]
+    asins = list("ABCDEF")
+    before = gather(asins[:4], urls[:4], config(retries=0), Store(tmp_path))
+    server.log.clear()
+    whole = gather(asins, urls, config(retries=0), Store(tmp_path))
+    assert whole[:4] == before
+    assert sorted(server.log) == ["/broken", "/hang-up"]
+    server.log.clear()
+    assert gather(asins, urls, config(retries=0), Store(tmp_path)) == whole
+    assert sorted(server.log) == ["/broken", "/hang-up"]  # these may have passed; asked again
+
+
+@pytest.mark.parametrize("damage", ["bytes", "no bytes", "record", "foreign record"])
+def test_a_damaged_store_is_not_believed(damage: str, server: Server, tmp_path: Path) -> None:
+    first = one(server.url("photo"), tmp_path)
+    (content,) = tmp_path.glob("files/*/*")
+    (record,) = tmp_path.glob("fetched/*/*")
+    if damage == "bytes":
+        content.write_bytes(PHOTO[:-1] + b"x")
+    elif damage == "no bytes":
+        content.unlink()
+    elif damage == "record":
+        record.write_bytes(record.read_bytes()[:20])
+    else:
+        record.write_text('{"status": "ok", "colour": "red"}')
+    assert one(server.url("photo"), tmp_path) == first
+    assert server.count("photo") == 2
+    assert content.read_bytes() == PHOTO
+
+
+def test_a_file_wins_over_an_address(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "A.png").write_bytes(jpeg(1))
+    (folder / "A.jpeg").write_bytes(jpeg(2))
+    (folder / "B.jpg").write_bytes(b"<html>")
+    (folder / "C.jpg").mkdir()
+    urls = [(server.url("photo"),)] * 3 + [()]
+    found = gather(list("ABCD"), urls, config(folder=folder), Store(tmp_path / "scratch"))
+    assert [picture.status for picture in found] == [
+        Status.OK,
+        Status.NOT_AN_IMAGE,
+        Status.OK,
+        Status.MISSING,
+    ]
+    assert found[0].source == "A.jpeg"
+    assert found[0].sha256 == sha256(jpeg(2)).hexdigest()
+    assert server.log == ["/photo"]
+
+
+@pytest.mark.parametrize(
+    "asin",
+    ["../secret", "secret/../../secret", "/etc/passwd", "..", "", "a" * 10_000, "\x00", "é/"],
+)
+def test_ids_never_become_paths(asin: str, tmp_path: Path) -> None:
+    (tmp_path / "secret.jpg").write_bytes(jpeg())
+    (tmp_path / "folder").mkdir()
+    found = gather([asin], [()], config(folder=tmp_path / "folder"), Store(tmp_path / "s"))
+    assert found == [Picture(Status.MISSING)]
+
+
+def test_odd_file_names(tmp_path: Path) -> None:
+    (tmp_path / "B00.1 x.jpg").write_bytes(jpeg())
+    with open(os.fsencode(tmp_path) + b"/C.\xff", "wb") as file:
+        file.write(jpeg())
+    found = gather(["B00.1 x", "C"], [(), ()], config(folder=tmp_path), Store(tmp_path / "s"))
+    assert [picture.source for picture in found] == ["B00.1 x.jpg", "C.?"]
+
+
+def test_local_limits(tmp_path: Path) -> None:
+    (tmp_path / "A.jpg").write_bytes(jpeg() + bytes(300_000))
+    (found,) = gather(["A"], [()], config(folder=tmp_path), Store(tmp_path / "s"))
+    assert found.status == Status.TOO_LARGE
+
+
+@pytest.mark.parametrize("name", ["absent", "file.txt"])
+def test_a_folder_that_is_none(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(UserError, match=r"images\.folder"):
+        gather(["A"], [()], config(folder=tmp_path / name), Store(tmp_path / "s"))
+
+
+def context(
+    tmp_path: Path, items: list[tuple[str, list[str]]], settings: ImagesConfig, name: str = "out"
+) -> StageContext:
+    out = tmp_path / name
+    out.mkdir()
+    rows = [
+        {
+            "item": row,
+            "asin": asin,
+            "title": "",
+            "description": "",
+            "brand": "",
+            "categories": [],
+            "image_urls": urls,
+        }
+        for row, (asin, urls) in enumerate(items)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=ITEMS), tmp_path / "items.parquet")
+    return StageContext(
+        config=PipelineConfig(images=settings),
+        inputs={"ingest/items.parquet": tmp_path / "items.parquet"},
+        out=out,
+        scratch=tmp_path / "scratch",
+    )
+
+
+def test_the_stage(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    items = [
+        ("A", [server.url("numbered/1")]),
+        ("B", [server.url("numbered/1?again")]),
+        ("C", [server.url("html"), server.url("photo")]),
+        ("D", []),
+        ("E", [server.url("absent")]),
+    ]
+    items[1] = ("B", [server.url("redirect-far?" + server.url("numbered/1"))])
+    with caplog.at_level(logging.INFO, logger="brmrs.features.images"):
+        images.run(context(tmp_path, items, config()))
+    table = pq.read_table(tmp_path / "out" / "images.parquet")
+    assert table.schema == IMAGES
+    assert table["item"].to_pylist() == [0, 1, 2, 3, 4]
+    assert table["status"].to_pylist() == ["ok", "ok", "ok", "missing", "http error"]
+    assert table["width"].to_pylist() == [40, 40, 160, None, None]
+    hashes = table["sha256"].to_pylist()
+    assert hashes[0] == hashes[1] != hashes[2]
+    files = images.stored_files(tmp_path / "out")
+    assert set(files) == {hashes[0], hashes[2]}
+    for digest, path in files.items():
+        assert sha256(path.read_bytes()).hexdigest() == digest
+        assert path.relative_to(tmp_path / "out").parts[:2] == ("files", digest[:2])
+    counts = json.loads((tmp_path / "out" / "statistics.json").read_text())
+    assert {status: n for status, n in counts.items() if n} == {
+        "http error": 1,
+        "missing": 1,
+        "ok": 3,
+    }
+    assert set(counts) == {str(status) for status in Status}
+    assert [record.message for record in caplog.records] == [
+        "images: 3 of 5 ok (1 http error, 1 missing)"
+    ]
+
+
+def test_two_runs_write_the_same_bytes(server: Server, tmp_path: Path) -> None:
+    items = [(str(n), [server.url(f"slow/{n % 5}")]) for n in range(10)]
+    images.run(context(tmp_path, items, config(), "one"))
+    images.run(context(tmp_path, items, config(), "two"))
+    for name in ("images.parquet", "statistics.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_no_item_has_a_picture(tmp_path: Path) -> None:
+    images.run(context(tmp_path, [("A", []), ("B", [])], ImagesConfig()))
+    table = pq.read_table(tmp_path / "out" / "images.parquet")
+    assert table["status"].to_pylist() == ["missing", "missing"]
+
+
+def test_fetching_can_be_switched_off(server: Server, tmp_path: Path) -> None:
+    (found,) = gather(["A"], [(server.url("photo"),)], config(fetch=False), Store(tmp_path))
+    assert found == Picture(Status.MISSING)
+    assert server.log == []

@@ -1,0 +1,165 @@
+import json
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pictures import GOOD, jpeg, rotated_jpeg
+from torchvision.models import get_model
+
+from brmrs import columns
+from brmrs.config import PipelineConfig, VisualConfig
+from brmrs.errors import UserError
+from brmrs.features import backbones, images, visual
+from brmrs.features.decode import Picture, check
+from brmrs.features.images import Store
+from brmrs.stages import StageContext
+
+RANDOM = VisualConfig(backbone="resnet18", weights="random", batch_size=4)
+MISSING = Picture(images.Status.MISSING)
+
+
+def stage(folder: Path, data: list[bytes | None], config: VisualConfig) -> None:
+    """The stage on these pictures (None: missing), into folder/out."""
+    store, artifact = Store(folder / "store"), folder / "images"
+    pictures = [check(each, 10**6, 10**6) if each else MISSING for each in data]
+    for picture, each in zip(pictures, data, strict=True):
+        store.keep(picture, each or b"")
+    artifact.mkdir(parents=True)
+    (folder / "out").mkdir()
+    store.publish(pictures, artifact)
+    images.write(pictures, artifact)
+    configuration = PipelineConfig.model_validate({"features": {"visual": config}})
+    visual.run(
+        StageContext(configuration, {"images": artifact}, folder / "out", folder / "scratch")
+    )
+
+
+def run(folder: Path) -> None:
+    """Also run by a second process."""
+    kinds = [data for data, _ in GOOD.values()]
+    stage(folder, [*kinds, None, rotated_jpeg(), b"<html>", kinds[0]], RANDOM)
+
+
+def vectors(folder: Path) -> np.ndarray:
+    table = pq.read_table(folder / "out" / "features.parquet")
+    return np.array(table["vector"].to_pylist(), dtype=np.float32)
+
+
+def meta(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "out" / "meta.json").read_text())
+    return found
+
+
+def test_the_stage_and_another_process(tmp_path: Path) -> None:
+    run(tmp_path / "here")
+    table = pq.read_table(tmp_path / "here" / "out" / "features.parquet")
+    assert table.schema == columns.features(512)
+    n = len(GOOD)
+    assert table["present"].to_pylist() == [True] * n + [False, True, False, True]
+    found = vectors(tmp_path / "here")
+    assert not found[[n, n + 2]].any()
+    assert (found[0] == found[n + 3]).all()  # the same content
+    about = meta(tmp_path / "here")
+    assert len(str(about.pop("weights_sha256"))) == 64
+    assert about == {
+        "modality": "visual",
+        "label": "ResNet-18 (random weights)",
+        "model": "resnet18:flatten",
+        "weights": "random",
+        "dimension": 512,
+        "items": n + 4,
+        "present": n + 2,
+    }
+    code = "import sys, pathlib, test_visual; test_visual.run(pathlib.Path(sys.argv[1]))"
+    search = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}"}
+    command = [sys.executable, "-c", code, str(tmp_path / "there")]
+    subprocess.run(command, env=search, check=True)
+    for name in ("features.parquet", "meta.json"):
+        here, there = (tmp_path / place / "out" / name for place in ("here", "there"))
+        assert here.read_bytes() == there.read_bytes()
+
+
+def test_a_picture_has_the_same_bytes_whatever_the_others(tmp_path: Path) -> None:
+    paths = []
+    for seed in range(5):
+        paths.append(tmp_path / f"{seed}.jpg")
+        paths[-1].write_bytes(jpeg(seed))
+    backbone = backbones.find("resnet18", None)
+    network, _ = backbones.build(backbone, RANDOM)
+    together = visual.embed(backbone, network, paths, 4)
+    alone = visual.embed(backbone, network, paths[3:4], 4)
+    backwards = visual.embed(backbone, network, paths[::-1], 4)
+    assert together[3].tobytes() == alone[0].tobytes()
+    assert together.tobytes() == backwards[::-1].tobytes()
+
+
+def test_no_picture_needs_no_weights(tmp_path: Path) -> None:
+    absent = VisualConfig(weights="file", file=tmp_path / "absent.pth")
+    stage(tmp_path, [None, None], absent)
+    assert vectors(tmp_path).shape == (2, 4096)
+    assert not vectors(tmp_path).any()
+    about = meta(tmp_path)
+    assert about["present"] == 0
+    assert about["weights_sha256"] is None
+    assert about["label"] == "VGG16 (weights from file)"
+
+
+def test_weights_from_a_file_go_by_their_content(tmp_path: Path) -> None:
+    with backbones._DrawFrom(torch.Generator().manual_seed(7)):
+        torch.save(get_model("resnet18").state_dict(), tmp_path / "mine.pth")
+    config = VisualConfig(
+        backbone="resnet18", weights="file", file=tmp_path / "mine.pth", batch_size=2
+    )
+    stage(tmp_path, [jpeg(1), jpeg(2)], config)
+    about = meta(tmp_path)
+    short = str(about["weights_sha256"])[:8]
+    assert about["label"] == f"ResNet-18 (weights from file {short})"
+    assert "mine" not in json.dumps(about)
+    backbone = backbones.find("resnet18", None)
+    network, _ = backbones.build(backbone, config)
+    files = images.stored_files(tmp_path / "images")
+    hashes = [sha256(jpeg(seed)).hexdigest() for seed in (1, 2)]
+    expected = visual.embed(backbone, network, [files[name] for name in hashes], 2)
+    assert vectors(tmp_path) == pytest.approx(expected)  # as they are: not centred
+
+
+def test_weights_that_overflow(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    backbone = backbones.find("resnet18", None)
+    network, _ = backbones.build(backbone, RANDOM)
+    with torch.no_grad():
+        next(network.parameters()).fill_(3e38)
+    with pytest.raises(UserError, match="not finite"):
+        visual.embed(backbone, network, [tmp_path / "a.jpg"], 1)
+
+
+def test_centred_by_hand() -> None:
+    found = visual.centred(np.array([[3.0, 4.0], [0.0, 2.0]], dtype=np.float32))
+    assert found == pytest.approx(np.array([[0.3, -0.1], [-0.3, 0.1]]))
+    single = np.array([[3.0, 4.0]], dtype=np.float32)
+    assert (visual.centred(single) == single).all()
+
+
+def test_neighbours_by_random_features_share_their_category(shared_data: Path) -> None:
+    """Real photos, few of them: far above chance even without training (see the docs)."""
+    folder = shared_data / "images" / "fashion"
+    lines = (folder / "catalogue.jsonl").read_text(encoding="utf-8").splitlines()[::18]
+    photos = [json.loads(line) for line in lines]
+    backbone = backbones.find("resnet18", None)
+    network, _ = backbones.build(backbone, RANDOM)
+    paths = [folder / photo["image"] for photo in photos]
+    found = visual.centred(visual.embed(backbone, network, paths, 8))
+    unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    off_diagonal = cosines[~np.eye(len(cosines), dtype=bool)]
+    assert off_diagonal.std() > 0.2
+    np.fill_diagonal(cosines, -2)
+    labels = np.array([photo["category"][0] for photo in photos])
+    nearest = labels[np.argsort(-cosines, axis=1)[:, :3]]
+    chance = (labels[:, None] == labels).mean()
+    assert (nearest == labels[:, None]).mean() > chance + 0.15

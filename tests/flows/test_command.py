@@ -1,0 +1,148 @@
+"""The `brmrs` command as a user types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from brmrs.config import PipelineConfig
+from brmrs.stages import STAGES
+
+ALL = [stage.name for stage in STAGES]
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, small_config: PipelineConfig) -> Path:
+    """A folder with a configuration, and a Prefect home of its own."""
+    (tmp_path / "small.yaml").write_text(small_config.to_yaml())
+    return tmp_path
+
+
+def environment(project: Path) -> dict[str, str]:
+    home = project.parent / "prefect-home"  # one for all tests: a fresh database costs seconds
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home), "COLUMNS": "200"}
+
+
+def brmrs(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=project,
+        env=environment(project),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run"], "Missing option"),
+        (["bogus"], "No such command"),
+        (["run", "-c", "nope.yaml"], "nope.yaml: No such file"),
+        (["run", "-c", "small.yaml", "--set", "train.epochs=0"], "train.epochs"),
+        (["run", "-c", "small.yaml", "--until", "nope"], "no stage 'nope'"),
+        (["run", "-c", "small.yaml", "--refresh", "nope"], "no stage 'nope'"),
+        (["plan", "-c", "small.yaml", "--set", "ingest.reviews=gone.gz"], "gone.gz"),
+        (["plan", "-c", "small.yaml", "--set", "features.text.template={price}"], "price"),
+        (["recommend", "--user", "x"], "no finished run"),
+        (["similar", "--item", "x", "-k", "0"], "-k"),
+        (["up", "--port", "0"], "port"),
+        (["up"], "prefect.yaml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_the_user_can_fix_is_told_without_a_traceback(
+    project: Path, arguments: list[str], told: str
+) -> None:
+    done = brmrs(project, *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_plan_of_a_fresh_folder(project: Path) -> None:
+    done = brmrs(project, "plan", "-c", "small.yaml", "--json")
+    assert done.returncode == 0
+    steps = json.loads(done.stdout)
+    assert [(step["stage"], step["state"]) for step in steps] == [(name, "runs") for name in ALL]
+
+
+def test_doctor_finds_this_environment_fit(project: Path) -> None:
+    done = brmrs(project, "doctor", "--json")
+    checks = json.loads(done.stdout)
+    assert done.returncode == 0, checks
+    assert all(check["ok"] for check in checks)
+    assert {"python", "torch", "torchvision", "text model"} <= {each["name"] for each in checks}
+
+
+def test_run_then_recommend_then_similar(project: Path) -> None:
+    done = brmrs(project, "run", "-c", "small.yaml", "--json", "summary.json")
+    assert done.returncode == 0, done.stderr
+    assert "report.html" in done.stdout
+    assert "random weights" in done.stdout
+    summary = json.loads((project / "summary.json").read_text())
+    assert [stage["state"] for stage in summary["stages"]] == ["ran"] * len(ALL)
+    assert set(summary["metrics"]) == {"test", "validation"}
+
+    again = brmrs(project, "run", "-c", "small.yaml", "--json", "-")
+    assert again.returncode == 0, again.stderr
+    summary = json.loads(again.stdout)
+    assert [stage["state"] for stage in summary["stages"]] == ["cached"] * len(ALL)
+
+    bundle = json.loads(
+        next((project / "artifacts/objects/train").glob("*/bundle.json")).read_text()
+    )
+    user, asin = bundle["users"][0], bundle["items"][0]
+    rows = json.loads(brmrs(project, "recommend", "--user", user, "-k", "3", "--json").stdout)
+    assert [row["rank"] for row in rows] == [1, 2, 3]
+    assert all(row["asin"] in bundle["items"] for row in rows)
+    rows = json.loads(brmrs(project, "similar", "--item", asin, "--json").stdout)
+    assert len(rows) == 10
+    assert asin not in {row["asin"] for row in rows}
+
+    unknown = brmrs(project, "recommend", "--user", "nobody")
+    assert unknown.returncode == 2
+    assert "nobody" in unknown.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_sigkill_in_every_stage_then_the_same_command(project: Path) -> None:
+    """Completes, with what was finished cached, and the bytes of an undisturbed run."""
+    undisturbed = brmrs(project, "run", "-c", "small.yaml", "--artifacts", "calm", "--json", "-")
+    digests = [stage["digest"] for stage in json.loads(undisturbed.stdout)["stages"]]
+    killed = []
+    for name in ALL:
+        store = f"killed-in-{name}"
+        child = subprocess.Popen(
+            [*COMMAND, "run", "-c", "small.yaml", "--artifacts", store],
+            cwd=project,
+            env=environment(project),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while child.poll() is None and not (project / store / "scratch" / name).exists():
+            time.sleep(0.0005)
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            killed.append(name)
+        child.wait()
+        done = brmrs(project, "run", "-c", "small.yaml", "--artifacts", store, "--json", "-")
+        assert done.returncode == 0, (name, done.stderr)
+        stages = json.loads(done.stdout)["stages"]
+        assert [stage["digest"] for stage in stages] == digests, name
+        earlier = ALL[: ALL.index(name)]
+        parallel = {"text_features", "images", "visual_features", "split"}
+        kept = {stage["name"] for stage in stages if stage["state"] == "cached"}
+        assert set(earlier) - parallel <= kept, (name, kept)
+    assert killed == ALL

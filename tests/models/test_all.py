@@ -1,0 +1,153 @@
+"""What every recommender of the registry promises, no exceptions."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+import torch
+from checkerboard import BARE_ITEM, UNSEEN_USER, make_data, masks, sample, train
+from torch import Tensor
+
+from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.config import ModelConfig, Section
+from brmrs.errors import UserError
+from brmrs.models import registry
+from brmrs.models.base import Recommender, TrainingData
+
+CONFIGS = {cls.model_fields["name"].default: cls for cls in get_args(get_args(ModelConfig)[0])}
+NAMES = sorted(registry.RECOMMENDERS)
+TRAINABLE = [name for name in NAMES if registry.load(name).trainable]
+MODALITY_CHOICES = [(TEXT, VISUAL), (TEXT,), (VISUAL,)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Such small products gain nothing from threads, and lose much where cores are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def data() -> TrainingData:
+    return make_data()
+
+
+def config(name: str, **values: Any) -> Section:
+    """The recommender's defaults, small."""
+    small = {"dim": 16} if "dim" in CONFIGS[name].model_fields else {}
+    made: Section = CONFIGS[name](**{**small, **values})
+    return made
+
+
+def build(name: str, data: TrainingData, seed: int = 0) -> Recommender:
+    return registry.build(config(name), data, seed)
+
+
+def state(model: Recommender) -> list[Tensor]:
+    with torch.no_grad():
+        return [t for branch in model.branches().values() for t in (branch.p, branch.q)]
+
+
+def same(left: list[Tensor], right: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def test_registry_and_configuration_name_the_same_models() -> None:
+    assert sorted(CONFIGS) == NAMES
+
+
+@pytest.mark.parametrize("modalities", MODALITY_CHOICES)
+@pytest.mark.parametrize("name", NAMES)
+def test_branches_rank_every_item_for_every_user(name: str, modalities: tuple[str, ...]) -> None:
+    data = make_data(modalities)
+    with torch.no_grad():
+        branches = build(name, data).branches()
+    assert FUSED in branches
+    assert set(branches) <= {FUSED, *modalities}
+    for branch in branches.values():
+        assert branch.p.shape[0] == data.users
+        assert branch.q.shape[0] == data.items
+        assert branch.p.shape[1] == branch.q.shape[1]
+        scores = branch.scores(torch.tensor([0, UNSEEN_USER]))  # a user without history, too
+        assert scores.shape == (2, data.items)
+        assert torch.isfinite(scores).all()
+        assert torch.isfinite(branch.q[BARE_ITEM]).all()
+
+
+@pytest.mark.parametrize("modalities", MODALITY_CHOICES)
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_loss_is_finite_and_falls(name: str, modalities: tuple[str, ...]) -> None:
+    data = make_data(modalities)
+    model = build(name, data)
+    curve = train(model, data, 30)
+    assert all(map(torch.isfinite, torch.tensor(curve)))
+    assert sum(curve[-5:]) < sum(curve[:5])
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_every_parameter_gets_a_gradient(name: str, data: TrainingData) -> None:
+    model = build(name, data)
+    generator = torch.Generator().manual_seed(0)
+    terms = model.loss(sample(data, model.negatives, generator), generator)
+    assert all(term.shape == () for term in terms.values())
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.any(), parameter_name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seed_decides_and_the_global_generator_is_left_alone(name: str, data: TrainingData) -> None:
+    before = torch.get_rng_state()
+    models = [build(name, data, seed) for seed in (1, 1, 2)]
+    if models[0].trainable:
+        for model in models:
+            train(model, data, 3)
+        assert not same(state(models[0]), state(models[2]))
+    assert same(state(models[0]), state(models[1]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_branches_are_deterministic(name: str, data: TrainingData) -> None:
+    model = build(name, data)
+    if model.trainable:
+        train(model, data, 2)
+    assert same(state(model), state(model))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_refuses_data_that_lack_what_it_needs(name: str, data: TrainingData) -> None:
+    bare = dataclasses.replace(data, features={}, present={}, item_graph=None, user_graph=None)
+    if not registry.load(name).needs:
+        build(name, bare)
+        return
+    with pytest.raises(UserError, match=f"model {name} needs") as error:
+        build(name, bare)
+    assert "\n" not in str(error.value)
+    assert all(need in str(error.value) for need in registry.load(name).needs)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_checkerboard_is_filled_in(name: str, data: TrainingData) -> None:
+    model = build(name, data)
+    held_out = torch.tensor(masks()[1])
+    train(model, data, 150)
+    with torch.no_grad():
+        scores = model.branches()[FUSED].scores(torch.arange(data.users))
+    users, items = torch.arange(data.users)[:, None], torch.arange(data.items)[None, :]
+    other = users % 2 != items % 2
+    for user in range(data.users):
+        if user != UNSEEN_USER:
+            assert scores[user][held_out[user]].min() > scores[user][other[user]].max(), user
+
+
+def test_checkerboard_would_catch_popularity(data: TrainingData) -> None:
+    held_out = torch.tensor(masks()[1])
+    scores = build("most-popular", data).branches()[FUSED].scores(torch.arange(data.users))
+    other = torch.arange(data.users)[:, None] % 2 != torch.arange(data.items)[None, :] % 2
+    assert any(scores[u][held_out[u]].min() <= scores[u][other[u]].max() for u in range(30))
