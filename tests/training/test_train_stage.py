@@ -153,7 +153,7 @@ class Child:
         self.checkpoint = root / "scratch" / "checkpoint.pt"
         self.process = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(root), str(epochs), *inputs],
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         )
 
     def kill_in_training(self, saves: int) -> None:

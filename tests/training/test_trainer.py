@@ -116,7 +116,7 @@ def stop_after(count: int) -> trainer.Select:
         calls.append(branch)
         if len(calls) > count:
             raise KeyboardInterrupt
-        return float(branch.p.square().sum())  # any smooth function of the parameters
+        return branch.p.square().sum().item()  # any smooth function of the parameters
 
     return select
 
@@ -174,6 +174,7 @@ def test_epochs_have_their_own_randomness() -> None:
 
 def test_threads_at_work_change_no_bit() -> None:
     """Batches large enough for several threads a kernel, three trainings at once, one alone."""
+    torch.set_num_threads(2)
     big = random_train(300, 200, 9000)
     validation = random_train(300, 200, 500)
     results: list[dict[str, Tensor]] = []
