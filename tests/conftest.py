@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from brmrs.config import PipelineConfig
 from brmrs.config_file import parse
@@ -54,3 +56,12 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny kernels on several threads spend their time waiting for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

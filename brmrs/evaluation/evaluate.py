@@ -12,6 +12,7 @@ from torch import Tensor
 from brmrs.columns import (
     BRANCH,
     FUSED,
+    MODALITIES,
     SPLIT,
     SPLIT_NAMES,
     TEST,
@@ -19,6 +20,7 @@ from brmrs.columns import (
     VALIDATION,
     per_user,
 )
+from brmrs.evaluation import diagnosis
 from brmrs.evaluation.metrics import DEFINITIONS, evaluated, means, measure
 from brmrs.files import write_json, write_parquet
 from brmrs.models.most_popular import popularity
@@ -44,7 +46,10 @@ def run(context: StageContext) -> None:
     }
     cut_offs = tuple(sorted(set(context.config.evaluate.k)))
     values = evaluate(model, held_out, cut_offs)
-    write_json(context.out / METRICS_FILE, summary(model, held_out, values, cut_offs))
+    metrics = summary(model, held_out, values, cut_offs)
+    if set(MODALITIES) <= set(model.branches):
+        metrics["diagnosis"] = diagnose(model, held_out, max(cut_offs))
+    write_json(context.out / METRICS_FILE, metrics)
     schema, columns = per_user(cut_offs), table(held_out, values)
     write_parquet(context.out / PER_USER_FILE, schema, columns)
 
@@ -91,6 +96,15 @@ def summary(
             }
         },
     }
+
+
+def diagnose(model: bundle.Bundle, held_out: Mapping[int, UserItems], k: int) -> dict[str, Any]:
+    """Modality inconsistency on each split, for a model with two unimodal branches."""
+    rates = {
+        SPLIT_NAMES[part]: diagnosis.diagnose(model.branches, relevant, model.seen, k)
+        for part, relevant in held_out.items()
+    }
+    return {"k": k, "definitions": diagnosis.DEFINITIONS, **rates}
 
 
 def table(held_out: Mapping[int, UserItems], values: Values) -> dict[str, np.ndarray]:

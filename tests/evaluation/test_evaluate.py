@@ -3,7 +3,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from board_artifacts import N_ITEMS, N_USERS, config, content, context, rows, write_split
+from board_artifacts import (
+    N_ITEMS,
+    N_USERS,
+    config,
+    content,
+    context,
+    rows,
+    write_inputs,
+    write_split,
+)
 
 from brmrs.columns import METRICS, TEST, TRAIN, VALIDATION, per_user
 from brmrs.evaluation.evaluate import run
@@ -11,6 +20,7 @@ from brmrs.files import read_json
 from brmrs.models.base import Branch
 from brmrs.stages import SPLIT, StageContext
 from brmrs.training.bundle import Bundle, Description, Feature
+from brmrs.training.train import run as train
 from brmrs.user_items import UserItems
 
 
@@ -107,6 +117,20 @@ def test_two_runs_give_the_same_bytes(stage: StageContext, tmp_path: Path) -> No
     run(stage)
     run(again)
     assert content(stage.out) == content(again.out)
+
+
+def test_a_model_with_two_modalities_is_diagnosed(tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path)
+    trained = context(inputs, tmp_path / "train", config("br-mrs", epochs=1))
+    train(trained)
+    stage = context({**inputs, "train": trained.out}, tmp_path / "evaluate", config())
+    run(stage)
+    metrics = read_json(stage.out / "metrics.json")
+    assert sorted(metrics["branches"]) == ["fused", "text", "visual"]
+    assert metrics["diagnosis"]["k"] == 5
+    rates = metrics["diagnosis"]["test"]
+    assert set(rates) == set(metrics["diagnosis"]["definitions"])
+    assert all(0 <= rate <= 1 for rate in rates.values() if rate is not None)
 
 
 def test_a_split_without_test_rows(stage: StageContext) -> None:

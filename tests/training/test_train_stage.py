@@ -27,6 +27,8 @@ from brmrs.models.registry import RECOMMENDERS
 from brmrs.training import bundle
 from brmrs.training.train import run
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CurveRows = list[dict[str, object]]
 
 

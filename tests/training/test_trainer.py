@@ -15,6 +15,8 @@ from brmrs.training.train import device, selector
 from brmrs.training.trainer import History, fit
 from brmrs.user_items import UserItems
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def random_train(users: int, items: int, count: int) -> UserItems:
     generator = torch.Generator().manual_seed(0)

@@ -1,0 +1,95 @@
+"""What the method claims, measured: modality inconsistency in the ranking (method/000, 002).
+
+For held-out pairs (u, i+) and the first K items of each branch, training items masked.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from brmrs.columns import FUSED, MODALITIES
+from brmrs.evaluation.metrics import evaluated
+from brmrs.evaluation.ranking import top_k
+from brmrs.models.base import Branch
+from brmrs.user_items import UserItems
+
+PAIRS_PER_BLOCK = 4096
+
+DEFINITIONS = {
+    "cross_modal_confusion": "of the negatives in the fused first K that rank above a held-out "
+    "item (or, where that is not among them, of all), the share that scores at least as high as "
+    "the held-out item in one modality and lower in the other",
+    "fusion_degeneration": "of the held-out items that the text or the visual branch has in its "
+    "first K, the share that the fused branch has not",
+    "synergy": "of the held-out items that the fused branch has in its first K, the share that "
+    "neither the text nor the visual branch has",
+}
+
+
+def diagnose(
+    branches: Mapping[str, Branch], held_out: UserItems, train: UserItems, k: int
+) -> dict[str, float | None]:
+    """The three rates of `DEFINITIONS`; None where there is nothing to take a share of.
+
+    Args:
+        branches: "text", "visual" and "fused".
+        held_out: the validation or the test items.
+        train: the training items, masked.
+        k: K.
+    """
+    users = evaluated(held_out)
+    lists = {name: top_k(branch, users, k, train)[0] for name, branch in branches.items()}
+    rows, positives = held_out.of(users)
+    hit = {
+        name: (items[rows] == positives.unsqueeze(1)).any(dim=1) for name, items in lists.items()
+    }
+    unimodal = torch.stack([hit[modality] for modality in MODALITIES]).any(dim=0)
+    return {
+        "cross_modal_confusion": _confusion(
+            branches, users[rows], positives, lists[FUSED][rows], held_out
+        ),
+        "fusion_degeneration": _share(~hit[FUSED], unimodal),
+        "synergy": _share(~unimodal, hit[FUSED]),
+    }
+
+
+def _confusion(
+    branches: Mapping[str, Branch],
+    users: Tensor,
+    positives: Tensor,
+    ranked: Tensor,
+    held_out: UserItems,
+) -> float | None:
+    """Share of the negatives above the positive that exactly one modality confuses.
+
+    Args:
+        branches: the unimodal ones are read.
+        users: (P,) of the held-out pairs.
+        positives: (P,).
+        ranked: (P, K) the fused first K items of the user, -1 past the end.
+        held_out: no item of these is a negative.
+    """
+    confused = total = 0
+    blocks = (torch.split(tensor, PAIRS_PER_BLOCK) for tensor in (users, positives, ranked))
+    for u, positive, items in zip(*blocks, strict=True):
+        reached = (items == positive.unsqueeze(1)).cumsum(dim=1) > 0
+        negative = ~reached & (items >= 0) & ~held_out.contain(u.unsqueeze(1), items)
+        confusable = [
+            _scores(branches[modality], u, items)
+            >= _scores(branches[modality], u, positive[:, None])
+            for modality in MODALITIES
+        ]
+        confused += int((negative & (confusable[0] ^ confusable[1])).sum())
+        total += int(negative.sum())
+    return confused / total if total else None
+
+
+def _scores(branch: Branch, users: Tensor, items: Tensor) -> Tensor:
+    """(P, n) scores of (P,) users and (P, n) items; any value where the item is -1."""
+    return (branch.p[users].unsqueeze(1) * branch.q[items]).sum(dim=-1)
+
+
+def _share(part: Tensor, whole: Tensor) -> float | None:
+    count = int(whole.sum())
+    return int((part & whole).sum()) / count if count else None
