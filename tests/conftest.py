@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
