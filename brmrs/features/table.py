@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from brmrs import feature_table
 from brmrs.columns import ITEM, PRESENT, VECTOR, features
 
-FEATURES = "features.parquet"
 META = "meta.json"
 
 
@@ -82,7 +82,7 @@ def write(out: Path, vectors: np.ndarray, present: np.ndarray, extractor: Extrac
         VECTOR: pa.FixedSizeListArray.from_arrays(flat, dimension),
         PRESENT: pa.array(present),
     }
-    pq.write_table(pa.table(columns, schema=features(dimension)), out / FEATURES)
+    pq.write_table(pa.table(columns, schema=features(dimension)), out / feature_table.FILE)
     sizes = {"dimension": dimension, "items": items, "present": int(present.sum())}
     text = json.dumps({**asdict(extractor), **sizes}, indent=2, sort_keys=True)
     (out / META).write_text(text + "\n", encoding="utf-8")

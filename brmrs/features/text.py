@@ -21,7 +21,7 @@ from brmrs.features import table, template
 from brmrs.stages import ITEMS, StageContext
 
 LOG = logging.getLogger(__name__)
-BUCKET = 32  # tokens; lengths are padded to a multiple of it
+BUCKET = 16  # tokens; lengths are padded to a multiple of it
 HUB_TIMEOUT = 10.0  # seconds
 
 

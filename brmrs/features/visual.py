@@ -93,9 +93,10 @@ def embed(
 def centred(vectors: np.ndarray) -> np.ndarray:
     """Unit vectors less their mean, for networks with random weights.
 
-    Such a network answers nearly the same to every picture: cosines of ResNet-18 have mean .992
-    and standard deviation .008 on real photos, and would drown in the item graph beside any other
-    signal. Without the common part they have .007 and .58, and the neighbours are no worse.
+    Such a network answers nearly the same to every picture: on real photos the cosines of
+    ResNet-18 have mean .992 and standard deviation .008, and would drown in the item graph beside
+    any other signal. Without the common part they have .007 and .58, and the neighbours are no
+    worse. The price: a vector depends on all pictures, not on its own alone.
 
     Args:
         vectors: (C, d), one per distinct picture.

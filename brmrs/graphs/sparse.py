@@ -70,7 +70,7 @@ def multiply(csr: Tensor, x: Tensor) -> Tensor:
         return csr @ x
     return embedding_bag(
         csr.col_indices(),
-        x.contiguous(),
+        x.detach().contiguous(),  # else it prepares a backward pass that is never asked for
         csr.crow_indices(),
         mode="sum",
         per_sample_weights=csr.values().to(x.dtype),

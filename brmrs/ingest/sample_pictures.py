@@ -73,7 +73,7 @@ def draw_picture(rng: Generator, shown: Floats, redundant: Floats, kind: int) ->
     picture = Image.new("RGB", (side, side), _wall(wall))
     pen = ImageDraw.Draw(picture)
     _draw_dots(pen, rng, round(MOST_DOTS * dots), _wall((wall + 0.5) % 1))
-    shelf = np.clip(128 + 55 * redundant, 24, 232).round().astype(int)
+    shelf = np.clip(128 + 48 * redundant, 40, 216).round().astype(int)
     pen.rectangle((0, SHELF * side, side, side), fill=tuple(shelf.tolist()))
     paints = {BODY: _product(hue), DARK: (45, 40, 48), LIGHT: (245, 240, 228)}
     width = side * (0.34 + 0.38 * size)
@@ -120,10 +120,11 @@ def _striped(side: int, count: int, colour: Colour, box: Box, rng: Generator) ->
     pen = ImageDraw.Draw(picture)
     left, top, right, bottom = box
     step = (bottom - top) / max(count, 1)
+    thick = round(min(0.45 * step, 0.1 * (bottom - top)))
     tilt = rng.uniform(-0.1, 0.1) * (right - left)
     for index in range(count):
         y = top + (index + 0.5) * step
-        pen.line((left, y - tilt, right, y + tilt), fill=(250, 248, 240), width=round(step * 0.45))
+        pen.line((left, y - tilt, right, y + tilt), fill=(250, 248, 240), width=thick)
     return picture
 
 

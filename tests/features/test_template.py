@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brmrs.config import TextConfig, load
+from brmrs.config import TextConfig
+from brmrs.config_file import load
 from brmrs.errors import UserError
 from brmrs.features.template import FIELDS, parse
 

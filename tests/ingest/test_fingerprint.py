@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from brmrs.config import PipelineConfig, parse
+from brmrs.config import PipelineConfig
+from brmrs.config_file import parse
 from brmrs.errors import UserError
 from brmrs.ingest.fingerprint import fingerprint
 

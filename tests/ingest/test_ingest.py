@@ -144,6 +144,16 @@ def test_metadata_are_joined(tmp_path: Path) -> None:
     }
 
 
+def test_the_quarantine_is_sorted_by_file_and_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a_meta.json", [{"parent_asin": "i1"}, {}, {}])
+    config = configure(tmp_path, [review(*pair) for pair in SQUARE], metadata=(path,))
+    with config.reviews[0].open("a") as file:
+        file.write("{broken\n")
+    found = ingest(config.model_copy(update={"max_bad_share": 0.9}))
+    places = [(bad.file, bad.line) for bad in found.quarantine]
+    assert places == [("a_meta.json", 2), ("a_meta.json", 3), ("reviews.json", 5)]
+
+
 def test_generations_compressions_and_orders_mix(tmp_path: Path) -> None:
     folder = tmp_path / "dump"
     folder.mkdir()
