@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from brmrs.config import PipelineConfig
 from brmrs.config_file import parse
@@ -60,6 +59,8 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Tiny kernels on several threads spend their time waiting for each other on a busy machine."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
