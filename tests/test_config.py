@@ -45,11 +45,12 @@ def test_only_leaves_all_other_sections_at_their_defaults() -> None:
     assert only.split == PipelineConfig().split
 
 
-def test_locations_are_in_no_key() -> None:
+def test_locations_and_efforts_are_in_no_key() -> None:
     config = parse({"ingest": {"reviews": "a", "k": 3}, "images": {"folder": "b"}}, "t")
-    assert "reviews" not in config.ingest.key()
+    assert not {"reviews", "metadata"} & set(config.ingest.key())
     assert config.ingest.key()["k"] == 3
-    assert "folder" not in config.images.key()
+    assert not {"folder", "concurrency", "per_host"} & set(config.images.key())
+    assert not {"block_rows"} & set(config.graphs.key())
 
 
 def test_overlay_sets_what_was_given_and_nothing_else() -> None:

@@ -30,6 +30,7 @@ from brmrs.config import ImagesConfig
 from brmrs.errors import UserError
 from brmrs.features.decode import Picture, Status, check
 from brmrs.features.fetch import Fetcher
+from brmrs.files import write_json
 from brmrs.stages import ITEMS, StageContext
 
 LOG = logging.getLogger(__name__)
@@ -239,8 +240,7 @@ def write(pictures: Sequence[Picture], out: Path) -> None:
     }
     pq.write_table(pa.table(columns, schema=IMAGES), out / TABLE)
     counts = Counter(str(picture.status) for picture in pictures)
-    text = json.dumps({status: counts[status] for status in Status}, indent=2, sort_keys=True)
-    (out / STATISTICS).write_text(text + "\n", encoding="utf-8")
+    write_json(out / STATISTICS, {str(status): counts[status] for status in Status})
 
 
 def stored_files(images: Path) -> dict[str, Path]:

@@ -1,7 +1,6 @@
 """The feature table of a modality: features.parquet and meta.json."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from brmrs import feature_table
 from brmrs.columns import ITEM, PRESENT, VECTOR, features
+from brmrs.files import write_json
 
 META = "meta.json"
 
@@ -84,5 +84,4 @@ def write(out: Path, vectors: np.ndarray, present: np.ndarray, extractor: Extrac
     }
     pq.write_table(pa.table(columns, schema=features(dimension)), out / feature_table.FILE)
     sizes = {"dimension": dimension, "items": items, "present": int(present.sum())}
-    text = json.dumps({**asdict(extractor), **sizes}, indent=2, sort_keys=True)
-    (out / META).write_text(text + "\n", encoding="utf-8")
+    write_json(out / META, {**asdict(extractor), **sizes})

@@ -3,7 +3,6 @@
 Only rows of the training split are read into a graph; permuting the others changes no byte.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from brmrs.columns import (
     WEIGHT,
 )
 from brmrs.config import GraphsConfig
+from brmrs.files import write_json
 from brmrs.graphs.similarity import Edges, Modality, Similarity, nearest
 from brmrs.stages import SPLIT as SPLIT_TABLE
 from brmrs.stages import StageContext
@@ -53,8 +53,7 @@ def run(context: StageContext) -> None:
         edges = nearest(similarity, k, config.block_rows, f"{name} graph")
         write(edges, context.out / f"{name}.parquet")
         statistics[name] = describe(edges, similarity)
-    text = json.dumps(statistics, indent=2, sort_keys=True) + "\n"
-    (context.out / "statistics.json").write_text(text, encoding="utf-8")
+    write_json(context.out / "statistics.json", statistics)
 
 
 def training_matrix(split: Path, items: int) -> sp.csr_matrix:

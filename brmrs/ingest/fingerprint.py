@@ -4,8 +4,6 @@ Stage keys hold these digests instead of paths, so the same bytes under another 
 nothing. Imports nothing heavy: `brmrs plan` must answer at once.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from brmrs.config import PipelineConfig, TextConfig, VisualConfig
 from brmrs.errors import UserError
+from brmrs.files import digest_file, digest_json
 from brmrs.ingest.files import dump_files, listing
 from brmrs.text_model import resolve
 
@@ -48,7 +47,7 @@ def fingerprint(config: PipelineConfig) -> dict[str, dict[str, Any]]:
 def _text_model(config: TextConfig) -> dict[str, Any]:
     model = resolve(config.model)
     if isinstance(model, str):  # an id of the hub: its bytes are not here to be digested
-        return {"sha256": hashlib.sha256(model.encode()).hexdigest(), "files": []}
+        return {"sha256": digest_json(model), "files": []}
     named = [
         (path.relative_to(model).as_posix(), path) for path in model.rglob("*") if path.is_file()
     ]
@@ -67,18 +66,20 @@ def _visual_weights(config: VisualConfig) -> dict[str, Any]:
             "features.visual.file: `weights: file` needs a state dict; "
             "set features.visual.file=PATH"
         )
+    if not config.file.is_file():
+        raise UserError(f"features.visual.file: {config.file}: no such file; correct the path")
     return _by_content([config.file])
 
 
 def _by_content(paths: list[Path]) -> dict[str, Any]:
     files = _digests((path.name, path) for path in paths)
-    return {"sha256": _digest_of(sorted(file["sha256"] for file in files)), "files": files}
+    return {"sha256": digest_json(sorted(file["sha256"] for file in files)), "files": files}
 
 
 def _by_name(paths: list[tuple[str, Path]]) -> dict[str, Any]:
     files = _digests(sorted(paths))
     return {
-        "sha256": _digest_of([[file["name"], file["sha256"]] for file in files]),
+        "sha256": digest_json([[file["name"], file["sha256"]] for file in files]),
         "files": files,
     }
 
@@ -90,12 +91,6 @@ def _digests(named: Iterable[tuple[str, Path]]) -> list[dict[str, Any]]:
 
 def _digest(name: str, path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"name": name, "sha256": digest, "bytes": file.tell()}
+        return {"name": name, "sha256": digest_file(path), "bytes": path.stat().st_size}
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; correct the path or its permissions") from error
-
-
-def _digest_of(values: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -1,6 +1,5 @@
 """The stage `ingest`: from the dump to interactions, users and items."""
 
-import json
 from array import array
 from collections import Counter
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from brmrs import columns
 from brmrs.config import IngestConfig
 from brmrs.errors import UserError
+from brmrs.files import write_json
 from brmrs.ingest.dump import BadLine, Reading, read
 from brmrs.ingest.files import dump_files
 from brmrs.ingest.interactions import NO_TIME, Interactions, latest
@@ -77,8 +77,7 @@ def run(context: StageContext) -> None:
     pq.write_table(_users_table(ingested.user_ids), out / "users.parquet")
     pq.write_table(_items_table(ingested), out / "items.parquet")
     pq.write_table(_quarantine_table(ingested.quarantine), out / "quarantine.parquet")
-    text = json.dumps(ingested.statistics, indent=2, sort_keys=True)
-    (out / "statistics.json").write_text(text + "\n", encoding="utf-8")
+    write_json(out / "statistics.json", ingested.statistics)
 
 
 def ingest(config: IngestConfig) -> Ingested:

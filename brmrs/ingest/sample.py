@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from brmrs import columns
 from brmrs.errors import UserError
+from brmrs.files import write_json
 from brmrs.ingest.sample_latent import World, draw_interactions, draw_world
 from brmrs.ingest.sample_pictures import QUALITY, draw_picture
 from brmrs.ingest.sample_text import COORDINATES, KINDS, PRAISE, Words, write_words
@@ -83,7 +84,7 @@ def write_sample(folder: Path, seed: int = 0, users: int = 1500, items: int = 50
             new = Path(scratch) / "new"
             new.mkdir()
             _fill(new, seed, users, items)
-            (new / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
+            write_json(new / MARKER, marker)
             if folder.exists():
                 os.rename(folder, Path(scratch) / "old")
             os.rename(new, folder)
@@ -166,9 +167,8 @@ def _write_truth(
     }
     for name, (values, schema) in tables.items():
         pq.write_table(pa.table(values, schema=schema), folder / f"{name}.parquet")
-    parameters = {"A": world.text_half.tolist(), "B": world.visual_half.tolist()}
-    text = json.dumps(parameters, indent=2, sort_keys=True)
-    (folder / "parameters.json").write_text(text + "\n", encoding="utf-8")
+    halves = {"A": world.text_half.tolist(), "B": world.visual_half.tolist()}
+    write_json(folder / "parameters.json", halves)
 
 
 def _latent(vectors: dict[str, NDArray[np.float64]]) -> dict[str, list[NDArray[np.float32]]]:

@@ -4,7 +4,6 @@ All protocols sort the interactions first, so the result does not depend on the 
 and leave every user of validation or test with training items.
 """
 
-import json
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from brmrs import columns, stages
 from brmrs.config import SplitConfig
 from brmrs.errors import UserError
+from brmrs.files import write_json
 from brmrs.stages import StageContext
 
 Ints = NDArray[np.int32]
@@ -33,8 +33,7 @@ def run(context: StageContext) -> None:
     kept = kept.sort_by([(columns.USER, "ascending"), (columns.ITEM, "ascending")])
     kept = kept.cast(columns.SPLIT_INTERACTIONS)
     pq.write_table(kept, context.out / "interactions.parquet")
-    text = json.dumps(statistics(interactions, labels), indent=2, sort_keys=True)
-    (context.out / "statistics.json").write_text(text + "\n", encoding="utf-8")
+    write_json(context.out / "statistics.json", statistics(interactions, labels))
 
 
 def split(interactions: pa.Table, config: SplitConfig) -> Labels:
