@@ -89,7 +89,10 @@ def _metrics(console: Console, path: Path, note: str) -> None:
         cells = [values[columns.metric(metric, k)] for values in rows.values() for k in cut_offs]
         table.add_row(metric, *(f"{cell:.4f}" for cell in cells))
     console.print(table)
-    labels = [f"{name}: {feature['label']}" for name, feature in metrics["features"].items()]
+    labels = [
+        f"{name}: {feature['label']}, {feature['present']:,} of {feature['items']:,} items"
+        for name, feature in metrics["features"].items()
+    ]
     console.print(escape("; ".join([*labels, note] if note else labels)), soft_wrap=True)
 
 

@@ -22,7 +22,7 @@ KINDS = 12  # z_r is one of so many points: what kind of product it is
 NOISE = 0.6  # standard deviation of the score's noise; each part's contribution has gamma
 POPULARITY = 0.2  # standard deviation of what makes an item liked by all
 CHOOSY = 2.0  # standard deviations of the score above which an item is taken, about
-FEWEST, MEAN_MORE = 5, 7.0  # interactions of a user: at least, and how many more on average
+FEWEST, MEAN_MORE = 5, 2.0  # interactions of a user: at least, and how many more on average
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def test_the_core_has_the_size_asked_for(ingested: Ingested) -> None:
     sizes = ingested.statistics
     assert 1450 <= sizes["users"] <= 1510
     assert 480 <= sizes["items"] <= 510
-    assert 15_000 <= sizes["interactions"] <= 20_000
+    assert 9_000 <= sizes["interactions"] <= 12_000
 
 
 def test_it_holds_what_real_dumps_hold(sample: Path, ingested: Ingested) -> None:
