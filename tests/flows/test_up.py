@@ -60,8 +60,16 @@ class Up:
     def deploy_run(self, *parameters: str) -> subprocess.CompletedProcess[str]:
         options = [word for each in parameters for word in ("-p", each)]
         return subprocess.run(
-            [sys.executable, "-m", "prefect", "deployment", "run", "brmrs/full-pipeline"]
-            + [*options, "--watch"],
+            [
+                sys.executable,
+                "-m",
+                "prefect",
+                "deployment",
+                "run",
+                "brmrs/full-pipeline",
+                *options,
+                "--watch",
+            ],
             cwd=self.project,
             env=self.environment,
             capture_output=True,
@@ -149,7 +157,9 @@ def test_a_killed_worker_comes_back_and_sigterm_ends_all(up: Up) -> None:
     running = children(up.process.pid)
     up.process.send_signal(signal.SIGTERM)
     assert up.process.wait(30) == 0
-    assert not [pid for pid in running if Path(f"/proc/{pid}").exists()]
+    for pid in running:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", up.port)) != 0
 
