@@ -1,10 +1,8 @@
 """Run the flow in this process: on the project's server if it answers, else on an embedded one."""
 
-import contextlib
 import logging
 import os
-import urllib.request
-from collections.abc import Iterator
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,12 @@ from rich.logging import RichHandler
 
 from brmrs import progress
 from brmrs.config import PipelineConfig
+from flows import embedded_server
 
 # Before Prefect is imported: our own lines tell the user what happens, Prefect's stay on its page.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
-SECONDS_TO_ANSWER = 0.5
 
 
 def run(
@@ -36,7 +34,8 @@ def run(
     logger = logging.getLogger("brmrs")
     logger.setLevel(logging.INFO)
     logger.addHandler(RichHandler(console=console, show_path=False, show_level=False))
-    with progress.shown(console), _server():
+    with progress.shown(console):
+        _find_server()
         from flows.full_pipeline import full_pipeline
 
         sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
@@ -46,22 +45,24 @@ def run(
         return summary
 
 
-@contextlib.contextmanager
-def _server() -> Iterator[None]:
-    """Prefect's settings for the run."""
-    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+def _find_server() -> None:
+    """Use the configured server if it answers, else an embedded one."""
+    configured = os.environ.get("PREFECT_API_URL") or _project_url()
+    if configured and embedded_server.answers(configured):
+        return
+    url = embedded_server.start()
+    os.environ["PREFECT_API_URL"] = url  # before Prefect is imported: it reads the settings then
 
-    url = get_current_settings().api.url
-    if url and _answers(url):
-        yield
-    else:
-        with temporary_settings(restore_defaults={PREFECT_API_URL}):
-            yield
+    import flows.full_pipeline  # noqa: F401 - takes a while, in which the server starts
+
+    embedded_server.wait_until_healthy(url)
 
 
-def _answers(url: str) -> bool:
+def _project_url() -> str | None:
+    """The address in prefect.toml, read without loading Prefect."""
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=SECONDS_TO_ANSWER) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
+        settings = tomllib.loads(Path("prefect.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    url: str | None = settings.get("api", {}).get("url")
+    return url

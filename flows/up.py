@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -14,6 +13,7 @@ from types import FrameType
 from rich.console import Console
 
 from brmrs.errors import UserError
+from flows.embedded_server import answers
 
 HOST = "127.0.0.1"
 POOL = "brmrs"
@@ -118,23 +118,15 @@ def _refuse_taken(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            who = "a Prefect server" if _healthy(f"http://{HOST}:{port}/api") else "another program"
+            who = "a Prefect server" if answers(f"http://{HOST}:{port}/api") else "another program"
             raise UserError(
                 f"port {port} is taken by {who}; stop it or choose another with --port"
             ) from error
 
 
-def _healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=1) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
 def _wait_until_healthy(server: Service, url: str) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
-    while not _healthy(url):
+    while not answers(url):
         if server.dead() or time.monotonic() > deadline:
             raise UserError(f"the Prefect server did not start; see {LOGS / 'server.log'}")
         time.sleep(0.3)
