@@ -49,7 +49,7 @@ def fixed_parts(stage: Stage, config: PipelineConfig) -> Parts:
     values: dict[str, Any] = {}
     for path in stage.config:
         section = config.section(path)
-        _flatten(path, section.key() if isinstance(section, Section) else section, values)
+        flatten(path, section.key() if isinstance(section, Section) else section, values)
     return {
         "libraries": {name: version(name) for name in stage.libraries},
         "configuration": values,
@@ -137,10 +137,10 @@ def _source(module: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin else None
 
 
-def _flatten(path: str, value: object, into: dict[str, Any]) -> None:
+def flatten(path: str, value: object, into: dict[str, Any]) -> None:
     """{"train": {"seed": 0}} to {"train.seed": 0}."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            _flatten(f"{path}.{name}", inner, into)
+            flatten(f"{path}.{name}", inner, into)
     else:
         into[path] = value

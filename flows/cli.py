@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from brmrs.errors import UserError
+from flows import cli_store
+from flows.show import print_json
 
 # Prefect, torch and the stages are imported inside the commands that need them: `brmrs plan`
 # answers in a second.
@@ -159,11 +161,6 @@ def up(
     keep_up(port, out)
 
 
-def print_json(value: Any) -> None:
-    """Print JSON and nothing else, for scripts."""
-    sys.stdout.write(json.dumps(value, indent=1) + "\n")
-
-
 def _served(artifacts: Path) -> tuple[Any, dict[str, str]]:
     """The latest run's bundle and its items' titles."""
     from brmrs.artifacts import ArtifactStore
@@ -191,6 +188,9 @@ def _show_items(
         print_json(rows)
     else:
         show.items(out, rows)
+
+
+app.add_typer(cli_store.app)
 
 
 def main() -> None:

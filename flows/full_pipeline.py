@@ -94,8 +94,9 @@ def full_pipeline(
     """
     settings = _settings(locals())
     store = ArtifactStore(artifacts)
-    run = run_stages(settings, store, until, refresh)
-    runs.save(run, store)
+    with store.running():
+        run = run_stages(settings, store, until, refresh)
+        runs.save(run, store)
     summary = run.summary(store)
     publish_artifacts(run, summary, store)
     get_run_logger().info("run %s ended after %.1f s", run.name, run.seconds)
@@ -124,4 +125,5 @@ def run_stages(
         future.wait()
     # In order: the first fault is raised, not the stages that could not start because of it.
     records = {name: Record.from_json(future.result()) for name, future in futures.items()}
-    return runs.Run(run, config, records, round(time.perf_counter() - started, 3))
+    seconds = round(time.perf_counter() - started, 3)
+    return runs.Run(run, config, prints, records, seconds, runs.machine())
