@@ -2,7 +2,7 @@
 
 Layout under the root:
     objects/<stage>/<digest>/       the files of an artifact
-    objects/<stage>/<digest>.stat   size, mtime and inode of each file when it was last hashed
+    objects/<stage>/<digest>.stat   size, times and inode of each file when it was last hashed
     records/<stage>/<key>.json      which artifact a cache key led to, and what the key was made of
     scratch/<stage>/<key>/          half-done work that outlives a kill
     tmp/                            artifacts being written
@@ -124,7 +124,7 @@ class ArtifactStore:
     def verify(self, artifact: Artifact, *, full: bool = False) -> bool:
         """Whether every file of an artifact is there and holds its bytes.
 
-        Files whose size, mtime and inode stand as when they were last hashed are believed, unless
+        Files whose size, times and inode stand as when they were last hashed are believed, unless
         `full`; all others are hashed again.
         """
         folder = self.path(artifact)
@@ -224,7 +224,8 @@ def digest_folder(folder: Path, stage: str) -> Artifact:
 
 def _signature(path: Path) -> list[int]:
     status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
+    # ctime cannot be set back, as mtime can
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _stat_path(folder: Path) -> Path:

@@ -276,29 +276,22 @@ class PipelineConfig(BaseModel):
 
         `features` is laid over part by part; a model of another name replaces the model.
         """
-        values = self.model_dump()
-        for name, section in sections.items():
-            if isinstance(section, BaseModel):
-                same = values[name].get("name") == getattr(section, "name", None)
-                given = section.model_dump(exclude_unset=same)
-                values[name] = _merged(values[name], given) if same else given
-            else:
-                values[name] = section
-        return type(self).model_validate(values)
+        laid = {name: _laid(getattr(self, name), given) for name, given in sections.items()}
+        return self.model_copy(update=laid)
 
     def to_yaml(self) -> str:
         """YAML that `brmrs.config_file.load` reads back to an equal configuration."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`values` with those given in their place, section by section."""
-    merged = dict(values)
-    for name, value in given.items():
-        inner = merged.get(name)
-        both = isinstance(inner, dict) and isinstance(value, dict)
-        merged[name] = _merged(inner, value) if both and inner is not None else value
-    return merged
+def _laid(base: Any, given: Any) -> Any:
+    """`base` with the fields that `given` sets, if both are sections of one kind; else `given`."""
+    if not isinstance(given, BaseModel) or type(base) is not type(given):
+        return given
+    names = given.model_fields_set
+    return base.model_copy(
+        update={name: _laid(getattr(base, name), getattr(given, name)) for name in names}
+    )
 
 
 def put(values: dict[str, Any], path: str, value: object) -> None:

@@ -82,11 +82,13 @@ def plan(
     from brmrs.config_file import load
     from brmrs.ingest.fingerprint import fingerprint
     from brmrs.plan import plan as make_plan
-    from brmrs.stages import needed
+    from brmrs.stages import externals, needed
     from flows import show
 
     settings = load(config, tuple(overrides))
-    steps = make_plan(needed(until), settings, fingerprint(settings), ArtifactStore(artifacts))
+    stages = needed(until)
+    prints = fingerprint(settings, externals(stages))
+    steps = make_plan(stages, settings, prints, ArtifactStore(artifacts))
     if as_json:
         rows = [
             {"stage": step.stage, "state": step.state, "reasons": step.reasons} for step in steps

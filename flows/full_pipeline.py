@@ -25,7 +25,7 @@ from brmrs.config import (
     TrainConfig,
 )
 from brmrs.config_file import load
-from brmrs.stages import needed
+from brmrs.stages import externals, needed
 from flows.prefect_artifacts import publish_artifacts
 from tasks.pipeline import fingerprint, stage_tasks
 from tasks.stage import StageRequest
@@ -109,7 +109,7 @@ def run_stages(
     """Submit every stage; one starts as soon as those it reads from have ended."""
     started = time.perf_counter()
     stages = needed(until)
-    prints = fingerprint(config)
+    prints = fingerprint(config, externals(stages))
     tasks = stage_tasks(stages, store.root)
     run = runs.new_name()
     futures: dict[str, PrefectFuture[dict[str, Any]]] = {}

@@ -149,3 +149,10 @@ def test_a_template_may_be_set_without_quotes(tmp_path: Path, text: str, templat
     path = tmp_path / "c.yaml"
     path.touch()
     assert load(path, (f"features.text.template={text}",)).features.text.template == template
+
+
+def test_overlay_takes_a_mapping_as_it_is() -> None:
+    config = parse({"graphs": {"beta": {"text": 1.0}}}, "t")
+    sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
+    assert PipelineConfig().overlaid(sections) == config
+    assert PipelineConfig().overlaid(sections).graphs.beta == {"text": 1.0}

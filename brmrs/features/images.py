@@ -107,7 +107,11 @@ def local_files(folder: Path) -> dict[str, Path]:
     """
     try:
         with os.scandir(folder) as entries:
-            paths = sorted(Path(entry.path) for entry in entries if entry.is_file())
+            paths = sorted(
+                Path(entry.path)
+                for entry in entries
+                if entry.is_file() and not entry.name.startswith(".")
+            )
     except OSError as error:
         raise UserError(f"images.folder: {folder}: {error.strerror}") from error
     return {path.stem: path for path in reversed(paths)}
