@@ -37,6 +37,7 @@ Locations = Annotated[tuple[Path, ...], BeforeValidator(_as_tuple), KEYLESS]
 Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the result
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Weight = Annotated[float, Field(ge=0)]
 CutOffs = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
 
@@ -70,7 +71,7 @@ class SplitConfig(Section):
     held_out: float = Field(
         0.2, gt=0, lt=1
     )  # random: share of a user's interactions; time: share of all
-    seed: int = 0
+    seed: Seed = 0
 
 
 class TextConfig(Section):
@@ -94,7 +95,7 @@ class VisualConfig(Section):
     weights: Literal["pretrained", "random", "file"] = "pretrained"
     file: Location = None  # a state dict for `weights: file`
     batch_size: int = Field(32, gt=0)  # images
-    seed: int = 0  # of random weights
+    seed: Seed = 0  # of random weights
 
 
 class FeaturesConfig(BaseModel):
@@ -206,7 +207,7 @@ class TrainConfig(Section):
     selection: str = Field("recall@20", pattern=r"^(recall|ndcg)@[1-9]\d*$")
     batch_size: int = Field(2048, gt=0)  # interactions
     learning_rate: float = Field(1e-3, gt=0)
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 

@@ -25,7 +25,7 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> PipelineConfig:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")

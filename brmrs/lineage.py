@@ -71,7 +71,7 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 def _configuration(run: Run) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name, section in run.config.model_dump(mode="json").items():
+    for name, section in run.config.items():
         flatten(name, section, values)
     return values
 

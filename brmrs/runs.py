@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from brmrs.artifacts import Artifact, ArtifactStore, Record
-from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.files import write_json
 
@@ -24,7 +23,7 @@ class Run:
 
     Attributes:
         name: sorts by time of start.
-        config: the configuration it ran.
+        config: the configuration it ran, as JSON values: that of an older version stays readable.
         fingerprint: digests of the bytes from outside that it started from.
         stages: the record of each stage, in order.
         seconds: wall time of the whole.
@@ -32,7 +31,7 @@ class Run:
     """
 
     name: str
-    config: PipelineConfig
+    config: dict[str, Any]
     fingerprint: dict[str, Any]
     stages: dict[str, Record]
     seconds: float
@@ -52,9 +51,9 @@ class Run:
         """The run as `--json` gives it: stages and, if evaluated, metrics."""
         return {
             "run": self.name,
-            "name": self.config.name,
-            "note": self.config.note,
-            "model": self.config.model.name,
+            "name": self.config["name"],
+            "note": self.config["note"],
+            "model": self.config["model"]["name"],
             "seconds": self.seconds,
             "stages": [self._stage(record, store) for record in self.stages.values()],
             "metrics": self.metrics(store),
@@ -84,14 +83,16 @@ class Run:
 
 def new_name() -> str:
     """A name for a run: time of start (UTC) and a random tail."""
-    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:6]
+    now = time.time_ns()
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now // 10**9))
+    return f"{moment}-{now // 10**6 % 1000:03}-{uuid.uuid4().hex[:4]}"
 
 
 def save(run: Run, store: ArtifactStore) -> None:
     """Write the run's manifest."""
     manifest = {
         "name": run.name,
-        "config": run.config.model_dump(mode="json"),
+        "config": run.config,
         "fingerprint": run.fingerprint,
         "stages": {name: record.to_json() for name, record in run.stages.items()},
         "seconds": run.seconds,
@@ -130,16 +131,22 @@ def find(store: ArtifactStore, name: str) -> Run:
     return _read(found[0])
 
 
-def latest(store: ArtifactStore, stage: str) -> Run:
-    """The newest run that got to a stage and whose artifacts are all there.
+def latest(store: ArtifactStore, *stages: str) -> Run:
+    """The newest run that got to these stages; their artifacts verify.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or an artifact of it is missing or damaged: an older run's
+            would be the answer to another question.
     """
     for run in all_runs(store):
-        whole = all(store.verify(record.artifact) for record in run.stages.values())
-        if stage in run.stages and whole:
-            return run
+        if not all(stage in run.stages for stage in stages):
+            continue
+        for stage in stages:
+            if not store.verify(run.artifact(stage)):
+                raise UserError(
+                    f"{stage} of run {run.name} is missing or damaged; run the pipeline again"
+                )
+        return run
     raise UserError(f"no finished run under {store.root}; run `brmrs run -c configs/sample.yaml`")
 
 
@@ -152,7 +159,7 @@ def _read(path: Path) -> Run:
         values = json.loads(path.read_bytes())
         return Run(
             values["name"],
-            PipelineConfig.model_validate(values["config"]),
+            values["config"],
             values["fingerprint"],
             {name: Record.from_json(record) for name, record in values["stages"].items()},
             values["seconds"],

@@ -60,6 +60,7 @@ def run(
     for name in refresh:
         needed(name)
     needed(until)
+    _refuse_unwritable(json_file, artifacts)
     summary = run_locally.run(settings, artifacts, until, tuple(refresh), err)
     to_stdout = json_file is not None and str(json_file) == "-"
     if json_file is not None:
@@ -107,7 +108,7 @@ def sample(
     from brmrs.ingest.sample import write_sample
 
     write_sample(folder, seed=seed)
-    out.print(f"sample dump in {folder}")
+    out.print(f"sample dump in {escape(str(folder))}")
 
 
 @app.command()
@@ -163,6 +164,17 @@ def up(
     keep_up(port, out)
 
 
+def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:
+    """Before the work, not after it."""
+    if json_file is not None and str(json_file) != "-" and not json_file.parent.is_dir():
+        raise UserError(f"--json {json_file}: no folder {json_file.parent}")
+    try:
+        artifacts.mkdir(parents=True, exist_ok=True)
+        (artifacts / "tmp").mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--artifacts {artifacts}: {error.strerror}; choose another") from error
+
+
 def _served(artifacts: Path) -> tuple[Any, dict[str, str]]:
     """The latest run's bundle and its items' titles."""
     from brmrs.artifacts import ArtifactStore
@@ -172,7 +184,7 @@ def _served(artifacts: Path) -> tuple[Any, dict[str, str]]:
     from flows.show import titles
 
     store = ArtifactStore(artifacts)
-    newest = latest(store, "train")
+    newest = latest(store, "ingest", "train")
     items = store.path(newest.artifact("ingest"), ITEMS)
     return load(store.path(newest.artifact("train"))), titles(items)
 
@@ -202,6 +214,3 @@ def main() -> None:
     except UserError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("stopped; finished stages stay cached")
-        sys.exit(130)

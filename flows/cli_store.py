@@ -44,7 +44,7 @@ def show_run(run: RunName, as_json: AsJson = False, artifacts: Artifacts = STORE
         print_json(
             {
                 **found.summary(store),
-                "config": found.config.model_dump(mode="json"),
+                "config": found.config,
                 "fingerprint": found.fingerprint,
                 "stages": stages,
                 "machine": found.machine,

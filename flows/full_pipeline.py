@@ -126,4 +126,5 @@ def run_stages(
     # In order: the first fault is raised, not the stages that could not start because of it.
     records = {name: Record.from_json(future.result()) for name, future in futures.items()}
     seconds = round(time.perf_counter() - started, 3)
-    return runs.Run(run, config, prints, records, seconds, runs.machine())
+    values = config.model_dump(mode="json")
+    return runs.Run(run, values, prints, records, seconds, runs.machine())

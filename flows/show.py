@@ -43,7 +43,7 @@ def run(console: Console, summary: dict[str, Any]) -> None:
     if "publish" in folders:
         _recommendations(console, folders)
     if "report" in folders:
-        console.print(f"report: {folders['report'] / 'report.html'}", soft_wrap=True)
+        console.print(escape(f"report: {folders['report'] / 'report.html'}"), soft_wrap=True)
 
 
 def plan(console: Console, steps: list[Step]) -> None:
@@ -98,7 +98,9 @@ def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
 
 def one_run(console: Console, run: Run) -> None:
     """What a run started from, made and ran on."""
-    console.print(f"run {run.name}: {run.config.name}, {run.config.model.name}", highlight=False)
+    console.print(
+        f"run {run.name}: {run.config['name']}, {run.config['model']['name']}", highlight=False
+    )
     for name, entry in run.fingerprint.items():
         _files(console, name, entry["files"])
     table = Table("stage", "key", "artifact", "made by run", "seconds", "size")

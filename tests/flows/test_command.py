@@ -57,6 +57,11 @@ def brmrs(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["similar", "--item", "x", "-k", "0"], "-k"),
         (["up", "--port", "0"], "port"),
         (["up"], "prefect.yaml"),
+        (["run", "-c", "small.yaml", "--json", "nodir/x.json"], "no folder nodir"),
+        (["run", "-c", "small.yaml", "--artifacts", "small.yaml"], "--artifacts small.yaml"),
+        (["run", "-c", "small.yaml", "--set", "split.seed=-1"], "split.seed"),
+        (["show", "nope"], "brmrs runs"),
+        (["origin", "abc"], "no run holds"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
