@@ -33,7 +33,8 @@ def _checked_template(value: str) -> str:
 
 KEYLESS = "in no cache key"
 Location = Annotated[Path | None, KEYLESS]
-Locations = Annotated[tuple[Path, ...], BeforeValidator(_as_tuple), KEYLESS]
+_OneOrMore = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
+Locations = Annotated[tuple[Path, ...], _OneOrMore, KEYLESS]
 Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the result
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]

@@ -25,6 +25,7 @@ from brmrs.config import (
     TrainConfig,
 )
 from brmrs.config_file import load
+from brmrs.errors import UserError
 from brmrs.stages import externals, needed
 from flows.prefect_artifacts import publish_artifacts
 from tasks.pipeline import fingerprint, stage_tasks
@@ -32,7 +33,10 @@ from tasks.stage import StageRequest
 
 
 def _run_name() -> str:
-    settings = _settings(flow_run.parameters)
+    try:
+        settings = _settings(flow_run.parameters)
+    except UserError:  # the flow itself will say so, as its own failure
+        return "brmrs"
     return f"{settings.name}-{settings.model.name}"
 
 

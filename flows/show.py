@@ -54,9 +54,9 @@ def plan(console: Console, steps: list[Step]) -> None:
     console.print(table)
 
 
-def items(console: Console, rows: list[dict[str, Any]]) -> None:
+def items(console: Console, rows: list[dict[str, Any]], title: str) -> None:
     """Ranked items with titles."""
-    table = Table("rank", "asin", "score", "title")
+    table = Table("rank", "asin", "score", "title", title=escape(title))
     for row in rows:
         cells = str(row["rank"]), row["asin"], f"{row['score']:.4f}", row["title"]
         table.add_row(*(escape(cell) for cell in cells))

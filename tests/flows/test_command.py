@@ -78,7 +78,7 @@ def test_plan_of_a_fresh_folder(project: Path) -> None:
     done = brmrs(project, "plan", "-c", "small.yaml", "--json")
     assert done.returncode == 0
     steps = json.loads(done.stdout)
-    assert [(step["stage"], step["state"]) for step in steps] == [(name, "runs") for name in ALL]
+    assert [(step["name"], step["state"]) for step in steps] == [(name, "runs") for name in ALL]
 
 
 def test_doctor_finds_this_environment_fit(project: Path) -> None:
