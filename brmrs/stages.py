@@ -76,7 +76,7 @@ STAGES = (
         "brmrs.ingest.ingest",
         config=("ingest",),
         external=("reviews", "metadata"),
-        libraries=("pyarrow", "orjson"),
+        libraries=("pyarrow", "orjson", "msgspec"),
     ),
     Stage(
         "split",
