@@ -1,6 +1,5 @@
 """Records of a dump: a line is parsed or quarantined with a reason, what is no dump is refused."""
 
-import ast
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import orjson
 from brmrs import progress
 from brmrs.errors import UserError
 from brmrs.ingest.lines import MAX_LINE, CutOffError, lines_of, read_blocks
+from brmrs.ingest.literals import literal
 
 MAX_LITERAL = 1_000_000  # bytes; a syntax tree takes a hundred times its text
 MAX_ID = 256  # characters; those of the public dumps have 10 to 28
@@ -245,9 +245,9 @@ def literal_object(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LITERAL:
         raise RejectedError(f"Python literal longer than {MAX_LITERAL:,} bytes")
     try:
-        return _object(ast.literal_eval(line.decode().strip()))
+        return _object(literal(line.decode().strip()))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        # literal_eval raises each of these for some malformed line.
+        # `literal` raises each of these for some malformed line.
         raise RejectedError("not a Python literal") from error
 
 
