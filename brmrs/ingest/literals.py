@@ -10,11 +10,12 @@ from typing import Any
 
 import orjson
 
-# A string of either kind, perhaps with the prefix that Python 2 wrote.
-_STRING = re.compile(r"""(u?'(?:[^'\\]|\\.)*+'|u?"(?:[^"\\]|\\.)*+")""")
-# Between strings: no sign, as -0 differs, no more digits than a double holds, no bracket of a tuple.
-_BETWEEN = re.compile(r"(?:[\[\]{},:' \t.eE]|[0-9]{1,15}(?![0-9])|True|False|None)*+")
-_WORD = re.compile(r"[TFN]")
+_MARK = re.compile(r"[\\\"]")  # what makes a string more than 'plain'
+_SINGLE = re.compile(r"'((?:[^'\\]++|\\.)*+)'", re.DOTALL)
+_DOUBLE = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
+# Between strings: no sign, as -0 differs; no more digits than a double holds; no tuple.
+_PUNCTUATION = re.compile(r"(?:[\[\]{},:' \t.]++|[0-9]{1,15}+(?![0-9]))*+")
+_BETWEEN = re.compile(r"(?:[\[\]{},:' \t.eE]++|[0-9]{1,15}+(?![0-9])|True|False|None)*+")
 _SPECIAL = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))|\"", re.DOTALL)
 _SAME = frozenset("\\nrtbf")  # the escapes that both languages have
 
@@ -36,37 +37,43 @@ def literal(text: str) -> Any:
 
 
 def _as_json(text: str) -> str:
-    if "\\" not in text and '"' not in text and "u'" not in text:
-        between = text.split("'")[::2]
-        _check("'".join(between))
-        if not _WORD.search("".join(between)):
-            return text.replace("'", '"')
-    parts = _STRING.split(text)
-    between = _words(parts[::2])
-    parts[::2] = between
-    parts[1::2] = [_string(part) for part in parts[1::2]]
-    return "".join(parts)
+    """Cut the text into strings that hold a mark and stretches in which all strings are plain."""
+    out = []
+    position = 0
+    while mark := _MARK.search(text, position):
+        before = text[position : mark.start()]
+        inside = before.count("'") % 2 == 1  # of a string that begins at the last quote
+        start = position + before.rfind("'") if inside else mark.start()
+        string = (_SINGLE if inside else _DOUBLE).match(text, start)
+        if string is None:
+            raise _UnusualError
+        out += [_stretch(text[position:start], is_last=False), _string(string[1])]
+        position = string.end()
+    out.append(_stretch(text[position:], is_last=True))
+    return "".join(out)
 
 
-def _words(between: list[str]) -> list[str]:
+def _stretch(text: str, is_last: bool) -> str:
+    """What lies between strings, and plain strings in single quotes."""
+    parts = text.split("'")
+    between = parts[::2]
+    if _PUNCTUATION.fullmatch("'".join(between)):
+        return text.replace("'", '"')
+    # Python 2 wrote u'text'; only what stands before a quote is such a prefix.
+    followed = len(between) - is_last
+    between[:followed] = [part.removesuffix("u") for part in between[:followed]]
     joined = "'".join(between)
-    _check(joined)
-    if joined.count("'") != len(between) - 1:  # one that opens no string
+    if not _BETWEEN.fullmatch(joined):
         raise _UnusualError
-    if not _WORD.search(joined):
-        return between
     joined = joined.replace("None", "null").replace("True", "true").replace("False", "false")
-    return joined.split("'")
+    parts[::2] = joined.split("'")
+    return '"'.join(parts)
 
 
-def _check(between: str) -> None:
-    if not _BETWEEN.fullmatch(between):
-        raise _UnusualError
-
-
-def _string(token: str) -> str:
-    body = token[2:-1] if token[0] == "u" else token[1:-1]
-    if "\\" in body or '"' in body:
+def _string(body: str) -> str:
+    if body.count("\\") == body.count("\\'"):  # no escape but of the quote itself
+        body = body.replace("\\'", "'").replace('"', '\\"')
+    else:
         body = _SPECIAL.sub(_escape, body)
     return f'"{body}"'
 
