@@ -63,6 +63,7 @@ class IngestConfig(Section):
     k: int = Field(5, ge=0)  # k-core: every user and item keeps at least k interactions
     min_rating: float | None = None  # stars; None: every rating is a positive
     max_bad_share: Share = 0.01  # of all lines; beyond it the stage stops
+    allow_truncated: bool = False  # of a compressed file that ends too early, use what is there
 
 
 class SplitConfig(Section):
