@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from brmrs.config import PipelineConfig, TextConfig, VisualConfig
+from brmrs.config import IMPORTED, PipelineConfig, TextConfig, VisualConfig
 from brmrs.errors import UserError
 from brmrs.files import digest_file, digest_json
+from brmrs.ingest.benchmark import benchmark_files
 from brmrs.ingest.files import dump_files, listing
 from brmrs.text_model import resolve
 
@@ -22,8 +23,9 @@ def fingerprint(config: PipelineConfig) -> dict[str, dict[str, Any]]:
     """Digest every file that the configuration names.
 
     Returns:
-        The entries `reviews`, `metadata`, `text_model`, `visual_weights` and `image_folder`, each
-        `{"sha256": digest of the entry, "files": [{"name", "sha256", "bytes"}, ...]}`. The digest
+        The entries `reviews`, `metadata`, `benchmark`, `text_model`, `visual_weights` and
+        `image_folder`, each `{"sha256": digest of the entry, "files": [{"name", "sha256",
+        "bytes"}, ...]}`. The digest
         of reviews and metadata depends on the files' contents alone, neither on their names nor
         on their order, and so does what ingest makes of them. Names count in the other entries: a
         picture's name is its item's id, and a model finds its files by name.
@@ -31,13 +33,16 @@ def fingerprint(config: PipelineConfig) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: a file is missing or unreadable, or no reviews are configured.
     """
-    if not config.ingest.reviews:
+    ready_made = config.ingest.format == "benchmark"
+    if not (ready_made or config.ingest.reviews):
         raise UserError("ingest.reviews: no review dump is configured; set ingest.reviews=PATH")
+    benchmark = benchmark_files(config.ingest) if ready_made else []
     images = config.images.folder
     pictures = [] if images is None else listing(images, "images.folder")
     return {
         "reviews": _by_content(dump_files(config.ingest.reviews, "ingest.reviews")),
         "metadata": _by_content(dump_files(config.ingest.metadata, "ingest.metadata")),
+        "benchmark": _by_name([(path.name, path) for path in benchmark]),
         "text_model": _text_model(config.features.text),
         "visual_weights": _visual_weights(config.features.visual),
         "image_folder": _by_name([(path.name, path) for path in pictures]),
@@ -45,6 +50,8 @@ def fingerprint(config: PipelineConfig) -> dict[str, dict[str, Any]]:
 
 
 def _text_model(config: TextConfig) -> dict[str, Any]:
+    if config.model == IMPORTED:
+        return _by_content([])
     model = resolve(config.model)
     if isinstance(model, str):  # an id of the hub: its bytes are not here to be digested
         return {"sha256": digest_json(model), "files": []}

@@ -139,7 +139,7 @@ def test_the_packaged_model_is_digested(tmp_path: Path) -> None:
                 "ingest": {"reviews": "a.json"},
                 "features": {"visual": {"weights": "file", "file": "no.pt"}},
             },
-            r"no\.pt: No such file",
+            r"no\.pt: no such file",
         ),
     ],
 )
