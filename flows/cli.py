@@ -2,6 +2,7 @@
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,14 @@ Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Count = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
 STORE = Path("artifacts")
+
+
+class Generation(StrEnum):
+    """Of the public data sets."""
+
+    of_2014 = "2014"
+    of_2018 = "2018"
+    of_2023 = "2023"
 
 
 @app.command()
@@ -104,6 +113,45 @@ def sample(
 
     write_sample(folder, seed=seed)
     out.print(f"sample dump in {folder}")
+
+
+@app.command()
+def inspect(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Reviews, metadata, folders of them, or a benchmark.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a dump holds: sizes, times, ratings, texts and pictures, k-cores, bad lines."""
+    from brmrs import progress
+    from brmrs.ingest.inspect import inspect as look
+    from flows import show
+
+    with progress.shown(err):
+        facts = look(paths)
+    if as_json:
+        print_json(facts)
+    else:
+        show.facts(out, facts)
+
+
+@app.command()
+def download(
+    category: Annotated[str, typer.Argument(help="Such as Baby, Gift_Cards, Baby_Products.")],
+    generation: Annotated[Generation, typer.Option(help="Of the data set.")],
+    to: Annotated[Path, typer.Option(help="The folder to download into.")],
+) -> None:
+    """Download a category's reviews and metadata from the data sets' official addresses.
+
+    Run it again after an interruption: it goes on where it stopped.
+    """
+    from brmrs import progress
+    from brmrs.ingest.download import download as fetch
+
+    with progress.shown(err):
+        paths = fetch(category, generation.value, to)
+    for path in paths:
+        out.print(str(path), soft_wrap=True, highlight=False)
 
 
 @app.command()

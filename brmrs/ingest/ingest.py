@@ -17,6 +17,7 @@ from brmrs.config import IngestConfig
 from brmrs.errors import UserError
 from brmrs.files import write_json
 from brmrs.ingest import benchmark
+from brmrs.ingest.cores import core_sizes
 from brmrs.ingest.dump import BadLine, Reading, read
 from brmrs.ingest.files import dump_files
 from brmrs.ingest.interactions import NO_TIME, Interactions, latest
@@ -123,6 +124,7 @@ def ingest(config: IngestConfig) -> Ingested:
             "never_reviewed": about.unused,
         },
         "before_k_core": distinct.sizes(),
+        "cores": core_sizes(distinct.user, distinct.item),
         "k": config.k,
         **_core_statistics(interactions, items),
     }
@@ -144,6 +146,7 @@ def of_benchmark(given: benchmark.Benchmark) -> Ingested:
         },
         "metadata": {**nothing, "duplicates": 0, "never_reviewed": 0},
         "before_k_core": interactions.sizes(),
+        "cores": core_sizes(interactions.user, interactions.item),
         "k": 0,
         **_core_statistics(interactions, items),
     }
