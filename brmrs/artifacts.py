@@ -46,12 +46,15 @@ class Artifact:
     bytes: int
 
     def digest_of(self, read: str) -> str:
-        """Digest of a declared input: of one file ("ingest/items.parquet") or of all ("images").
+        """Digest of a declared input (see `Stage.reads`): of one file, of a folder, or of all.
 
         Raises:
             KeyError: the artifact holds no such file.
         """
         _, slash, file = read.partition("/")
+        if file.endswith("/"):
+            below = {name: digest for name, digest in self.files.items() if name.startswith(file)}
+            return digest_json(below)
         return self.files[file] if slash else self.digest
 
 

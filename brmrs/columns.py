@@ -61,6 +61,13 @@ METRICS = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate")
 TEXT_UNIQUE, VISUAL_UNIQUE = "text_unique", "visual_unique"
 SYNERGY, REDUNDANT = "synergy", "redundant"
 PARTS = (TEXT_UNIQUE, VISUAL_UNIQUE, SYNERGY, REDUNDANT)
+# The literature's benchmark layout; RATING and TIMESTAMP are its names, too.
+BENCHMARK_USER = "userID"
+BENCHMARK_ITEM = "itemID"
+BENCHMARK_SPLIT = "x_label"
+NEIGHBOUR = "neighbour"
+COSINE = "cosine"
+
 TYPE = "type"  # of an interaction: the part of PARTS that contributes most to it
 
 TEXT, VISUAL, FUSED = "text", "visual", "fused"  # modalities, and the branches of a model
@@ -72,6 +79,13 @@ INTERACTIONS = pa.schema(
         pa.field(ITEM, pa.int32(), nullable=False),
         pa.field(RATING, pa.float32()),
         pa.field(TIMESTAMP, pa.int64()),
+    ]
+)
+GIVEN_SPLIT = pa.schema(  # row by row beside the interactions
+    [
+        pa.field(USER, pa.int32(), nullable=False),
+        pa.field(ITEM, pa.int32(), nullable=False),
+        pa.field(SPLIT, pa.int8(), nullable=False),
     ]
 )
 SPLIT_INTERACTIONS = INTERACTIONS.append(pa.field(SPLIT, pa.int8(), nullable=False))

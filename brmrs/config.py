@@ -5,7 +5,7 @@ key. The digest of the bytes does.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -32,6 +32,7 @@ def _checked_template(value: str) -> str:
 
 
 KEYLESS = "in no cache key"
+IMPORTED = "imported"  # features that a benchmark brings along, instead of a model's
 Location = Annotated[Path | None, KEYLESS]
 _OneOrMore = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
 Locations = Annotated[tuple[Path, ...], _OneOrMore, KEYLESS]
@@ -55,9 +56,16 @@ class Section(BaseModel):
         return self.model_dump(mode="json", exclude=keyless)
 
 
+SectionT = TypeVar("SectionT", bound=Section)
+
+
 class IngestConfig(Section):
     """From the dump to interactions, users and items."""
 
+    # "amazon": raw dumps, told apart by content; "benchmark": the literature's ready-made layout,
+    # taken as it is (see brmrs/ingest/benchmark.py): the fields after `path` do not apply to it
+    format: Literal["amazon", "benchmark"] = "amazon"
+    path: Location = None  # the folder of a benchmark
     reviews: Locations = ()  # review files, or folders of them
     metadata: Locations = ()  # metadata files, or folders of them; without any, items have no text
     k: int = Field(5, ge=0)  # k-core: every user and item keeps at least k interactions
@@ -69,35 +77,53 @@ class IngestConfig(Section):
 class SplitConfig(Section):
     """Which interactions train, validate and test."""
 
-    protocol: Literal["random", "leave-last-out", "time"] = "random"
+    # "given": the one that a benchmark brings along
+    protocol: Literal["random", "leave-last-out", "time", "given"] = "random"
     held_out: float = Field(
         0.2, gt=0, lt=1
     )  # random: share of a user's interactions; time: share of all
     seed: Seed = 0
 
 
+def _label_checked(section: SectionT, model: str, label: str) -> SectionT:
+    """The section, unless its label would hide what made the vectors."""
+    if label and model != IMPORTED:
+        raise ValueError(f"label names {IMPORTED} vectors, not those of {model}; leave it out")
+    return section
+
+
 class TextConfig(Section):
     """Text embeddings. Sources: sentence-transformers."""
 
-    # a name of sentence-transformers, a folder, or the packaged all-MiniLM-L6-v2
+    # a name of sentence-transformers, a folder, the packaged all-MiniLM-L6-v2, or "imported"
     model: str = "all-MiniLM-L6-v2"
     # fields: title, brand, categories, description; a line whose fields are all empty is left out
     template: Annotated[str, AfterValidator(_checked_template)] = (
         "{title}\n{brand}\n{categories}\n{description}"
     )
     batch_size: int = Field(8, gt=0)  # texts; every batch is filled up to it
+    label: str = ""  # of imported vectors, in all tables and reports; "": that they are imported
+
+    @model_validator(mode="after")
+    def _label_of_imported_vectors(self) -> Self:
+        return _label_checked(self, self.model, self.label)
 
 
 class VisualConfig(Section):
     """Image embeddings of a torchvision backbone."""
 
-    backbone: str = "vgg16"  # a model name of torchvision
+    backbone: str = "vgg16"  # a model name of torchvision, or "imported"
     node: str | None = None  # feature node; None: the usual one of the backbone
     # "pretrained" (torchvision's own), "random" (tests and the sample only), "file"
     weights: Literal["pretrained", "random", "file"] = "pretrained"
     file: Location = None  # a state dict for `weights: file`
     batch_size: int = Field(32, gt=0)  # images
     seed: Seed = 0  # of random weights
+    label: str = ""  # as for texts
+
+    @model_validator(mode="after")
+    def _label_of_imported_vectors(self) -> Self:
+        return _label_checked(self, self.backbone, self.label)
 
 
 class FeaturesConfig(BaseModel):
@@ -128,6 +154,9 @@ class GraphsConfig(Section):
 
     alpha: Share = 0.5  # weight of the interaction overlap; 1 - alpha goes to the modalities
     beta: dict[Literal["text", "visual"], Weight] = {"text": 0.5, "visual": 0.5}
+    # where the cosines of items come from: their vectors, or the kNN tables of a benchmark, which
+    # know no others (0) and say nothing of users, whose graph then takes the overlap alone
+    modality: Literal["features", "knn"] = "features"
     overlap: Literal["cosine", "jaccard", "count"] = "cosine"
     k: int = Field(10, gt=0)  # edges kept per row
     user_k: int = Field(10, gt=0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from brmrs.columns import TEXT, VISUAL
 from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
 
@@ -40,8 +41,9 @@ class Stage:
         name: also the artifact's name.
         module: holds `run(context)`; its imports within the project are the stage's code.
         config: dotted paths of the configuration sections that shape the output.
-        reads: artifact files ("ingest/items.parquet") or whole artifacts ("images"). Only the
-            files named enter the key, so a change in another file of that artifact reruns nothing.
+        reads: artifact files ("ingest/items.parquet"), folders of an artifact, which may be absent
+            ("ingest/given/text/"), or whole artifacts ("images"). Only the files named enter the
+            key, so a change in another file of that artifact reruns nothing.
         external: entries of the fingerprint that the stage reads (digests of bytes from outside).
         libraries: distributions whose version shapes the bytes written, beside those that the
             stage's code imports, which count by themselves.
@@ -69,6 +71,10 @@ INTERACTIONS = "ingest/interactions.parquet"
 USERS = "ingest/users.parquet"
 ITEMS = "ingest/items.parquet"
 STATISTICS = "ingest/statistics.json"
+# What a ready-made benchmark brings along (see brmrs/ingest/benchmark.py); absent for raw dumps.
+GIVEN_SPLIT = "ingest/given/split/"
+GIVEN = {TEXT: "ingest/given/text/", VISUAL: "ingest/given/visual/"}
+GIVEN_LABELS, GIVEN_VECTORS, GIVEN_KNN = "labels.parquet", "features.npy", "knn.parquet"
 SPLIT = "split/interactions.parquet"
 
 STAGES = (
@@ -76,19 +82,19 @@ STAGES = (
         "ingest",
         "brmrs.ingest.ingest",
         config=("ingest",),
-        external=("reviews", "metadata"),
+        external=("reviews", "metadata", "benchmark"),
     ),
     Stage(
         "split",
         "brmrs.ingest.split",
         config=("split",),
-        reads=(INTERACTIONS,),  # numpy's random stream
+        reads=(INTERACTIONS, GIVEN_SPLIT),
     ),
     Stage(
         "text_features",
         "brmrs.features.text",
         config=("features.text",),
-        reads=(ITEMS,),
+        reads=(ITEMS, GIVEN[TEXT]),
         external=("text_model",),
         libraries=("tokenizers",),
     ),
@@ -103,14 +109,14 @@ STAGES = (
         "visual_features",
         "brmrs.features.visual",
         config=("features.visual",),
-        reads=("images",),
+        reads=("images", GIVEN[VISUAL]),
         external=("visual_weights",),
     ),
     Stage(
         "graphs",
         "brmrs.graphs.build",
         config=("graphs",),
-        reads=(SPLIT, "text_features", "visual_features"),
+        reads=(SPLIT, "text_features", "visual_features", *GIVEN.values()),
     ),
     Stage(
         "train",

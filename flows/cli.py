@@ -2,6 +2,7 @@
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -44,6 +45,14 @@ RunName = Annotated[
     str | None, typer.Option("--run", metavar="RUN", help="Its name, or the end of it; the latest.")
 ]
 STORE = Path("artifacts")
+
+
+class Generation(StrEnum):
+    """Of the public data sets."""
+
+    of_2014 = "2014"
+    of_2018 = "2018"
+    of_2023 = "2023"
 
 
 @app.command()
@@ -119,6 +128,45 @@ def sample(
 
     write_sample(folder, seed=seed)
     out.print(f"sample dump in {escape(str(folder))}")
+
+
+@app.command()
+def inspect(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Reviews, metadata, folders of them, or a benchmark.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a dump holds: sizes, times, ratings, texts and pictures, k-cores, bad lines."""
+    from brmrs import progress
+    from brmrs.ingest.inspect import inspect as look
+    from flows import show
+
+    with progress.shown(err):
+        facts = look(paths)
+    if as_json:
+        print_json(facts)
+    else:
+        show.facts(out, facts)
+
+
+@app.command()
+def download(
+    category: Annotated[str, typer.Argument(help="Such as Baby, Gift_Cards, Baby_Products.")],
+    generation: Annotated[Generation, typer.Option(help="Of the data set.")],
+    to: Annotated[Path, typer.Option(help="The folder to download into.")],
+) -> None:
+    """Download a category's reviews and metadata from the data sets' official addresses.
+
+    Run it again after an interruption: it goes on where it stopped.
+    """
+    from brmrs import progress
+    from brmrs.ingest.download import download as fetch
+
+    with progress.shown(err):
+        paths = fetch(category, generation.value, to)
+    for path in paths:
+        out.print(str(path), soft_wrap=True, highlight=False)
 
 
 @app.command()

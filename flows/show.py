@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from brmrs.plan import Step
 from brmrs.runs import Run
 from brmrs.stages import ITEMS
 
+BAR = 40  # characters of the longest
 USERS_SHOWN = 5
 ITEMS_SHOWN = 3
 FILES_SHOWN = 4
@@ -51,6 +54,75 @@ def plan(console: Console, steps: list[Step]) -> None:
     table = Table("stage", "state", "why", box=None)
     for step in steps:
         table.add_row(step.stage, _styled(step.state), escape("; ".join(step.reasons)))
+    console.print(table)
+
+
+def facts(console: Console, found: dict[str, Any]) -> None:
+    """What `brmrs inspect` found."""
+    overview = Table(show_header=False, box=None)
+    for row in (*_files(found), *_sizes(found)):
+        overview.add_row(*row)
+    console.print(overview)
+    if found.get("ratings"):
+        _ratings(console, found["ratings"])
+    if "cores" in found:
+        _cores(console, found)
+
+
+def _files(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for kind in ("reviews", "metadata"):
+        if found.get(kind, {}).get("lines"):
+            yield kind, _lines(found[kind])
+            for reason, count in sorted(found[kind]["quarantined"].items()):
+                yield "", f"[yellow]{count:,} unusable:[/] {escape(reason)}"
+
+
+def _sizes(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in ("users", "items", "interactions"):
+        if name in found:
+            yield name, f"{found[name]:,}"
+    if "sparsity" in found:
+        yield "sparsity", f"{found['sparsity']:.4%}"
+    if found.get("time", {}).get("first") is not None:
+        first, last = (_day(found["time"][end]) for end in ("first", "last"))
+        unknown = found["time"]["unknown"]
+        yield "time", f"{first} to {last}" + (f", {unknown:,} without" if unknown else "")
+    for part, count in found.get("split", {}).items():
+        yield part, f"{count:,}"
+    for field, count in found["items_with"].items():
+        share = count / found["items"] if found["items"] else 0.0
+        yield f"items with {field.replace('_', ' ')}", f"{count:,} ({share:.1%})"
+
+
+def _lines(kind: dict[str, Any]) -> str:
+    generations = ", ".join(sorted(kind["generations"])) or "unknown"
+    repeated = f", {kind['duplicates']:,} repeated" if kind["duplicates"] else ""
+    files = "1 file" if kind["files"] == 1 else f"{kind['files']:,} files"
+    return f"{generations}: {kind['lines']:,} lines of {files}{repeated}"
+
+
+def _day(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d}"
+
+
+def _ratings(console: Console, ratings: dict[str, int]) -> None:
+    table = Table("rating", "interactions", "", box=None)
+    table.columns[1].justify = "right"
+    most = max(ratings.values())
+    for stars, count in sorted(ratings.items(), key=lambda row: float(row[0])):
+        table.add_row(stars, f"{count:,}", "[cyan]" + "█" * round(BAR * count / most) + "[/]")
+    console.print(table)
+
+
+def _cores(console: Console, found: dict[str, Any]) -> None:
+    table = Table("k-core", "users", "items", "interactions", "share", box=None)
+    for column in table.columns:
+        column.justify = "right"
+    everything = found["before_k_core"]
+    for core in [{"k": 0, **everything}, *found["cores"]]:
+        counts = [core[name] for name in ("users", "items", "interactions")]
+        share = f"{counts[-1] / everything['interactions']:.1%}"
+        table.add_row(str(core["k"] or "all"), *(f"{count:,}" for count in counts), share)
     console.print(table)
 
 
@@ -102,7 +174,7 @@ def one_run(console: Console, run: Run) -> None:
         f"run {run.name}: {run.config['name']}, {run.config['model']['name']}", highlight=False
     )
     for name, entry in run.fingerprint.items():
-        _files(console, name, entry["files"])
+        _outside(console, name, entry["files"])
     table = Table("stage", "key", "artifact", "made by run", "seconds", "size")
     for name, record in run.stages.items():
         table.add_row(
@@ -132,10 +204,10 @@ def origin(console: Console, steps: list[dict[str, Any]]) -> None:
         if "digest" in step:
             line = f"{step['name']} {step['digest'][:12]} <- {', '.join(step['reads'])}"
             console.print(escape(line), highlight=False, soft_wrap=True)
-        _files(console, step["name"], step.get("files", []))
+        _outside(console, step["name"], step.get("files", []))
 
 
-def _files(console: Console, name: str, files: list[dict[str, Any]]) -> None:
+def _outside(console: Console, name: str, files: list[dict[str, Any]]) -> None:
     """Files from outside; many of them are only counted."""
     if len(files) > FILES_SHOWN:
         total = size(sum(file["bytes"] for file in files))

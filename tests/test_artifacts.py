@@ -134,3 +134,12 @@ def test_a_record_survives_json(store: ArtifactStore) -> None:
     record = put(store)
     assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
     assert isinstance(record.artifact, Artifact)
+
+
+def test_a_folder_of_an_artifact_may_be_read_and_may_be_absent(store: ArtifactStore) -> None:
+    first, other = put(store).artifact, put(store, "world", "c" * 64).artifact
+    assert first.digest_of("toy/deep/") == other.digest_of("toy/deep/") != first.digest
+    assert first.digest_of("toy/dee/") != first.digest_of("toy/deep/")
+    assert (store.path(first, "toy/deep/") / "two.bin").is_file()
+    with pytest.raises(KeyError):
+        first.digest_of("toy/deep/three.bin")

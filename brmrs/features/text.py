@@ -16,8 +16,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from brmrs import progress, text_model
 from brmrs.columns import CATEGORIES, TEXT
+from brmrs.config import IMPORTED
 from brmrs.errors import UserError
-from brmrs.features import table, template
+from brmrs.features import imported, table, template
 from brmrs.features.patching import PATCHING
 from brmrs.stages import ITEMS, StageContext
 
@@ -33,6 +34,9 @@ def run(context: StageContext) -> None:
         UserError: the model cannot be loaded.
     """
     config = context.config.features.text
+    if config.model == IMPORTED:
+        imported.run(context, TEXT, config.label)
+        return
     items = pq.read_table(context.inputs[ITEMS], columns=list(template.FIELDS))
     texts = render(items, config.template)
     with PATCHING:

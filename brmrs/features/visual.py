@@ -10,9 +10,9 @@ import torch
 
 from brmrs import progress
 from brmrs.columns import SHA256, VISUAL
-from brmrs.config import VisualConfig
+from brmrs.config import IMPORTED, VisualConfig
 from brmrs.errors import UserError
-from brmrs.features import backbones, table
+from brmrs.features import backbones, imported, table
 from brmrs.features.backbones import Backbone, Features
 from brmrs.features.decode import to_rgb
 from brmrs.features.images import TABLE, stored_files
@@ -31,6 +31,9 @@ def run(context: StageContext) -> None:
         UserError: the backbone, its node or its weights are not to be had.
     """
     config = context.config.features.visual
+    if config.backbone == IMPORTED:
+        imported.run(context, VISUAL, config.label)
+        return
     folder = context.inputs["images"]
     hashes = pq.read_table(folder / TABLE, columns=[SHA256])[SHA256].to_pylist()
     distinct = sorted(set(hashes) - {None})

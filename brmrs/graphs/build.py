@@ -28,10 +28,11 @@ from brmrs.columns import (
     WEIGHT,
 )
 from brmrs.config import GraphsConfig
+from brmrs.errors import UserError
 from brmrs.files import write_json
-from brmrs.graphs.similarity import Edges, Modality, Similarity, nearest
+from brmrs.graphs.similarity import Edges, KnownCosines, Modality, Similarity, nearest
+from brmrs.stages import GIVEN, GIVEN_KNN, StageContext
 from brmrs.stages import SPLIT as SPLIT_TABLE
-from brmrs.stages import StageContext
 
 FEATURES = {TEXT: "text_features", VISUAL: "visual_features"}
 CO_OCCURRENCE = "co_occurrence"
@@ -41,14 +42,21 @@ Features = Mapping[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]
 
 def run(context: StageContext) -> None:
     """Write item.parquet, user.parquet (EDGES) and statistics.json."""
+    config = context.config.graphs
     features = {name: feature_table.read(context.inputs[FEATURES[name]]) for name in MODALITIES}
     items = len(features[TEXT][1])
     train = training_matrix(context.inputs[SPLIT_TABLE], items)
-    config = context.config.graphs
+    if config.modality == "knn":
+        known = known_cosines({name: context.inputs[GIVEN[name]] for name in MODALITIES}, items)
+        of_items = similarity_of_items(train, known, config)
+        of_users = user_similarity(train, {}, config)
+    else:
+        of_items = item_similarity(train, features, config)
+        of_users = user_similarity(train, features, config)
     statistics: dict[str, Any] = {"users": train.shape[0], "items": items, "train": train.nnz}
     for name, similarity, k in (
-        (ITEM, item_similarity(train, features, config), config.k),
-        (USER, user_similarity(train, features, config), config.user_k),
+        (ITEM, of_items, config.k),
+        (USER, of_users, config.user_k),
     ):
         edges = nearest(similarity, k, config.block_rows, f"{name} graph")
         write(edges, context.out / f"{name}.parquet")
@@ -68,18 +76,54 @@ def training_matrix(split: Path, items: int) -> sp.csr_matrix:
     return matrix
 
 
+def known_cosines(folders: Mapping[str, Path], items: int) -> dict[str, KnownCosines]:
+    """The cosines that the kNN tables of a benchmark hold, of each modality that has one.
+
+    Args:
+        folders: what the benchmark brings along, by modality.
+        items: I.
+
+    Raises:
+        UserError: there is no table at all.
+    """
+    known = {}
+    for name, folder in folders.items():
+        path = folder / GIVEN_KNN
+        if path.is_file():
+            table = pq.read_table(path)
+            edges = Edges(*(table[column].to_numpy() for column in EDGES.names))
+            known[name] = KnownCosines.of(edges, items)
+    if not known:
+        raise UserError(
+            "graphs.modality: knn needs the kNN tables of a ready-made benchmark "
+            "(ingest.format=benchmark); set graphs.modality=features"
+        )
+    return known
+
+
 def item_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:
     """e_ij of items: users in common, and the cosines of their features."""
     modalities = {name: Modality.of(*table) for name, table in features.items()}
-    beta = {str(name): weight for name, weight in config.beta.items()}
-    return Similarity(sp.csr_matrix(train.T), modalities, beta, config.alpha, config.overlap)
+    return similarity_of_items(train, modalities, config)
+
+
+def similarity_of_items(
+    train: sp.csr_matrix, modalities: Mapping[str, Modality | KnownCosines], config: GraphsConfig
+) -> Similarity:
+    """e_ij of items from cosines of either kind."""
+    return Similarity(
+        sp.csr_matrix(train.T), modalities, _beta(config), config.alpha, config.overlap
+    )
 
 
 def user_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:
     """e_uv of users: items in common, and the cosines of their items' mean features."""
     modalities = {name: Modality.of(*user_means(train, *features[name])) for name in features}
-    beta = {str(name): weight for name, weight in config.beta.items()}
-    return Similarity(train, modalities, beta, config.alpha, config.overlap)
+    return Similarity(train, modalities, _beta(config), config.alpha, config.overlap)
+
+
+def _beta(config: GraphsConfig) -> dict[str, float]:
+    return {str(name): weight for name, weight in config.beta.items()}
 
 
 def user_means(

@@ -79,6 +79,38 @@ class Modality:
 
 
 @dataclass(frozen=True)
+class KnownCosines:
+    """What one modality gives where only some cosines are known; all others count as 0.
+
+    Attributes:
+        matrix: (n, n) symmetric CSR of the known cosines.
+        present: (n,) bool, nodes with a known cosine.
+    """
+
+    matrix: sp.csr_matrix
+    present: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, edges: "Edges", nodes: int) -> "KnownCosines":
+        """A cosine that is known of (i, j) is known of (j, i); their own entries come first."""
+        rows = np.concatenate([edges.rows, edges.columns]).astype(np.int64)
+        ends = np.concatenate([edges.columns, edges.rows]).astype(np.int64)
+        keys, first = np.unique(rows * nodes + ends, return_index=True)
+        values = np.concatenate([edges.weights, edges.weights]).astype(np.float64)[first]
+        matrix = sp.csr_matrix((values, (keys // nodes, keys % nodes)), shape=(nodes, nodes))
+        return cls(matrix, np.diff(matrix.indptr) > 0)
+
+    def cosines(self, rows: slice) -> Floats:
+        """As `Modality.cosines`."""
+        block: Floats = self.matrix[rows].toarray()
+        return block
+
+    def pair_cosines(self, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> Floats:
+        """As `Modality.pair_cosines`."""
+        return np.asarray(self.matrix[rows, columns], dtype=np.float64).ravel()
+
+
+@dataclass(frozen=True)
 class Similarity:
     """e_ij over n nodes.
 
@@ -91,7 +123,7 @@ class Similarity:
     """
 
     neighbours: sp.csr_matrix
-    modalities: Mapping[str, Modality]
+    modalities: Mapping[str, "Modality | KnownCosines"]
     beta: Mapping[str, float]
     alpha: float
     overlap: Overlap

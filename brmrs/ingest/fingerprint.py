@@ -9,9 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from brmrs.config import ImagesConfig, IngestConfig, PipelineConfig, TextConfig, VisualConfig
+from brmrs.config import (
+    IMPORTED,
+    ImagesConfig,
+    IngestConfig,
+    PipelineConfig,
+    TextConfig,
+    VisualConfig,
+)
 from brmrs.errors import UserError
 from brmrs.files import digest_file, digest_json
+from brmrs.ingest.benchmark import benchmark_files
 from brmrs.ingest.files import dump_files, listing
 from brmrs.text_model import resolve
 
@@ -28,11 +36,12 @@ def fingerprint(
         names: the entries wanted; None: all.
 
     Returns:
-        Of the entries `reviews`, `metadata`, `text_model`, `visual_weights` and `image_folder`
-        those wanted, each `{"sha256": digest of the entry, "files": [{"name", "sha256", "bytes"},
-        ...]}`. The digest of reviews and metadata depends on the files' contents alone, neither on
-        their names nor on their order; what is kept of them depends on no more (the quarantine
-        tells the names that the files had when they were read). Names count in the other entries: a
+        Of the entries `reviews`, `metadata`, `benchmark`, `text_model`, `visual_weights` and
+        `image_folder` those wanted, each `{"sha256": digest of the entry, "files": [{"name",
+        "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends on the files'
+        contents alone, neither on their names nor on their order; what is kept of them depends on
+        no more (the quarantine tells the names that the files had when they were read). Names
+        count in the other entries: a
         picture's name is its item's id, and a model finds its files by name.
 
     Raises:
@@ -41,6 +50,7 @@ def fingerprint(
     entries: dict[str, Callable[[], dict[str, Any]]] = {
         "reviews": lambda: _reviews(config.ingest),
         "metadata": lambda: _by_content(dump_files(config.ingest.metadata, "ingest.metadata")),
+        "benchmark": lambda: _benchmark(config.ingest),
         "text_model": lambda: _text_model(config.features.text),
         "visual_weights": lambda: _visual_weights(config.features.visual),
         "image_folder": lambda: _image_folder(config.images),
@@ -49,9 +59,14 @@ def fingerprint(
 
 
 def _reviews(config: IngestConfig) -> dict[str, Any]:
-    if not config.reviews:
+    if not config.reviews and config.format != "benchmark":
         raise UserError("ingest.reviews: no review dump is configured; set ingest.reviews=PATH")
     return _by_content(dump_files(config.reviews, "ingest.reviews"))
+
+
+def _benchmark(config: IngestConfig) -> dict[str, Any]:
+    paths = benchmark_files(config) if config.format == "benchmark" else []
+    return _by_name([(path.name, path) for path in paths])
 
 
 def _image_folder(config: ImagesConfig) -> dict[str, Any]:
@@ -60,6 +75,8 @@ def _image_folder(config: ImagesConfig) -> dict[str, Any]:
 
 
 def _text_model(config: TextConfig) -> dict[str, Any]:
+    if config.model == IMPORTED:
+        return _by_content([])
     model = resolve(config.model)
     if isinstance(model, str):  # an id of the hub: its bytes are not here to be digested
         return {"sha256": digest_json(model), "files": []}

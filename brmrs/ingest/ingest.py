@@ -14,7 +14,9 @@ from brmrs import columns
 from brmrs.config import IngestConfig
 from brmrs.errors import UserError
 from brmrs.files import write_json
+from brmrs.ingest import benchmark
 from brmrs.ingest.coded import code_reviews
+from brmrs.ingest.cores import core_sizes
 from brmrs.ingest.dump import BadLine, Reading, read
 from brmrs.ingest.files import dump_files
 from brmrs.ingest.interactions import NO_TIME, Interactions, latest
@@ -47,8 +49,13 @@ class Ingested:
 
 def run(context: StageContext) -> None:
     """The stage: the configured dump to Parquet files and statistics."""
-    ingested = ingest(context.config.ingest)
-    out = context.out
+    config, out = context.config.ingest, context.out
+    if config.format == "benchmark":
+        given = benchmark.read(config)
+        benchmark.write_given(given, out / "given")
+        ingested = of_benchmark(given)
+    else:
+        ingested = ingest(config)
     pq.write_table(interactions_table(ingested.interactions), out / "interactions.parquet")
     pq.write_table(_users_table(ingested.user_ids), out / "users.parquet")
     pq.write_table(_items_table(ingested), out / "items.parquet")
@@ -91,10 +98,33 @@ def ingest(config: IngestConfig) -> Ingested:
             "never_reviewed": about.unused,
         },
         "before_k_core": distinct.sizes(),
+        "cores": core_sizes(distinct.user, distinct.item),
         "k": config.k,
         **_core_statistics(interactions, items),
     }
     return Ingested(interactions, user_ids, asins, items, sorted(quarantine), statistics)
+
+
+def of_benchmark(given: benchmark.Benchmark) -> Ingested:
+    """A benchmark as what the stage writes: nothing is left out, items have no descriptions."""
+    interactions, items = given.interactions, [Item()] * len(given.asins)
+    nothing = _reading_statistics(Reading(), Counter())
+    statistics = {
+        "reviews": {
+            **nothing,
+            "files": 1,
+            "lines": len(interactions),
+            "generations": {"benchmark": len(interactions)},
+            "below_min_rating": 0,
+            "duplicates": 0,
+        },
+        "metadata": {**nothing, "duplicates": 0, "never_reviewed": 0},
+        "before_k_core": interactions.sizes(),
+        "cores": core_sizes(interactions.user, interactions.item),
+        "k": 0,
+        **_core_statistics(interactions, items),
+    }
+    return Ingested(interactions, given.user_ids, given.asins, items, [], statistics)
 
 
 def interactions_table(interactions: Interactions) -> pa.Table:
@@ -104,7 +134,7 @@ def interactions_table(interactions: Interactions) -> pa.Table:
         {
             columns.USER: interactions.user,
             columns.ITEM: interactions.item,
-            columns.RATING: interactions.rating,
+            columns.RATING: pa.array(interactions.rating, from_pandas=True),  # NaN: null
             columns.TIMESTAMP: pa.array(interactions.timestamp, mask=absent),
         },
         schema=columns.INTERACTIONS,
@@ -174,7 +204,9 @@ def _reading_statistics(reading: Reading, generations: Counter[str]) -> dict[str
 
 def _core_statistics(interactions: Interactions, items: list[Item]) -> dict[str, Any]:
     sizes = interactions.sizes()
-    stars, counts = np.unique(interactions.rating, return_counts=True)
+    stars, counts = np.unique(
+        interactions.rating[~np.isnan(interactions.rating)], return_counts=True
+    )
     times = interactions.timestamp[interactions.timestamp != NO_TIME]
     return {
         **sizes,

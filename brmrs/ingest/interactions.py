@@ -15,7 +15,7 @@ class Interactions:
     Attributes:
         user: (N,) int32 codes.
         item: (N,) int32 codes.
-        rating: (N,) float32, stars.
+        rating: (N,) float32, stars; NaN where absent (in benchmarks only).
         timestamp: (N,) int64, ms since 1970-01-01 UTC, `NO_TIME` where absent.
     """
 

@@ -4,6 +4,7 @@ All protocols sort the interactions first, so the result does not depend on the 
 and leave every user of validation or test with training items.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,10 @@ DROPPED = -1  # held out from a user that has no training items; in no split
 def run(context: StageContext) -> None:
     """The stage: interactions to interactions with a split column, and the splits' sizes."""
     interactions = pq.read_table(context.inputs[stages.INTERACTIONS], schema=columns.INTERACTIONS)
-    labels = split(interactions, context.config.split)
+    if context.config.split.protocol == "given":
+        labels = given_labels(context.inputs[stages.GIVEN_SPLIT])
+    else:
+        labels = split(interactions, context.config.split)
     table = interactions.append_column(columns.SPLIT_INTERACTIONS.field(columns.SPLIT), [labels])
     kept = table.filter(pc.not_equal(table[columns.SPLIT], DROPPED))
     kept = kept.sort_by([(columns.USER, "ascending"), (columns.ITEM, "ascending")])
@@ -56,6 +60,22 @@ def split(interactions: pa.Table, config: SplitConfig) -> Labels:
     if config.protocol == "leave-last-out":
         return leave_last_out(user, item, timestamp)
     return time_cut(user, timestamp, config.held_out)
+
+
+def given_labels(folder: Path) -> Labels:
+    """The (N,) labels that a benchmark brings along, row by row beside its interactions.
+
+    Raises:
+        UserError: there are none.
+    """
+    path = folder / stages.GIVEN_LABELS
+    if not path.is_file():
+        raise UserError(
+            "split.protocol: given needs the split of a ready-made benchmark "
+            "(ingest.format=benchmark); set split.protocol=random"
+        )
+    labels: Labels = pq.read_table(path, columns=[columns.SPLIT])[columns.SPLIT].to_numpy()
+    return labels
 
 
 def random_split(user: Ints, item: Ints, held_out: float, seed: int) -> Labels:

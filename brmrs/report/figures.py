@@ -2,20 +2,29 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
+INK = "#0f172a"
 STYLE: dict[Any, Any] = {
     **matplotlib.rcParamsDefault,  # not the user's own settings: same data, same bytes
     "svg.fonttype": "none",  # text stays text: small, and in the page's own font
     "svg.hashsalt": "brmrs",  # else ids differ from run to run
     "font.size": 9,
+    "date.converter": "concise",
+    "axes.titlesize": 9,
+    "axes.titlecolor": INK,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
@@ -23,6 +32,23 @@ STYLE: dict[Any, Any] = {
     "xtick.color": "#475569",
     "ytick.color": "#475569",
 }
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts over time, stacked.
+
+    Attributes:
+        starts: of the bins.
+        counts: of each bin, by name.
+        unit: a bin's length in words.
+        days: a bin's length.
+    """
+
+    starts: Sequence[date]
+    counts: Mapping[str, Sequence[int]]
+    unit: str
+    days: float
 
 
 @dataclass(frozen=True)
@@ -79,6 +105,77 @@ def bars(names: Sequence[str], values: Sequence[float], label: str) -> str:
                 f"{value:.4f}", (value, row), xytext=(4, 0), textcoords="offset points", va="center"
             )
         return _svg(figure)
+
+
+def data_plots(degrees: list[Curve], cores: list[Curve], k: int, times: "Histogram | None") -> str:
+    """Degree distributions, the k-core curve and, where there are times, interactions over time.
+
+    Args:
+        degrees: for users and items, the share that has at least x interactions.
+        cores: what is left in the k-core, as shares, over k.
+        k: the one that was taken; marked if the curve holds it.
+        times: interactions over time.
+    """
+    layout = "AB" if times is None else "AB;CC"
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.2, 3.0 if times is None else 5.4), layout="constrained")
+        axes = figure.subplot_mosaic(layout)
+        _degrees(axes["A"], degrees)
+        _cores(axes["B"], cores, k)
+        if times is not None:
+            _times(axes["C"], times)
+        return _svg(figure)
+
+
+def _degrees(axes: Axes, curves: list[Curve]) -> None:
+    for curve, colour in zip(curves, (BLUE, ORANGE), strict=True):
+        axes.loglog(curve.x, curve.y, color=colour, marker=".", markersize=4, linewidth=1)
+        axes.annotate(
+            curve.name,
+            (curve.x[len(curve.x) // 2], curve.y[len(curve.x) // 2]),
+            xytext=(5, 3),
+            textcoords="offset points",
+            color=colour,
+        )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.set(
+        title="How often users and items occur",
+        xlabel="interactions d",
+        ylabel="share with at least d",
+    )
+
+
+def _cores(axes: Axes, curves: list[Curve], k: int) -> None:
+    for curve, colour in zip(curves, (BLUE, ORANGE, GREY), strict=True):
+        axes.plot(curve.x, curve.y, color=colour, marker=".", linewidth=1.4, label=curve.name)
+    if curves and k in curves[0].x:
+        axes.axvline(k, color=INK, linewidth=0.8, linestyle=":")
+        axes.annotate(f"k = {k}", (k, 0.03), xytext=(3, 0), textcoords="offset points", color=INK)
+    axes.set(title="What each k-core leaves", xlabel="k", ylabel="share left", ylim=(0, 1.04))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(frameon=False)
+
+
+def _times(axes: Axes, times: "Histogram") -> None:
+    starts = np.array(times.starts, dtype="datetime64[D]")
+    floor = [0] * len(starts)
+    for (name, counts), colour in zip(times.counts.items(), (BLUE, GREY, ORANGE), strict=True):
+        axes.bar(
+            starts,
+            counts,
+            bottom=floor,
+            width=times.days * 0.9,
+            align="edge",
+            color=colour,
+            label=name,
+        )
+        floor = [low + count for low, count in zip(floor, counts, strict=True)]
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set(title="When", ylabel=f"interactions per {times.unit}")
+    axes.legend(frameon=False, loc="upper left")
 
 
 def _svg(figure: Figure) -> str:

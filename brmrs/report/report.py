@@ -18,6 +18,7 @@ from brmrs.features.decode import to_rgb
 from brmrs.features.images import TABLE, stored_files
 from brmrs.files import read_json
 from brmrs.report import figures
+from brmrs.report.portrait import portrait
 from brmrs.stages import ITEMS, SPLIT, STATISTICS, USERS, StageContext
 
 THUMBNAIL = 96  # pixels
@@ -74,6 +75,7 @@ def render(context: StageContext) -> str:
         "split": _split_sizes(inputs[SPLIT]),
         "features": _features(inputs),
         "images": read_json(inputs["images"] / "statistics.json"),
+        "portrait": portrait(pl.read_parquet(inputs[SPLIT]), read_json(inputs[STATISTICS])),
         "graphs": read_json(inputs["graphs/statistics.json"]),
         "metrics": metrics,
         "tables": _metric_tables(metrics),

@@ -62,6 +62,10 @@ def brmrs(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["run", "-c", "small.yaml", "--set", "split.seed=-1"], "split.seed"),
         (["show", "nope"], "brmrs runs"),
         (["origin", "abc"], "no run holds"),
+        (["inspect"], "Missing argument"),
+        (["inspect", "gone.json"], "gone.json: no such file"),
+        (["download", "Baby", "--generation", "2015", "--to", "x"], "2015"),
+        (["download", "Bby", "--generation", "2014", "--to", "x"], "try Baby"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -79,6 +83,19 @@ def test_plan_of_a_fresh_folder(project: Path) -> None:
     assert done.returncode == 0
     steps = json.loads(done.stdout)
     assert [(step["name"], step["state"]) for step in steps] == [(name, "runs") for name in ALL]
+
+
+def test_inspect_tells_sizes_and_bad_lines(project: Path, small_sample: Path) -> None:
+    done = brmrs(project, "inspect", str(small_sample), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (five,) = (core for core in found["cores"] if core["k"] == 5)
+    assert 0 < five["interactions"] < found["interactions"]
+    assert found["reviews"]["quarantined"]
+    shown = brmrs(project, "inspect", str(small_sample))
+    assert shown.returncode == 0, shown.stderr
+    for part in ("users", "unusable: not JSON", "k-core", "items with image address"):
+        assert part in shown.stdout
 
 
 def test_doctor_finds_this_environment_fit(project: Path) -> None:

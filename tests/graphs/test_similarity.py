@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from brmrs.graphs.similarity import Modality, Overlap, Similarity, nearest, top_k
+from brmrs.graphs.similarity import (
+    Edges,
+    KnownCosines,
+    Modality,
+    Overlap,
+    Similarity,
+    nearest,
+    top_k,
+)
 
 Vectors = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -188,3 +196,36 @@ def test_top_k_equals_a_stable_sort(scores: list[list[float]], k: int) -> None:
     for row, kept in zip(scores, mask, strict=True):
         order = sorted(range(6), key=lambda j: (-row[j], j))[:k]
         assert np.flatnonzero(kept).tolist() == sorted(j for j in order if row[j] > 0)
+
+
+def test_known_cosines_hold_both_ways_and_others_are_zero() -> None:
+    edges = Edges(
+        np.array([0, 2, 2], dtype=np.int32),
+        np.array([1, 0, 1], dtype=np.int32),
+        np.array([0.5, 0.25, -0.5], dtype=np.float32),
+    )
+    known = KnownCosines.of(edges, 4)
+    expected = [[0, 0.5, 0.25, 0], [0.5, 0, -0.5, 0], [0.25, -0.5, 0, 0], [0, 0, 0, 0]]
+    assert known.cosines(slice(0, 4)).tolist() == expected
+    assert known.cosines(slice(1, 2)).tolist() == expected[1:2]
+    assert known.present.tolist() == [True, True, True, False]
+    pairs = np.array([0, 1, 3], dtype=np.int32), np.array([2, 2, 0], dtype=np.int32)
+    assert known.pair_cosines(*pairs).tolist() == [0.25, -0.5, 0]
+
+
+def test_a_full_table_of_cosines_gives_the_graph_of_the_features() -> None:
+    generator = np.random.default_rng(3)
+    vectors = generator.normal(size=(9, 4)).astype(np.float32)
+    everyone = np.ones(9, dtype=bool)
+    modality = Modality.of(vectors, everyone)
+    rows, ends = np.nonzero(~np.eye(9, dtype=bool))
+    cosines = modality.pair_cosines(rows.astype(np.int32), ends.astype(np.int32))
+    edges = Edges(rows.astype(np.int32), ends.astype(np.int32), cosines.astype(np.float32))
+    neighbours = sp.csr_matrix((generator.random((9, 6)) < 0.5).astype(np.float64))
+    graphs = [
+        nearest(Similarity(neighbours, {"text": cosine}, {"text": 1.0}, 0.5, "cosine"), 3, 4)
+        for cosine in (modality, KnownCosines.of(edges, 9))
+    ]
+    assert np.array_equal(graphs[0].rows, graphs[1].rows)
+    assert np.array_equal(graphs[0].columns, graphs[1].columns)
+    assert graphs[0].weights == pytest.approx(graphs[1].weights, abs=1e-6)

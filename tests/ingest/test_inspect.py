@@ -1,0 +1,111 @@
+"""What `brmrs inspect` finds out about files before anything is configured."""
+
+import json
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmark_layout import write_layout
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brmrs.errors import UserError
+from brmrs.ingest.cores import core_sizes
+from brmrs.ingest.inspect import inspect
+from brmrs.ingest.kcore import k_core
+
+
+def write(path: Path, *rows: object) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def review(user: int, item: int, rating: float = 5.0) -> dict[str, object]:
+    row = {"reviewerID": f"u{user}", "asin": f"i{item}", "overall": rating}
+    return {**row, "unixReviewTime": 1_400_000_000 + user}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Names say nothing here: the reviews lie in what is called metadata."""
+    square = [review(*pair) for pair in product(range(3), range(3))]
+    write(tmp_path / "meta_A.json", "broken {", *square, review(9, 0, 1.0), review(9, 0, 9.0))
+    rows = [
+        {"asin": "i0", "title": "A", "imUrl": "http://x/a.jpg"},
+        {"asin": "i0", "description": "longer"},
+        {"asin": "never reviewed", "title": "B"},
+    ]
+    write(tmp_path / "reviews_A.json", *rows)
+    return tmp_path
+
+
+def test_a_folder_of_reviews_and_metadata(folder: Path) -> None:
+    found = inspect([folder])
+    assert (found["users"], found["items"], found["interactions"]) == (4, 3, 10)
+    assert found["reviews"]["generations"] == {"2014": 10}
+    assert found["reviews"]["lines"] == 12
+    assert found["reviews"]["quarantined"] == {"not JSON": 1, "rating is not within 1 to 5": 1}
+    assert found["ratings"] == {"1": 1, "5": 9}
+    assert found["time"]["first"] == 1_400_000_000_000
+    assert found["sparsity"] == pytest.approx(1 - 10 / 12)
+    assert found["items_with"] == {"title": 1, "description": 0, "text": 1, "image_address": 1}
+    sizes = {core["k"]: core["interactions"] for core in found["cores"]}
+    assert list(sizes) == list(range(2, 11))
+    assert [sizes[k] for k in (2, 3, 4)] == [9, 9, 0]
+
+
+def test_metadata_alone(folder: Path) -> None:
+    found = inspect([folder / "reviews_A.json"])
+    assert "reviews" not in found
+    assert found["items"] == 2
+    assert found["items_with"] == {"title": 2, "description": 1, "text": 2, "image_address": 1}
+    assert found["metadata"]["duplicates"] == 1
+
+
+def test_reviews_alone(folder: Path) -> None:
+    found = inspect([folder / "meta_A.json"])
+    assert found["metadata"]["lines"] == 0
+    assert found["items_with"]["text"] == 0
+
+
+def test_a_benchmark(tmp_path: Path) -> None:
+    found = inspect([write_layout(tmp_path / "tiny")])
+    assert found["split"] == {"train": 4, "validation": 2, "test": 2}
+    assert found["reviews"]["generations"] == {"benchmark": 8}
+
+
+def test_gift_cards(shared_data: Path) -> None:
+    found = inspect([shared_data / "raw" / "gift_cards_2018"])
+    assert (found["users"], found["items"]) == (458, 148)
+    assert found["items_with"]["image_address"] == 116
+    five = found["cores"][3]
+    assert five == {"k": 5, "users": 453, "items": 147, "interactions": 2941}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("gone.json", None, r"gone\.json: no such file"),
+        ("empty.json", "", r"empty\.json: the file is empty"),
+        ("page.json", "<html></html>\n", r"page\.json: not a dump"),
+        ("list.json", "[1, 2]\n", r"list\.json: not a dump"),
+    ],
+)
+def test_what_is_no_dump(tmp_path: Path, name: str, content: str | None, message: str) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        inspect([path])
+
+
+@given(st.sets(st.tuples(st.integers(0, 9), st.integers(0, 9))))
+def test_core_sizes_are_those_of_each_core(pairs: set[tuple[int, int]]) -> None:
+    user, item = np.array(sorted(pairs), dtype=np.int32).reshape(-1, 2).T
+    for core in core_sizes(user, item):
+        rows = k_core(user, item, core["k"])
+        assert core["interactions"] == len(rows)
+        assert core["users"] == len(set(user[rows].tolist()))
+        assert core["items"] == len(set(item[rows].tolist()))
