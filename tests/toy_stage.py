@@ -8,8 +8,8 @@ from brmrs.stages import StageContext
 
 
 def run(context: StageContext) -> None:
-    if context.config.split.seed < 0:
-        raise UserError("split.seed: negative")
+    if context.config.split.seed > 1000:
+        raise UserError("split.seed: too large")
     with Path(os.environ["TOY_LOG"]).open("a") as log:
         log.write("ran\n")
     for read, path in context.inputs.items():
