@@ -2,12 +2,13 @@
 
 Layout under the root:
     objects/<stage>/<digest>/       the files of an artifact
-    objects/<stage>/<digest>.stat   size, mtime and inode of each file when it was last hashed
+    objects/<stage>/<digest>.stat   size, times and inode of each file when it was last hashed
     records/<stage>/<key>.json      which artifact a cache key led to, and what the key was made of
     scratch/<stage>/<key>/          half-done work that outlives a kill
     tmp/                            artifacts being written
     locks/                          flock files; the lock dies with its process
     runs/                           manifests of runs
+    prefect/                        the tasks' results, written anew from the records when read
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brmrs.errors import UserError
 from brmrs.files import digest_file, digest_json, write_json
 
 DIGEST_LETTERS = 16  # of the hex digest in folder names; records hold the whole digest
@@ -125,7 +127,7 @@ class ArtifactStore:
     def verify(self, artifact: Artifact, *, full: bool = False) -> bool:
         """Whether every file of an artifact is there and holds its bytes.
 
-        Files whose size, mtime and inode stand as when they were last hashed are believed, unless
+        Files whose size, times and inode stand as when they were last hashed are believed, unless
         `full`; all others are hashed again.
         """
         folder = self.path(artifact)
@@ -172,10 +174,36 @@ class ArtifactStore:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold an exclusive lock; waits for another process or thread that has it."""
+        with self._flock(name, fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Held by every run while it lasts; runs share it, `alone` excludes them."""
+        with self._flock("running", fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Held by what may remove artifacts.
+
+        Raises:
+            UserError: a run is under way.
+        """
+        try:
+            with self._flock("running", fcntl.LOCK_EX | fcntl.LOCK_NB):
+                yield
+        except BlockingIOError as error:
+            raise UserError(
+                f"a run is under way in {self.root}; try again when it ended"
+            ) from error
+
+    @contextmanager
+    def _flock(self, name: str, operation: int) -> Iterator[None]:
         path = self.root / "locks" / f"{name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, operation)
             yield
 
     def _record_path(self, stage: str, key: str) -> Path:
@@ -199,7 +227,8 @@ def digest_folder(folder: Path, stage: str) -> Artifact:
 
 def _signature(path: Path) -> list[int]:
     status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
+    # ctime cannot be set back, as mtime can
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _stat_path(folder: Path) -> Path:

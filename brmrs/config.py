@@ -34,10 +34,12 @@ def _checked_template(value: str) -> str:
 KEYLESS = "in no cache key"
 IMPORTED = "imported"  # features that a benchmark brings along, instead of a model's
 Location = Annotated[Path | None, KEYLESS]
-Locations = Annotated[tuple[Path, ...], BeforeValidator(_as_tuple), KEYLESS]
+_OneOrMore = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
+Locations = Annotated[tuple[Path, ...], _OneOrMore, KEYLESS]
 Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the result
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Weight = Annotated[float, Field(ge=0)]
 CutOffs = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
 
@@ -69,6 +71,7 @@ class IngestConfig(Section):
     k: int = Field(5, ge=0)  # k-core: every user and item keeps at least k interactions
     min_rating: float | None = None  # stars; None: every rating is a positive
     max_bad_share: Share = 0.01  # of all lines; beyond it the stage stops
+    allow_truncated: bool = False  # of a compressed file that ends too early, use what is there
 
 
 class SplitConfig(Section):
@@ -79,7 +82,7 @@ class SplitConfig(Section):
     held_out: float = Field(
         0.2, gt=0, lt=1
     )  # random: share of a user's interactions; time: share of all
-    seed: int = 0
+    seed: Seed = 0
 
 
 def _label_checked(section: SectionT, model: str, label: str) -> SectionT:
@@ -115,7 +118,7 @@ class VisualConfig(Section):
     weights: Literal["pretrained", "random", "file"] = "pretrained"
     file: Location = None  # a state dict for `weights: file`
     batch_size: int = Field(32, gt=0)  # images
-    seed: int = 0  # of random weights
+    seed: Seed = 0  # of random weights
     label: str = ""  # as for texts
 
     @model_validator(mode="after")
@@ -235,7 +238,7 @@ class TrainConfig(Section):
     selection: str = Field("recall@20", pattern=r"^(recall|ndcg)@[1-9]\d*$")
     batch_size: int = Field(2048, gt=0)  # interactions
     learning_rate: float = Field(1e-3, gt=0)
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -305,29 +308,22 @@ class PipelineConfig(BaseModel):
 
         `features` is laid over part by part; a model of another name replaces the model.
         """
-        values = self.model_dump()
-        for name, section in sections.items():
-            if isinstance(section, BaseModel):
-                same = values[name].get("name") == getattr(section, "name", None)
-                given = section.model_dump(exclude_unset=same)
-                values[name] = _merged(values[name], given) if same else given
-            else:
-                values[name] = section
-        return type(self).model_validate(values)
+        laid = {name: _laid(getattr(self, name), given) for name, given in sections.items()}
+        return self.model_copy(update=laid)
 
     def to_yaml(self) -> str:
         """YAML that `brmrs.config_file.load` reads back to an equal configuration."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`values` with those given in their place, section by section."""
-    merged = dict(values)
-    for name, value in given.items():
-        inner = merged.get(name)
-        both = isinstance(inner, dict) and isinstance(value, dict)
-        merged[name] = _merged(inner, value) if both and inner is not None else value
-    return merged
+def _laid(base: Any, given: Any) -> Any:
+    """`base` with the fields that `given` sets, if both are sections of one kind; else `given`."""
+    if not isinstance(given, BaseModel) or type(base) is not type(given):
+        return given
+    names = given.model_fields_set
+    return base.model_copy(
+        update={name: _laid(getattr(base, name), getattr(given, name)) for name in names}
+    )
 
 
 def put(values: dict[str, Any], path: str, value: object) -> None:

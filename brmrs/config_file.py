@@ -25,11 +25,11 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> PipelineConfig:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")
-    for override in overrides:
+    for override in sorted(overrides, key=_depth):  # `model=bm3` before `model.dim=32`
         name, equals, text = override.partition("=")
         if not equals or not all(name.split(".")):
             raise UserError(f"--set {override}: expected SECTION.FIELD=VALUE")
@@ -53,6 +53,10 @@ def parse(values: dict[str, Any], source: str) -> PipelineConfig:
         raise UserError(f"{source}: {faults}") from error
 
 
+def _depth(override: str) -> int:
+    return override.partition("=")[0].count(".")
+
+
 def _value(name: str, text: str) -> object:
     """The value of an override."""
     if _type(name.split(".")) is str and not text.startswith(("'", '"')):
@@ -66,6 +70,9 @@ def _told(fault: ErrorDetails) -> str:
     if path[0] == "model" and len(path) > 1:
         del path[1]  # the model's name, which pydantic puts between section and field
     where = ".".join(path) or "configuration"
+    if fault["type"] == "union_tag_invalid":
+        known = fault["ctx"]["expected_tags"].replace("'", "")
+        return f"{where}: no model {fault['ctx']['tag']!r}; there are {known}"
     if fault["type"] != "extra_forbidden":
         return f"{where}: {fault['msg']}"
     near = get_close_matches(path[-1], getattr(_type(path[:-1]), "model_fields", ()), 1)

@@ -8,6 +8,8 @@ from typing import Any
 from brmrs import keys
 from brmrs.artifacts import Artifact, ArtifactStore, Record
 from brmrs.config import PipelineConfig
+from brmrs.errors import UserError
+from brmrs.ingest.fingerprint import fingerprint as digests
 from brmrs.stages import Stage, StageContext
 
 
@@ -51,8 +53,21 @@ def execute(
                 read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads
             }
             stage.load()(StageContext(config.only(stage.config), inputs, out, scratch))
+            _refuse_changed(stage, config, fingerprint)
             artifact = store.commit(out, stage.name)
         record = Record(key, parts, artifact, run, round(time.perf_counter() - started, 3))
         store.write_record(record)
         shutil.rmtree(scratch, ignore_errors=True)
         return record
+
+
+def _refuse_changed(
+    stage: Stage, config: PipelineConfig, fingerprint: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """What was read must be what the key says: a dump may be replaced while it is read."""
+    for name, entry in digests(config, stage.external).items():
+        if entry["sha256"] != fingerprint[name]["sha256"]:
+            raise UserError(
+                f"{stage.name}: the {name.replace('_', ' ')} changed while it was read; run again "
+                "when it is at rest"
+            )

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -16,6 +17,9 @@ from brmrs.models.registry import RECOMMENDERS
 from brmrs.stages import Stage
 
 PACKAGE = "brmrs"
+ROOT = Path(__file__).parent
+TEMPLATES = {".j2"}
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}  # where they differ from the module's name
 # The values of the configuration stand in the key themselves, and errors, progress and the
 # declarations shape no output: a change in these modules alone reruns nothing.
 SHAPES_NO_OUTPUT = {"brmrs", "brmrs.config", "brmrs.errors", "brmrs.progress", "brmrs.stages"}
@@ -41,17 +45,20 @@ def parts(
     """
     inputs = {name: fingerprint[name]["sha256"] for name in stage.external}
     inputs |= {read: upstream[read.partition("/")[0]].digest_of(read) for read in stage.reads}
-    return {"code": code(stage, config), **fixed_parts(stage, config), "input": inputs}
+    return {**fixed_parts(stage, config), "input": inputs}
 
 
 def fixed_parts(stage: Stage, config: PipelineConfig) -> Parts:
-    """The parts that are known before any stage has run, without the code."""
+    """The parts that are known before any stage has run."""
     values: dict[str, Any] = {}
     for path in stage.config:
         section = config.section(path)
-        _flatten(path, section.key() if isinstance(section, Section) else section, values)
+        flatten(path, section.key() if isinstance(section, Section) else section, values)
+    modules = _modules(stage, config)
+    imported = {name for module in modules for name in _libraries(module)}
     return {
-        "libraries": {name: version(name) for name in stage.libraries},
+        "code": {module: _digest(module) for module in sorted(modules)},
+        "libraries": {name: version(name) for name in sorted({*imported, *stage.libraries})},
         "configuration": values,
     }
 
@@ -61,15 +68,15 @@ def key(stage: Stage, key_parts: Parts) -> str:
     return digest_json({"stage": stage.name, **key_parts})
 
 
-def code(stage: Stage, config: PipelineConfig) -> dict[str, str]:
-    """Digest of every module of the project that the stage imports, directly or not.
+def _modules(stage: Stage, config: PipelineConfig) -> set[str]:
+    """Every module of the project that the stage imports, directly or not.
 
     Recommenders are imported by name; the configured one alone counts.
     """
     modules = set(_closure(stage.module))
     if "model" in stage.config:
         modules |= _closure(RECOMMENDERS[config.model.name].partition(":")[0])
-    return {module: _digest(module) for module in sorted(modules)}
+    return modules
 
 
 @cache
@@ -88,6 +95,21 @@ def _closure(module: str) -> frozenset[str]:
 
 def _imports(module: str) -> list[str]:
     """Modules of the project that a module imports, anywhere in its text."""
+    ours = [name for name in _imported(module) if f"{name}.".startswith(PACKAGE + ".")]
+    return [name for name in ours if _source(name)]
+
+
+@cache
+def _libraries(module: str) -> frozenset[str]:
+    """Distributions, other than the project and the standard library, that a module imports."""
+    names = {name.partition(".")[0] for name in _imported(module)}
+    others = names - {PACKAGE} - sys.stdlib_module_names
+    return frozenset(DISTRIBUTIONS.get(name, name).replace("_", "-") for name in others)
+
+
+@cache
+def _imported(module: str) -> tuple[str, ...]:
+    """Everything that a module imports; `from a import b` gives a and a.b."""
     names: list[str] = []
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
@@ -95,15 +117,14 @@ def _imports(module: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.append(node.module)
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    ours = [name for name in names if name == PACKAGE or name.startswith(PACKAGE + ".")]
-    return [name for name in ours if _source(name)]
+    return tuple(names)
 
 
 @cache
 def _digest(module: str) -> str:
     """Digest of a module's syntax: comments, layout and docstrings do not count.
 
-    Files beside it with its stem (report.py, report.html.j2) are part of it, with every byte.
+    A template beside it with its stem (report.py, report.html.j2) is part of it, with every byte.
     """
     tree = _tree(module)
     for node in ast.walk(tree):
@@ -115,7 +136,7 @@ def _digest(module: str) -> str:
     source = _source(module)
     assert source is not None
     for path in sorted(source.parent.glob(f"{source.stem}.*")):
-        if path.suffix != ".py" and path.is_file():
+        if path.suffix in TEMPLATES:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -130,17 +151,18 @@ def _tree(module: str) -> ast.Module:
 @cache
 def _source(module: str) -> Path | None:
     """The file of a module of the project; None if the name is no module."""
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:  # an attribute of a module, not a module
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
+    if not module.startswith(PACKAGE + ".") and module != PACKAGE:
+        spec = find_spec(module)  # a stage of somebody else's; imports its parent packages
+        return Path(spec.origin) if spec and spec.origin else None
+    place = ROOT.joinpath(*module.split(".")[1:])
+    found = (place / "__init__.py", place.with_name(place.name + ".py"))
+    return next((path for path in found if path.is_file()), None)
 
 
-def _flatten(path: str, value: object, into: dict[str, Any]) -> None:
+def flatten(path: str, value: object, into: dict[str, Any]) -> None:
     """{"train": {"seed": 0}} to {"train.seed": 0}."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            _flatten(f"{path}.{name}", inner, into)
+            flatten(f"{path}.{name}", inner, into)
     else:
         into[path] = value

@@ -60,7 +60,7 @@ def _artifact(step: Step) -> Artifact:
 
 def _behind(stage: Stage, config: PipelineConfig, stale: list[str], store: ArtifactStore) -> Step:
     """A stage behind stale ones: its own changes decide whether it surely runs."""
-    known = {"code": keys.code(stage, config), **keys.fixed_parts(stage, config)}
+    known = keys.fixed_parts(stage, config)
     nearest = _nearest(known, store.records(stage.name))
     if nearest is None:
         return Step(stage.name, "runs", ("never ran",))

@@ -1,14 +1,18 @@
 """Manifests of runs: what ran, what was cached, and where everything lies."""
 
 import json
+import os
+import platform
+import resource
+import sys
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from brmrs.artifacts import Artifact, ArtifactStore, Record
-from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.files import write_json
 
@@ -19,15 +23,19 @@ class Run:
 
     Attributes:
         name: sorts by time of start.
-        config: the configuration it ran.
+        config: the configuration it ran, as JSON values: that of an older version stays readable.
+        fingerprint: digests of the bytes from outside that it started from.
         stages: the record of each stage, in order.
         seconds: wall time of the whole.
+        machine: what it ran on, and the peak memory of its process.
     """
 
     name: str
-    config: PipelineConfig
+    config: dict[str, Any]
+    fingerprint: dict[str, Any]
     stages: dict[str, Record]
     seconds: float
+    machine: dict[str, Any]
 
     def artifact(self, stage: str) -> Artifact:
         """The artifact of a stage.
@@ -43,18 +51,22 @@ class Run:
         """The run as `--json` gives it: stages and, if evaluated, metrics."""
         return {
             "run": self.name,
-            "name": self.config.name,
-            "note": self.config.note,
+            "name": self.config["name"],
+            "note": self.config["note"],
+            "model": self.config["model"]["name"],
             "seconds": self.seconds,
             "stages": [self._stage(record, store) for record in self.stages.values()],
             "metrics": self.metrics(store),
         }
 
     def metrics(self, store: ArtifactStore) -> dict[str, Any]:
-        """Validation and test metrics of the fused branch; empty before evaluation."""
+        """Validation and test metrics of the fused branch; empty if not evaluated or collected."""
         if "evaluate" not in self.stages:
             return {}
-        values = json.loads((store.path(self.artifact("evaluate")) / "metrics.json").read_bytes())
+        path = store.path(self.artifact("evaluate")) / "metrics.json"
+        if not path.is_file():  # collected as garbage
+            return {}
+        values = json.loads(path.read_bytes())
         return {split: values[split] for split in ("validation", "test")}
 
     def _stage(self, record: Record, store: ArtifactStore) -> dict[str, Any]:
@@ -71,40 +83,87 @@ class Run:
 
 def new_name() -> str:
     """A name for a run: time of start (UTC) and a random tail."""
-    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:6]
+    now = time.time_ns()
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now // 10**9))
+    return f"{moment}-{now // 10**6 % 1000:03}-{uuid.uuid4().hex[:4]}"
 
 
 def save(run: Run, store: ArtifactStore) -> None:
     """Write the run's manifest."""
     manifest = {
         "name": run.name,
-        "config": run.config.model_dump(mode="json"),
-        "stages": {name: record.key for name, record in run.stages.items()},
+        "config": run.config,
+        "fingerprint": run.fingerprint,
+        "stages": {name: record.to_json() for name, record in run.stages.items()},
         "seconds": run.seconds,
+        "machine": run.machine,
     }
-    write_json(store.root / "runs" / f"{run.name}.json", manifest)
+    write_json(_folder(store) / f"{run.name}.json", manifest)
 
 
-def latest(store: ArtifactStore, stage: str) -> Run:
-    """The newest run that got to a stage and whose artifacts of all stages can be had.
+def machine() -> dict[str, Any]:
+    """This machine, and the peak memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
+    }
+
+
+def all_runs(store: ArtifactStore) -> Iterator[Run]:
+    """The runs under a store, newest first. Their artifacts may be gone."""
+    for path in sorted(_folder(store).glob("*.json"), reverse=True):
+        yield _read(path)
+
+
+def find(store: ArtifactStore, name: str) -> Run:
+    """The run of that name, or the only one whose name ends so.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or several.
     """
-    for path in sorted((store.root / "runs").glob("*.json"), reverse=True):
-        run = _read(path, store)
-        if run is not None and stage in run.stages:
-            return run
+    found = [path for path in sorted(_folder(store).glob("*.json")) if path.stem.endswith(name)]
+    if len(found) != 1:
+        known = ", ".join(path.stem for path in found) or "none of that name"
+        raise UserError(f"run {name}: {known}; `brmrs runs` lists them")
+    return _read(found[0])
+
+
+def latest(store: ArtifactStore, *stages: str) -> Run:
+    """The newest run that got to these stages; their artifacts verify.
+
+    Raises:
+        UserError: there is none, or an artifact of it is missing or damaged: an older run's
+            would be the answer to another question.
+    """
+    for run in all_runs(store):
+        if not all(stage in run.stages for stage in stages):
+            continue
+        for stage in stages:
+            if not store.verify(run.artifact(stage)):
+                raise UserError(
+                    f"{stage} of run {run.name} is missing or damaged; run the pipeline again"
+                )
+        return run
     raise UserError(f"no finished run under {store.root}; run `brmrs run -c configs/sample.yaml`")
 
 
-def _read(path: Path, store: ArtifactStore) -> Run | None:
-    values = json.loads(path.read_bytes())
-    stages: dict[str, Record] = {}
-    for name, key in values["stages"].items():
-        record = store.lookup(name, key)
-        if record is None:
-            return None
-        stages[name] = record
-    config = PipelineConfig.model_validate(values["config"])
-    return Run(values["name"], config, stages, values["seconds"])
+def _folder(store: ArtifactStore) -> Path:
+    return store.root / "runs"
+
+
+def _read(path: Path) -> Run:
+    try:
+        values = json.loads(path.read_bytes())
+        return Run(
+            values["name"],
+            values["config"],
+            values["fingerprint"],
+            {name: Record.from_json(record) for name, record in values["stages"].items()},
+            values["seconds"],
+            values["machine"],
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: no manifest of a run ({error}); remove it") from error

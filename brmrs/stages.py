@@ -45,7 +45,8 @@ class Stage:
             ("ingest/given/text/"), or whole artifacts ("images"). Only the files named enter the
             key, so a change in another file of that artifact reruns nothing.
         external: entries of the fingerprint that the stage reads (digests of bytes from outside).
-        libraries: distributions whose version shapes the bytes written.
+        libraries: distributions whose version shapes the bytes written, beside those that the
+            stage's code imports, which count by themselves.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Stage:
     config: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
-    libraries: tuple[str, ...] = ("pyarrow",)
+    libraries: tuple[str, ...] = ()
 
     @property
     def upstream(self) -> tuple[str, ...]:
@@ -82,14 +83,12 @@ STAGES = (
         "brmrs.ingest.ingest",
         config=("ingest",),
         external=("reviews", "metadata", "benchmark"),
-        libraries=("pyarrow", "orjson"),
     ),
     Stage(
         "split",
         "brmrs.ingest.split",
         config=("split",),
         reads=(INTERACTIONS, GIVEN_SPLIT),
-        libraries=("pyarrow", "numpy"),  # numpy's random stream
     ),
     Stage(
         "text_features",
@@ -97,7 +96,7 @@ STAGES = (
         config=("features.text",),
         reads=(ITEMS, GIVEN[TEXT]),
         external=("text_model",),
-        libraries=("pyarrow", "torch", "transformers", "sentence-transformers"),
+        libraries=("tokenizers",),
     ),
     Stage(
         "images",
@@ -105,7 +104,6 @@ STAGES = (
         config=("images",),
         reads=(ITEMS,),
         external=("image_folder",),
-        libraries=("pyarrow", "pillow"),
     ),
     Stage(
         "visual_features",
@@ -113,35 +111,30 @@ STAGES = (
         config=("features.visual",),
         reads=("images", GIVEN[VISUAL]),
         external=("visual_weights",),
-        libraries=("pyarrow", "torch", "torchvision", "pillow"),
     ),
     Stage(
         "graphs",
         "brmrs.graphs.build",
         config=("graphs",),
         reads=(SPLIT, "text_features", "visual_features", *GIVEN.values()),
-        libraries=("pyarrow", "numpy", "scipy"),
     ),
     Stage(
         "train",
         "brmrs.training.train",
         config=("model", "train"),
         reads=(SPLIT, USERS, ITEMS, "text_features", "visual_features", "graphs"),
-        libraries=("torch", "numpy", "safetensors"),
     ),
     Stage(
         "evaluate",
         "brmrs.evaluation.evaluate",
         config=("evaluate",),
         reads=(SPLIT, "train"),
-        libraries=("pyarrow", "torch", "numpy"),
     ),
     Stage(
         "publish",
         "brmrs.serving.publish",
         config=("publish",),
         reads=("train",),
-        libraries=("pyarrow", "torch"),
     ),
     Stage(
         "report",
@@ -160,7 +153,6 @@ STAGES = (
             "evaluate",
             "publish",
         ),
-        libraries=("pyarrow", "jinja2", "matplotlib"),
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
@@ -181,3 +173,8 @@ def needed(until: str | None = None) -> tuple[Stage, ...]:
         if stage.name in names:
             names.update(stage.upstream)
     return tuple(stage for stage in STAGES if stage.name in names)
+
+
+def externals(stages: tuple[Stage, ...]) -> tuple[str, ...]:
+    """The entries of the fingerprint that these stages read, each once."""
+    return tuple(dict.fromkeys(name for stage in stages for name in stage.external))

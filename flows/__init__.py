@@ -1,1 +1,7 @@
 """The flows, each the table of contents of its work, and the `brmrs` command."""
+
+import os
+
+# Before torch is loaded. Threads that spin while they wait for each other make training several
+# times slower as soon as anything else wants the cores; threads that sleep cost nothing otherwise.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -4,13 +4,20 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from brmrs.errors import UserError
+from flows import cli_store
+from flows.show import print_json
+
+if TYPE_CHECKING:
+    from brmrs.runs import Run
+    from brmrs.serving.recommend import Ranked
+    from brmrs.training.bundle import Bundle
 
 # Prefect, torch and the stages are imported inside the commands that need them: `brmrs plan`
 # answers in a second.
@@ -34,6 +41,9 @@ Until = Annotated[str | None, typer.Option(help="The last stage to run.")]
 Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Count = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
+RunName = Annotated[
+    str | None, typer.Option("--run", metavar="RUN", help="Its name, or the end of it; the latest.")
+]
 STORE = Path("artifacts")
 
 
@@ -60,13 +70,16 @@ def run(
 ) -> None:
     """Run the pipeline: every stage that is not cached."""
     from brmrs.config_file import load
-    from brmrs.stages import needed
+    from brmrs.ingest.fingerprint import fingerprint
+    from brmrs.stages import externals, needed
     from flows import run_locally, show
 
     settings = load(config, tuple(overrides))
     for name in refresh:
         needed(name)
     needed(until)
+    _refuse_unwritable(json_file, artifacts)
+    fingerprint(settings, externals(needed(until)))  # a wrong path is told before Prefect starts
     summary = run_locally.run(settings, artifacts, until, tuple(refresh), err)
     to_stdout = json_file is not None and str(json_file) == "-"
     if json_file is not None:
@@ -89,14 +102,16 @@ def plan(
     from brmrs.config_file import load
     from brmrs.ingest.fingerprint import fingerprint
     from brmrs.plan import plan as make_plan
-    from brmrs.stages import needed
+    from brmrs.stages import externals, needed
     from flows import show
 
     settings = load(config, tuple(overrides))
-    steps = make_plan(needed(until), settings, fingerprint(settings), ArtifactStore(artifacts))
+    stages = needed(until)
+    prints = fingerprint(settings, externals(stages))
+    steps = make_plan(stages, settings, prints, ArtifactStore(artifacts))
     if as_json:
         rows = [
-            {"stage": step.stage, "state": step.state, "reasons": step.reasons} for step in steps
+            {"name": step.stage, "state": step.state, "reasons": step.reasons} for step in steps
         ]
         print_json(rows)
     else:
@@ -112,7 +127,7 @@ def sample(
     from brmrs.ingest.sample import write_sample
 
     write_sample(folder, seed=seed)
-    out.print(f"sample dump in {folder}")
+    out.print(f"sample dump in {escape(str(folder))}")
 
 
 @app.command()
@@ -158,28 +173,30 @@ def download(
 def recommend(
     user: Annotated[str, typer.Option(help="The user's id, as in the dump.")],
     k: Count = 10,
+    run_name: RunName = None,
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
-    """Recommend items to a user, from the latest run's model."""
+    """Recommend items to a user."""
     from brmrs.serving.recommend import recommend as best
 
-    bundle, titles = _served(artifacts)
-    _show_items(best(bundle, user, k), titles, as_json)
+    served = _served(artifacts, run_name)
+    _show_items(served, best(served.bundle, user, k), as_json)
 
 
 @app.command()
 def similar(
     item: Annotated[str, typer.Option(help="The item's ASIN.")],
     k: Count = 10,
+    run_name: RunName = None,
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
-    """List the items most similar to an item, from the latest run's model."""
+    """List the items most similar to an item."""
     from brmrs.serving.recommend import similar as nearest
 
-    bundle, titles = _served(artifacts)
-    _show_items(nearest(bundle, item, k), titles, as_json)
+    served = _served(artifacts, run_name)
+    _show_items(served, nearest(served.bundle, item, k), as_json)
 
 
 @app.command()
@@ -207,38 +224,54 @@ def up(
     keep_up(port, out)
 
 
-def print_json(value: Any) -> None:
-    """Print JSON and nothing else, for scripts."""
-    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:
+    """Before the work, not after it."""
+    if json_file is not None and str(json_file) != "-" and not json_file.parent.is_dir():
+        raise UserError(f"--json {json_file}: no folder {json_file.parent}")
+    try:
+        artifacts.mkdir(parents=True, exist_ok=True)
+        (artifacts / "tmp").mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--artifacts {artifacts}: {error.strerror}; choose another") from error
 
 
-def _served(artifacts: Path) -> tuple[Any, dict[str, str]]:
-    """The latest run's bundle and its items' titles."""
+class _Served(NamedTuple):
+    """What answers: a run, its bundle, its items' titles."""
+
+    run: "Run"
+    bundle: "Bundle"
+    titles: dict[str, str]
+
+
+def _served(artifacts: Path, run_name: str | None) -> _Served:
     from brmrs.artifacts import ArtifactStore
-    from brmrs.runs import latest
+    from brmrs.runs import find, latest
     from brmrs.stages import ITEMS
     from brmrs.training.bundle import load
     from flows.show import titles
 
     store = ArtifactStore(artifacts)
-    newest = latest(store, "train")
-    items = store.path(newest.artifact("ingest"), ITEMS)
-    return load(store.path(newest.artifact("train"))), titles(items)
+    run = find(store, run_name) if run_name else latest(store, "ingest", "train")
+    items = store.path(run.artifact("ingest"), ITEMS)
+    return _Served(run, load(store.path(run.artifact("train"))), titles(items))
 
 
-def _show_items(
-    ranked: list[tuple[int, str, float]], titles: dict[str, str], as_json: bool
-) -> None:
+def _show_items(served: _Served, ranked: "Ranked", as_json: bool) -> None:
     from flows import show
 
     rows = [
-        {"rank": rank, "asin": asin, "score": score, "title": titles[asin]}
+        {"rank": rank, "asin": asin, "score": score, "title": served.titles[asin]}
         for rank, asin, score in ranked
     ]
     if as_json:
         print_json(rows)
     else:
-        show.items(out, rows)
+        config = served.run.config
+        title = f"{config['model']['name']} on {config['name']}, run {served.run.name}"
+        show.items(out, rows, title)
+
+
+app.add_typer(cli_store.app)
 
 
 def main() -> None:
@@ -248,6 +281,3 @@ def main() -> None:
     except UserError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("stopped; finished stages stay cached")
-        sys.exit(130)

@@ -86,7 +86,8 @@ def _prefect() -> str:
     )
     if done.returncode:
         raise UserError(f"prefect {version('prefect')} does not start: {done.stderr[-300:]}")
-    return f"{version('prefect')}, server {done.stdout.strip()}"
+    server = done.stdout.strip()
+    return f"{version('prefect')}, server {'embedded' if server == 'None' else server}"
 
 
 def _disk(artifacts: Path) -> str:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
+from http.client import HTTPException
 
 from brmrs.errors import UserError
 
@@ -63,7 +64,7 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=0.5) as response:
             return bool(response.status == 200)
-    except OSError:
+    except (OSError, ValueError, HTTPException):  # nobody, no address, or no HTTP server
         return False
 
 

@@ -25,14 +25,18 @@ from brmrs.config import (
     TrainConfig,
 )
 from brmrs.config_file import load
-from brmrs.stages import needed
+from brmrs.errors import UserError
+from brmrs.stages import externals, needed
 from flows.prefect_artifacts import publish_artifacts
 from tasks.pipeline import fingerprint, stage_tasks
 from tasks.stage import StageRequest
 
 
 def _run_name() -> str:
-    settings = _settings(flow_run.parameters)
+    try:
+        settings = _settings(flow_run.parameters)
+    except UserError:  # the flow itself will say so, as its own failure
+        return "brmrs"
     return f"{settings.name}-{settings.model.name}"
 
 
@@ -94,8 +98,9 @@ def full_pipeline(
     """
     settings = _settings(locals())
     store = ArtifactStore(artifacts)
-    run = run_stages(settings, store, until, refresh)
-    runs.save(run, store)
+    with store.running():
+        run = run_stages(settings, store, until, refresh)
+        runs.save(run, store)
     summary = run.summary(store)
     publish_artifacts(run, summary, store)
     get_run_logger().info("run %s ended after %.1f s", run.name, run.seconds)
@@ -108,7 +113,7 @@ def run_stages(
     """Submit every stage; one starts as soon as those it reads from have ended."""
     started = time.perf_counter()
     stages = needed(until)
-    prints = fingerprint(config)
+    prints = fingerprint(config, externals(stages))
     tasks = stage_tasks(stages, store.root)
     run = runs.new_name()
     futures: dict[str, PrefectFuture[dict[str, Any]]] = {}
@@ -124,4 +129,6 @@ def run_stages(
         future.wait()
     # In order: the first fault is raised, not the stages that could not start because of it.
     records = {name: Record.from_json(future.result()) for name, future in futures.items()}
-    return runs.Run(run, config, records, round(time.perf_counter() - started, 3))
+    seconds = round(time.perf_counter() - started, 3)
+    values = config.model_dump(mode="json")
+    return runs.Run(run, values, prints, records, seconds, runs.machine())

@@ -14,7 +14,7 @@ def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -
     create_table_artifact(
         key="run-summary",
         table=[{**stage, "digest": stage["digest"][:12]} for stage in summary["stages"]],
-        description=f"Run {run.name}: {run.config.name}, {run.config.model.name}",
+        description=f"Run {run.name}: {summary['name']}, {summary['model']}",
     )
     metrics = summary["metrics"]
     if metrics:
@@ -23,7 +23,7 @@ def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -
             for name in sorted(metrics["test"], key=by_metric)
         ]
         create_table_artifact(
-            key="metrics", table=rows, description=f"Run {run.name} {run.config.note}".strip()
+            key="metrics", table=rows, description=f"Run {run.name} {summary['note']}".strip()
         )
     if "report" in run.stages:
         path = store.path(run.artifact("report")) / "report.html"

@@ -11,6 +11,7 @@ from rich.logging import RichHandler
 
 from brmrs import progress
 from brmrs.config import PipelineConfig
+from brmrs.errors import UserError
 from flows import embedded_server
 
 # Before Prefect is imported: our own lines tell the user what happens, Prefect's stay on its page.
@@ -46,10 +47,19 @@ def run(
 
 
 def _find_server() -> None:
-    """Use the configured server if it answers, else an embedded one."""
-    configured = os.environ.get("PREFECT_API_URL") or _project_url()
+    """Use the configured server, or an embedded one where that is only the project's default.
+
+    Raises:
+        UserError: the environment names a server that does not answer.
+    """
+    named = os.environ.get("PREFECT_API_URL")
+    configured = named or _project_url()
     if configured and embedded_server.answers(configured):
         return
+    if named:
+        raise UserError(
+            f"PREFECT_API_URL: no Prefect server answers at {named}; start it or unset the variable"
+        )
     url = embedded_server.start()
     os.environ["PREFECT_API_URL"] = url  # before Prefect is imported: it reads the settings then
 

@@ -1,5 +1,7 @@
 """Tables on the terminal."""
 
+import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +15,13 @@ from rich.table import Table
 from brmrs import columns
 from brmrs.files import read_json
 from brmrs.plan import Step
+from brmrs.runs import Run
 from brmrs.stages import ITEMS
 
 BAR = 40  # characters of the longest
 USERS_SHOWN = 5
 ITEMS_SHOWN = 3
+FILES_SHOWN = 4
 STATE_STYLE = {"ran": "yellow", "cached": "green", "runs": "yellow", "waits": "cyan"}
 
 
@@ -31,7 +35,7 @@ def run(console: Console, summary: dict[str, Any]) -> None:
             stage["name"],
             _styled(stage["state"]),
             f"{stage['seconds']:.1f}",
-            _size(stage["bytes"]),
+            size(stage["bytes"]),
             stage["digest"][:12],
         )
     console.print(stages)
@@ -42,7 +46,7 @@ def run(console: Console, summary: dict[str, Any]) -> None:
     if "publish" in folders:
         _recommendations(console, folders)
     if "report" in folders:
-        console.print(f"report: {folders['report'] / 'report.html'}", soft_wrap=True)
+        console.print(escape(f"report: {folders['report'] / 'report.html'}"), soft_wrap=True)
 
 
 def plan(console: Console, steps: list[Step]) -> None:
@@ -122,9 +126,9 @@ def _cores(console: Console, found: dict[str, Any]) -> None:
     console.print(table)
 
 
-def items(console: Console, rows: list[dict[str, Any]]) -> None:
+def items(console: Console, rows: list[dict[str, Any]], title: str) -> None:
     """Ranked items with titles."""
-    table = Table("rank", "asin", "score", "title")
+    table = Table("rank", "asin", "score", "title", title=escape(title))
     for row in rows:
         cells = str(row["rank"]), row["asin"], f"{row['score']:.4f}", row["title"]
         table.add_row(*(escape(cell) for cell in cells))
@@ -142,6 +146,88 @@ def titles(items_file: Path) -> dict[str, str]:
     """ASIN to title, of an items table."""
     asins, names = _columns(items_file, columns.ASIN, columns.TITLE)
     return dict(zip(asins, names, strict=True))
+
+
+def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
+    """One line per run."""
+    table = Table(box=None)
+    for name in ("run", "data", "model", "ran", "seconds", "recall@20", "ndcg@20"):
+        table.add_column(name, no_wrap=True)
+    for summary in summaries:
+        test = summary["metrics"].get("test", {})
+        ran = sum(stage["state"] == "ran" for stage in summary["stages"])
+        numbers = [f"{test[name]:.4f}" if name in test else "" for name in ("recall@20", "ndcg@20")]
+        table.add_row(
+            summary["run"],
+            summary["name"],
+            summary["model"],
+            f"{ran} of {len(summary['stages'])}",
+            f"{summary['seconds']:.1f}",
+            *numbers,
+        )
+    console.print(table)
+
+
+def one_run(console: Console, run: Run) -> None:
+    """What a run started from, made and ran on."""
+    console.print(
+        f"run {run.name}: {run.config['name']}, {run.config['model']['name']}", highlight=False
+    )
+    for name, entry in run.fingerprint.items():
+        _outside(console, name, entry["files"])
+    table = Table("stage", "key", "artifact", "made by run", "seconds", "size")
+    for name, record in run.stages.items():
+        table.add_row(
+            name,
+            record.key[:12],
+            record.artifact.digest[:12],
+            record.run,
+            f"{record.seconds:.1f}",
+            size(record.artifact.bytes),
+        )
+    console.print(table)
+    console.print(f"machine: {run.machine}", highlight=False, soft_wrap=True)
+
+
+def difference(console: Console, found: dict[str, dict[str, list[Any]]]) -> None:
+    """One line per difference."""
+    for kind, names in found.items():
+        for name, (old, new) in names.items():
+            console.print(escape(f"{kind} {name}: {_brief(old)} -> {_brief(new)}"), soft_wrap=True)
+    if not any(found.values()):
+        console.print("no difference")
+
+
+def origin(console: Console, steps: list[dict[str, Any]]) -> None:
+    """From an artifact back to the files from outside."""
+    for step in steps:
+        if "digest" in step:
+            line = f"{step['name']} {step['digest'][:12]} <- {', '.join(step['reads'])}"
+            console.print(escape(line), highlight=False, soft_wrap=True)
+        _outside(console, step["name"], step.get("files", []))
+
+
+def _outside(console: Console, name: str, files: list[dict[str, Any]]) -> None:
+    """Files from outside; many of them are only counted."""
+    if len(files) > FILES_SHOWN:
+        total = size(sum(file["bytes"] for file in files))
+        console.print(f"{name}: {len(files):,} files, {total}; --json lists them", highlight=False)
+        return
+    for file in files:
+        line = f"{name}: {file['name']}, {size(file['bytes'])}, sha256 {file['sha256']}"
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON and nothing else, for scripts."""
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def _brief(value: object) -> str:
+    """A digest in few letters, a metric in four digits, anything else as it is."""
+    if isinstance(value, str) and len(value) == 64:
+        return value[:12]
+    return f"{value:.4f}" if isinstance(value, float) and 0 < value < 1 else str(value)
 
 
 def _metrics(console: Console, path: Path, note: str) -> None:
@@ -197,10 +283,11 @@ def _styled(state: str) -> str:
     return f"[{STATE_STYLE[state]}]{state}[/]"
 
 
-def _size(count: int) -> str:
-    size = float(count)
+def size(count: int) -> str:
+    """Bytes for a reader: "317 kB"."""
+    value = float(count)
     for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

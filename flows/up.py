@@ -78,6 +78,7 @@ def up(port: int, console: Console) -> None:
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "brmrs",
         "DO_NOT_TRACK": "1",
     }
     prefect = [sys.executable, "-m", "prefect"]

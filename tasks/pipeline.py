@@ -13,9 +13,9 @@ from tasks.stage import stage_task
 
 
 @task(name="fingerprint", cache_policy=NO_CACHE, persist_result=False)
-def fingerprint(config: PipelineConfig) -> dict[str, Any]:
-    """Digests of all bytes from outside; the keys of the other stages start from them."""
-    return dict(digests(config))
+def fingerprint(config: PipelineConfig, names: tuple[str, ...]) -> dict[str, Any]:
+    """Digests of these bytes from outside; the keys of the other stages start from them."""
+    return dict(digests(config, names))
 
 
 def stage_tasks(stages: tuple[Stage, ...], root: Path) -> dict[str, Task[..., dict[str, Any]]]:

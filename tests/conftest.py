@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from brmrs.config import PipelineConfig
 from brmrs.config_file import parse
 

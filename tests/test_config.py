@@ -88,7 +88,7 @@ def test_overlay_reaches_into_features() -> None:
         ("train: {learning_rate: .nan}", "train.learning_rate"),
         ("train: {epochs: 1.5}", "train.epochs"),
         ("train: {selection: mrr@5}", "train.selection"),
-        ("model: nope", "'most-popular', 'bpr-mf', 'lightgcn', 'bm3', 'br-mrs'"),
+        ("model: nope", "no model 'nope'; there are most-popular, bpr-mf, lightgcn, bm3, br-mrs"),
         ("ingest: {k: -1}", "ingest.k"),
         ("ingest: {max_bad_share: 2}", "ingest.max_bad_share"),
         ("name: ../x", "name: String should match pattern"),
@@ -149,3 +149,18 @@ def test_a_template_may_be_set_without_quotes(tmp_path: Path, text: str, templat
     path = tmp_path / "c.yaml"
     path.touch()
     assert load(path, (f"features.text.template={text}",)).features.text.template == template
+
+
+def test_overlay_takes_a_mapping_as_it_is() -> None:
+    config = parse({"graphs": {"beta": {"text": 1.0}}}, "t")
+    sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
+    assert PipelineConfig().overlaid(sections) == config
+    assert PipelineConfig().overlaid(sections).graphs.beta == {"text": 1.0}
+
+
+def test_the_order_of_overrides_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.touch()
+    one = load(path, ("model.dim=32", "model=bm3"))
+    assert one == load(path, ("model=bm3", "model.dim=32"))
+    assert one.model == BM3Config(dim=32)

@@ -4,16 +4,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy_dump import dump
 
 from brmrs.artifacts import ArtifactStore, Record
-from brmrs.config import PipelineConfig, SplitConfig
+from brmrs.config import PipelineConfig, TrainConfig
 from brmrs.errors import UserError
 from brmrs.execute import execute
 from brmrs.stages import Stage
 
 TOY = Stage("toy", "toy_stage", config=("split",), external=("reviews",))
 DOWN = Stage("down", "toy_stage", config=("split",), reads=("toy/deep/constant.txt",))
-FINGERPRINT = {"reviews": {"sha256": "0" * 64}}
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def store(tmp_path: Path) -> ArtifactStore:
 
 
 def run(store: ArtifactStore, seed: int = 0, name: str = "r", *, refresh: bool = False) -> Record:
-    config = PipelineConfig(split=SplitConfig(seed=seed))
-    return execute(TOY, config, FINGERPRINT, {}, store, name, refresh=refresh)
+    config, prints = dump(store.root.parent, seed=seed)
+    return execute(TOY, config, prints, {}, store, name, refresh=refresh)
 
 
 def runs(log: Path) -> int:
@@ -59,15 +59,25 @@ def test_another_configuration_is_a_miss_and_the_old_one_still_a_hit(
 
 def test_configuration_of_other_stages_does_not_count(store: ArtifactStore, log: Path) -> None:
     run(store)
-    config = PipelineConfig.model_validate({"train": {"learning_rate": 0.5}})
-    execute(TOY, config, FINGERPRINT, {}, store, "r")
+    config, prints = dump(store.root.parent)
+    changed = config.model_copy(update={"train": TrainConfig(learning_rate=0.5)})
+    execute(TOY, changed, prints, {}, store, "r")
     assert runs(log) == 1
 
 
 def test_other_bytes_from_outside_are_a_miss(store: ArtifactStore, log: Path) -> None:
     run(store)
-    execute(TOY, PipelineConfig(), {"reviews": {"sha256": "1" * 64}}, {}, store, "r")
+    config, prints = dump(store.root.parent, "another review")
+    execute(TOY, config, prints, {}, store, "r")
     assert runs(log) == 2
+
+
+def test_bytes_that_change_while_they_are_read_are_refused(store: ArtifactStore, log: Path) -> None:
+    config, prints = dump(store.root.parent)
+    dump(store.root.parent, "replaced")
+    with pytest.raises(UserError, match="reviews changed while it was read"):
+        execute(TOY, config, prints, {}, store, "r")
+    assert store.records("toy") == []
 
 
 def test_early_cut_off_by_file(store: ArtifactStore, log: Path) -> None:

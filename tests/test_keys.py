@@ -18,7 +18,8 @@ def code_of(stage: str, root: Path, model: str = "br-mrs") -> dict[str, str]:
     script = (
         "import json; from brmrs import keys; from brmrs.config_file import parse;"
         "from brmrs.stages import BY_NAME;"
-        f"print(json.dumps(keys.code(BY_NAME[{stage!r}], parse({{'model': {model!r}}}, 'test'))))"
+        f"c = parse({{'model': {model!r}}}, 'test');"
+        f"print(json.dumps(keys.fixed_parts(BY_NAME[{stage!r}], c)['code']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
@@ -74,6 +75,28 @@ def test_a_file_beside_a_module_is_part_of_it(project: Path) -> None:
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_every_stage_has_code(name: str) -> None:
-    code = keys.code(BY_NAME[name], PipelineConfig())
+    code = keys.fixed_parts(BY_NAME[name], PipelineConfig())["code"]
     assert BY_NAME[name].module in code
     assert not keys.SHAPES_NO_OUTPUT & set(code)
+
+
+def test_libraries_are_those_that_the_code_imports() -> None:
+    parts = keys.fixed_parts(BY_NAME["text_features"], PipelineConfig())
+    assert {"torch", "transformers", "sentence-transformers", "tokenizers", "numpy"} <= set(
+        parts["libraries"]
+    )
+    assert "pillow" in keys.fixed_parts(BY_NAME["report"], PipelineConfig())["libraries"]
+    assert "torch" not in keys.fixed_parts(BY_NAME["ingest"], PipelineConfig())["libraries"]
+
+
+def test_making_keys_loads_no_stage() -> None:
+    script = (
+        "import sys; from brmrs import keys; from brmrs.config import PipelineConfig;"
+        "from brmrs.stages import STAGES;"
+        "[keys.fixed_parts(stage, PipelineConfig()) for stage in STAGES];"
+        "print(sorted({'torch', 'torchvision', 'polars', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from toy_dump import dump
 
 from brmrs import keys
 from brmrs.artifacts import ArtifactStore
@@ -9,9 +10,8 @@ from brmrs.execute import execute
 from brmrs.plan import Step, plan
 from brmrs.stages import BY_NAME, STAGES, Stage, needed
 
-TOY = Stage("toy", "toy_stage", config=("split",), external=("reviews",))
+TOY = Stage("toy", "toy_stage", config=("split",), external=("reviews",), libraries=("pyarrow",))
 DOWN = Stage("down", "toy_stage", config=("train",), reads=("toy/result.txt",))
-PRINT = {"reviews": {"sha256": "aaaaaaaaaa"}}
 
 
 @pytest.fixture
@@ -19,15 +19,16 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
     """A store in which both stages have run once."""
     monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
     store = ArtifactStore(tmp_path / "artifacts")
-    toy = execute(TOY, PipelineConfig(), PRINT, {}, store, "r").artifact
-    execute(DOWN, PipelineConfig(), PRINT, {"toy": toy}, store, "r")
+    config, prints = dump(tmp_path)
+    toy = execute(TOY, config, prints, {}, store, "r").artifact
+    execute(DOWN, config, prints, {"toy": toy}, store, "r")
     return store
 
 
 def steps(
-    store: ArtifactStore, config: PipelineConfig | None = None, sha: str = "aaaaaaaaaa"
+    store: ArtifactStore, config: PipelineConfig | None = None, text: str = "a review"
 ) -> list[Step]:
-    prints = {"reviews": {"sha256": sha}}
+    _, prints = dump(store.root.parent, text)
     return plan((TOY, DOWN), config or PipelineConfig(), prints, store)
 
 
@@ -36,7 +37,7 @@ def test_nothing_changed(store: ArtifactStore) -> None:
 
 
 def test_nothing_ran(tmp_path: Path) -> None:
-    both = steps(ArtifactStore(tmp_path))
+    both = steps(ArtifactStore(tmp_path / "artifacts"))
     assert [(step.state, step.reasons) for step in both] == [
         ("runs", ("never ran",)),
         ("runs", ("never ran",)),
@@ -57,8 +58,12 @@ def test_a_stage_behind_a_stale_one_that_changed_itself(store: ArtifactStore) ->
 
 
 def test_changed_bytes_from_outside(store: ArtifactStore) -> None:
-    toy, _ = steps(store, sha="bbbbbbbbbb")
-    assert toy.reasons == ("input reviews changed (aaaaaa -> bbbbbb)",)
+    old, new = (
+        dump(store.root.parent, text)[1]["reviews"]["sha256"][:6]
+        for text in ("a review", "another")
+    )
+    toy, _ = steps(store, text="another")
+    assert toy.reasons == (f"input reviews changed ({old} -> {new})",)
 
 
 def test_a_missing_and_a_damaged_artifact(store: ArtifactStore) -> None:

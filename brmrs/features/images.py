@@ -62,6 +62,8 @@ def run(context: StageContext) -> None:
         ", ".join(f"{n} {status}" for status, n in sorted(counts.items()) if status != Status.OK)
         or "all",
     )
+    if counts[Status.UNREACHABLE]:
+        LOG.info("`brmrs run ... --refresh images` asks the unreachable addresses again")
 
 
 def gather(
@@ -87,7 +89,10 @@ def gather(
     fetched: dict[tuple[str, ...], Picture] = {}
     if config.fetch:
         wanted = (urls for asin, urls in zip(asins, addresses, strict=True) if asin not in files)
-        fetched = asyncio.run(fetch_all(dict.fromkeys(filter(None, wanted)), config, store))
+        try:
+            fetched = asyncio.run(fetch_all(dict.fromkeys(filter(None, wanted)), config, store))
+        except* OSError as faults:  # not the web's, which has a status: the disk's
+            raise UserError(f"images: {faults.exceptions[0]}") from faults
     pictures = []
     with progress.task("Reading pictures", len(asins)) as task:
         for asin, urls in zip(asins, addresses, strict=True):
@@ -107,7 +112,11 @@ def local_files(folder: Path) -> dict[str, Path]:
     """
     try:
         with os.scandir(folder) as entries:
-            paths = sorted(Path(entry.path) for entry in entries if entry.is_file())
+            paths = sorted(
+                Path(entry.path)
+                for entry in entries
+                if entry.is_file() and not entry.name.startswith(".")
+            )
     except OSError as error:
         raise UserError(f"images.folder: {folder}: {error.strerror}") from error
     return {path.stem: path for path in reversed(paths)}

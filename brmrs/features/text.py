@@ -19,6 +19,7 @@ from brmrs.columns import CATEGORIES, TEXT
 from brmrs.config import IMPORTED
 from brmrs.errors import UserError
 from brmrs.features import imported, table, template
+from brmrs.features.patching import PATCHING
 from brmrs.stages import ITEMS, StageContext
 
 LOG = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ def run(context: StageContext) -> None:
         return
     items = pq.read_table(context.inputs[ITEMS], columns=list(template.FIELDS))
     texts = render(items, config.template)
-    model = load(config.model)
+    with PATCHING:
+        model = load(config.model)
     distinct = sorted({text for text in texts if text})
     rows = {text: row for row, text in enumerate(distinct)}
     which = np.array([rows.get(text, -1) for text in texts], dtype=np.int64)
@@ -117,7 +119,10 @@ def embed(model: SentenceTransformer, texts: Sequence[str], batch_size: int) -> 
             for start in range(0, len(rows), batch_size):
                 batch = rows[start : start + batch_size]
                 filled = np.resize(batch, batch_size)
-                found = _encode(model, [texts[int(row)] for row in filled], int(length))
+                with (
+                    PATCHING
+                ):  # a batch at a time: the visual stage waits for its turn, not for all
+                    found = _encode(model, [texts[int(row)] for row in filled], int(length))
                 vectors[batch] = found[: len(batch)]
                 task.advance(len(batch))
     return vectors

@@ -16,6 +16,7 @@ from brmrs.features import backbones, imported, table
 from brmrs.features.backbones import Backbone, Features
 from brmrs.features.decode import to_rgb
 from brmrs.features.images import TABLE, stored_files
+from brmrs.features.patching import PATCHING
 from brmrs.stages import StageContext
 
 LOG = logging.getLogger(__name__)
@@ -38,11 +39,13 @@ def run(context: StageContext) -> None:
     distinct = sorted(set(hashes) - {None})
     rows = {digest: row for row, digest in enumerate(distinct)}
     which = np.array([rows.get(digest, -1) for digest in hashes], dtype=np.int64)
-    backbone = backbones.find(config.backbone, config.node)
+    with PATCHING:
+        backbone = backbones.find(config.backbone, config.node)
     weights_sha256 = None
     vectors = np.zeros((0, backbone.dimension), dtype=np.float32)
     if distinct:
-        network, weights_sha256 = backbones.build(backbone, config)
+        with PATCHING:
+            network, weights_sha256 = backbones.build(backbone, config)
         files = stored_files(folder)
         vectors = embed(backbone, network, [files[name] for name in distinct], config.batch_size)
         if config.weights == "random":

@@ -18,7 +18,7 @@ class SparseMatrix:
     Attributes:
         shape: (n, m).
         csr: the matrix as a torch CSR tensor.
-        transposed: its transpose as a torch CSR tensor; the same object where it is symmetric.
+        transposed: its transpose as a torch CSR tensor.
     """
 
     def __init__(self, csr: Tensor, transposed: Tensor):
@@ -27,10 +27,9 @@ class SparseMatrix:
         self.shape = (csr.shape[0], csr.shape[1])
 
     @classmethod
-    def from_scipy(cls, matrix: Any, *, symmetric: bool = False) -> "SparseMatrix":
+    def from_scipy(cls, matrix: Any) -> "SparseMatrix":
         """Take any scipy sparse matrix; values become float32, indices int32."""
-        csr = _to_torch(matrix)
-        return cls(csr, csr if symmetric else _to_torch(matrix.T))
+        return cls(_to_torch(matrix), _to_torch(matrix.T))
 
     @classmethod
     def from_edges(
@@ -43,16 +42,9 @@ class SparseMatrix:
             _csr(columns[order], rows[order], values[order], (shape[1], shape[0])),
         )
 
-    @property
-    def T(self) -> "SparseMatrix":  # noqa: N802 - the name of the transpose everywhere
-        """The transpose, without a copy."""
-        return SparseMatrix(self.transposed, self.csr)
-
     def to(self, device: torch.device | str) -> "SparseMatrix":
         """The same matrix on another device."""
-        csr = self.csr.to(device)
-        same = self.transposed is self.csr
-        return SparseMatrix(csr, csr if same else self.transposed.to(device))
+        return SparseMatrix(self.csr.to(device), self.transposed.to(device))
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """(n, m) @ (m, d) -> (n, d), differentiable in `x` alone."""

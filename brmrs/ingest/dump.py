@@ -1,8 +1,8 @@
 """Records of a dump: a line is parsed or quarantined with a reason, what is no dump is refused."""
 
-import ast
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -11,7 +11,8 @@ import orjson
 
 from brmrs import progress
 from brmrs.errors import UserError
-from brmrs.ingest.lines import MAX_LINE, read_lines
+from brmrs.ingest.lines import MAX_LINE, CutOffError, lines_of, read_blocks
+from brmrs.ingest.literals import literal
 
 MAX_LITERAL = 1_000_000  # bytes; a syntax tree takes a hundred times its text
 MAX_ID = 256  # characters; those of the public dumps have 10 to 28
@@ -44,11 +45,13 @@ class Kind(Generic[Record]):
         field: the configuration field that names the files.
         expected: what a line should be, for errors.
         parse: a line to its record; raises `RejectedError`.
+        header: the first line of a file names columns.
     """
 
     field: str
     expected: str
     parse: Callable[[bytes], Record]
+    header: bool = False
 
 
 @dataclass
@@ -65,13 +68,93 @@ class Reading:
     lines: int = 0
     quarantine: list[BadLine] = field(default_factory=list)
 
+    def absorb(self, other: "Reading") -> None:
+        """Add the counts of other files, read after these."""
+        self.files += other.files
+        self.lines += other.lines
+        self.quarantine += other.quarantine
+
     def reasons(self) -> dict[str, int]:
         """The number of bad lines by reason."""
         return dict(Counter(bad.reason for bad in self.quarantine))
 
 
+class Lines(Generic[Record]):
+    """The lines of one file on their way to records or to the quarantine."""
+
+    def __init__(
+        self, path: Path, kind: Kind[Record], max_bad_share: float, reading: Reading
+    ) -> None:
+        self.path = path
+        self.kind = kind
+        self.max_bad_share = max_bad_share
+        self.reading = reading
+        self.tried = self.good = 0
+        self._first_bad = b""
+        reading.files += 1
+
+    def records(self, first: int, lines: Iterable[bytes]) -> Iterator[Record]:
+        """The records of consecutive lines, of which the first has the number `first`.
+
+        Raises:
+            UserError: the file seems to be no dump at all, or far too many lines are bad.
+        """
+        for number, line in enumerate(lines, start=first):
+            if not line or line.isspace() or (self.kind.header and number == 1):
+                continue
+            self.reading.lines += 1
+            self.tried += 1
+            try:
+                if len(line) > MAX_LINE:
+                    raise RejectedError(f"longer than {MAX_LINE:,} bytes")
+                record = self.kind.parse(line)
+            except RejectedError as error:
+                self._reject(number, line, str(error))
+            else:
+                self.good += 1
+                yield record
+
+    def count(self, good: int) -> None:
+        """Count lines that were read by other means, all of them good."""
+        self.reading.lines += good
+        self.tried += good
+        self.good += good
+
+    def cut_off(self, line: int) -> None:
+        """Note in the quarantine that the file ends in the middle of a line."""
+        self.reading.lines += 1
+        self._reject(line, b"", "cut off: the file ends in this line")
+
+    def end(self) -> None:
+        """Check that the file held records.
+
+        Raises:
+            UserError: it did not.
+        """
+        if not self.tried:
+            raise UserError(f"{self.path}: the file is empty; remove it from {self.kind.field}")
+        if not self.good:
+            raise UserError(
+                f"{self.path}: not a dump that {self.kind.field} can read: expected "
+                f"{self.kind.expected}, found {describe(self._first_bad)}"
+            )
+
+    def _reject(self, number: int, line: bytes, reason: str) -> None:
+        self._first_bad = self._first_bad or line
+        content = line[: 4 * CONTENT_KEPT].decode("utf-8", "replace")[:CONTENT_KEPT]
+        self.reading.quarantine.append(BadLine(self.path.name, number, reason, content))
+        if len(self.reading.quarantine) > BAD_LINES_BEFORE_GIVING_UP:
+            check_share(self.kind.field, self.max_bad_share, self.reading)
+        if self.tried == LINES_TRIED and not self.good:
+            self.end()
+
+
 def read(
-    paths: Sequence[Path], kind: Kind[Record], max_bad_share: float, reading: Reading
+    paths: Sequence[Path],
+    kind: Kind[Record],
+    max_bad_share: float,
+    reading: Reading,
+    allow_truncated: bool = False,
 ) -> Iterator[Record]:
     """Stream the records of all files; bad lines go to `reading`, blank ones are skipped.
 
@@ -80,12 +163,37 @@ def read(
         kind: what they are read as.
         max_bad_share: of all their lines that may be bad.
         reading: counts, filled on the way.
+        allow_truncated: use what is there of a compressed file that ends too early.
 
     Raises:
         UserError: a file cannot be read or holds something else, or too many lines are bad.
     """
+    with reading_task(paths, kind.field) as advance:
+        for path in paths:
+            lines = Lines(path, kind, max_bad_share, reading)
+            for first, block in blocks(path, lines, allow_truncated, advance):
+                yield from lines.records(first, lines_of(block))
+            lines.end()
+    check_share(kind.field, max_bad_share, reading)
+
+
+def blocks(
+    path: Path, lines: Lines[Any], allow_truncated: bool, advance: Callable[[int], None]
+) -> Iterator[tuple[int, bytes]]:
+    """`read_blocks`, with the end of a truncated file in the quarantine if that is allowed."""
+    try:
+        yield from read_blocks(path, advance)
+    except CutOffError as error:
+        if not allow_truncated:
+            raise
+        lines.cut_off(error.line + 1)
+
+
+@contextmanager
+def reading_task(paths: Sequence[Path], field: str) -> Iterator[Callable[[int], None]]:
+    """Report how much of the files is read; the function given takes bytes."""
     sizes = [path.stat().st_size for path in paths]
-    with progress.task(f"reading {kind.field} (MB)", sum(sizes) // MEGABYTE) as task:
+    with progress.task(f"reading {field} (MB)", sum(sizes) // MEGABYTE) as task:
         pending = 0
 
         def advance(count: int) -> None:
@@ -95,57 +203,21 @@ def read(
                 task.advance(pending // MEGABYTE)
                 pending %= MEGABYTE
 
-        for path in paths:
-            reading.files += 1
-            yield from _records(path, kind, max_bad_share, reading, advance)
-    _check_share(kind, max_bad_share, reading)
+        yield advance
 
 
-def _records(
-    path: Path,
-    kind: Kind[Record],
-    max_bad_share: float,
-    reading: Reading,
-    advance: Callable[[int], None],
-) -> Iterator[Record]:
-    first = b""
-    tried = good = 0
-    for number, line in read_lines(path, advance):
-        if not line or line.isspace():
-            continue
-        reading.lines += 1
-        tried += 1
-        try:
-            if len(line) > MAX_LINE:
-                raise RejectedError(f"longer than {MAX_LINE:,} bytes")
-            record = kind.parse(line)
-        except RejectedError as error:
-            first = first or line
-            content = line[: 4 * CONTENT_KEPT].decode("utf-8", "replace")[:CONTENT_KEPT]
-            reading.quarantine.append(BadLine(path.name, number, str(error), content))
-            if len(reading.quarantine) > BAD_LINES_BEFORE_GIVING_UP:
-                _check_share(kind, max_bad_share, reading)
-        else:
-            good += 1
-            yield record
-        if tried == LINES_TRIED and not good:
-            break
-    if not tried:
-        raise UserError(f"{path}: the file is empty; remove it from {kind.field}")
-    if not good:
-        raise UserError(
-            f"{path}: not a dump that {kind.field} can read: expected {kind.expected}, "
-            f"found {describe(first)}"
-        )
+def check_share(field: str, max_bad_share: float, reading: Reading) -> None:
+    """Stop where too many of the lines read so far are bad.
 
-
-def _check_share(kind: Kind[Any], max_bad_share: float, reading: Reading) -> None:
+    Raises:
+        UserError: they are.
+    """
     bad = len(reading.quarantine)
     if bad <= max_bad_share * reading.lines:
         return
     first = reading.quarantine[0]
     raise UserError(
-        f"{kind.field}: {bad:,} of {reading.lines:,} lines cannot be used, more than "
+        f"{field}: {bad:,} of {reading.lines:,} lines cannot be used, more than "
         f"ingest.max_bad_share = {max_bad_share:g}; the first is {first.file}, line {first.line}: "
         f"{first.reason}; mend the dump, or raise ingest.max_bad_share"
     )
@@ -173,9 +245,9 @@ def literal_object(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LITERAL:
         raise RejectedError(f"Python literal longer than {MAX_LITERAL:,} bytes")
     try:
-        return _object(ast.literal_eval(line.decode().strip()))
+        return _object(literal(line.decode().strip()))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        # literal_eval raises each of these for some malformed line.
+        # `literal` raises each of these for some malformed line.
         raise RejectedError("not a Python literal") from error
 
 

@@ -4,12 +4,19 @@ Stage keys hold these digests instead of paths, so the same bytes under another 
 nothing. Imports nothing heavy: `brmrs plan` must answer at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from brmrs.config import IMPORTED, PipelineConfig, TextConfig, VisualConfig
+from brmrs.config import (
+    IMPORTED,
+    ImagesConfig,
+    IngestConfig,
+    PipelineConfig,
+    TextConfig,
+    VisualConfig,
+)
 from brmrs.errors import UserError
 from brmrs.files import digest_file, digest_json
 from brmrs.ingest.benchmark import benchmark_files
@@ -19,34 +26,52 @@ from brmrs.text_model import resolve
 THREADS = 4  # hashing releases the interpreter lock
 
 
-def fingerprint(config: PipelineConfig) -> dict[str, dict[str, Any]]:
-    """Digest every file that the configuration names.
+def fingerprint(
+    config: PipelineConfig, names: Iterable[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Digest the files that the configuration names.
+
+    Args:
+        config: names them.
+        names: the entries wanted; None: all.
 
     Returns:
-        The entries `reviews`, `metadata`, `benchmark`, `text_model`, `visual_weights` and
-        `image_folder`, each `{"sha256": digest of the entry, "files": [{"name", "sha256",
-        "bytes"}, ...]}`. The digest
-        of reviews and metadata depends on the files' contents alone, neither on their names nor
-        on their order, and so does what ingest makes of them. Names count in the other entries: a
+        Of the entries `reviews`, `metadata`, `benchmark`, `text_model`, `visual_weights` and
+        `image_folder` those wanted, each `{"sha256": digest of the entry, "files": [{"name",
+        "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends on the files'
+        contents alone, neither on their names nor on their order; what is kept of them depends on
+        no more (the quarantine tells the names that the files had when they were read). Names
+        count in the other entries: a
         picture's name is its item's id, and a model finds its files by name.
 
     Raises:
         UserError: a file is missing or unreadable, or no reviews are configured.
     """
-    ready_made = config.ingest.format == "benchmark"
-    if not (ready_made or config.ingest.reviews):
-        raise UserError("ingest.reviews: no review dump is configured; set ingest.reviews=PATH")
-    benchmark = benchmark_files(config.ingest) if ready_made else []
-    images = config.images.folder
-    pictures = [] if images is None else listing(images, "images.folder")
-    return {
-        "reviews": _by_content(dump_files(config.ingest.reviews, "ingest.reviews")),
-        "metadata": _by_content(dump_files(config.ingest.metadata, "ingest.metadata")),
-        "benchmark": _by_name([(path.name, path) for path in benchmark]),
-        "text_model": _text_model(config.features.text),
-        "visual_weights": _visual_weights(config.features.visual),
-        "image_folder": _by_name([(path.name, path) for path in pictures]),
+    entries: dict[str, Callable[[], dict[str, Any]]] = {
+        "reviews": lambda: _reviews(config.ingest),
+        "metadata": lambda: _by_content(dump_files(config.ingest.metadata, "ingest.metadata")),
+        "benchmark": lambda: _benchmark(config.ingest),
+        "text_model": lambda: _text_model(config.features.text),
+        "visual_weights": lambda: _visual_weights(config.features.visual),
+        "image_folder": lambda: _image_folder(config.images),
     }
+    return {name: entries[name]() for name in (entries if names is None else names)}
+
+
+def _reviews(config: IngestConfig) -> dict[str, Any]:
+    if not config.reviews and config.format != "benchmark":
+        raise UserError("ingest.reviews: no review dump is configured; set ingest.reviews=PATH")
+    return _by_content(dump_files(config.reviews, "ingest.reviews"))
+
+
+def _benchmark(config: IngestConfig) -> dict[str, Any]:
+    paths = benchmark_files(config) if config.format == "benchmark" else []
+    return _by_name([(path.name, path) for path in paths])
+
+
+def _image_folder(config: ImagesConfig) -> dict[str, Any]:
+    pictures = [] if config.folder is None else listing(config.folder, "images.folder")
+    return _by_name([(path.name, path) for path in pictures])
 
 
 def _text_model(config: TextConfig) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """The stage `ingest`: from the dump to interactions, users and items."""
 
-from array import array
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,37 +15,15 @@ from brmrs.config import IngestConfig
 from brmrs.errors import UserError
 from brmrs.files import write_json
 from brmrs.ingest import benchmark
+from brmrs.ingest.coded import code_reviews
 from brmrs.ingest.cores import core_sizes
 from brmrs.ingest.dump import BadLine, Reading, read
 from brmrs.ingest.files import dump_files
 from brmrs.ingest.interactions import NO_TIME, Interactions, latest
 from brmrs.ingest.kcore import k_core, largest_k
 from brmrs.ingest.metadata import METADATA, Item, describe
-from brmrs.ingest.reviews import REVIEWS, Review
+from brmrs.ingest.reviews import REVIEWS
 from brmrs.stages import StageContext
-
-
-@dataclass
-class Coded:
-    """Reviews as integers; texts are not kept. A code is an id's rank of first appearance."""
-
-    user_codes: dict[str, int] = field(default_factory=dict)
-    item_codes: dict[str, int] = field(default_factory=dict)
-    user: "array[int]" = field(default_factory=lambda: array("i"))
-    item: "array[int]" = field(default_factory=lambda: array("i"))
-    rating: "array[float]" = field(default_factory=lambda: array("f"))
-    timestamp: "array[int]" = field(default_factory=lambda: array("q"))
-    generations: Counter[str] = field(default_factory=Counter)
-    below_min_rating: int = 0
-
-    def interactions(self) -> Interactions:
-        """All reviews, in the order of the dump."""
-        return Interactions(
-            np.array(self.user, dtype=np.int32),
-            np.array(self.item, dtype=np.int32),
-            np.array(self.rating, dtype=np.float32),
-            np.array(self.timestamp, dtype=np.int64),
-        )
 
 
 @dataclass(frozen=True)
@@ -101,16 +77,14 @@ def ingest(config: IngestConfig) -> Ingested:
         raise UserError("ingest.reviews: no review dump is configured; set ingest.reviews=PATH")
     review_files = dump_files(config.reviews, REVIEWS.field)
     metadata_files = dump_files(config.metadata, METADATA.field)
-    reading = Reading()
-    reviews = read(review_files, REVIEWS, config.max_bad_share, reading)
-    coded = code(reviews, config.min_rating)
+    coded, reading = code_reviews(review_files, config)
     everything = coded.interactions()
     distinct = latest(everything)
     core = distinct.take(_core_rows(distinct, config.k))
     user_ids, user = _dense(coded.user_codes, core.user)
     asins, item = _dense(coded.item_codes, core.item)
     interactions = latest(Interactions(user, item, core.rating, core.timestamp))
-    items, about = _describe(metadata_files, asins, config.max_bad_share)
+    items, about = _describe(metadata_files, asins, config)
     quarantine = reading.quarantine + about.reading.quarantine
     statistics = {
         "reviews": {
@@ -153,22 +127,6 @@ def of_benchmark(given: benchmark.Benchmark) -> Ingested:
     return Ingested(interactions, given.user_ids, given.asins, items, [], statistics)
 
 
-def code(reviews: Iterable[Review], min_rating: float | None) -> Coded:
-    """Turn reviews into integers, leaving out ratings below the minimum."""
-    coded = Coded()
-    users, items = coded.user_codes, coded.item_codes
-    for user_id, asin, rating, timestamp, generation in reviews:
-        coded.generations[generation] += 1
-        if min_rating is not None and rating < min_rating:
-            coded.below_min_rating += 1
-            continue
-        coded.user.append(users.setdefault(user_id, len(users)))
-        coded.item.append(items.setdefault(asin, len(items)))
-        coded.rating.append(rating)
-        coded.timestamp.append(NO_TIME if timestamp is None else timestamp)
-    return coded
-
-
 def interactions_table(interactions: Interactions) -> pa.Table:
     """The table of `columns.INTERACTIONS`."""
     absent = interactions.timestamp == NO_TIME
@@ -194,12 +152,13 @@ class _About:
 
 
 def _describe(
-    files: list[Path], asins: list[str], max_bad_share: float
+    files: list[Path], asins: list[str], config: IngestConfig
 ) -> tuple[list[Item], _About]:
     """The fullest description of each item; an item without metadata gets an empty one."""
     found: dict[str, Item | None] = dict.fromkeys(asins)
     about = _About()
-    for line in read(files, METADATA, max_bad_share, about.reading):
+    share, truncated = config.max_bad_share, config.allow_truncated
+    for line in read(files, METADATA, share, about.reading, truncated):
         about.generations[line.generation] += 1
         if line.asin not in found:
             about.unused += 1

@@ -48,10 +48,18 @@ def latest(interactions: Interactions) -> Interactions:
     Of equally late ones the one with the higher rating stays; an absent time counts as the
     earliest. So the result does not depend on the order of the rows.
     """
-    order = np.lexsort(
-        (interactions.rating, interactions.timestamp, interactions.item, interactions.user)
-    )
-    ordered = interactions.take(order)
-    last = np.ones(len(ordered), dtype=bool)
-    last[:-1] = (ordered.user[1:] != ordered.user[:-1]) | (ordered.item[1:] != ordered.item[:-1])
-    return ordered.take(last)
+    key = interactions.user.astype(np.int64) * (int(interactions.item.max(initial=0)) + 1)
+    key += interactions.item
+    order = np.argsort(key)
+    key = key[order]
+    same = key[1:] == key[:-1]
+    if same.any():
+        repeated = np.zeros(len(key), dtype=bool)
+        repeated[1:] |= same
+        repeated[:-1] |= same
+        rows = order[repeated]
+        by_time = (interactions.rating[rows], interactions.timestamp[rows], key[repeated])
+        order[repeated] = rows[np.lexsort(by_time)]
+    last = np.ones(len(key), dtype=bool)
+    last[:-1] = ~same
+    return interactions.take(order[last])

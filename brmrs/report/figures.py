@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
 INK = "#0f172a"
 STYLE: dict[Any, Any] = {
+    **matplotlib.rcParamsDefault,  # not the user's own settings: same data, same bytes
     "svg.fonttype": "none",  # text stays text: small, and in the page's own font
     "svg.hashsalt": "brmrs",  # else ids differ from run to run
     "font.size": 9,

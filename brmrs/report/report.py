@@ -11,10 +11,11 @@ from typing import Any
 
 import jinja2
 import polars as pl
-from PIL import Image, ImageOps
 
 from brmrs import columns
 from brmrs.columns import MODALITIES, SPLIT_NAMES, TEST, TRAIN, VALIDATION
+from brmrs.features.decode import to_rgb
+from brmrs.features.images import TABLE, stored_files
 from brmrs.files import read_json
 from brmrs.report import figures
 from brmrs.report.portrait import portrait
@@ -198,8 +199,9 @@ class _Gallery:
             title or asin
             for asin, title in zip(items[columns.ASIN], items[columns.TITLE], strict=True)
         ]
-        self._folder = inputs["images"]
-        self._digests = pl.read_parquet(self._folder / "images.parquet")[columns.SHA256].to_list()
+        folder = inputs["images"]
+        self._files = stored_files(folder)
+        self._digests = pl.read_parquet(folder / TABLE)[columns.SHA256].to_list()
 
     def card(self, item: int, hit: bool = False, score: float | None = None) -> Card:
         """The item's card."""
@@ -209,9 +211,7 @@ class _Gallery:
         digest = self._digests[item]
         if digest is None:
             return ""
-        (path,) = (self._folder / "files" / digest[:2]).glob(f"{digest}.*")
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
+        upright = to_rgb(self._files[digest].read_bytes())
         upright.thumbnail((THUMBNAIL, THUMBNAIL))
         buffer = io.BytesIO()
         upright.save(buffer, "JPEG", quality=82)

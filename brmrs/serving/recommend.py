@@ -13,14 +13,13 @@ from brmrs.training.bundle import Bundle
 Ranked = list[tuple[int, str, float]]  # rank (counted from 1), asin, score
 
 
-def recommend(bundle: Bundle, user_id: str, k: int, *, exclude_seen: bool = True) -> Ranked:
-    """The K best items for a user, by the fused score.
+def recommend(bundle: Bundle, user_id: str, k: int) -> Ranked:
+    """The K best items for a user by the fused score, without the user's training items.
 
     Args:
         bundle: the model.
         user_id: a raw id of the training data.
         k: K; fewer are returned where fewer items are left.
-        exclude_seen: leave out the user's training items.
 
     Raises:
         UserError: the bundle does not know the user.
@@ -33,8 +32,7 @@ def recommend(bundle: Bundle, user_id: str, k: int, *, exclude_seen: bool = True
             f"on{_close(user_id, bundle.about.users)}; a new user has no representation before the "
             "next training"
         )
-    masked = bundle.seen if exclude_seen else None
-    items, scores = top_k(bundle.fused, torch.tensor([user]), k, masked)
+    items, scores = top_k(bundle.fused, torch.tensor([user]), k, bundle.seen)
     return _ranked(bundle, items[0].tolist(), scores[0].tolist())
 
 

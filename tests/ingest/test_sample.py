@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import time
 from collections import Counter
@@ -191,3 +192,13 @@ def test_other_files_are_never_replaced(tmp_path: Path) -> None:
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     write_sample(tmp_path, users=40, items=30)
     assert (tmp_path / "truth" / "items.parquet").exists()
+
+
+def test_the_readme_asks_for_a_user_and_an_item_that_are_there(ingested: Ingested) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    users = set(re.findall(r"\bA[A-Z0-9]{27}\b", readme))
+    items = set(re.findall(r"\bB0[A-Z0-9]{8}\b", readme))
+    assert users
+    assert users <= set(ingested.user_ids)
+    assert items
+    assert items <= set(ingested.asins)

@@ -29,11 +29,6 @@ def test_recommends_by_the_fused_score_without_training_items() -> None:
     assert recommend(BUNDLE, "AANN", 10) == [(1, "B001", 12.0), (2, "C003", 0.0)]
 
 
-def test_training_items_on_request() -> None:
-    ranked = recommend(BUNDLE, "AANN", 3, exclude_seen=False)
-    assert ranked == [(1, "B000", 16.0), (2, "B001", 12.0), (3, "B002", 4.0)]
-
-
 def test_similar_is_the_cosine_without_the_item_itself() -> None:
     ranked = similar(BUNDLE, "B002", 10)
     assert [(rank, asin) for rank, asin, _ in ranked] == [(1, "B001"), (2, "B000"), (3, "C003")]

@@ -1,0 +1,101 @@
+"""Keeping the store sound and small: verify every byte, collect garbage."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from brmrs import progress
+from brmrs.artifacts import DIGEST_LETTERS, Artifact, ArtifactStore
+from brmrs.errors import UserError
+from brmrs.runs import all_runs
+from brmrs.stages import STAGES
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What garbage collection removed.
+
+    Attributes:
+        paths: files and folders, relative to the store's root.
+        bytes: their size.
+    """
+
+    paths: tuple[str, ...]
+    bytes: int
+
+
+def damaged(store: ArtifactStore) -> list[Artifact]:
+    """Hash every artifact that a record leads to; the missing and damaged ones.
+
+    They need no repair: the next run that wants one makes it anew.
+    """
+    artifacts = {
+        (record.artifact.stage, record.artifact.digest): record.artifact
+        for stage in STAGES
+        for record in store.records(stage.name)
+    }
+    found = []
+    with progress.task("verify", len(artifacts)) as task:
+        for _, artifact in sorted(artifacts.items()):
+            if not store.verify(artifact, full=True):
+                found.append(artifact)
+            task.advance()
+    return found
+
+
+def collect(store: ArtifactStore, keep: int) -> Garbage:
+    """Remove what none of the newest `keep` runs reaches, and what killed runs left behind.
+
+    Raises:
+        UserError: a run is under way, or `keep` is not positive.
+    """
+    if keep < 1:
+        raise UserError("gc: keep at least one run")
+    if not store.root.is_dir():
+        return Garbage((), 0)
+    with store.alone():
+        runs = list(all_runs(store))[:keep]
+        names = {run.name for run in runs}
+        records = {
+            (stage, record.key): record.artifact
+            for run in runs
+            for stage, record in run.stages.items()
+        }
+        reached = {
+            (artifact.stage, artifact.digest[:DIGEST_LETTERS]) for artifact in records.values()
+        }
+        paths = sorted(_unreached(store.root, names, set(records), reached))
+        size = sum(_remove(path) for path in paths)
+    return Garbage(tuple(path.relative_to(store.root).as_posix() for path in paths), size)
+
+
+def _unreached(
+    root: Path,
+    runs: set[str],
+    records: set[tuple[str, str]],
+    objects: set[tuple[str, str]],
+) -> Iterator[Path]:
+    yield from (path for path in root.glob("runs/*") if path.stem not in runs)
+    for path in root.glob("objects/*/*"):
+        if (path.parent.name, path.name.partition(".")[0]) not in objects:
+            yield path
+    for path in [*root.glob("records/*/*"), *root.glob("prefect/*/*")]:
+        if (path.parent.name, path.stem) not in records:
+            yield path
+    # No run is under way: whatever lies here is left over. A failed stage loses its half-done work.
+    yield from root.glob("tmp/*")
+    yield from root.glob("scratch/*/*")
+    yield from (path for path in root.glob("locks/*") if path.name != "running.lock")
+
+
+def _remove(path: Path) -> int:
+    """Delete a file or folder; its size in bytes."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    size = sum(os.lstat(file).st_size for file in files)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    return size

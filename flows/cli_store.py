@@ -1,0 +1,119 @@
+"""The commands of `brmrs` that look into the artifact store or clean it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from brmrs.artifacts import ArtifactStore
+from flows import show
+from flows.show import print_json
+
+app = typer.Typer()
+out = Console()
+
+Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Its name, or the end of it.")]
+STORE = Path("artifacts")
+
+
+@app.command()
+def runs(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
+    """List the runs, newest first, with their test metrics."""
+    from brmrs.runs import all_runs
+
+    store = ArtifactStore(artifacts)
+    summaries = [run.summary(store) for run in all_runs(store)]
+    if as_json:
+        print_json(summaries)
+    else:
+        show.runs(out, summaries)
+
+
+@app.command("show")
+def show_run(run: RunName, as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
+    """Show a run: what it started from, its stages with keys and artifacts, the machine."""
+    from brmrs.runs import find
+
+    store = ArtifactStore(artifacts)
+    found = find(store, run)
+    if as_json:
+        stages = {name: record.to_json() for name, record in found.stages.items()}
+        print_json(
+            {
+                **found.summary(store),
+                "config": found.config,
+                "fingerprint": found.fingerprint,
+                "stages": stages,
+                "machine": found.machine,
+            }
+        )
+    else:
+        show.one_run(out, found)
+
+
+@app.command()
+def diff(old: RunName, new: RunName, as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
+    """Say what two runs differ in: inputs, configuration, code, libraries, artifacts, metrics."""
+    from brmrs.lineage import difference
+    from brmrs.runs import find
+
+    store = ArtifactStore(artifacts)
+    found = difference(find(store, old), find(store, new), store)
+    if as_json:
+        print_json(found)
+    else:
+        show.difference(out, found)
+
+
+@app.command()
+def origin(
+    digest: Annotated[str, typer.Argument(help="Of an artifact, or its first letters.")],
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Trace an artifact back to the files from outside that it was made from."""
+    from brmrs.lineage import origin as trace
+
+    steps = trace(digest, ArtifactStore(artifacts))
+    if as_json:
+        print_json(steps)
+    else:
+        show.origin(out, steps)
+
+
+@app.command()
+def verify(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
+    """Hash every artifact again. Exit code 2 if one is missing or damaged."""
+    from brmrs import progress
+    from brmrs.housekeeping import damaged
+
+    with progress.shown(Console(stderr=True)):
+        found = damaged(ArtifactStore(artifacts))
+    rows = [{"stage": artifact.stage, "digest": artifact.digest} for artifact in found]
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            out.print(f"missing or damaged: {row['stage']} {row['digest'][:12]}")
+        out.print("every artifact verifies" if not rows else "the next run makes them anew")
+    if rows:
+        raise typer.Exit(2)
+
+
+@app.command()
+def gc(
+    keep: Annotated[int, typer.Option(min=1, help="How many of the newest runs to keep.")],
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Remove artifacts that no kept run reaches, and what killed runs left behind."""
+    from brmrs.housekeeping import collect
+
+    garbage = collect(ArtifactStore(artifacts), keep)
+    if as_json:
+        print_json({"removed": garbage.paths, "bytes": garbage.bytes})
+    else:
+        out.print(f"removed {len(garbage.paths)} files and folders, {show.size(garbage.bytes)}")

@@ -1,0 +1,151 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy_dump import dump
+
+from brmrs.artifacts import ArtifactStore
+from brmrs.errors import UserError
+from brmrs.execute import execute
+from brmrs.housekeeping import collect, damaged
+from brmrs.lineage import difference, origin
+from brmrs.runs import Run, all_runs, find, latest, machine, save
+from brmrs.stages import Stage
+
+# Named like real stages: housekeeping looks at the declared ones.
+UP = Stage("ingest", "toy_stage", config=("split",), external=("reviews",))
+DOWN = Stage("split", "toy_stage", config=("split",), reads=("ingest/result.txt",))
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
+    """Three runs, each with a seed of its own."""
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    store = ArtifactStore(tmp_path / "artifacts")
+    for seed in range(3):
+        make_run(store, seed)
+    return store
+
+
+def make_run(store: ArtifactStore, seed: int) -> Run:
+    config, prints = dump(store.root.parent, seed=seed)
+    name = f"2026010{seed}-000000-abc{seed}"
+    up = execute(UP, config, prints, {}, store, name)
+    down = execute(DOWN, config, prints, {"ingest": up.artifact}, store, name)
+    run = Run(
+        name, config.model_dump(mode="json"), prints, {"ingest": up, "split": down}, 1.0, machine()
+    )
+    save(run, store)
+    return run
+
+
+def files(store: ArtifactStore) -> set[str]:
+    return {path.relative_to(store.root).as_posix() for path in store.root.rglob("*")}
+
+
+def test_runs_come_back_newest_first(store: ArtifactStore) -> None:
+    assert [run.config["split"]["seed"] for run in all_runs(store)] == [2, 1, 0]
+    assert find(store, "abc1").config["split"]["seed"] == 1
+    assert latest(store, "split").config["split"]["seed"] == 2
+
+
+@pytest.mark.parametrize("name", ["nope", "abc", ""])
+def test_a_run_that_is_not_there_or_not_one_is_told(store: ArtifactStore, name: str) -> None:
+    with pytest.raises(UserError, match="brmrs runs"):
+        find(store, name)
+
+
+def test_a_damaged_manifest_is_told(store: ArtifactStore) -> None:
+    path = sorted((store.root / "runs").iterdir())[0]
+    path.write_text("{")
+    with pytest.raises(UserError, match=path.name):
+        list(all_runs(store))
+
+
+def test_an_older_run_does_not_stand_in_for_a_damaged_one(store: ArtifactStore) -> None:
+    newest = latest(store, "split")
+    (store.path(newest.artifact("split")) / "result.txt").unlink()
+    with pytest.raises(UserError, match=newest.name):
+        latest(store, "split")
+    assert latest(store, "ingest").name == newest.name
+
+
+def test_verify_hashes_every_byte(store: ArtifactStore) -> None:
+    assert damaged(store) == []
+    artifact = latest(store, "split").artifact("split")
+    path = store.path(artifact) / "result.txt"
+    status = path.stat()
+    path.write_text("seed 9\n")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # hidden from the quick check
+    # The same bytes serve ingest and split in this toy, in folders of their own.
+    assert damaged(store) == [artifact]
+
+
+def test_gc_keeps_what_kept_runs_reach_and_nothing_else(store: ArtifactStore) -> None:
+    kept = [find(store, "abc2"), find(store, "abc1")]
+    (store.root / "tmp" / "123-dead").mkdir(parents=True)
+    (store.root / "scratch" / "split" / "old").mkdir(parents=True)
+    garbage = collect(store, keep=2)
+    assert garbage.bytes > 0
+    assert [run.name for run in all_runs(store)] == [run.name for run in kept]
+    for run in kept:
+        for record in run.stages.values():
+            assert store.lookup(record.artifact.stage, record.key) == record
+    assert len(list((store.root / "objects" / "split").glob("*"))) == 2 * 2  # with their .stat
+    assert not list(store.root.glob("tmp/*"))
+    assert not list(store.root.glob("scratch/*/*"))
+    assert collect(store, keep=2).paths == ()
+
+
+def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
+    script = (
+        "import sys; from pathlib import Path; from brmrs.artifacts import ArtifactStore\n"
+        f"with ArtifactStore(Path({str(store.root)!r})).running():\n"
+        "    print('running', flush=True); sys.stdin.read()\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    before = files(store)
+    with pytest.raises(UserError, match="a run is under way"):
+        collect(store, keep=1)
+    assert files(store) == before
+    child.kill()  # the lock dies with its process
+    child.wait()
+    collect(store, keep=1)
+    assert len(list(all_runs(store))) == 1
+
+
+def test_two_runs_may_be_under_way_at_once(store: ArtifactStore) -> None:
+    with store.running(), store.running():
+        pass
+    with store.alone():
+        pass
+
+
+def test_difference_names_what_differs_and_nothing_else(store: ArtifactStore) -> None:
+    old, new = find(store, "abc0"), find(store, "abc1")
+    found = difference(old, new, store)
+    assert found["configuration"] == {"split.seed": [0, 1]}
+    assert set(found["artifacts"]) == {"ingest", "split"}
+    assert found["input"] == found["code"] == found["libraries"] == found["metrics"] == {}
+    assert not any(difference(old, old, store).values())
+
+
+def test_from_an_artifact_back_to_the_bytes_of_the_dump(store: ArtifactStore) -> None:
+    artifact = find(store, "abc1").artifact("split")
+    first, second, outside = origin(artifact.digest[:20], store)
+    assert (first["name"], first["reads"]) == ("split", ["ingest/result.txt"])
+    assert (second["name"], second["reads"]) == ("ingest", ["reviews"])
+    assert outside["name"] == "reviews"
+    assert [file["name"] for file in outside["files"]] == ["reviews.json"]
+    with pytest.raises(UserError, match="no run holds"):
+        origin("f" * 20, store)

@@ -1,0 +1,16 @@
+"""Something for the toy stage to read."""
+
+from pathlib import Path
+from typing import Any
+
+from brmrs.config import PipelineConfig
+from brmrs.config_file import parse
+from brmrs.ingest.fingerprint import fingerprint
+
+
+def dump(folder: Path, text: str = "a review", seed: int = 0) -> tuple[PipelineConfig, Any]:
+    """A configuration with a dump of one file, and its fingerprint."""
+    path = folder / "reviews.json"
+    path.write_text(text)
+    config = parse({"ingest": {"reviews": path}, "split": {"seed": seed}}, "toy")
+    return config, fingerprint(config, ("reviews",))
