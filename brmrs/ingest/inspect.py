@@ -1,6 +1,7 @@
 """What a dump or a benchmark holds, before anything is configured: the data of `brmrs inspect`.
 
-Nothing is left out: no k-core, no minimum rating, whatever share of the lines is bad.
+Nothing is left out: no k-core, no minimum rating, whatever share of the lines is bad, and of a file
+that is cut off, what is there.
 """
 
 from collections import Counter
@@ -38,7 +39,13 @@ def inspect(paths: Sequence[Path]) -> dict[str, Any]:
     reviews, metadata = told_apart(dump_files(paths, PATHS))
     if not reviews:
         return _of_metadata(metadata)
-    config = IngestConfig(reviews=tuple(reviews), metadata=tuple(metadata), k=0, max_bad_share=1)
+    config = IngestConfig(
+        reviews=tuple(reviews),
+        metadata=tuple(metadata),
+        k=0,
+        max_bad_share=1,
+        allow_truncated=True,  # the quarantine tells
+    )
     return ingest.ingest(config).statistics
 
 
@@ -78,7 +85,7 @@ def _of_metadata(files: Sequence[Path]) -> dict[str, Any]:
     """Counts over the distinct items; of several rows of one, each field counts once."""
     reading, generations = Reading(), Counter[str]()
     having: dict[str, tuple[bool, bool, bool, bool]] = {}
-    for line in read(files, METADATA, 1.0, reading):
+    for line in read(files, METADATA, 1.0, reading, allow_truncated=True):
         generations[line.generation] += 1
         item = describe(line)
         has = (bool(item.title), bool(item.description), item.has_text, bool(item.image_urls))

@@ -1,5 +1,6 @@
 """What `brmrs inspect` finds out about files before anything is configured."""
 
+import gzip
 import json
 from itertools import product
 from pathlib import Path
@@ -74,6 +75,15 @@ def test_a_benchmark(tmp_path: Path) -> None:
     found = inspect([write_layout(tmp_path / "tiny")])
     assert found["split"] == {"train": 4, "validation": 2, "test": 2}
     assert found["reviews"]["generations"] == {"benchmark": 8}
+
+
+def test_what_is_there_of_a_file_that_is_cut_off(tmp_path: Path) -> None:
+    rows = [json.dumps({**review(user, 0), "text": f"{user**9:x}"}) for user in range(2000)]
+    path = tmp_path / "cut.json.gz"
+    path.write_bytes(gzip.compress("\n".join(rows).encode())[:-2000])
+    found = inspect([path])
+    assert 0 < found["users"] < 2000
+    assert any("cut off" in reason for reason in found["reviews"]["quarantined"])
 
 
 def test_gift_cards(shared_data: Path) -> None:
