@@ -40,9 +40,7 @@ def test_the_generations_are_told_apart_by_content(
 
 
 def test_more_columns_and_windows_line_ends(tmp_path: Path) -> None:
-    content = (
-        "user_id,parent_asin,rating,timestamp,history\r\nu,i,4.0,1000,a b\r\nv,i,3.0,2000,\r\n"
-    )
+    content = "user_id,parent_asin,rating,timestamp,history\r\nu,i,4.0,1000,a b\r\nv,i,3,2000,\r\n"
     found = ingest(IngestConfig(reviews=(write(tmp_path, "\ufeff" + content),), k=0))
     assert found.interactions.timestamp.tolist() == [1000, 2000]
 

@@ -188,8 +188,11 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, content: bytes, f
 
 
 def test_folders_with_several_categories(tmp_path: Path) -> None:
-    for name, wrap in {"Toys.jsonl": bytes, "Baby.jsonl.gz": gzip.compress}.items():
-        pack: Callable[[bytes], bytes] = wrap
+    packs: dict[str, Callable[[bytes], bytes]] = {
+        "Toys.jsonl": bytes,
+        "Baby.gz.json": gzip.compress,
+    }
+    for name, pack in packs.items():
         for kind, content in {"reviews": lines(review(name)), "meta": meta(title=name)}.items():
             (tmp_path / kind).mkdir(exist_ok=True)
             (tmp_path / kind / name).write_bytes(pack(content))
@@ -200,4 +203,4 @@ def test_folders_with_several_categories(tmp_path: Path) -> None:
     assert found.statistics["reviews"]["files"] == found.statistics["metadata"]["files"] == 2
     assert found.statistics["reviews"]["duplicates"] == 4
     assert len(found.interactions) == 6
-    assert item(found).title == "Toys.jsonl"
+    assert item(found).title == "Baby.gz.json"  # the longer one
