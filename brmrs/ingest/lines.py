@@ -13,8 +13,9 @@ from brmrs.errors import UserError
 
 MAX_LINE = 10_000_000  # bytes; the longest lines of the public dumps have about 300,000
 PLAIN_BLOCK = 1 << 20
-BLOCKS_BETWEEN_REPORTS = 16
-GZIP_BLOCK = 1 << 20  # decompressed bytes; 256 KiB and less lose time to switching threads
+BLOCKS_BETWEEN_REPORTS = 64
+# Decompressed bytes; larger blocks leave the processor's cache (1 MiB: 1.7 times the wall time).
+GZIP_BLOCK = 1 << 18
 # Compressed bytes taken at once: 4 KiB of zstd can swell to 128 MiB, and no further.
 PACKED_BLOCK = 1 << 12
 
