@@ -15,6 +15,7 @@ import numpy as np
 from brmrs.config import IngestConfig
 from brmrs.ingest import typed
 from brmrs.ingest.dump import (
+    MAX_ID,
     Lines,
     Reading,
     RejectedError,
@@ -41,7 +42,10 @@ class Ids(dict[str, int]):
     """
 
     def __missing__(self, value: str) -> int:
-        code = self[identifier(value, "id")] = len(self)
+        if value.isalnum() and len(value) <= MAX_ID:  # nearly all; `identifier` is slower
+            code = self[value] = len(self)
+        else:
+            code = self[identifier(value, "id")] = len(self)
         return code
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from brmrs.errors import UserError
 
-DUMP_NAME = re.compile(r"[^.].*\.(json|jsonl|ndjson)(\.(gz|zst|zstd))?", re.IGNORECASE)
+DUMP_NAME = re.compile(r"[^.].*\.(json|jsonl|ndjson|csv)(\.(gz|zst|zstd))?", re.IGNORECASE)
 
 
 def dump_files(paths: Iterable[Path], field: str) -> list[Path]:
     """The dump files that `paths` name: files as they are, folders by the files in them.
 
-    Of a folder, the files named like a dump (`.json`, `.jsonl`, `.ndjson`, also with `.gz`,
-    `.zst`, `.zstd`) count, hidden ones and sub-folders do not. Each file once, sorted by name.
+    Of a folder, the files named like a dump (`.json`, `.jsonl`, `.ndjson`, `.csv`, also with
+    `.gz`, `.zst`, `.zstd`) count, hidden ones and sub-folders do not. Each file once, sorted
+    by name.
 
     Args:
         paths: files and folders.
@@ -36,7 +37,7 @@ def _members(folder: Path, field: str) -> list[Path]:
     members = [path for path in listing(folder, field) if DUMP_NAME.fullmatch(path.name)]
     if not members:
         raise UserError(
-            f"{field}: {folder}: the folder holds no dump file (*.json, *.jsonl, *.json.gz, "
+            f"{field}: {folder}: the folder holds no dump file (*.json, *.jsonl, *.csv, *.json.gz, "
             "*.jsonl.gz, *.json.zst, *.jsonl.zst); name the files themselves"
         )
     return members

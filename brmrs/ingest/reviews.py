@@ -34,7 +34,7 @@ def parse(line: bytes) -> Review:
     try:
         row = json_object(line)
     except RejectedError:
-        found = typed.decode(line.strip() + b"\n", "")
+        found = typed.decode(line.strip(b" \t\r") + b"\n", "")
         if found is None:
             raise
         return _typed(found)

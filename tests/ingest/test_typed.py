@@ -14,7 +14,7 @@ from brmrs.config import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest import coded, dump, typed
 from brmrs.ingest.coded import Coded, code_reviews
-from brmrs.ingest.dump import BadLine, Reading
+from brmrs.ingest.dump import BadLine, Reading, RejectedError
 from brmrs.ingest.interactions import NO_TIME
 from brmrs.ingest.reviews import REVIEWS, parse
 
@@ -66,6 +66,7 @@ odd_lines = st.sampled_from(
         orjson.dumps(NEW)[:-1] + b', "x": ' + b"[" * 1100 + b"]" * 1100 + b"}",
         orjson.dumps(NEW)[:-1] + b', "rating": 2.0, "rating": 3.0}',
         b"\xef\xbb\xbf" + orjson.dumps(NEW),
+        *(orjson.dumps(NEW) + end for end in (b"\x0b", b"\x0c", b"\0")),  # the fuzzer's findings
     ]
 )
 dumps = st.lists(rows() | rows() | rows() | rows() | odd_lines, max_size=40)
@@ -132,6 +133,12 @@ def test_good_blocks_take_the_fast_path(shape: dict[str, Any], ending: bytes) ->
     line = parse(orjson.dumps(shape))
     assert found.generation == line.generation
     assert {(row.user, row.item, row.rating) for row in found.rows} == {line[:3]}
+
+
+@pytest.mark.parametrize("end", [b"\x0b", b"\x0c", b"\0"])
+def test_other_white_space_than_jsons_is_not_taken(end: bytes) -> None:  # the fuzzer's finding
+    with pytest.raises(RejectedError, match="not JSON"):
+        parse(orjson.dumps(NEW) + end)
 
 
 def test_ratings_below_the_minimum_are_left_out_of_blocks() -> None:
