@@ -110,7 +110,8 @@ def up(tmp_path: Path, small_config: PipelineConfig) -> Iterator[Up]:
     running = Up(tmp_path)
     yield running
     if running.process.poll() is None:
-        running.process.kill()
+        running.process.terminate()
+        running.process.wait(30)
 
 
 def children(pid: int) -> dict[int, str]:
