@@ -1,5 +1,6 @@
 """The stage `ingest`: from the dump to interactions, users and items."""
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from brmrs.ingest.kcore import k_core, largest_k
 from brmrs.ingest.metadata import METADATA, Item, describe
 from brmrs.ingest.reviews import REVIEWS
 from brmrs.stages import StageContext
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ def run(context: StageContext) -> None:
     pq.write_table(_items_table(ingested), out / "items.parquet")
     pq.write_table(_quarantine_table(ingested.quarantine), out / "quarantine.parquet")
     write_json(out / "statistics.json", ingested.statistics)
+    LOG.info(
+        "ingest: %s interactions of %s users with %s items; %s lines quarantined",
+        *(f"{ingested.statistics[name]:,}" for name in ("interactions", "users", "items")),
+        f"{len(ingested.quarantine):,}",
+    )
 
 
 def ingest(config: IngestConfig) -> Ingested:
