@@ -122,6 +122,7 @@ def test_two_processes_at_once_compute_once(tmp_path: Path, log: Path) -> None:
         f"print(run(ArtifactStore(Path({str(tmp_path / 'artifacts')!r}))).artifact.digest)\n"
     )
     root = Path(__file__).parents[1]
+    dump(tmp_path)
     children = [
         subprocess.Popen(
             [sys.executable, "-c", script],

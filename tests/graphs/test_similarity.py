@@ -102,10 +102,13 @@ def test_nearest_are_the_top_of_the_literal_formula(
     similarity, expected = case
     edges = nearest(similarity, k, block_rows=4)
     for i, row in enumerate(expected):
-        mine = edges.columns[edges.rows == i].tolist()
+        found = edges.columns[edges.rows == i].tolist()
+        # A weight that is 0 by the formula may come out a rounding above it, or not.
+        mine = [j for j in found if row[j] > 1e-6]
+        assert all(row[j] > -1e-6 for j in found)
         candidates = [j for j in range(len(row)) if j != i and row[j] > 1e-6]
         assert len(mine) == min(k, len(candidates))
-        assert i not in mine
+        assert i not in found
         worst = min((row[j] for j in mine), default=math.inf)
         assert all(row[j] <= worst + 1e-6 for j in candidates if j not in mine)
 
