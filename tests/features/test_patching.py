@@ -1,6 +1,7 @@
 """Text and visual features at once, in threads of one process, as the flow runs them."""
 
 import threading
+import time
 
 import numpy as np
 
@@ -25,6 +26,7 @@ def test_embedding_texts_while_backbones_are_cut_changes_neither() -> None:
                 backbone = backbones.find("resnet18", None)
             with PATCHING:
                 digests.append(backbones.build(backbone, config)[1])
+            time.sleep(0.01)  # a lock promises no turn: let go for long enough to be taken
 
     other = threading.Thread(target=cut)
     other.start()
