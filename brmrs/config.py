@@ -5,7 +5,7 @@ key. The digest of the bytes does.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -18,6 +18,8 @@ from pydantic import (
 )
 
 from brmrs.features import template
+from brmrs.model_config import BRMRSConfig, ModelConfig
+from brmrs.section import KEYLESS, Section, SectionT, Seed, Share, Weight
 
 
 def _as_tuple(value: object) -> object:
@@ -31,32 +33,12 @@ def _checked_template(value: str) -> str:
     return value
 
 
-KEYLESS = "in no cache key"
 IMPORTED = "imported"  # features that a benchmark brings along, instead of a model's
 Location = Annotated[Path | None, KEYLESS]
 _OneOrMore = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
 Locations = Annotated[tuple[Path, ...], _OneOrMore, KEYLESS]
 Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the result
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Weight = Annotated[float, Field(ge=0)]
 CutOffs = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """The configuration of one stage."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def key(self) -> dict[str, Any]:
-        """The fields that shape the stage's output, as JSON values."""
-        fields = type(self).model_fields.items()
-        keyless = {name for name, field in fields if KEYLESS in field.metadata}
-        return self.model_dump(mode="json", exclude=keyless)
-
-
-SectionT = TypeVar("SectionT", bound=Section)
 
 
 class IngestConfig(Section):
@@ -153,7 +135,7 @@ class GraphsConfig(Section):
     """Item and user homogeneous graphs (method/000, 'homogeneous graph construction')."""
 
     alpha: Share = 0.5  # weight of the interaction overlap; 1 - alpha goes to the modalities
-    beta: dict[Literal["text", "visual"], Weight] = {"text": 0.5, "visual": 0.5}
+    beta: dict[Literal["text", "visual"], Weight] = Field({"text": 0.5, "visual": 0.5})
     # where the cosines of items come from: their vectors, or the kNN tables of a benchmark, which
     # know no others (0) and say nothing of users, whose graph then takes the overlap alone
     modality: Literal["features", "knn"] = "features"
@@ -161,73 +143,6 @@ class GraphsConfig(Section):
     k: int = Field(10, gt=0)  # edges kept per row
     user_k: int = Field(10, gt=0)
     block_rows: Effort = 1024  # rows of a similarity block
-
-
-class MostPopularConfig(Section):
-    """Items by their number of training interactions."""
-
-    name: Literal["most-popular"] = "most-popular"
-
-
-class BPRMFConfig(Section):
-    """BPR-MF (Rendle 2009)."""
-
-    name: Literal["bpr-mf"] = "bpr-mf"
-    dim: int = Field(64, gt=0)
-    regularization: Weight = 1e-4
-
-
-class LightGCNConfig(Section):
-    """LightGCN (He 2020)."""
-
-    name: Literal["lightgcn"] = "lightgcn"
-    dim: int = Field(64, gt=0)
-    layers: int = Field(3, ge=0)
-    regularization: Weight = 1e-4
-
-
-class BM3Config(Section):
-    """BM3 (Zhou 2023; method/003, 004)."""
-
-    name: Literal["bm3"] = "bm3"
-    dim: int = Field(64, gt=0)
-    layers: int = Field(1, ge=0)
-    dropout: Rate = 0.5  # of the contrastive target views
-    regularization: Weight = 0.1
-    contrast: Weight = 2.0  # weight of the alignment and mask losses beside the reconstruction
-
-
-class BRMRSConfig(Section):
-    """BR-MRS (method/000 to 002)."""
-
-    name: Literal["br-mrs"] = "br-mrs"
-    dim: int = Field(64, gt=0)  # of one channel
-    feature_dim: int = Field(256, gt=0)  # principal directions kept of each modality's features
-    layers: int = Field(2, ge=0)  # L, of LightGCN over the user-item graph
-    item_layers: int = Field(1, ge=0)  # over the item homogeneous graph
-    user_layers: int = Field(1, ge=0)  # over the user homogeneous graph
-    id_embeddings: bool = True  # a free embedding per item beside the projected features
-    fusion: Literal["concat", "mean", "gate"] = "concat"  # phi
-    chns: Weight = 0.3  # lambda_h
-    synergy: Weight = 0.3  # lambda_s
-    bpr: Weight = 1.0  # of the plain fused BPR term
-    regularization: Weight = 1e-4  # lambda
-    theta: float = Field(0.0, ge=0)  # margin of the synergy loss
-    pool: int = Field(2, gt=0)  # |N(u)|, candidates of CHNS for each positive
-    detach_reference: bool = True  # stop the gradient of max(D_t, D_v)
-    edge_dropout: Rate = 0.8  # of the user-item graph, anew each epoch, in training only
-
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> Self:
-        if self.chns + self.synergy + self.bpr == 0:
-            raise ValueError("chns, synergy and bpr are all 0, nothing is left to learn; set one")
-        return self
-
-
-ModelConfig = Annotated[
-    MostPopularConfig | BPRMFConfig | LightGCNConfig | BM3Config | BRMRSConfig,
-    Field(discriminator="name"),
-]
 
 
 class TrainConfig(Section):

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from brmrs.artifacts import Artifact
-from brmrs.config import PipelineConfig, Section
+from brmrs.config import PipelineConfig
 from brmrs.files import digest_json
 from brmrs.models.registry import RECOMMENDERS
+from brmrs.section import Section
 from brmrs.stages import Stage
 
 PACKAGE = "brmrs"
@@ -22,7 +23,15 @@ TEMPLATES = {".j2"}
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}  # where they differ from the module's name
 # The values of the configuration stand in the key themselves, and errors, progress and the
 # declarations shape no output: a change in these modules alone reruns nothing.
-SHAPES_NO_OUTPUT = {"brmrs", "brmrs.config", "brmrs.errors", "brmrs.progress", "brmrs.stages"}
+SHAPES_NO_OUTPUT = {
+    "brmrs",
+    "brmrs.config",
+    "brmrs.errors",
+    "brmrs.model_config",
+    "brmrs.progress",
+    "brmrs.section",
+    "brmrs.stages",
+}
 
 # What a key is made of: {"code": {module: digest}, "libraries": {name: version},
 # "configuration": {field: value}, "input": {declared read: digest}}.

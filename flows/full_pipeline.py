@@ -17,7 +17,6 @@ from brmrs.config import (
     GraphsConfig,
     ImagesConfig,
     IngestConfig,
-    ModelConfig,
     PipelineConfig,
     PublishConfig,
     ReportConfig,
@@ -26,6 +25,7 @@ from brmrs.config import (
 )
 from brmrs.config_file import load
 from brmrs.errors import UserError
+from brmrs.model_config import ModelConfig
 from brmrs.stages import externals, needed
 from flows.prefect_artifacts import publish_artifacts
 from tasks.pipeline import fingerprint, stage_tasks

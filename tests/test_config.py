@@ -5,9 +5,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brmrs.config import BM3Config, PipelineConfig, TextConfig, TrainConfig
+from brmrs.config import PipelineConfig, TextConfig, TrainConfig
 from brmrs.config_file import load, parse
 from brmrs.errors import UserError
+from brmrs.model_config import BM3Config
 
 ROOT = Path(__file__).parents[1]
 

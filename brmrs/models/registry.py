@@ -3,8 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from brmrs.config import Section
 from brmrs.errors import UserError
+from brmrs.section import Section
 
 if TYPE_CHECKING:
     from brmrs.models.base import Recommender, TrainingData

@@ -10,10 +10,11 @@ from checkerboard import BARE_ITEM, UNSEEN_USER, make_data, masks, sample, train
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
-from brmrs.config import ModelConfig, Section
 from brmrs.errors import UserError
+from brmrs.model_config import ModelConfig
 from brmrs.models import registry
 from brmrs.models.base import Recommender, TrainingData
+from brmrs.section import Section
 
 CONFIGS = {cls.model_fields["name"].default: cls for cls in get_args(get_args(ModelConfig)[0])}
 NAMES = sorted(registry.RECOMMENDERS)

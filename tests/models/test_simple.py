@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from brmrs.config import BPRMFConfig
 from brmrs.graphs import bipartite
+from brmrs.model_config import BPRMFConfig
 from brmrs.models.base import Batch, TrainingData
 from brmrs.models.bpr_mf import BPRMF
 from brmrs.models.most_popular import MostPopular

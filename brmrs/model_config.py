@@ -1,0 +1,74 @@
+"""The configuration of each recommender: its hyper-parameters, one section per name."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from brmrs.section import Rate, Section, Weight
+
+
+class MostPopularConfig(Section):
+    """Items by their number of training interactions."""
+
+    name: Literal["most-popular"] = "most-popular"
+
+
+class BPRMFConfig(Section):
+    """BPR-MF (Rendle 2009)."""
+
+    name: Literal["bpr-mf"] = "bpr-mf"
+    dim: int = Field(64, gt=0)
+    regularization: Weight = 1e-4
+
+
+class LightGCNConfig(Section):
+    """LightGCN (He 2020)."""
+
+    name: Literal["lightgcn"] = "lightgcn"
+    dim: int = Field(64, gt=0)
+    layers: int = Field(3, ge=0)
+    regularization: Weight = 1e-4
+
+
+class BM3Config(Section):
+    """BM3 (Zhou 2023; method/003, 004)."""
+
+    name: Literal["bm3"] = "bm3"
+    dim: int = Field(64, gt=0)
+    layers: int = Field(1, ge=0)
+    dropout: Rate = 0.5  # of the contrastive target views
+    regularization: Weight = 0.1
+    contrast: Weight = 2.0  # weight of the alignment and mask losses beside the reconstruction
+
+
+class BRMRSConfig(Section):
+    """BR-MRS (method/000 to 002)."""
+
+    name: Literal["br-mrs"] = "br-mrs"
+    dim: int = Field(64, gt=0)  # of one channel
+    feature_dim: int = Field(256, gt=0)  # principal directions kept of each modality's features
+    layers: int = Field(2, ge=0)  # L, of LightGCN over the user-item graph
+    item_layers: int = Field(1, ge=0)  # over the item homogeneous graph
+    user_layers: int = Field(1, ge=0)  # over the user homogeneous graph
+    id_embeddings: bool = True  # a free embedding per item beside the projected features
+    fusion: Literal["concat", "mean", "gate"] = "concat"  # phi
+    chns: Weight = 0.3  # lambda_h
+    synergy: Weight = 0.3  # lambda_s
+    bpr: Weight = 1.0  # of the plain fused BPR term
+    regularization: Weight = 1e-4  # lambda
+    theta: float = Field(0.0, ge=0)  # margin of the synergy loss
+    pool: int = Field(2, gt=0)  # |N(u)|, candidates of CHNS for each positive
+    detach_reference: bool = True  # stop the gradient of max(D_t, D_v)
+    edge_dropout: Rate = 0.8  # of the user-item graph, anew each epoch, in training only
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if self.chns + self.synergy + self.bpr == 0:
+            raise ValueError("chns, synergy and bpr are all 0, nothing is left to learn; set one")
+        return self
+
+
+ModelConfig = Annotated[
+    MostPopularConfig | BPRMFConfig | LightGCNConfig | BM3Config | BRMRSConfig,
+    Field(discriminator="name"),
+]
