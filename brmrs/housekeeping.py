@@ -10,6 +10,7 @@ from brmrs import progress
 from brmrs.artifacts import DIGEST_LETTERS, Artifact, ArtifactStore
 from brmrs.errors import UserError
 from brmrs.runs import all_runs
+from brmrs.serving import current
 from brmrs.stages import STAGES
 
 
@@ -46,7 +47,9 @@ def damaged(store: ArtifactStore) -> list[Artifact]:
 
 
 def collect(store: ArtifactStore, keep: int) -> Garbage:
-    """Remove what none of the newest `keep` runs reaches, and what killed runs left behind.
+    """Remove what no kept run reaches, and what killed runs left behind.
+
+    Kept are the newest `keep` runs, the served one and the one that `rollback` returns to.
 
     Raises:
         UserError: a run is under way, or `keep` is not positive.
@@ -55,8 +58,11 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
         raise UserError("gc: keep at least one run")
     if not store.root.is_dir():
         return Garbage((), 0)
-    with store.alone():
-        runs = list(all_runs(store))[:keep]
+    with store.running("gc", wait=False):
+        pinned = current.read(store).served[-2:]  # what is served, and what `rollback` returns to
+        runs = [
+            run for place, run in enumerate(all_runs(store)) if place < keep or run.name in pinned
+        ]
         names = {run.name for run in runs}
         records = {
             (stage, record.key): record.artifact

@@ -1,12 +1,14 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from toy_dump import dump
 
-from brmrs.artifacts import ArtifactStore
+from brmrs.artifacts import ArtifactStore, UnderWayError
 from brmrs.errors import UserError
 from brmrs.execute import execute
 from brmrs.housekeeping import collect, damaged
@@ -102,7 +104,7 @@ def test_gc_keeps_what_kept_runs_reach_and_nothing_else(store: ArtifactStore) ->
 def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     script = (
         "import sys; from pathlib import Path; from brmrs.artifacts import ArtifactStore\n"
-        f"with ArtifactStore(Path({str(store.root)!r})).running():\n"
+        f"with ArtifactStore(Path({str(store.root)!r})).running('somebody'):\n"
         "    print('running', flush=True); sys.stdin.read()\n"
     )
     child = subprocess.Popen(
@@ -115,7 +117,7 @@ def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     assert child.stdout is not None
     child.stdout.readline()
     before = files(store)
-    with pytest.raises(UserError, match="a run is under way"):
+    with pytest.raises(UserError, match=rf"somebody \(process {child.pid} on .* under way"):
         collect(store, keep=1)
     assert files(store) == before
     child.kill()  # the lock dies with its process
@@ -124,10 +126,23 @@ def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     assert len(list(all_runs(store))) == 1
 
 
-def test_two_runs_may_be_under_way_at_once(store: ArtifactStore) -> None:
-    with store.running(), store.running():
-        pass
-    with store.alone():
+def test_of_two_runs_one_executes_and_the_other_is_refused_or_waits(store: ArtifactStore) -> None:
+    order = []
+
+    def second() -> None:
+        with store.running("second", wait=True):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with store.running("first"):
+        with pytest.raises(UnderWayError, match="first"), store.running("other", wait=False):
+            order.append("other")
+        waiting.start()
+        time.sleep(0.2)
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]
+    with store.running("third", wait=False):
         pass
 
 
