@@ -189,9 +189,7 @@ class ArtifactStore:
 
     @contextmanager
     def running(self, who: str = "a run", *, wait: bool = True) -> Iterator[None]:
-        """Held by a run while it lasts, and by what removes artifacts: one at a time.
-
-        Its lock ends with its process, however that ends.
+        """Held by a run while it lasts: one at a time. The lock ends with its process.
 
         Args:
             who: what the others are told of the holder.
@@ -216,6 +214,16 @@ class ArtifactStore:
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
             file.write(f"{who} (process {os.getpid()} on {platform.node()}, since {since} UTC)")
             file.flush()
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Held by what may remove artifacts.
+
+        Raises:
+            UnderWayError: a run is under way.
+        """
+        with self.running("a clean-up", wait=False):
             yield
 
     def _lock_path(self, name: str) -> Path:

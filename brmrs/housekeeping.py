@@ -58,7 +58,7 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
         raise UserError("gc: keep at least one run")
     if not store.root.is_dir():
         return Garbage((), 0)
-    with store.running("gc", wait=False):
+    with store.alone():
         pinned = current.read(store).served[-2:]  # what is served, and what `rollback` returns to
         runs = [
             run for place, run in enumerate(all_runs(store)) if place < keep or run.name in pinned
