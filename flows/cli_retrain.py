@@ -37,8 +37,10 @@ def retrain(
     artifacts: Artifacts = STORE,
 ) -> None:
     """Train on new dumps, if there are any, and serve the model unless it is shown worse."""
+    from brmrs.config_file import load
     from flows import run_locally
 
+    load(config, tuple(overrides))  # a wrong configuration is told before Prefect starts
     parameters = {
         "config": config,
         "path": str(path or ""),

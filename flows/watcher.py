@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from brmrs.artifacts import ArtifactStore
 from brmrs.config_file import load
 from brmrs.errors import UserError
-from brmrs.ingest.arrivals import look
+from brmrs.ingest.arrivals import look, named_files
 from brmrs.serving import current
 
 DEPLOYMENT = "brmrs/retrain"
@@ -27,25 +27,29 @@ LOG = logging.getLogger(__name__)
 Files = dict[str, dict[Path, str]]  # see Arrivals.files
 
 
-def complete_files(parameters: dict[str, Any]) -> Files:
-    """The complete dumps where the parameters of the deployment point.
+def complete_files(parameters: dict[str, Any]) -> Files | None:
+    """The complete dumps where the parameters of the deployment point; None: not ready yet.
 
     Raises:
         UserError: the configuration or a place that it names cannot be read.
     """
     config = load(Path(parameters["config"]), tuple(parameters.get("overrides", ())))
     store = ArtifactStore(Path(parameters.get("artifacts", "artifacts")))
-    return look(config, current.read(store).digests).files
+    found = look(config, current.read(store).digests)
+    if not found.files["reviews"] or found.unfinished.keys() & set(named_files(config)):
+        return None
+    return found.files
 
 
 def watch(client: SyncPrefectClient, seen: Files) -> Files:
-    """Look once; starts a run if there are reviews and the files are not those of last time."""
+    """Look once, and start a run if the complete files are not those of the last one."""
     deployment = client.read_deployment_by_name(DEPLOYMENT)
     files = complete_files(deployment.parameters)
-    if files["reviews"] and files != seen:
-        run = client.create_flow_run_from_deployment(deployment.id)
-        names = ", ".join(path.name for found in files.values() for path in found)
-        LOG.info("run %s for %s", run.name, names)
+    if files is None or files == seen:
+        return seen
+    run = client.create_flow_run_from_deployment(deployment.id)
+    names = ", ".join(path.name for found in files.values() for path in found)
+    LOG.info("run %s for %s", run.name, names)
     return files
 
 

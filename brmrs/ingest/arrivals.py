@@ -74,8 +74,19 @@ def look(config: PipelineConfig, known: Collection[str] = ()) -> Arrivals:
     return Arrivals(files, unfinished)
 
 
-def wait_for(path: Path, config: PipelineConfig) -> None:
+def named_files(config: PipelineConfig) -> list[Path]:
+    """The configured places that are no folders: nothing is trained while one is incomplete."""
+    places = [place for field in FIELDS for place in getattr(config.ingest, field)]
+    return [place for place in places if not place.is_dir()]
+
+
+def wait_for(path: Path, config: PipelineConfig, known: Collection[str] = ()) -> None:
     """Return once a file is complete.
+
+    Args:
+        path: the file.
+        config: as for `look`.
+        known: as for `look`.
 
     Raises:
         UserError: it lies in no configured place, or is not complete in time.
@@ -86,7 +97,7 @@ def wait_for(path: Path, config: PipelineConfig) -> None:
             f"{path}: in no place that ingest.reviews or ingest.metadata names; move it there"
         )
     deadline = time.monotonic() + config.retrain.timeout
-    while fault := _fault(path, config, ()):
+    while fault := _fault(path, config, known):
         if time.monotonic() > deadline:
             raise UserError(
                 f"{path} {fault}, {config.retrain.timeout:g} s after the first look; write it to "

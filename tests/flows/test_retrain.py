@@ -67,7 +67,7 @@ def run(months: Months, place: Path, small_config: PipelineConfig, prefect_serve
     values["images"] |= {"folder": None}  # no pictures: no backbone
     values["model"] = {"name": "lightgcn", "dim": 8}
     values["train"] |= {"epochs": 60, "patience": 60, "learning_rate": 0.02}
-    values["retrain"] |= {"warm_start": True, "metric": "recall@5"}
+    values["retrain"] |= {"warm_start": True, "metric": "recall@5", "at_rest": 0.0}
     (place / "monthly.yaml").write_text(PipelineConfig.model_validate(values).to_yaml())
 
     def runner(*overrides: str, **parameters: Any) -> Any:
@@ -89,10 +89,10 @@ def test_the_same_bytes_run_no_stage(run: Retrain, months: Months, store: Artifa
     assert run().name == "NoNewData"
     copy = months.folder / "copy.jsonl.gz"
     copy.write_bytes((months.folder / "2026-01.jsonl.gz").read_bytes())
-    assert run("retrain.at_rest=0", path=str(copy)).name == "NoNewData"
+    assert run(path=str(copy)).name == "NoNewData"
     half = months.folder / "half.jsonl.gz"
     half.write_bytes(copy.read_bytes()[:1000])
-    assert run("retrain.at_rest=0").name == "NoNewData"
+    assert run().name == "NoNewData"
     copy.unlink()
     half.unlink()
     assert len(list(all_runs(store))) == before

@@ -13,7 +13,7 @@ import zstandard
 from brmrs.config import PipelineConfig
 from brmrs.config_file import parse
 from brmrs.errors import UserError
-from brmrs.ingest.arrivals import look, wait_for
+from brmrs.ingest.arrivals import look, named_files, wait_for
 from brmrs.ingest.ingest import ingest
 
 CONTENT = b"".join(b'{"reviewerID": "u%d", "asin": "i", "overall": 5}\n' % n for n in range(999))
@@ -171,3 +171,9 @@ def test_of_a_pair_in_two_months_the_later_rating_stays(folder: Path) -> None:
     found = ingest(look(config).into(config).ingest)
     assert found.interactions.rating.tolist() == [1.0]
     assert found.statistics["reviews"]["duplicates"] == 1
+
+
+def test_files_named_one_by_one_are_told_from_folders(folder: Path) -> None:
+    reviews, metadata = put(folder / "r.json", CONTENT), folder / "m.json"
+    values = {"ingest": {"reviews": [str(folder), str(reviews)], "metadata": str(metadata)}}
+    assert named_files(parse(values, "t")) == [reviews, metadata]
