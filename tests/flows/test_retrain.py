@@ -64,6 +64,7 @@ def run(months: Months, place: Path, small_config: PipelineConfig, prefect_serve
     """The first retraining has been made, with a model that is easily beaten."""
     values = small_config.model_dump()
     values["ingest"] |= {"reviews": (months.folder,)}
+    values["split"] |= {"protocol": "leave-last-out"}
     values["images"] |= {"folder": None}  # no pictures: no backbone
     values["model"] = {"name": "lightgcn", "dim": 8}
     values["train"] |= {"epochs": 60, "patience": 60, "learning_rate": 0.02}
