@@ -184,7 +184,7 @@ class RetrainConfig(Section):
     # of each folder in ingest.reviews and ingest.metadata: "add" reads all dumps, "replace" the one
     # changed last
     dumps: Literal["add", "replace"] = "add"
-    at_rest: float = Field(10.0, ge=0)  # seconds that a complete file has not changed for
+    at_rest: float = Field(3.0, ge=0)  # seconds that a complete file has not changed for
     timeout: float = Field(600.0, ge=0)  # seconds to wait for a file that is named
     warm_start: bool = False  # start training from the served model, where it is of one kind
     metric: str = Field("recall@20", pattern=SELECTION)  # on the validation split
