@@ -8,6 +8,7 @@ Layout under the root:
     tmp/                            artifacts being written
     locks/                          flock files; the lock dies with its process
     runs/                           manifests of runs
+    failures/                       what stages that failed had to say
     prefect/                        the tasks' results, written anew from the records when read
 """
 
@@ -19,7 +20,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ class Record:
         artifact: what the stage wrote under that key.
         run: the run that wrote it.
         seconds: how long the stage took then.
+        peak_memory_bytes: the most its process held then (see `brmrs.machine`); 0: not known.
+        machine: what it ran on then (see `brmrs.machine`).
     """
 
     key: str
@@ -75,6 +78,8 @@ class Record:
     artifact: Artifact
     run: str
     seconds: float
+    peak_memory_bytes: int = 0
+    machine: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -139,7 +144,8 @@ class ArtifactStore:
                 return False
         except OSError:
             return False
-        write_json(_stat_path(folder), signatures)
+        with contextlib.suppress(OSError):  # a disk that takes no more: hashed again next time
+            write_json(_stat_path(folder), signatures)
         return True
 
     @contextmanager

@@ -1,7 +1,9 @@
 """Keeping the store sound and small: verify every byte, collect garbage."""
 
+import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,8 @@ from brmrs.artifacts import DIGEST_LETTERS, Artifact, ArtifactStore
 from brmrs.errors import UserError
 from brmrs.runs import all_runs
 from brmrs.stages import STAGES
+
+DAYS_OF_SCRATCH = 7.0  # after which nobody is expected to go on
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,24 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
     return Garbage(tuple(path.relative_to(store.root).as_posix() for path in paths), size)
 
 
+def sweep(store: ArtifactStore) -> None:
+    """Remove what killed runs left behind, as every run does first; `collect` removes more.
+
+    Half-done work of the last days stays: the next run of its stage goes on from there. While
+    another run is under way nothing is removed, for its files lie there, too.
+    """
+    oldest = time.time() - DAYS_OF_SCRATCH * 24 * 3600
+    with contextlib.suppress(UserError), store.alone():
+        left = [*store.root.glob("tmp/*")]
+        left += [path for path in store.root.glob("scratch/*/*") if _last_change(path) < oldest]
+        for path in left:
+            _remove(path)
+
+
+def _last_change(folder: Path) -> float:
+    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+
+
 def _unreached(
     root: Path,
     runs: set[str],
@@ -87,6 +109,7 @@ def _unreached(
     # No run is under way: whatever lies here is left over. A failed stage loses its half-done work.
     yield from root.glob("tmp/*")
     yield from root.glob("scratch/*/*")
+    yield from root.glob("failures/*")
     yield from (path for path in root.glob("locks/*") if path.name != "running.lock")
 
 

@@ -1,16 +1,17 @@
 """The `brmrs` command. The outermost layer: it may import all, nothing imports it."""
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from brmrs.errors import UserError
+from brmrs.errors import StageError, UserError, disk_fault
 from flows import cli_store
 from flows.show import print_json
 
@@ -230,9 +231,10 @@ def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:
         raise UserError(f"--json {json_file}: no folder {json_file.parent}")
     try:
         artifacts.mkdir(parents=True, exist_ok=True)
-        (artifacts / "tmp").mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"--artifacts {artifacts}: {error.strerror}; choose another") from error
+    if not os.access(artifacts, os.W_OK):
+        raise UserError(f"--artifacts {artifacts}: it cannot be written; choose another")
 
 
 class _Served(NamedTuple):
@@ -275,9 +277,20 @@ app.add_typer(cli_store.app)
 
 
 def main() -> None:
-    """Entry point: faults that the user can fix are one line and exit code 2."""
+    """Entry point: what failed is one line; exit code 2 for what the user can fix, 1 for ours."""
     try:
         app()
     except UserError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _end(error, 2)
+    except StageError as error:
+        _end(error, 1)
+    except OSError as error:
+        refused = disk_fault(error)
+        if refused is None:
+            raise
+        _end(refused, 2)
+
+
+def _end(error: Exception, code: int) -> NoReturn:
+    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    sys.exit(code)

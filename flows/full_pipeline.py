@@ -25,6 +25,7 @@ from brmrs.config import (
 )
 from brmrs.config_file import load
 from brmrs.errors import UserError
+from brmrs.housekeeping import sweep
 from brmrs.model_config import ModelConfig
 from brmrs.stages import externals, needed
 from flows.prefect_artifacts import publish_artifacts
@@ -98,6 +99,7 @@ def full_pipeline(
     """
     settings = _settings(locals())
     store = ArtifactStore(artifacts)
+    sweep(store)
     with store.running():
         run = run_stages(settings, store, until, refresh)
         runs.save(run, store)
@@ -115,7 +117,7 @@ def run_stages(
     stages = needed(until)
     prints = fingerprint(config, externals(stages))
     tasks = stage_tasks(stages, store.root)
-    run = runs.new_name()
+    run = runs.new_name(store)
     futures: dict[str, PrefectFuture[dict[str, Any]]] = {}
     for stage in stages:
         forced = stage.name in refresh
@@ -131,4 +133,4 @@ def run_stages(
     records = {name: Record.from_json(future.result()) for name, future in futures.items()}
     seconds = round(time.perf_counter() - started, 3)
     values = config.model_dump(mode="json")
-    return runs.Run(run, values, prints, records, seconds, runs.machine())
+    return runs.Run(run, values, prints, records, seconds, runs.this_machine())

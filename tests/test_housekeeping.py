@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,9 @@ from toy_dump import dump
 from brmrs.artifacts import ArtifactStore
 from brmrs.errors import UserError
 from brmrs.execute import execute
-from brmrs.housekeeping import collect, damaged
+from brmrs.housekeeping import collect, damaged, sweep
 from brmrs.lineage import difference, origin
-from brmrs.runs import Run, all_runs, find, latest, machine, save
+from brmrs.runs import Run, all_runs, find, latest, new_name, save
 from brmrs.stages import Stage
 
 # Named like real stages: housekeeping looks at the declared ones.
@@ -35,7 +36,12 @@ def make_run(store: ArtifactStore, seed: int) -> Run:
     up = execute(UP, config, prints, {}, store, name)
     down = execute(DOWN, config, prints, {"ingest": up.artifact}, store, name)
     run = Run(
-        name, config.model_dump(mode="json"), prints, {"ingest": up, "split": down}, 1.0, machine()
+        name,
+        config.model_dump(mode="json"),
+        prints,
+        {"ingest": up, "split": down},
+        1.0,
+        {},
     )
     save(run, store)
     return run
@@ -122,6 +128,34 @@ def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     child.wait()
     collect(store, keep=1)
     assert len(list(all_runs(store))) == 1
+
+
+def test_a_run_first_sweeps_what_killed_ones_left(store: ArtifactStore) -> None:
+    dead, recent, old = (store.root / name for name in ("tmp/1-ab", "scratch/x/a", "scratch/x/b"))
+    for folder in (dead, recent, old):
+        folder.mkdir(parents=True)
+        (folder / "half").write_text("half")
+    for path in (old / "half", old):
+        os.utime(path, (0, 0))
+    with store.running():
+        sweep(store)
+    assert dead.exists()
+    assert old.exists()
+    sweep(store)
+    assert not dead.exists()
+    assert not old.exists()
+    assert (recent / "half").exists()
+
+
+def test_the_newest_run_stays_the_newest_when_the_clock_is_set_back(store: ArtifactStore) -> None:
+    names = [new_name(store)]
+    for _ in range(3):
+        run = replace(make_run(store, 0), name=f"2999{names[-1][4:]}")
+        save(run, store)  # made before the clock was set back by centuries
+        names.append(new_name(store))
+        save(replace(run, name=names[-1]), store)
+        assert latest(store, "split").name == names[-1]
+    assert names[1:] == sorted(names[1:])
 
 
 def test_two_runs_may_be_under_way_at_once(store: ArtifactStore) -> None:
