@@ -1,6 +1,5 @@
 """Keeping the store sound and small: verify every byte, collect garbage."""
 
-import contextlib
 import os
 import shutil
 import time
@@ -12,6 +11,7 @@ from brmrs import progress
 from brmrs.artifacts import DIGEST_LETTERS, Artifact, ArtifactStore
 from brmrs.errors import UserError
 from brmrs.runs import all_runs
+from brmrs.serving import current
 from brmrs.stages import STAGES
 
 DAYS_OF_SCRATCH = 7.0  # after which nobody is expected to go on
@@ -50,7 +50,9 @@ def damaged(store: ArtifactStore) -> list[Artifact]:
 
 
 def collect(store: ArtifactStore, keep: int) -> Garbage:
-    """Remove what none of the newest `keep` runs reaches, and what killed runs left behind.
+    """Remove what no kept run reaches, and what killed runs left behind.
+
+    Kept are the newest `keep` runs, the served one and the one that `rollback` returns to.
 
     Raises:
         UserError: a run is under way, or `keep` is not positive.
@@ -60,7 +62,10 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
     if not store.root.is_dir():
         return Garbage((), 0)
     with store.alone():
-        runs = list(all_runs(store))[:keep]
+        pinned = current.read(store).served[-2:]  # what is served, and what `rollback` returns to
+        runs = [
+            run for place, run in enumerate(all_runs(store)) if place < keep or run.name in pinned
+        ]
         names = {run.name for run in runs}
         records = {
             (stage, record.key): record.artifact
@@ -76,17 +81,15 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
 
 
 def sweep(store: ArtifactStore) -> None:
-    """Remove what killed runs left behind, as every run does first; `collect` removes more.
+    """Remove what killed runs left behind; `collect` removes more.
 
-    Half-done work of the last days stays: the next run of its stage goes on from there. While
-    another run is under way nothing is removed, for its files lie there, too.
+    A run does so first, when it holds the store: nobody else's files lie there then. Half-done work
+    of the last days stays: the next run of its stage goes on from there.
     """
     oldest = time.time() - DAYS_OF_SCRATCH * 24 * 3600
-    with contextlib.suppress(UserError), store.alone():
-        left = [*store.root.glob("tmp/*")]
-        left += [path for path in store.root.glob("scratch/*/*") if _last_change(path) < oldest]
-        for path in left:
-            _remove(path)
+    old = [path for path in store.root.glob("scratch/*/*") if _last_change(path) < oldest]
+    for path in (*store.root.glob("tmp/*"), *old):
+        _remove(path)
 
 
 def _last_change(folder: Path) -> float:

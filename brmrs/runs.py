@@ -145,15 +145,23 @@ def latest(store: ArtifactStore, *stages: str) -> Run:
             would be the answer to another question.
     """
     for run in all_runs(store):
-        if not all(stage in run.stages for stage in stages):
-            continue
-        for stage in stages:
-            if not store.verify(run.artifact(stage)):
-                raise UserError(
-                    f"{stage} of run {run.name} is missing or damaged; run the pipeline again"
-                )
-        return run
+        if all(stage in run.stages for stage in stages):
+            return sound(run, store, *stages)
     raise UserError(f"no finished run under {store.root}; run `brmrs run -c configs/sample.yaml`")
+
+
+def sound(run: Run, store: ArtifactStore, *stages: str) -> Run:
+    """The run itself, once the artifacts of these stages verify.
+
+    Raises:
+        UserError: it did not get to one of them, or an artifact is missing or damaged.
+    """
+    for stage in stages:
+        if not store.verify(run.artifact(stage)):
+            raise UserError(
+                f"{stage} of run {run.name} is missing or damaged; run the pipeline again"
+            )
+    return run
 
 
 def _folder(store: ArtifactStore) -> Path:

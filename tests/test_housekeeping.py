@@ -1,13 +1,15 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from toy_dump import dump
 
-from brmrs.artifacts import ArtifactStore
+from brmrs.artifacts import ArtifactStore, UnderWayError
 from brmrs.errors import UserError
 from brmrs.execute import execute
 from brmrs.housekeeping import collect, damaged, sweep
@@ -108,7 +110,7 @@ def test_gc_keeps_what_kept_runs_reach_and_nothing_else(store: ArtifactStore) ->
 def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     script = (
         "import sys; from pathlib import Path; from brmrs.artifacts import ArtifactStore\n"
-        f"with ArtifactStore(Path({str(store.root)!r})).running():\n"
+        f"with ArtifactStore(Path({str(store.root)!r})).running('somebody'):\n"
         "    print('running', flush=True); sys.stdin.read()\n"
     )
     child = subprocess.Popen(
@@ -121,7 +123,7 @@ def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     assert child.stdout is not None
     child.stdout.readline()
     before = files(store)
-    with pytest.raises(UserError, match="a run is under way"):
+    with pytest.raises(UserError, match=rf"somebody \(process {child.pid} on .* under way"):
         collect(store, keep=1)
     assert files(store) == before
     child.kill()  # the lock dies with its process
@@ -137,10 +139,6 @@ def test_a_run_first_sweeps_what_killed_ones_left(store: ArtifactStore) -> None:
         (folder / "half").write_text("half")
     for path in (old / "half", old):
         os.utime(path, (0, 0))
-    with store.running():
-        sweep(store)
-    assert dead.exists()
-    assert old.exists()
     sweep(store)
     assert not dead.exists()
     assert not old.exists()
@@ -158,10 +156,23 @@ def test_the_newest_run_stays_the_newest_when_the_clock_is_set_back(store: Artif
     assert names[1:] == sorted(names[1:])
 
 
-def test_two_runs_may_be_under_way_at_once(store: ArtifactStore) -> None:
-    with store.running(), store.running():
-        pass
-    with store.alone():
+def test_of_two_runs_one_executes_and_the_other_is_refused_or_waits(store: ArtifactStore) -> None:
+    order = []
+
+    def second() -> None:
+        with store.running("second", wait=True):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with store.running("first"):
+        with pytest.raises(UnderWayError, match="first"), store.running("other", wait=False):
+            order.append("other")
+        waiting.start()
+        time.sleep(0.2)
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]
+    with store.running("third", wait=False):
         pass
 
 
