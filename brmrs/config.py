@@ -37,6 +37,7 @@ IMPORTED = "imported"  # features that a benchmark brings along, instead of a mo
 Location = Annotated[Path | None, KEYLESS]
 _OneOrMore = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
 Locations = Annotated[tuple[Path, ...], _OneOrMore, KEYLESS]
+SELECTION = r"^(recall|ndcg)@[1-9]\d*$"
 Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the result
 CutOffs = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
 
@@ -150,11 +151,13 @@ class TrainConfig(Section):
 
     epochs: int = Field(1000, gt=0)  # at most
     patience: int = Field(50, gt=0)  # epochs without a better validation metric
-    selection: str = Field("recall@20", pattern=r"^(recall|ndcg)@[1-9]\d*$")
+    selection: str = Field("recall@20", pattern=SELECTION)
     batch_size: int = Field(2048, gt=0)  # interactions
     learning_rate: float = Field(1e-3, gt=0)
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    # the folder of a bundle to start from: users and items it knows take its rows, by their own ids
+    warm_start: Location = None
 
 
 class EvaluateConfig(Section):
@@ -175,6 +178,21 @@ class ReportConfig(Section):
     users: int = Field(5, ge=0)  # shown with their history and recommendations
 
 
+class RetrainConfig(Section):
+    """When `brmrs retrain` trains on new dumps, and when the new model replaces the served one."""
+
+    # of each folder in ingest.reviews and ingest.metadata: "add" reads all dumps, "replace" the one
+    # changed last
+    dumps: Literal["add", "replace"] = "add"
+    at_rest: float = Field(10.0, ge=0)  # seconds that a complete file has not changed for
+    timeout: float = Field(600.0, ge=0)  # seconds to wait for a file that is named
+    warm_start: bool = False  # start training from the served model, where it is of one kind
+    metric: str = Field("recall@20", pattern=SELECTION)  # on the validation split
+    margin: Weight = 0.005  # in the metric's unit; shown worse by more: not promoted
+    confidence: float = Field(0.95, gt=0.5, lt=1)  # of "shown"
+    seed: Seed = 0  # of the bootstrap
+
+
 class PipelineConfig(BaseModel):
     """The whole pipeline. Missing sections take their defaults."""
 
@@ -192,6 +210,9 @@ class PipelineConfig(BaseModel):
     evaluate: EvaluateConfig = EvaluateConfig()
     publish: PublishConfig = PublishConfig()
     report: ReportConfig = ReportConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    # what a run does while another one uses the same artifacts
+    overlap: Literal["wait", "refuse"] = "wait"
 
     @model_validator(mode="before")
     @classmethod

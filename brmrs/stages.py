@@ -123,6 +123,7 @@ STAGES = (
         "brmrs.training.train",
         config=("model", "train"),
         reads=(SPLIT, USERS, ITEMS, "text_features", "visual_features", "graphs"),
+        external=("warm_start",),
     ),
     Stage(
         "evaluate",

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from brmrs.columns import ITEM, USER
 from brmrs.graphs.sparse import SparseMatrix
 
 
@@ -87,11 +88,14 @@ class Recommender(nn.Module, ABC):
         needs: what of `TrainingData` it cannot do without, of "features" (at least one modality),
             "item_graph", "user_graph". `build` refuses with one clear line otherwise.
         trainable: False for a recommender that is complete once constructed.
+        tables: parameters with a row per user (`USER`) or item (`ITEM`), in the order of the dense
+            ids; a warm start matches their rows by raw id.
         negatives: how many negatives the sampler draws for each positive (Batch.negatives).
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     trainable: ClassVar[bool] = True
+    tables: ClassVar[Mapping[str, str]] = {"users": USER, "items": ITEM}
     negatives: int = 1
 
     def begin_epoch(self, generator: torch.Generator) -> None:

@@ -21,9 +21,10 @@ from brmrs.files import read_json, write_parquet
 from brmrs.models.base import Branch, Recommender
 from brmrs.models.registry import build
 from brmrs.stages import ITEMS, SPLIT, USERS, StageContext
-from brmrs.training.bundle import Bundle, Description, Feature
+from brmrs.training.bundle import Bundle, Description, Feature, WarmStart, load
 from brmrs.training.data import assemble
 from brmrs.training.trainer import History, Select, fit
+from brmrs.training.warm_start import start_from
 from brmrs.user_items import UserItems
 
 CURVE_FILE = "curve.parquet"
@@ -44,8 +45,13 @@ def run(context: StageContext) -> None:
     folders = {modality: inputs[f"{modality}_features"] for modality in MODALITIES}
     data = assemble(train, folders, inputs["graphs"])
     model = build(config.model, data, config.train.seed).to(on)
+    warm = None
+    if config.train.warm_start:
+        previous = load(config.train.warm_start)
+        warm = start_from(previous, config.model.name, model, users, items)
     history = fit(model, train, select, config.train, context.scratch / CHECKPOINT)
-    about = describe(config, history, features(folders, used=bool(model.needs)), users, items)
+    used = features(folders, used=bool(model.needs))
+    about = describe(config, history, used, users, items, warm)
     bundle(about, model, train).save(context.out)
     points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
     write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
@@ -112,11 +118,13 @@ def describe(
     used: dict[str, Feature],
     users: list[str],
     items: list[str],
+    warm: WarmStart | None,
 ) -> Description:
     """The bundle's `bundle.json`."""
     return Description(
         model=config.model.model_dump(mode="json"),
-        train=config.train.model_dump(mode="json"),
+        train=config.train.key(),
+        warm_start=warm,
         best_epoch=history.best_epoch,
         validation={config.train.selection: history.best_value},
         features=used,

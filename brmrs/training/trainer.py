@@ -184,7 +184,7 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         shapes = {name: list(value.shape) for name, value in self.model.state_dict().items()}
-        train = self.config.model_dump(mode="json")
+        train = self.config.key()
         return {"model": type(self.model).__name__, "shapes": shapes, "train": train}
 
 
