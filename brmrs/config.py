@@ -143,7 +143,7 @@ class GraphsConfig(Section):
     overlap: Literal["cosine", "jaccard", "count"] = "cosine"
     k: int = Field(10, gt=0)  # edges kept per row
     user_k: int = Field(10, gt=0)
-    block_rows: Effort = 1024  # rows of a similarity block
+    block_bytes: Effort = 2**30  # about what a block of similarities may take
 
 
 class TrainConfig(Section):

@@ -58,7 +58,7 @@ def run(context: StageContext) -> None:
         (ITEM, of_items, config.k),
         (USER, of_users, config.user_k),
     ):
-        edges = nearest(similarity, k, config.block_rows, f"{name} graph")
+        edges = nearest(similarity, k, config.block_bytes, f"{name} graph")
         write(edges, context.out / f"{name}.parquet")
         statistics[name] = describe(edges, similarity)
     write_json(context.out / "statistics.json", statistics)

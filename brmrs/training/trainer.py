@@ -16,6 +16,7 @@ from brmrs.config import TrainConfig
 from brmrs.errors import UserError
 from brmrs.models.base import Branch, Recommender
 from brmrs.training import checkpoint
+from brmrs.training.heap import keep_freed_memory
 from brmrs.training.sampling import Sampler, seeded
 from brmrs.user_items import UserItems
 
@@ -67,6 +68,7 @@ def fit(
     if not model.trainable:
         value = select(_fused(model))
         return History(best_value=value, curve=[_validation(0, config, value)])
+    keep_freed_memory()
     run = _Run(model, Sampler(train, model.negatives), select, config, checkpoint_file)
     run.resume()
     with progress.task(f"train {type(model).__name__}", config.epochs) as bar:

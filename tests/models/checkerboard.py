@@ -34,7 +34,7 @@ def masks() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 def graph(neighbours: sp.csr_matrix, modalities: dict[str, Modality]) -> SparseMatrix:
     similarity = Similarity(neighbours, modalities, {TEXT: 0.5, VISUAL: 0.5}, 0.5, "cosine")
-    edges = nearest(similarity, k=4, block_rows=8)
+    edges = nearest(similarity, k=4, block_bytes=2**20)
     size = neighbours.shape[0]
     weights = sp.csr_matrix((edges.weights, (edges.rows, edges.columns)), shape=(size, size))
     return SparseMatrix.from_scipy(homogeneous.row_normalised(weights))
