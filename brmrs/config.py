@@ -19,7 +19,7 @@ from pydantic import (
 
 from brmrs.features import template
 from brmrs.model_config import BRMRSConfig, ModelConfig
-from brmrs.section import KEYLESS, Section, SectionT, Seed, Share, Weight
+from brmrs.section import KEYLESS, Effort, Section, SectionT, Seed, Share, Weight
 
 
 def _as_tuple(value: object) -> object:
@@ -38,7 +38,6 @@ Location = Annotated[Path | None, KEYLESS]
 _OneOrMore = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
 Locations = Annotated[tuple[Path, ...], _OneOrMore, KEYLESS]
 SELECTION = r"^(recall|ndcg)@[1-9]\d*$"
-Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the result
 CutOffs = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
 
 

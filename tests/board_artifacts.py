@@ -41,6 +41,7 @@ from brmrs.columns import (
 from brmrs.config import PipelineConfig
 from brmrs.config_file import parse
 from brmrs.files import write_json, write_parquet
+from brmrs.model_config import MODEL_SECTIONS
 from brmrs.stages import ITEMS as ITEMS_FILE
 from brmrs.stages import SPLIT as SPLIT_FILE
 from brmrs.stages import USERS as USERS_FILE
@@ -118,7 +119,7 @@ def _write_features(folder: Path, modality: str, seed: int) -> None:
 
 def config(model: str = "bpr-mf", **train: object) -> PipelineConfig:
     """A small model, trained for a few epochs on the CPU."""
-    dimension = {} if model == "most-popular" else {"dim": 8}
+    dimension = {"dim": 8} if "dim" in MODEL_SECTIONS[model].model_fields else {}
     defaults = {"batch_size": 64, "learning_rate": 0.03, "epochs": 60, "patience": 60}
     values = {"selection": "recall@2", "device": "cpu", **defaults, **train}
     sections = {"model": {"name": model, **dimension}, "train": values, "evaluate": {"k": [2, 5]}}

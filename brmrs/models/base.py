@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from brmrs.columns import ITEM, USER
 from brmrs.graphs.sparse import SparseMatrix
@@ -27,6 +28,8 @@ class TrainingData:
         user_item: (U, I) the normalised D^-1/2 R D^-1/2 of the training interactions (LightGCN).
         item_graph: (I, I) the homogeneous graph G_ii, row-normalised; None where there is none.
         user_graph: (U, U) the homogeneous graph G_uu, row-normalised; None where there is none.
+        categories: (I,) int64 the most specific category of each item, counted from 0; all 0 where
+            the items have none.
     """
 
     users: int
@@ -38,6 +41,7 @@ class TrainingData:
     present: Mapping[str, Tensor] = field(default_factory=dict)
     item_graph: SparseMatrix | None = None
     user_graph: SparseMatrix | None = None
+    categories: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -61,8 +65,32 @@ class Batch:
     negatives: Tensor
 
 
+class Scorer(ABC):
+    """What one branch ranks by. A frozen dataclass of tensors: a bundle stores them by name.
+
+    `Branch` serves wherever s(u, i) is an inner product; `scorers.py` has the others.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(U, I)."""
+
+    @abstractmethod
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) users to their (B, I) scores, a tensor of its own; B may be cut into blocks."""
+
+    @abstractmethod
+    def similarities(self, item: int) -> Tensor:
+        """(I,) how much each item is like the given one."""
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """(P, n) scores of (P,) users and (P, n) items; any value where the item is -1."""
+        return self.scores(users).gather(1, items.clamp(min=0))
+
+
 @dataclass(frozen=True)
-class Branch:
+class Branch(Scorer):
     """Final representations of one branch; s(u, i) = <p_u, q_i>.
 
     Attributes:
@@ -73,9 +101,23 @@ class Branch:
     p: Tensor
     q: Tensor
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(U, I)."""
+        return len(self.p), len(self.q)
+
     def scores(self, users: Tensor) -> Tensor:
         """(B,) users to their (B, I) scores."""
         return self.p[users] @ self.q.T
+
+    def similarities(self, item: int) -> Tensor:
+        """(I,) cosines of the item representations."""
+        q = normalize(self.q, dim=1)
+        return q @ q[item]
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """(P, n) scores of (P,) users and (P, n) items; any value where the item is -1."""
+        return (self.p[users].unsqueeze(1) * self.q[items]).sum(dim=-1)
 
 
 class Recommender(nn.Module, ABC):
@@ -112,8 +154,8 @@ class Recommender(nn.Module, ABC):
         """
 
     @abstractmethod
-    def branches(self) -> dict[str, Branch]:
-        """The representations to rank by: "fused" always, "text" and "visual" where there are such.
+    def branches(self) -> Mapping[str, Scorer]:
+        """What to rank by: "fused" always, "text" and "visual" where there are such.
 
         Deterministic; called without gradient.
         """

@@ -8,6 +8,7 @@ import torch
 
 from brmrs.columns import (
     ASIN,
+    CATEGORIES,
     CURVE,
     MODALITIES,
     TRAIN,
@@ -18,7 +19,7 @@ from brmrs.config import PipelineConfig, TrainConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import measure
 from brmrs.files import read_json, write_parquet
-from brmrs.models.base import Branch, Recommender
+from brmrs.models.base import Recommender, Scorer
 from brmrs.models.registry import build
 from brmrs.stages import ITEMS, SPLIT, USERS, StageContext
 from brmrs.training.bundle import Bundle, Description, Feature, WarmStart, load
@@ -35,7 +36,8 @@ def run(context: StageContext) -> None:
     """Train the configured recommender on the training split; validation alone selects."""
     inputs, config = context.inputs, context.config
     users = pq.read_table(inputs[USERS], columns=[USER_ID])[USER_ID].to_pylist()
-    items = pq.read_table(inputs[ITEMS], columns=[ASIN])[ASIN].to_pylist()
+    of_items = pq.read_table(inputs[ITEMS], columns=[ASIN, CATEGORIES])
+    items, categories = (of_items[name].to_pylist() for name in (ASIN, CATEGORIES))
     on = device(config.train)
     train, validation = (
         UserItems.read(inputs[SPLIT], part, len(users), len(items)).to(on)
@@ -43,7 +45,7 @@ def run(context: StageContext) -> None:
     )
     select = selector(config.train.selection, validation, train)
     folders = {modality: inputs[f"{modality}_features"] for modality in MODALITIES}
-    data = assemble(train, folders, inputs["graphs"])
+    data = assemble(train, folders, inputs["graphs"], categories)
     model = build(config.model, data, config.train.seed).to(on)
     warm = None
     if config.train.warm_start:
@@ -91,7 +93,7 @@ def selector(metric: str, validation: UserItems, train: UserItems) -> Select:
         )
     k = int(metric.partition("@")[2])
 
-    def select(branch: Branch) -> float:
+    def select(branch: Scorer) -> float:
         return float(measure(branch, validation, train, (k,))[metric].mean())
 
     return select

@@ -14,7 +14,7 @@ from brmrs import progress
 from brmrs.columns import FUSED, LOSS, SPLIT_NAMES, VALIDATION
 from brmrs.config import TrainConfig
 from brmrs.errors import UserError
-from brmrs.models.base import Branch, Recommender
+from brmrs.models.base import Recommender, Scorer
 from brmrs.training import checkpoint
 from brmrs.training.heap import keep_freed_memory
 from brmrs.training.sampling import Sampler, seeded
@@ -24,7 +24,7 @@ LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 _SAMPLER, _MODEL = 0, 1  # the random streams of an epoch
 
-Select = Callable[[Branch], float]
+Select = Callable[[Scorer], float]
 
 
 @dataclass
@@ -191,7 +191,7 @@ class _Run:
 
 
 @torch.no_grad()
-def _fused(model: Recommender) -> Branch:
+def _fused(model: Recommender) -> Scorer:
     model.eval()
     return model.branches()[FUSED]
 
