@@ -26,6 +26,8 @@ class TrainingData:
         user_item: (U, I) the normalised D^-1/2 R D^-1/2 of the training interactions (LightGCN).
         item_graph: (I, I) the homogeneous graph G_ii, row-normalised; None where there is none.
         user_graph: (U, U) the homogeneous graph G_uu, row-normalised; None where there is none.
+        modality_graphs: per modality the (I, I) cosines of each item with its k nearest others; a
+            modality without any edge is left out.
     """
 
     users: int
@@ -37,6 +39,7 @@ class TrainingData:
     present: Mapping[str, Tensor] = field(default_factory=dict)
     item_graph: SparseMatrix | None = None
     user_graph: SparseMatrix | None = None
+    modality_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -85,7 +88,8 @@ class Recommender(nn.Module, ABC):
 
     Attributes:
         needs: what of `TrainingData` it cannot do without, of "features" (at least one modality),
-            "item_graph", "user_graph". `build` refuses with one clear line otherwise.
+            "item_graph", "user_graph", "modality_graphs" (at least one). `build` refuses with one
+            clear line otherwise.
         trainable: False for a recommender that is complete once constructed.
         negatives: how many negatives the sampler draws for each positive (Batch.negatives).
     """

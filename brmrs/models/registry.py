@@ -14,6 +14,7 @@ RECOMMENDERS = {
     "bpr-mf": "brmrs.models.bpr_mf:BPRMF",
     "lightgcn": "brmrs.models.lightgcn:LightGCN",
     "bm3": "brmrs.models.bm3:BM3",
+    "freedom": "brmrs.models.freedom:FREEDOM",
     "br-mrs": "brmrs.models.br_mrs:BRMRS",
 }
 
@@ -38,6 +39,7 @@ def build(config: Section, data: "TrainingData", seed: int) -> "Recommender":
         "features": bool(data.features),
         "item_graph": data.item_graph is not None,
         "user_graph": data.user_graph is not None,
+        "modality_graphs": bool(data.modality_graphs),
     }
     missing = sorted(need for need in recommender.needs if not have[need])
     if missing:

@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 
 from brmrs import feature_table
+from brmrs.columns import MODALITIES
 from brmrs.graphs import bipartite, homogeneous
+from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import TrainingData
 from brmrs.user_items import UserItems
 
@@ -17,7 +19,7 @@ def assemble(train: UserItems, features: Mapping[str, Path], graphs: Path) -> Tr
     Args:
         train: the training items of each user.
         features: the feature folder of each modality.
-        graphs: the folder with `item.parquet` and `user.parquet`.
+        graphs: the folder that the stage `graphs` wrote.
     """
     on = train.items.device
     n_users, n_items = train.n_users, train.n_items
@@ -27,6 +29,7 @@ def assemble(train: UserItems, features: Mapping[str, Path], graphs: Path) -> Tr
         if mask.any():
             vectors[modality] = torch.tensor(x, device=on)
             present[modality] = torch.tensor(mask, device=on)
+    neighbours = {m: homogeneous.read(graphs / f"{m}.parquet", n_items) for m in MODALITIES}
     return TrainingData(
         users=n_users,
         items=n_items,
@@ -37,4 +40,9 @@ def assemble(train: UserItems, features: Mapping[str, Path], graphs: Path) -> Tr
         present=present,
         item_graph=homogeneous.load(graphs / "item.parquet", n_items).to(on),
         user_graph=homogeneous.load(graphs / "user.parquet", n_users).to(on),
+        modality_graphs={
+            m: SparseMatrix.from_scipy(cosines).to(on)
+            for m, cosines in neighbours.items()
+            if cosines.nnz > 0
+        },
     )
