@@ -68,6 +68,19 @@ class ObjectiveConfig(RankingTerms):
     synergy: Weight = 0.0
 
 
+class LATTICEConfig(Section):
+    """LATTICE (Zhang 2021)."""
+
+    name: Literal["lattice"] = "lattice"
+    dim: int = Field(64, gt=0)  # also of the projected features
+    layers: int = Field(2, ge=0)  # of LightGCN
+    item_layers: int = Field(1, ge=0)  # over the learned item graph
+    k: int = Field(10, gt=0)  # neighbours of an item in a learned graph
+    initial_weight: Share = 0.9  # lambda, of the graph of the raw features in the learned one
+    regularization: Weight = 1e-4
+    objective: ObjectiveConfig = ObjectiveConfig()
+
+
 class FREEDOMConfig(Section):
     """FREEDOM (Zhou and Shen 2023)."""
 
@@ -99,6 +112,12 @@ class BRMRSConfig(RankingTerms):
 
 
 ModelConfig = Annotated[
-    MostPopularConfig | BPRMFConfig | LightGCNConfig | BM3Config | FREEDOMConfig | BRMRSConfig,
+    MostPopularConfig
+    | BPRMFConfig
+    | LightGCNConfig
+    | BM3Config
+    | LATTICEConfig
+    | FREEDOMConfig
+    | BRMRSConfig,
     Field(discriminator="name"),
 ]

@@ -62,6 +62,11 @@ class Batch:
     positives: Tensor
     negatives: Tensor
 
+    @property
+    def triples(self) -> Tensor:
+        """(B, 1 + n) items, column 0 the positive."""
+        return torch.cat([self.positives.unsqueeze(1), self.negatives], dim=1)
+
 
 @dataclass(frozen=True)
 class Branch:

@@ -110,7 +110,7 @@ class BRMRS(Recommender):
         """The weighted terms whose weight is above 0, and L2."""
         users, items = self._layer_zero()
         p, q = self._propagate(self.propagated_over, users, items)
-        triples = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+        triples = batch.triples
         p, q = embedding(batch.users, p).unsqueeze(1), embedding(triples, q)
         rows = embedding(batch.users, users), embedding(triples, items)
         terms = self._ranking_terms(triples, p, q)

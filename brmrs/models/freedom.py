@@ -102,16 +102,11 @@ class FREEDOM(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The objective's terms, and the feature loss of each modality."""
-        p, q = lightgcn(self.propagated_over, self.users, self.items, self.layers)
-        items = {FUSED: q + self._view(self.graph)}
-        if self.objective.of_branches:
-            items |= {m: self._view(graph) for m, graph in self.graphs.items()}
-        p = embedding(batch.users, p).unsqueeze(1)
-        triples = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
-        scores = {b: (p * embedding(triples, q)).sum(dim=-1) for b, q in items.items()}
-        terms = self.objective.terms(scores, self._has(triples))
+        branches = self._branches(self.propagated_over, unimodal=self.objective.of_branches)
+        terms = self.objective.loss(batch, branches, self.data.present)
+        p = embedding(batch.users, branches[FUSED].p).unsqueeze(1)
+        pairs = batch.triples[:, :2]
         for m, projection in self.projections.items():
-            pairs = triples[:, :2]
             s = (p * (self.data.features[m][pairs] @ projection)).sum(dim=-1)
             kept = self.data.present[m][pairs].all(dim=1)
             terms[f"feature_{m}"] = self.feature_loss * losses.bpr(s[:, 0], s[:, 1], kept)
@@ -119,9 +114,14 @@ class FREEDOM(Recommender):
 
     def branches(self) -> dict[str, Branch]:
         """The fused branch and one per modality; on the full graph."""
-        p, q = lightgcn(self.data.user_item, self.users, self.items, self.layers)
-        views = {m: Branch(p, self._view(graph)) for m, graph in self.graphs.items()}
-        return {FUSED: Branch(p, q + self._view(self.graph)), **views}
+        return self._branches(self.data.user_item, unimodal=True)
+
+    def _branches(self, user_item: SparseMatrix, *, unimodal: bool) -> dict[str, Branch]:
+        p, q = lightgcn(user_item, self.users, self.items, self.layers)
+        branches = {FUSED: Branch(p, q + self._view(self.graph))}
+        if unimodal:
+            branches |= {m: Branch(p, self._view(graph)) for m, graph in self.graphs.items()}
+        return branches
 
     def _view(self, graph: SparseMatrix) -> Tensor:
         """(I, d) item embeddings, propagated over an item graph."""
@@ -129,9 +129,6 @@ class FREEDOM(Recommender):
         for _ in range(self.item_layers):
             h = graph @ h
         return h
-
-    def _has(self, triples: Tensor) -> dict[str, Tensor]:
-        return {m: present[triples] for m, present in self.data.present.items()}
 
 
 def _frozen(graph: SparseMatrix) -> SparseMatrix:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from brmrs import losses
 from brmrs.columns import FUSED, MODALITIES, TEXT, VISUAL
 from brmrs.errors import UserError
 from brmrs.losses import Negatives
+from brmrs.models.base import Batch, Branch
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,28 @@ class Objective:
         """Uniform negatives to draw for each positive: the pool of CHNS, or the one of BPR."""
         return self.pool if self.chns > 0 else 1
 
-    def terms(
-        self, scores: Mapping[str, Tensor], has: Mapping[str, Tensor] | None = None
+    def loss(
+        self, batch: Batch, branches: Mapping[str, Branch], present: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
+        """The weighted terms of a batch.
+
+        Args:
+            batch: with `drawn` negatives.
+            branches: the fused one, and the text and the visual one where `of_branches`.
+            present: (I,) bool by modality, the items that have it.
+        """
+        triples = batch.triples
+        wanted = (FUSED, TEXT, VISUAL) if self.of_branches else (FUSED,)
+        scores = {
+            name: (
+                embedding(batch.users, branches[name].p).unsqueeze(1)
+                * embedding(triples, branches[name].q)
+            ).sum(dim=-1)
+            for name in wanted
+        }
+        return self.terms(scores, {m: mask[triples] for m, mask in present.items()})
+
+    def terms(self, scores: Mapping[str, Tensor], has: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weighted terms of those whose weight is above 0.
 
         The uniform i- of the synergy and BPR terms is the first candidate: the pool is uniform.
@@ -63,7 +84,8 @@ class Objective:
         Args:
             scores: (B, 1 + n) scores of triples, column 0 the positive, by branch; the text and
                 the visual ones only where `of_branches`.
-            has: (B, 1 + n) bool by modality, whether the item has it; None: all do.
+            has: (B, 1 + n) bool by modality, whether the item has it; a modality that is not named
+                is had by all.
         """
         fused = scores[FUSED]
         terms = {}
@@ -75,7 +97,8 @@ class Objective:
                 scores[VISUAL][:, 0],
                 scores[TEXT][:, 1:],
                 scores[VISUAL][:, 1:],
-                *((None, None) if has is None else (has[TEXT], has[VISUAL])),
+                has.get(TEXT),
+                has.get(VISUAL),
                 negatives=self.negatives,
             )
         if self.synergy > 0:

@@ -14,6 +14,7 @@ RECOMMENDERS = {
     "bpr-mf": "brmrs.models.bpr_mf:BPRMF",
     "lightgcn": "brmrs.models.lightgcn:LightGCN",
     "bm3": "brmrs.models.bm3:BM3",
+    "lattice": "brmrs.models.lattice:LATTICE",
     "freedom": "brmrs.models.freedom:FREEDOM",
     "br-mrs": "brmrs.models.br_mrs:BRMRS",
 }
