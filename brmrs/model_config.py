@@ -68,6 +68,38 @@ class ObjectiveConfig(RankingTerms):
     synergy: Weight = 0.0
 
 
+class MMGCNConfig(Section):
+    """MMGCN (Wei 2019)."""
+
+    name: Literal["mmgcn"] = "mmgcn"
+    dim: int = Field(64, gt=0)
+    layers: int = Field(2, ge=1)
+    regularization: Weight = 1e-4
+    objective: ObjectiveConfig = ObjectiveConfig()
+
+
+class GRCNConfig(Section):
+    """GRCN (Wei 2020)."""
+
+    name: Literal["grcn"] = "grcn"
+    dim: int = Field(64, gt=0)  # of the ids and of each modality
+    layers: int = Field(2, ge=1)  # over the refined graph
+    routing: int = Field(3, ge=0)  # iterations of the user prototypes
+    regularization: Weight = 1e-4
+    objective: ObjectiveConfig = ObjectiveConfig()
+
+
+class DualGNNConfig(Section):
+    """DualGNN (Wang 2021)."""
+
+    name: Literal["dualgnn"] = "dualgnn"
+    dim: int = Field(64, gt=0)
+    layers: int = Field(2, ge=0)
+    user_k: int = Field(40, gt=0)  # neighbours of a user in the co-occurrence graph
+    regularization: Weight = 1e-4
+    objective: ObjectiveConfig = ObjectiveConfig()
+
+
 class LATTICEConfig(Section):
     """LATTICE (Zhang 2021)."""
 
@@ -116,6 +148,9 @@ ModelConfig = Annotated[
     | BPRMFConfig
     | LightGCNConfig
     | BM3Config
+    | MMGCNConfig
+    | GRCNConfig
+    | DualGNNConfig
     | LATTICEConfig
     | FREEDOMConfig
     | BRMRSConfig,
