@@ -86,7 +86,12 @@ def write_inputs(folder: Path, interactions: Rows | None = None) -> dict[str, Pa
     for seed, modality in enumerate(LABELS):
         _write_features(folder / f"{modality}_features", modality, seed)
     (folder / "graphs").mkdir()
-    for name, size in (("item", N_ITEMS), ("user", N_USERS)):
+    for name, size in (
+        ("item", N_ITEMS),
+        ("user", N_USERS),
+        ("text", N_ITEMS),
+        ("visual", N_ITEMS),
+    ):
         ends = np.arange(size)
         columns = {ROW: ends, COLUMN: (ends + 2) % size, WEIGHT: np.ones(size)}
         write_parquet(folder / "graphs" / f"{name}.parquet", EDGES, columns)

@@ -30,6 +30,8 @@ class TrainingData:
         user_graph: (U, U) the homogeneous graph G_uu, row-normalised; None where there is none.
         categories: (I,) int64 the most specific category of each item, counted from 0; all 0 where
             the items have none.
+        modality_graphs: per modality the (I, I) cosines of each item with its k nearest others; a
+            modality without any edge is left out.
     """
 
     users: int
@@ -42,6 +44,7 @@ class TrainingData:
     item_graph: SparseMatrix | None = None
     user_graph: SparseMatrix | None = None
     categories: Tensor | None = None
+    modality_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -63,6 +66,11 @@ class Batch:
     users: Tensor
     positives: Tensor
     negatives: Tensor
+
+    @property
+    def triples(self) -> Tensor:
+        """(B, 1 + n) items, column 0 the positive."""
+        return torch.cat([self.positives.unsqueeze(1), self.negatives], dim=1)
 
 
 class Scorer(ABC):
@@ -128,7 +136,8 @@ class Recommender(nn.Module, ABC):
 
     Attributes:
         needs: what of `TrainingData` it cannot do without, of "features" (at least one modality),
-            "item_graph", "user_graph". `build` refuses with one clear line otherwise.
+            "item_graph", "user_graph", "modality_graphs" (at least one). `build` refuses with one
+            clear line otherwise.
         trainable: False for a recommender that is complete once constructed.
         tables: parameters with a row per user (`USER`) or item (`ITEM`), in the order of the dense
             ids; a warm start matches their rows by raw id.
