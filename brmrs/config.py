@@ -123,10 +123,16 @@ class VisualConfig(Section):
         return _label_checked(self, self.backbone, self.label)
 
 
+Imputation = Literal["zeros", "mean", "neighbours"]
+
+
 class FeaturesConfig(BaseModel):
     """Text and visual features."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # what stands for the vector of an item without the modality (brmrs/training/imputation.py)
+    imputation: Imputation = "zeros"
 
     text: TextConfig = TextConfig()
     visual: VisualConfig = VisualConfig()

@@ -86,6 +86,7 @@ GIVEN_SPLIT = "ingest/given/split/"
 GIVEN = {TEXT: "ingest/given/text/", VISUAL: "ingest/given/visual/"}
 GIVEN_LABELS, GIVEN_VECTORS, GIVEN_KNN = "labels.parquet", "features.npy", "knn.parquet"
 SPLIT = "split/interactions.parquet"
+FEATURE_TABLES = {name: f"{name}_features/features.parquet" for name in (TEXT, VISUAL)}
 
 STAGES = (
     Stage(
@@ -140,14 +141,14 @@ STAGES = (
     Stage(
         "train",
         "brmrs.training.train",
-        config=("model", "train"),
+        config=("model", "train", "features.imputation"),
         reads=(SPLIT, USERS, ITEMS, "text_features", "visual_features", "graphs"),
     ),
     Stage(
         "evaluate",
         "brmrs.evaluation.evaluate",
         config=("evaluate",),
-        reads=(SPLIT, "train"),
+        reads=(SPLIT, "train", *FEATURE_TABLES.values()),
     ),
     Stage(
         "publish",
