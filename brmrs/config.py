@@ -5,7 +5,7 @@ key. The digest of the bytes does.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -91,16 +91,31 @@ class TextConfig(Section):
         return _label_checked(self, self.model, self.label)
 
 
+class SelfSupervisionConfig(Section):
+    """Training of the backbone on the data set's own pictures, where no other weights are."""
+
+    size: int = Field(96, gt=0, multiple_of=32)  # pixels, of the views and of what is embedded
+    epochs: int = Field(100, gt=0)
+    batch_size: int = Field(64, gt=1)  # pictures
+    learning_rate: float = Field(0.03, gt=0)  # of SGD at the start; falls to 0 along a cosine
+
+
+SelfSupervised = Literal["simsiam", "byol", "barlow-twins"]
+SELF_SUPERVISED: tuple[str, ...] = get_args(SelfSupervised)
+
+
 class VisualConfig(Section):
     """Image embeddings of a torchvision backbone."""
 
     backbone: str = "vgg16"  # a model name of torchvision, or "imported"
     node: str | None = None  # feature node; None: the usual one of the backbone
-    # "pretrained" (torchvision's own), "random" (tests and the sample only), "file"
-    weights: Literal["pretrained", "random", "file"] = "pretrained"
+    # "pretrained" (torchvision's own), "random" (tests and the sample only), "file", or a method
+    # that trains them on the data set's own pictures (brmrs/features/self_supervised)
+    weights: Literal["pretrained", "random", "file"] | SelfSupervised = "pretrained"
     file: Location = None  # a state dict for `weights: file`
     batch_size: int = Field(32, gt=0)  # images
-    seed: Seed = 0  # of random weights
+    seed: Seed = 0  # of random weights, and of the training
+    training: SelfSupervisionConfig = SelfSupervisionConfig()
     label: str = ""  # as for texts
 
     @model_validator(mode="after")
@@ -108,10 +123,16 @@ class VisualConfig(Section):
         return _label_checked(self, self.backbone, self.label)
 
 
+Imputation = Literal["zeros", "mean", "neighbours"]
+
+
 class FeaturesConfig(BaseModel):
     """Text and visual features."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # what stands for the vector of an item without the modality (brmrs/training/imputation.py)
+    imputation: Imputation = "zeros"
 
     text: TextConfig = TextConfig()
     visual: VisualConfig = VisualConfig()
@@ -125,6 +146,7 @@ class ImagesConfig(Section):
     allow_private: bool = False  # addresses in private, loopback or link-local ranges
     concurrency: Effort = 16  # requests at once
     per_host: Effort = 4  # requests at once to one host
+    rate: Annotated[float, Field(gt=0), KEYLESS] = 50.0  # requests a second, to all hosts together
     timeout: float = Field(20.0, gt=0)  # seconds for one try at a picture, its redirects included
     retries: int = Field(2, ge=0)  # after the first try, where the fault may pass
     max_bytes: int = Field(20_000_000, gt=0)

@@ -75,7 +75,13 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
         reached = {
             (artifact.stage, artifact.digest[:DIGEST_LETTERS]) for artifact in records.values()
         }
-        paths = sorted(_unreached(store.root, names, set(records), reached))
+        files = {name for artifact in records.values() for name in artifact.files}
+        paths = sorted(
+            [
+                *_unreached(store.root, names, set(records), reached),
+                *_unused(store.root, {name.rpartition("/")[2] for name in files}),
+            ]
+        )
         size = sum(_remove(path) for path in paths)
     return Garbage(tuple(path.relative_to(store.root).as_posix() for path in paths), size)
 
@@ -114,6 +120,13 @@ def _unreached(
     yield from root.glob("scratch/*/*")
     yield from root.glob("failures/*")
     yield from (path for path in root.glob("locks/*") if path.name != "running.lock")
+
+
+def _unused(root: Path, files: set[str]) -> Iterator[Path]:
+    """What stages kept of which no reached artifact holds a file (see `StageContext.kept`)."""
+    for path in root.glob("kept/*/*/*"):
+        if path.name.partition(".")[2] not in files:
+            yield path
 
 
 def _remove(path: Path) -> int:

@@ -10,7 +10,7 @@ import torch
 
 from brmrs import progress
 from brmrs.columns import SHA256, VISUAL
-from brmrs.config import IMPORTED, VisualConfig
+from brmrs.config import IMPORTED, SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError
 from brmrs.features import backbones, imported, table
 from brmrs.features.backbones import Backbone, Features
@@ -41,11 +41,14 @@ def run(context: StageContext) -> None:
     which = np.array([rows.get(digest, -1) for digest in hashes], dtype=np.int64)
     with PATCHING:
         backbone = backbones.find(config.backbone, config.node)
+    if config.weights in SELF_SUPERVISED:
+        backbone = backbone.at(config.training.size)
     weights_sha256 = None
     vectors = np.zeros((0, backbone.dimension), dtype=np.float32)
     if distinct:
         with PATCHING:
-            network, weights_sha256 = backbones.build(backbone, config)
+            trained = context.inputs["visual_training"] / backbones.TRAINED
+            network, weights_sha256 = backbones.build(backbone, config, trained)
         files = stored_files(folder)
         vectors = embed(backbone, network, [files[name] for name in distinct], config.batch_size)
         if config.weights == "random":
@@ -127,6 +130,9 @@ def _extractor(
         "pretrained": "",
         "random": " (random weights)",
         "file": f" (weights from file{which_file})",
+        "simsiam": " (SimSiam on these pictures)",
+        "byol": " (BYOL on these pictures)",
+        "barlow-twins": " (Barlow Twins on these pictures)",
     }[config.weights]
     return table.Extractor(
         modality=VISUAL,

@@ -41,6 +41,7 @@ class Feature(BaseModel):
         items: I.
         present: how many items have the modality.
         used: whether the recommender learned from them.
+        imputation: what stood for the vectors that items lack.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,7 @@ class Feature(BaseModel):
     items: int
     present: int
     used: bool
+    imputation: str = "zeros"  # as it was before there was a choice
 
 
 class WarmStart(BaseModel):

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brmrs import progress
+from brmrs import checkpoint, progress
 from brmrs.columns import FUSED, LOSS, SPLIT_NAMES, VALIDATION
 from brmrs.config import TrainConfig
 from brmrs.errors import UserError
 from brmrs.models.base import Recommender, Scorer
-from brmrs.training import checkpoint
 from brmrs.training.heap import keep_freed_memory
 from brmrs.training.sampling import Sampler, seeded
 from brmrs.user_items import UserItems
