@@ -5,6 +5,7 @@ Layout under the root:
     objects/<stage>/<digest>.stat   size, times and inode of each file when it was last hashed
     records/<stage>/<key>.json      which artifact a cache key led to, and what the key was made of
     scratch/<stage>/<key>/          half-done work that outlives a kill
+    embeddings/<modality>/<recipe>/ embedded rows, in shards named by the digest of their bytes
     tmp/                            artifacts being written
     locks/                          flock files; the lock dies with its process
     runs/                           manifests of runs
@@ -19,7 +20,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ class Record:
         artifact: what the stage wrote under that key.
         run: the run that wrote it.
         seconds: how long the stage took then.
+        notes: what the stage told of its work (see `StageContext`).
     """
 
     key: str
@@ -75,6 +77,7 @@ class Record:
     artifact: Artifact
     run: str
     seconds: float
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -101,6 +104,11 @@ class ArtifactStore:
     def scratch(self, stage: str, key: str) -> Path:
         """The scratch folder of a stage under a key."""
         return self.root / "scratch" / stage / key[:DIGEST_LETTERS]
+
+    @property
+    def embeddings(self) -> Path:
+        """Where embedded rows are kept."""
+        return self.root / "embeddings"
 
     def lookup(self, stage: str, key: str) -> Record | None:
         """The record under a key if its artifact is there and verifies, else None."""

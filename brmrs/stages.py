@@ -4,9 +4,10 @@ Declared once. The flow, `brmrs plan`, the cache keys and the table in the docs 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from brmrs.columns import TEXT, VISUAL
 from brmrs.config import PipelineConfig
@@ -25,12 +26,18 @@ class StageContext:
             the stage's code: sorted rows, no times, no absolute paths.
         scratch: a folder that outlives a kill, the same for the same cache key; checkpoints and
             half-done work go there. It is removed once the artifact is stored.
+        embeddings: where embedded rows are kept for all runs of the store
+            (`brmrs.features.embeddings`); None: nowhere but in `scratch`.
+        notes: what the stage tells of its work, as JSON values. They go to the record, never to
+            the artifact, as they may depend on what was there before.
     """
 
     config: PipelineConfig
     inputs: Mapping[str, Path]
     out: Path
     scratch: Path
+    embeddings: Path | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
