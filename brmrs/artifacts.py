@@ -6,6 +6,7 @@ Layout under the root:
     records/<stage>/<key>.json      which artifact a cache key led to, and what the key was made of
     scratch/<stage>/<key>/          half-done work that outlives a kill
     kept/<stage>/                   what a stage may use again under other keys
+    embeddings/<modality>/<recipe>/ embedded rows, in shards named by the digest of their bytes
     tmp/                            artifacts being written
     locks/                          flock files; the lock dies with its process
     current.json                    which run is served, and how it came to be
@@ -87,6 +88,7 @@ class Record:
         seconds: how long the stage took then.
         peak_memory_bytes: the most its process held then (see `brmrs.machine`); 0: not known.
         machine: what it ran on then (see `brmrs.machine`).
+        notes: what the stage told of its work (see `StageContext`).
     """
 
     key: str
@@ -96,6 +98,7 @@ class Record:
     seconds: float
     peak_memory_bytes: int = 0
     machine: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -126,6 +129,11 @@ class ArtifactStore:
     def kept(self, stage: str) -> Path:
         """The folder of a stage for all its keys."""
         return self.root / "kept" / stage
+
+    @property
+    def embeddings(self) -> Path:
+        """Where embedded rows are kept."""
+        return self.root / "embeddings"
 
     def lookup(self, stage: str, key: str, run: str = "") -> Record | None:
         """The record under a key if its artifact is there and verifies, else None.

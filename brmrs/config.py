@@ -38,6 +38,8 @@ Location = Annotated[Path | None, KEYLESS]
 _OneOrMore = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
 Locations = Annotated[tuple[Path, ...], _OneOrMore, KEYLESS]
 SELECTION = r"^(recall|ndcg)@[1-9]\d*$"
+# "auto": bf16 where the processor is made for it and it is as good (brmrs/features/precision.py)
+Precision = Literal["auto", "fp32", "bf16"]
 CutOffs = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
 
 
@@ -77,18 +79,31 @@ def _label_checked(section: SectionT, model: str, label: str) -> SectionT:
 class TextConfig(Section):
     """Text embeddings. Sources: sentence-transformers."""
 
-    # a name of sentence-transformers, a folder, the packaged all-MiniLM-L6-v2, or "imported"
-    model: str = "all-MiniLM-L6-v2"
+    # a name of sentence-transformers, a folder, the packaged all-MiniLM-L6-v2, or "imported"; of
+    # several, [a, b], the vectors stand side by side, each of unit length: cosines are their means
+    model: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all-MiniLM-L6-v2"
     # fields: title, brand, categories, description; a line whose fields are all empty is left out
     template: Annotated[str, AfterValidator(_checked_template)] = (
         "{title}\n{brand}\n{categories}\n{description}"
     )
-    batch_size: int = Field(8, gt=0)  # texts; every batch is filled up to it
+    # of texts with more tokens than a model takes: "truncate": the first ones count; "mean": the
+    # text is cut into pieces of as many as it takes, and the vector is the mean of the pieces'
+    long: Literal["truncate", "mean"] = "truncate"
+    precision: Precision = "auto"
+    batch_size: int = Field(8, gt=0)  # texts of 128 tokens; of shorter ones more fit a batch
     label: str = ""  # of imported vectors, in all tables and reports; "": that they are imported
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models, each once; none where the vectors are imported."""
+        names = (self.model,) if isinstance(self.model, str) else self.model
+        return tuple(name for name in dict.fromkeys(names) if name != IMPORTED)
+
     @model_validator(mode="after")
-    def _label_of_imported_vectors(self) -> Self:
-        return _label_checked(self, self.model, self.label)
+    def _imported_vectors_stand_alone(self) -> Self:
+        if not isinstance(self.model, str) and IMPORTED in self.model:
+            raise ValueError(f"{IMPORTED} vectors cannot stand beside those of a model")
+        return _label_checked(self, str(self.model), self.label)
 
 
 class SelfSupervisionConfig(Section):

@@ -61,13 +61,17 @@ def execute(
             inputs = {
                 read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads
             }
-            context = StageContext(config.only(stage.config), inputs, out, scratch, kept)
+            context = StageContext(
+                config.only(stage.config), inputs, out, scratch, kept, store.embeddings
+            )
             with machine.peak_memory() as memory:
                 stage.load()(context)
             _refuse_changed(stage, config, fingerprint)
             artifact = store.commit(out, stage.name)
         seconds = round(time.perf_counter() - started, 3)
-        record = Record(key, parts, artifact, run, seconds, memory.bytes, machine.describe())
+        record = Record(
+            key, parts, artifact, run, seconds, memory.bytes, machine.describe(), context.notes
+        )
         store.write_record(record)
         if artifact.settled:
             shutil.rmtree(scratch, ignore_errors=True)

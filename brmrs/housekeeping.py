@@ -76,9 +76,15 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
             (artifact.stage, artifact.digest[:DIGEST_LETTERS]) for artifact in records.values()
         }
         files = {name for artifact in records.values() for name in artifact.files}
+        shards = {
+            shard
+            for run in runs
+            for record in run.stages.values()
+            for shard in record.notes.get("shards", ())
+        }
         paths = sorted(
             [
-                *_unreached(store.root, names, set(records), reached),
+                *_unreached(store, names, set(records), reached, shards),
                 *_unused(store.root, {name.rpartition("/")[2] for name in files}),
             ]
         )
@@ -103,17 +109,22 @@ def _last_change(folder: Path) -> float:
 
 
 def _unreached(
-    root: Path,
+    store: ArtifactStore,
     runs: set[str],
     records: set[tuple[str, str]],
     objects: set[tuple[str, str]],
+    shards: set[str],
 ) -> Iterator[Path]:
+    root = store.root
     yield from (path for path in root.glob("runs/*") if path.stem not in runs)
     for path in root.glob("objects/*/*"):
         if (path.parent.name, path.name.partition(".")[0]) not in objects:
             yield path
     for path in [*root.glob("records/*/*"), *root.glob("prefect/*/*")]:
         if (path.parent.name, path.stem) not in records:
+            yield path
+    for path in store.embeddings.glob("*/*/*"):
+        if path.relative_to(store.embeddings).as_posix() not in shards:
             yield path
     # No run is under way: whatever lies here is left over. A failed stage loses its half-done work.
     yield from root.glob("tmp/*")

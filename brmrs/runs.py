@@ -83,6 +83,7 @@ class Run:
             "digest": record.artifact.digest,
             "path": str(store.path(record.artifact)),
             "bytes": record.artifact.bytes,
+            **({"rows": record.notes["rows"]} if ran and "rows" in record.notes else {}),
         }
 
 
