@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from brmrs.errors import UserError
 from brmrs.runs import all_runs
 from brmrs.serving import current
 from brmrs.stages import STAGES
+
+DAYS_OF_SCRATCH = 7.0  # after which nobody is expected to go on
 
 
 @dataclass(frozen=True)
@@ -72,17 +75,47 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
         reached = {
             (artifact.stage, artifact.digest[:DIGEST_LETTERS]) for artifact in records.values()
         }
-        paths = sorted(_unreached(store.root, names, set(records), reached))
+        files = {name for artifact in records.values() for name in artifact.files}
+        shards = {
+            shard
+            for run in runs
+            for record in run.stages.values()
+            for shard in record.notes.get("shards", ())
+        }
+        paths = sorted(
+            [
+                *_unreached(store, names, set(records), reached, shards),
+                *_unused(store.root, {name.rpartition("/")[2] for name in files}),
+            ]
+        )
         size = sum(_remove(path) for path in paths)
     return Garbage(tuple(path.relative_to(store.root).as_posix() for path in paths), size)
 
 
+def sweep(store: ArtifactStore) -> None:
+    """Remove what killed runs left behind; `collect` removes more.
+
+    A run does so first, when it holds the store: nobody else's files lie there then. Half-done work
+    of the last days stays: the next run of its stage goes on from there.
+    """
+    oldest = time.time() - DAYS_OF_SCRATCH * 24 * 3600
+    old = [path for path in store.root.glob("scratch/*/*") if _last_change(path) < oldest]
+    for path in (*store.root.glob("tmp/*"), *old):
+        _remove(path)
+
+
+def _last_change(folder: Path) -> float:
+    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+
+
 def _unreached(
-    root: Path,
+    store: ArtifactStore,
     runs: set[str],
     records: set[tuple[str, str]],
     objects: set[tuple[str, str]],
+    shards: set[str],
 ) -> Iterator[Path]:
+    root = store.root
     yield from (path for path in root.glob("runs/*") if path.stem not in runs)
     for path in root.glob("objects/*/*"):
         if (path.parent.name, path.name.partition(".")[0]) not in objects:
@@ -90,10 +123,21 @@ def _unreached(
     for path in [*root.glob("records/*/*"), *root.glob("prefect/*/*")]:
         if (path.parent.name, path.stem) not in records:
             yield path
+    for path in store.embeddings.glob("*/*/*"):
+        if path.relative_to(store.embeddings).as_posix() not in shards:
+            yield path
     # No run is under way: whatever lies here is left over. A failed stage loses its half-done work.
     yield from root.glob("tmp/*")
     yield from root.glob("scratch/*/*")
+    yield from root.glob("failures/*")
     yield from (path for path in root.glob("locks/*") if path.name != "running.lock")
+
+
+def _unused(root: Path, files: set[str]) -> Iterator[Path]:
+    """What stages kept of which no reached artifact holds a file (see `StageContext.kept`)."""
+    for path in root.glob("kept/*/*/*"):
+        if path.name.partition(".")[2] not in files:
+            yield path
 
 
 def _remove(path: Path) -> int:

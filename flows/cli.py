@@ -1,16 +1,17 @@
 """The `brmrs` command. The outermost layer: it may import all, nothing imports it."""
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from brmrs.errors import UserError
+from brmrs.errors import StageError, UserError, disk_fault
 from flows import cli_retrain, cli_store
 from flows.show import print_json
 
@@ -31,8 +32,9 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", help="YAML file of the pipeline's configuration.")
+ConfigFiles = Annotated[
+    list[Path],
+    typer.Option("--config", "-c", help="YAML file of the configuration; repeat, the later wins."),
 ]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Set one field; repeat.")
@@ -58,7 +60,7 @@ class Generation(StrEnum):
 
 @app.command()
 def run(
-    config: ConfigFile,
+    config: ConfigFiles,
     overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
     until: Until = None,
     refresh: Annotated[
@@ -75,7 +77,7 @@ def run(
     from brmrs.stages import externals, needed
     from flows import run_locally, show
 
-    settings = load(config, tuple(overrides))
+    settings = load(config[0], tuple(overrides), tuple(config[1:]))
     for name in refresh:
         needed(name)
     needed(until)
@@ -92,7 +94,7 @@ def run(
 
 @app.command()
 def plan(
-    config: ConfigFile,
+    config: ConfigFiles,
     overrides: Overrides = [],  # noqa: B006
     until: Until = None,
     as_json: AsJson = False,
@@ -106,7 +108,7 @@ def plan(
     from brmrs.stages import externals, needed
     from flows import show
 
-    settings = load(config, tuple(overrides))
+    settings = load(config[0], tuple(overrides), tuple(config[1:]))
     stages = needed(until)
     prints = fingerprint(settings, externals(stages))
     steps = make_plan(stages, settings, prints, ArtifactStore(artifacts))
@@ -117,6 +119,19 @@ def plan(
         print_json(rows)
     else:
         show.plan(out, steps)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the recommenders: the paper, what each needs, its configuration file."""
+    from brmrs.models.registry import catalogue
+    from flows import show
+
+    rows = catalogue()
+    if as_json:
+        print_json(rows)
+    else:
+        show.models(out, rows)
 
 
 @app.command()
@@ -231,9 +246,10 @@ def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:
         raise UserError(f"--json {json_file}: no folder {json_file.parent}")
     try:
         artifacts.mkdir(parents=True, exist_ok=True)
-        (artifacts / "tmp").mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"--artifacts {artifacts}: {error.strerror}; choose another") from error
+    if not os.access(artifacts, os.W_OK):
+        raise UserError(f"--artifacts {artifacts}: it cannot be written; choose another")
 
 
 class _Served(NamedTuple):
@@ -278,9 +294,20 @@ app.add_typer(cli_retrain.app)
 
 
 def main() -> None:
-    """Entry point: faults that the user can fix are one line and exit code 2."""
+    """Entry point: what failed is one line; exit code 2 for what the user can fix, 1 for ours."""
     try:
         app()
     except UserError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _end(error, 2)
+    except StageError as error:
+        _end(error, 1)
+    except OSError as error:
+        refused = disk_fault(error)
+        if refused is None:
+            raise
+        _end(refused, 2)
+
+
+def _end(error: Exception, code: int) -> NoReturn:
+    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    sys.exit(code)

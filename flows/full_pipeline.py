@@ -27,6 +27,7 @@ from brmrs.config import (
 )
 from brmrs.config_file import load
 from brmrs.errors import UserError
+from brmrs.housekeeping import sweep
 from brmrs.model_config import ModelConfig
 from brmrs.stages import externals, needed
 from flows.prefect_artifacts import publish_artifacts
@@ -124,12 +125,16 @@ def refused(error: UnderWayError) -> State[Any]:
 def run_stages(
     config: PipelineConfig, store: ArtifactStore, until: str | None, refresh: tuple[str, ...]
 ) -> runs.Run:
-    """Submit every stage; one starts as soon as those it reads from have ended."""
+    """Submit every stage; one starts as soon as those it reads from have ended.
+
+    The caller holds the store.
+    """
     started = time.perf_counter()
+    sweep(store)
     stages = needed(until)
     prints = fingerprint(config, externals(stages))
-    tasks = stage_tasks(stages, store.root)
-    run = runs.new_name()
+    run = runs.new_name(store)
+    tasks = stage_tasks(stages, store.root, run)
     futures: dict[str, PrefectFuture[dict[str, Any]]] = {}
     for stage in stages:
         forced = stage.name in refresh
@@ -145,4 +150,4 @@ def run_stages(
     records = {name: Record.from_json(future.result()) for name, future in futures.items()}
     seconds = round(time.perf_counter() - started, 3)
     values = config.model_dump(mode="json")
-    return runs.Run(run, values, prints, records, seconds, runs.machine())
+    return runs.Run(run, values, prints, records, seconds, runs.this_machine())

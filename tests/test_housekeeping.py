@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from toy_dump import dump
 from brmrs.artifacts import ArtifactStore, UnderWayError
 from brmrs.errors import UserError
 from brmrs.execute import execute
-from brmrs.housekeeping import collect, damaged
+from brmrs.housekeeping import collect, damaged, sweep
 from brmrs.lineage import difference, origin
-from brmrs.runs import Run, all_runs, find, latest, machine, save
+from brmrs.runs import Run, all_runs, find, latest, new_name, save
 from brmrs.stages import Stage
 
 # Named like real stages: housekeeping looks at the declared ones.
@@ -37,7 +38,12 @@ def make_run(store: ArtifactStore, seed: int) -> Run:
     up = execute(UP, config, prints, {}, store, name)
     down = execute(DOWN, config, prints, {"ingest": up.artifact}, store, name)
     run = Run(
-        name, config.model_dump(mode="json"), prints, {"ingest": up, "split": down}, 1.0, machine()
+        name,
+        config.model_dump(mode="json"),
+        prints,
+        {"ingest": up, "split": down},
+        1.0,
+        {},
     )
     save(run, store)
     return run
@@ -101,6 +107,15 @@ def test_gc_keeps_what_kept_runs_reach_and_nothing_else(store: ArtifactStore) ->
     assert collect(store, keep=2).paths == ()
 
 
+def test_gc_keeps_of_what_stages_kept_the_files_that_artifacts_hold(store: ArtifactStore) -> None:
+    folder = store.kept("ingest") / "public"
+    folder.mkdir(parents=True)
+    for name in ("aa.constant.txt", "bb.other.txt", ".9.aa.constant.txt"):
+        (folder / name).touch()
+    collect(store, keep=1)
+    assert [path.name for path in folder.iterdir()] == ["aa.constant.txt"]
+
+
 def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     script = (
         "import sys; from pathlib import Path; from brmrs.artifacts import ArtifactStore\n"
@@ -124,6 +139,30 @@ def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     child.wait()
     collect(store, keep=1)
     assert len(list(all_runs(store))) == 1
+
+
+def test_a_run_first_sweeps_what_killed_ones_left(store: ArtifactStore) -> None:
+    dead, recent, old = (store.root / name for name in ("tmp/1-ab", "scratch/x/a", "scratch/x/b"))
+    for folder in (dead, recent, old):
+        folder.mkdir(parents=True)
+        (folder / "half").write_text("half")
+    for path in (old / "half", old):
+        os.utime(path, (0, 0))
+    sweep(store)
+    assert not dead.exists()
+    assert not old.exists()
+    assert (recent / "half").exists()
+
+
+def test_the_newest_run_stays_the_newest_when_the_clock_is_set_back(store: ArtifactStore) -> None:
+    names = [new_name(store)]
+    for _ in range(3):
+        run = replace(make_run(store, 0), name=f"2999{names[-1][4:]}")
+        save(run, store)  # made before the clock was set back by centuries
+        names.append(new_name(store))
+        save(replace(run, name=names[-1]), store)
+        assert latest(store, "split").name == names[-1]
+    assert names[1:] == sorted(names[1:])
 
 
 def test_of_two_runs_one_executes_and_the_other_is_refused_or_waits(store: ArtifactStore) -> None:
