@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from brmrs.columns import ITEM, USER
 from brmrs.graphs.sparse import SparseMatrix
 
 
@@ -139,14 +138,16 @@ class Recommender(nn.Module, ABC):
             "item_graph", "user_graph", "modality_graphs" (at least one). `build` refuses with one
             clear line otherwise.
         trainable: False for a recommender that is complete once constructed.
-        tables: parameters with a row per user (`USER`) or item (`ITEM`), in the order of the dense
-            ids; a warm start matches their rows by raw id.
+        user_tables: parameters with a row per user, in the order of the dense ids, whichever of
+            them there are; a warm start matches their rows by raw id.
+        item_tables: likewise, with a row per item.
         negatives: how many negatives the sampler draws for each positive (Batch.negatives).
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     trainable: ClassVar[bool] = True
-    tables: ClassVar[Mapping[str, str]] = {"users": USER, "items": ITEM}
+    user_tables: ClassVar[tuple[str, ...]] = ("users",)
+    item_tables: ClassVar[tuple[str, ...]] = ("items",)
     negatives: int = 1
 
     def begin_epoch(self, generator: torch.Generator) -> None:

@@ -42,6 +42,7 @@ class MMGCN(Recommender):
     """
 
     needs = frozenset({"features"})
+    user_tables = ("users", "channels.text.users", "channels.visual.users")
 
     def __init__(
         self,

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from brmrs.columns import ITEM, USER
 from brmrs.errors import UserError
 from brmrs.models.base import Recommender
 from brmrs.training.bundle import Bundle, WarmStart
@@ -49,8 +48,9 @@ def start_from(
             f"train.warm_start: the bundle holds {previous.about.model['name']}, the model is "
             f"{name}; train it without"
         )
-    places = {USER: _places(previous.user_index, users), ITEM: _places(previous.item_index, items)}
-    trained_on = _trained_on(previous, validation.to("cpu"), places[USER], places[ITEM])
+    user_places = _places(previous.user_index, users)
+    item_places = _places(previous.item_index, items)
+    trained_on = _trained_on(previous, validation.to("cpu"), user_places, item_places)
     if trained_on > MOST_TRAINED_ON * len(validation.items):
         raise UserError(
             f"train.warm_start: the bundle was trained on {trained_on:,} of the "
@@ -58,14 +58,16 @@ def start_from(
             "split.protocol to leave-last-out or time, or train without"
         )
     state = model.state_dict()
-    tables = {table: kind for table, kind in model.tables.items() if table in state}
-    for table, kind in tables.items():
-        _copy(table, previous.state.get(table), state[table], places[kind])
+    places = dict.fromkeys(model.user_tables, user_places)
+    places |= dict.fromkeys(model.item_tables, item_places)
+    tables = sorted(state.keys() & places.keys())
+    for table in tables:
+        _copy(table, previous.state.get(table), state[table], places[table])
     return WarmStart(
         tensors_sha256=previous.about.tensors_sha256,
-        tables=tuple(sorted(tables)),
-        users=int((places[USER] >= 0).sum()),
-        items=int((places[ITEM] >= 0).sum()),
+        tables=tuple(tables),
+        users=int((user_places >= 0).sum()),
+        items=int((item_places >= 0).sum()),
         validation_trained_on=trained_on,
     )
 
