@@ -30,7 +30,7 @@ from brmrs.errors import UserError
 from brmrs.housekeeping import sweep
 from brmrs.model_config import ModelConfig
 from brmrs.stages import externals, needed
-from flows.prefect_artifacts import publish_artifacts
+from flows.prefect_artifacts import publish_artifacts, tag_run
 from tasks.pipeline import fingerprint, stage_tasks
 from tasks.stage import StageRequest
 
@@ -131,6 +131,7 @@ def run_stages(
     """
     started = time.perf_counter()
     sweep(store)
+    tag_run(config)
     stages = needed(until)
     prints = fingerprint(config, externals(stages))
     tasks = stage_tasks(stages, store.root)
