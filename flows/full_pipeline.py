@@ -31,6 +31,7 @@ from brmrs.housekeeping import sweep
 from brmrs.model_config import ModelConfig
 from brmrs.stages import externals, needed
 from flows.prefect_artifacts import publish_artifacts, tag_run
+from flows.with_worker import end_with_worker
 from tasks.pipeline import fingerprint, stage_tasks
 from tasks.stage import StageRequest
 
@@ -104,6 +105,7 @@ def full_pipeline(
         UserError: what the user can fix; finished stages stay cached.
     """
     settings = _settings(locals())
+    end_with_worker()
     store = ArtifactStore(artifacts)
     try:
         with store.running(settings.name, wait=settings.overlap == "wait"):
