@@ -12,7 +12,7 @@ from brmrs import runs
 from brmrs.artifacts import ArtifactStore, UnderWayError
 from brmrs.config import PipelineConfig
 from brmrs.config_file import load
-from brmrs.ingest.arrivals import look, named_files, wait_for
+from brmrs.ingest.arrivals import let_rest, look, named_files, wait_for
 from brmrs.serving import current
 from flows.full_pipeline import refused, run_stages
 from flows.prefect_artifacts import publish_artifacts, publish_verdict
@@ -57,6 +57,7 @@ def retrain(
     known = current.read(store).digests
     for file in [*named_files(settings), *([Path(path)] if path else [])]:
         wait_for(file, settings, known)
+    let_rest(settings)
     try:
         with store.running(f"{settings.name}, retrain", wait=settings.overlap == "wait"):
             return _retrain(settings, store, force=force)

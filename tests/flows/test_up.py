@@ -92,7 +92,7 @@ class Up:
     def task_states(self) -> list[dict[str, str]]:
         """Of each flow run, the newest first: task name to state name."""
         runs = self.flow_runs()
-        tasks = self._post("task_runs/filter", {})
+        tasks = self.post("task_runs/filter", {})
         return [
             {
                 task["name"].rpartition("-")[0]: task["state"]["name"]
@@ -103,11 +103,11 @@ class Up:
         ]
 
     def flow_runs(self) -> list[dict[str, Any]]:
-        """The flow runs, the newest first."""
-        found: list[dict[str, Any]] = self._post("flow_runs/filter", {"sort": "START_TIME_DESC"})
-        return found
+        """The flow runs that have started, the newest first; the schedule's are yet to come."""
+        found = self.post("flow_runs/filter", {"sort": "START_TIME_DESC"})
+        return [run for run in found if run["start_time"]]
 
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
+    def post(self, path: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(
             f"{self.api}/{path}",
             json.dumps(body).encode(),
