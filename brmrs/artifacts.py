@@ -5,6 +5,8 @@ Layout under the root:
     objects/<stage>/<digest>.stat   size, times and inode of each file when it was last hashed
     records/<stage>/<key>.json      which artifact a cache key led to, and what the key was made of
     scratch/<stage>/<key>/          half-done work that outlives a kill
+    kept/<stage>/                   what a stage may use again under other keys
+    embeddings/<modality>/<recipe>/ embedded rows, in shards named by the digest of their bytes
     tmp/                            artifacts being written
     locks/                          flock files; the lock dies with its process
     current.json                    which run is served, and how it came to be
@@ -30,6 +32,7 @@ from typing import Any
 
 from brmrs.errors import UserError
 from brmrs.files import digest_file, digest_json, write_json
+from brmrs.stages import UNSETTLED
 
 LOG = logging.getLogger(__name__)
 DIGEST_LETTERS = 16  # of the hex digest in folder names; records hold the whole digest
@@ -54,6 +57,11 @@ class Artifact:
     digest: str
     files: dict[str, str]
     bytes: int
+
+    @property
+    def settled(self) -> bool:
+        """Whether another run may take it (see `brmrs.stages.UNSETTLED`)."""
+        return UNSETTLED not in self.files
 
     def digest_of(self, read: str) -> str:
         """Digest of a declared input (see `Stage.reads`): of one file, of a folder, or of all.
@@ -80,6 +88,7 @@ class Record:
         seconds: how long the stage took then.
         peak_memory_bytes: the most its process held then (see `brmrs.machine`); 0: not known.
         machine: what it ran on then (see `brmrs.machine`).
+        notes: what the stage told of its work (see `StageContext`).
     """
 
     key: str
@@ -89,6 +98,7 @@ class Record:
     seconds: float
     peak_memory_bytes: int = 0
     machine: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -116,10 +126,27 @@ class ArtifactStore:
         """The scratch folder of a stage under a key."""
         return self.root / "scratch" / stage / key[:DIGEST_LETTERS]
 
-    def lookup(self, stage: str, key: str) -> Record | None:
-        """The record under a key if its artifact is there and verifies, else None."""
+    def kept(self, stage: str) -> Path:
+        """The folder of a stage for all its keys."""
+        return self.root / "kept" / stage
+
+    @property
+    def embeddings(self) -> Path:
+        """Where embedded rows are kept."""
+        return self.root / "embeddings"
+
+    def lookup(self, stage: str, key: str, run: str = "") -> Record | None:
+        """The record under a key if its artifact is there and verifies, else None.
+
+        Args:
+            stage: the stage.
+            key: the key.
+            run: the run that asks; an unsettled artifact serves none but the run that made it.
+        """
         record = self.read_record(self._record_path(stage, key))
         if record is None or record.key != key or record.artifact.stage != stage:
+            return None
+        if not record.artifact.settled and record.run != run:
             return None
         return record if self.verify(record.artifact) else None
 

@@ -38,7 +38,7 @@ def execute(
         upstream: artifacts of the stages it reads from.
         store: where artifacts lie.
         run: name of this run; the record keeps the name of the run that computed.
-        refresh: compute even on a hit.
+        refresh: compute even on a hit, from nothing: what the stage kept goes.
 
     Raises:
         UserError: whatever the stage found wrong with its input; nothing is stored then.
@@ -48,24 +48,33 @@ def execute(
     key = keys.key(stage, parts)
     log = store.root / "failures" / f"{run}-{stage.name}.log"
     with _told(stage, parts, log), store.lock(f"{stage.name}-{key}"):
-        record = None if refresh else store.lookup(stage.name, key)
+        record = None if refresh else store.lookup(stage.name, key, run)
         if record is not None:
             return record
         started = time.perf_counter()
         with store.writing() as out:
-            scratch = store.scratch(stage.name, key)
+            scratch, kept = store.scratch(stage.name, key), store.kept(stage.name)
+            if refresh:
+                shutil.rmtree(scratch, ignore_errors=True)
+                shutil.rmtree(kept, ignore_errors=True)
             scratch.mkdir(parents=True, exist_ok=True)
             inputs = {
                 read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads
             }
+            context = StageContext(
+                config.only(stage.config), inputs, out, scratch, kept, store.embeddings
+            )
             with machine.peak_memory() as memory:
-                stage.load()(StageContext(config.only(stage.config), inputs, out, scratch))
+                stage.load()(context)
             _refuse_changed(stage, config, fingerprint)
             artifact = store.commit(out, stage.name)
         seconds = round(time.perf_counter() - started, 3)
-        record = Record(key, parts, artifact, run, seconds, memory.bytes, machine.describe())
+        record = Record(
+            key, parts, artifact, run, seconds, memory.bytes, machine.describe(), context.notes
+        )
         store.write_record(record)
-        shutil.rmtree(scratch, ignore_errors=True)
+        if artifact.settled:
+            shutil.rmtree(scratch, ignore_errors=True)
         return record
 
 

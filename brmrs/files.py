@@ -18,6 +18,11 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_bytes(data: bytes) -> str:
+    """Hex SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def write_json(path: Path, value: object) -> None:
     """Write JSON with sorted keys, atomically: readers see the old file or the new, never a part.
 

@@ -75,7 +75,19 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
         reached = {
             (artifact.stage, artifact.digest[:DIGEST_LETTERS]) for artifact in records.values()
         }
-        paths = sorted(_unreached(store.root, names, set(records), reached))
+        files = {name for artifact in records.values() for name in artifact.files}
+        shards = {
+            shard
+            for run in runs
+            for record in run.stages.values()
+            for shard in record.notes.get("shards", ())
+        }
+        paths = sorted(
+            [
+                *_unreached(store, names, set(records), reached, shards),
+                *_unused(store.root, {name.rpartition("/")[2] for name in files}),
+            ]
+        )
         size = sum(_remove(path) for path in paths)
     return Garbage(tuple(path.relative_to(store.root).as_posix() for path in paths), size)
 
@@ -97,11 +109,13 @@ def _last_change(folder: Path) -> float:
 
 
 def _unreached(
-    root: Path,
+    store: ArtifactStore,
     runs: set[str],
     records: set[tuple[str, str]],
     objects: set[tuple[str, str]],
+    shards: set[str],
 ) -> Iterator[Path]:
+    root = store.root
     yield from (path for path in root.glob("runs/*") if path.stem not in runs)
     for path in root.glob("objects/*/*"):
         if (path.parent.name, path.name.partition(".")[0]) not in objects:
@@ -109,11 +123,21 @@ def _unreached(
     for path in [*root.glob("records/*/*"), *root.glob("prefect/*/*")]:
         if (path.parent.name, path.stem) not in records:
             yield path
+    for path in store.embeddings.glob("*/*/*"):
+        if path.relative_to(store.embeddings).as_posix() not in shards:
+            yield path
     # No run is under way: whatever lies here is left over. A failed stage loses its half-done work.
     yield from root.glob("tmp/*")
     yield from root.glob("scratch/*/*")
     yield from root.glob("failures/*")
     yield from (path for path in root.glob("locks/*") if path.name != "running.lock")
+
+
+def _unused(root: Path, files: set[str]) -> Iterator[Path]:
+    """What stages kept of which no reached artifact holds a file (see `StageContext.kept`)."""
+    for path in root.glob("kept/*/*/*"):
+        if path.name.partition(".")[2] not in files:
+            yield path
 
 
 def _remove(path: Path) -> int:

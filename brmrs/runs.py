@@ -57,17 +57,21 @@ class Run:
             "seconds": self.seconds,
             "stages": [self._stage(record, store) for record in self.stages.values()],
             "metrics": self.metrics(store),
+            "coverage": self._evaluated(store).get("coverage", {}),
         }
 
     def metrics(self, store: ArtifactStore) -> dict[str, Any]:
         """Validation and test metrics of the fused branch; empty if not evaluated or collected."""
+        values = self._evaluated(store)
+        return {split: values[split] for split in ("validation", "test") if values}
+
+    def _evaluated(self, store: ArtifactStore) -> dict[str, Any]:
+        """What the stage `evaluate` found; empty if it did not run or was collected as garbage."""
         if "evaluate" not in self.stages:
             return {}
         path = store.path(self.artifact("evaluate")) / "metrics.json"
-        if not path.is_file():  # collected as garbage
-            return {}
-        values = json.loads(path.read_bytes())
-        return {split: values[split] for split in ("validation", "test")}
+        values: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+        return values
 
     def _stage(self, record: Record, store: ArtifactStore) -> dict[str, Any]:
         ran = record.run == self.name
@@ -79,6 +83,7 @@ class Run:
             "digest": record.artifact.digest,
             "path": str(store.path(record.artifact)),
             "bytes": record.artifact.bytes,
+            **({"rows": record.notes["rows"]} if ran and "rows" in record.notes else {}),
         }
 
 

@@ -32,8 +32,9 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", help="YAML file of the pipeline's configuration.")
+ConfigFiles = Annotated[
+    list[Path],
+    typer.Option("--config", "-c", help="YAML file of the configuration; repeat, the later wins."),
 ]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Set one field; repeat.")
@@ -59,7 +60,7 @@ class Generation(StrEnum):
 
 @app.command()
 def run(
-    config: ConfigFile,
+    config: ConfigFiles,
     overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
     until: Until = None,
     refresh: Annotated[
@@ -76,7 +77,7 @@ def run(
     from brmrs.stages import externals, needed
     from flows import run_locally, show
 
-    settings = load(config, tuple(overrides))
+    settings = load(config[0], tuple(overrides), tuple(config[1:]))
     for name in refresh:
         needed(name)
     needed(until)
@@ -93,7 +94,7 @@ def run(
 
 @app.command()
 def plan(
-    config: ConfigFile,
+    config: ConfigFiles,
     overrides: Overrides = [],  # noqa: B006
     until: Until = None,
     as_json: AsJson = False,
@@ -107,7 +108,7 @@ def plan(
     from brmrs.stages import externals, needed
     from flows import show
 
-    settings = load(config, tuple(overrides))
+    settings = load(config[0], tuple(overrides), tuple(config[1:]))
     stages = needed(until)
     prints = fingerprint(settings, externals(stages))
     steps = make_plan(stages, settings, prints, ArtifactStore(artifacts))
@@ -118,6 +119,19 @@ def plan(
         print_json(rows)
     else:
         show.plan(out, steps)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the recommenders: the paper, what each needs, its configuration file."""
+    from brmrs.models.registry import catalogue
+    from flows import show
+
+    rows = catalogue()
+    if as_json:
+        print_json(rows)
+    else:
+        show.models(out, rows)
 
 
 @app.command()

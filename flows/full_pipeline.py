@@ -136,8 +136,8 @@ def run_stages(
     tag_run(config)
     stages = needed(until)
     prints = fingerprint(config, externals(stages))
-    tasks = stage_tasks(stages, store.root)
     run = runs.new_name(store)
+    tasks = stage_tasks(stages, store.root, run)
     futures: dict[str, PrefectFuture[dict[str, Any]]] = {}
     for stage in stages:
         forced = stage.name in refresh

@@ -58,6 +58,15 @@ def plan(console: Console, steps: list[Step]) -> None:
     console.print(table)
 
 
+def models(console: Console, rows: list[dict[str, Any]]) -> None:
+    """One line per recommender."""
+    table = Table("model", "what it is", "needs", "configuration", box=None)
+    for row in rows:
+        needs = ", ".join(row["needs"]) or "interactions"
+        table.add_row(row["name"], escape(row["paper"]), needs, row["configuration"])
+    console.print(table)
+
+
 def facts(console: Console, found: dict[str, Any]) -> None:
     """What `brmrs inspect` found."""
     overview = Table(show_header=False, box=None)

@@ -50,8 +50,8 @@ class StageRequest(BaseModel):
 class StageCache(CachePolicy):
     """Keys of `brmrs.keys`: contents, never paths or run ids."""
 
-    def __init__(self, stage: Stage, root: Path):
-        super().__init__(key_storage=VerifiedRecords(basepath=str(root)))
+    def __init__(self, stage: Stage, root: Path, run: str):
+        super().__init__(key_storage=VerifiedRecords(basepath=str(root), run=run))
         self.stage = stage
 
     def compute_key(
@@ -76,6 +76,8 @@ class VerifiedRecords(LocalFileSystem):
     _block_type_name = "brmrs verified records"
     _block_type_slug = "brmrs-verified-records"
 
+    run: str  # that asks
+
     # Prefect's own methods are dispatched to sync or async; ours are sync, as tasks call them.
     def read_path(self, path: str, **kwargs: Any) -> bytes:  # type: ignore[override]
         """The record of a task's result, which is laid out anew on the way.
@@ -86,7 +88,7 @@ class VerifiedRecords(LocalFileSystem):
         del kwargs
         root = Path(str(self.basepath))
         stage, _, key = path.partition("/")
-        record = ArtifactStore(root).lookup(stage, key)
+        record = ArtifactStore(root).lookup(stage, key, self.run)
         if record is None:
             raise ValueError(f"no verified artifact under {path}")
         write_json(root / RESULTS / path, record.to_json())
@@ -99,12 +101,12 @@ class VerifiedRecords(LocalFileSystem):
         return path
 
 
-def stage_task(stage: Stage, root: Path) -> Task[..., dict[str, Any]]:
+def stage_task(stage: Stage, root: Path, run: str) -> Task[..., dict[str, Any]]:
     """The task of a stage over the store at `root`; its result is the record, as JSON values."""
 
     @task(
         name=stage.name,
-        cache_policy=StageCache(stage, root),
+        cache_policy=StageCache(stage, root, run),
         result_storage=root / RESULTS,
         result_serializer="json",
         cache_result_in_memory=False,

@@ -52,7 +52,7 @@ def test_locations_and_efforts_are_in_no_key() -> None:
     assert not {"reviews", "metadata"} & set(config.ingest.key())
     assert config.ingest.key()["k"] == 3
     assert not {"folder", "concurrency", "per_host"} & set(config.images.key())
-    assert not {"block_rows"} & set(config.graphs.key())
+    assert not {"block_bytes"} & set(config.graphs.key())
 
 
 def test_overlay_sets_what_was_given_and_nothing_else() -> None:

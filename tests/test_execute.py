@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from toy_dump import dump
+from toy_stage import UNSETTLED_SEED
 
 from brmrs.artifacts import Artifact, ArtifactStore, Record
 from brmrs.config import PipelineConfig, TrainConfig
@@ -161,6 +162,25 @@ def test_the_scratch_folder_goes_once_the_artifact_is_stored(
 ) -> None:
     record = run(store)
     assert not store.scratch("toy", record.key).exists()
+
+
+def test_an_unsettled_artifact_serves_the_run_that_made_it_alone(
+    store: ArtifactStore, log: Path
+) -> None:
+    record = run(store, UNSETTLED_SEED, "first")
+    assert run(store, UNSETTLED_SEED, "first") == record
+    assert runs(log) == 1
+    tries = store.scratch("toy", record.key) / "tries"
+    assert run(store, UNSETTLED_SEED, "second").run == "second"
+    assert runs(log) == 2
+    assert tries.read_text() == "one\n" * 2  # it goes on where it was
+
+
+def test_refresh_starts_from_nothing(store: ArtifactStore, log: Path) -> None:
+    record = run(store, UNSETTLED_SEED)
+    for folder in (store.scratch("toy", record.key), store.kept("toy")):
+        run(store, UNSETTLED_SEED, "again", refresh=True)
+        assert (folder / "tries").read_text() == "one\n"
 
 
 def test_two_processes_at_once_compute_once(tmp_path: Path, log: Path) -> None:

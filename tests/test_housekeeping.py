@@ -107,6 +107,15 @@ def test_gc_keeps_what_kept_runs_reach_and_nothing_else(store: ArtifactStore) ->
     assert collect(store, keep=2).paths == ()
 
 
+def test_gc_keeps_of_what_stages_kept_the_files_that_artifacts_hold(store: ArtifactStore) -> None:
+    folder = store.kept("ingest") / "public"
+    folder.mkdir(parents=True)
+    for name in ("aa.constant.txt", "bb.other.txt", ".9.aa.constant.txt"):
+        (folder / name).touch()
+    collect(store, keep=1)
+    assert [path.name for path in folder.iterdir()] == ["aa.constant.txt"]
+
+
 def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     script = (
         "import sys; from pathlib import Path; from brmrs.artifacts import ArtifactStore\n"

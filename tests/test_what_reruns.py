@@ -90,7 +90,7 @@ def test_nothing_changed(made: Pipeline, config: PipelineConfig) -> None:
         ("images.concurrency", 3, set()),
         ("features.visual.seed", 1, {"visual_features", *GRAPHS}),
         ("graphs.alpha", 0.25, GRAPHS),
-        ("graphs.block_rows", 7, set()),
+        ("graphs.block_bytes", 2**20, set()),
         ("model.dim", 4, MODEL),
         ("train.learning_rate", 0.01, MODEL),
         ("train.patience", 49, MODEL),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from brmrs.config import (
-    IMPORTED,
     ImagesConfig,
     IngestConfig,
     PipelineConfig,
@@ -77,13 +76,21 @@ def _image_folder(config: ImagesConfig) -> dict[str, Any]:
 
 
 def _text_model(config: TextConfig) -> dict[str, Any]:
-    if config.model == IMPORTED:
-        return _by_content([])
-    model = resolve(config.model)
-    if isinstance(model, str):  # an id of the hub: its bytes are not here to be digested
-        return {"sha256": digest_json(model), "files": []}
+    models = [_model(resolve(name)) for name in config.models]
+    if len(models) == 1:
+        return models[0]
+    return {
+        "sha256": digest_json([model["sha256"] for model in models]),
+        "files": [file for model in models for file in model["files"]],
+    }
+
+
+def _model(place: Path | str) -> dict[str, Any]:
+    """The files of a model's folder."""
+    if isinstance(place, str):  # an id of the hub: its bytes are not here to be digested
+        return {"sha256": digest_json(place), "files": []}
     named = [
-        (path.relative_to(model).as_posix(), path) for path in model.rglob("*") if path.is_file()
+        (path.relative_to(place).as_posix(), path) for path in place.rglob("*") if path.is_file()
     ]
     return _by_name([(name, path) for name, path in named if not _hidden(name)])
 
