@@ -130,7 +130,7 @@ def test_prefect_shows_the_run_its_tasks_and_artifacts(
         (HTTPError("https://example.org", 404, "not found", Message(), None), 1),
         (ValueError("a bug"), 1),
     ],
-    ids=lambda value: type(value).__name__,
+    ids=["reset", "no answer", "an answer", "a bug"],
 )
 def test_a_stage_is_tried_again_where_the_network_failed_and_nowhere_else(
     run: Runner, monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int
@@ -145,7 +145,7 @@ def test_a_stage_is_tried_again_where_the_network_failed_and_nowhere_else(
     monkeypatch.setattr(stage_tasks, "execute", fail)
     monkeypatch.setattr(stage_tasks, "SECONDS_BETWEEN_TRIES", [0.0, 0.0])
     with pytest.raises(UserError, match="cannot be had"):
-        run(until="ingest")
+        run(until="ingest", refresh=("ingest",))
     assert len(tried) == tries
 
 
