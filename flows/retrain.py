@@ -16,6 +16,7 @@ from brmrs.ingest.arrivals import let_rest, look, named_files, wait_for
 from brmrs.serving import current
 from flows.full_pipeline import refused, run_stages
 from flows.prefect_artifacts import publish_artifacts, publish_verdict
+from flows.with_worker import end_with_worker
 
 LOG = logging.getLogger("brmrs.retrain")
 NO_NEW_DATA, PROMOTED, NOT_PROMOTED = "NoNewData", "Promoted", "NotPromoted"
@@ -51,6 +52,7 @@ def retrain(
         UserError: what the user can fix; finished stages stay cached.
     """
     settings = load(config, overrides)
+    end_with_worker()
     store = ArtifactStore(artifacts)
     known = current.read(store).digests
     for file in [*named_files(settings), *([Path(path)] if path else [])]:
