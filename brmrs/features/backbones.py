@@ -80,7 +80,8 @@ class Backbone:
     def shorter_side(self) -> int:
         """Pixels that the shorter side is resized to before the square is cut out."""
         usual = _weights(self.name).transforms()
-        return round(self.size * usual.resize_size[0] / usual.crop_size[0])
+        share: float = usual.resize_size[0] / usual.crop_size[0]
+        return round(self.size * share)
 
 
 class Features(nn.Module):

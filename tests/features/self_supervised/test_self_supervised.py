@@ -191,7 +191,8 @@ def test_other_weights_need_no_training(context: StageContext, weights: str) -> 
     values = {"features": {"visual": {"backbone": "no such", "weights": weights}}}
     config = PipelineConfig.model_validate(values)
     stage.run(StageContext(config, context.inputs, context.out, context.scratch))
-    assert list(context.out.iterdir()) == []
+    assert [path.name for path in context.out.iterdir()] == ["curve.parquet"]
+    assert len(pq.read_table(context.out / "curve.parquet")) == 0
 
 
 def test_one_picture_is_too_few(paths: list[Path], tmp_path: Path) -> None:
