@@ -197,3 +197,13 @@ def features(dimension: int) -> pa.Schema:
             pa.field(PRESENT, pa.bool_(), nullable=False),
         ]
     )
+
+
+def embeddings(dimension: int) -> pa.Schema:
+    """Schema of a shard of kept embeddings: the digest of a content, and its vector."""
+    return pa.schema(
+        [
+            pa.field(SHA256, pa.string(), nullable=False),
+            pa.field(VECTOR, pa.list_(pa.float32(), dimension), nullable=False),
+        ]
+    )

@@ -4,9 +4,10 @@ Declared once. The flow, `brmrs plan`, the cache keys and the table in the docs 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from brmrs.columns import TEXT, VISUAL
 from brmrs.config import PipelineConfig
@@ -30,6 +31,10 @@ class StageContext:
             another: it saves work and shapes no output. Of its files, `<folder>/<any>.<name>`,
             garbage collection leaves those whose `<name>` a reached artifact has. None: nothing
             is kept.
+        embeddings: where embedded rows are kept for all runs of the store
+            (`brmrs.features.embeddings`); None: nowhere but in `scratch`.
+        notes: what the stage tells of its work, as JSON values. They go to the record, never to
+            the artifact, as they may depend on what was there before.
     """
 
     config: PipelineConfig
@@ -37,6 +42,8 @@ class StageContext:
     out: Path
     scratch: Path
     kept: Path | None = None
+    embeddings: Path | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,7 @@ STAGES = (
         "brmrs.training.train",
         config=("model", "train", "features.imputation"),
         reads=(SPLIT, USERS, ITEMS, "text_features", "visual_features", "graphs"),
+        external=("warm_start",),
     ),
     Stage(
         "evaluate",

@@ -5,11 +5,15 @@ answer from `brmrs.artifacts.ArtifactStore`, so a hit counts only if the artifac
 results that Prefect reads are written from the store, so none of them can be stale.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
 
-from prefect import Task, task
+import httpx
+from prefect import State, Task, task
 from prefect.cache_policies import CachePolicy
+from prefect.client.schemas.objects import TaskRun
 from prefect.context import TaskRunContext
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultRecordMetadata  # type: ignore[attr-defined]
@@ -23,6 +27,10 @@ from brmrs.execute import execute
 from brmrs.files import write_json
 from brmrs.stages import Stage
 
+LOG = logging.getLogger("brmrs.tasks")
+SECONDS_BETWEEN_TRIES = [5.0, 20.0]  # of a stage; single pictures are tried again by the stage
+# An answer, as HTTPError is (a URLError, too), is no fault of the network.
+NETWORK_FAULTS = (ConnectionError, TimeoutError, URLError, httpx.TransportError)
 RESULTS = "prefect"  # folder of the store where Prefect keeps the tasks' results
 
 
@@ -102,6 +110,9 @@ def stage_task(stage: Stage, root: Path, run: str) -> Task[..., dict[str, Any]]:
         result_serializer="json",
         cache_result_in_memory=False,
         persist_result=True,
+        retries=len(SECONDS_BETWEEN_TRIES),
+        retry_delay_seconds=SECONDS_BETWEEN_TRIES,
+        retry_condition_fn=_may_pass,
     )
     def run_stage(request: StageRequest, upstream: dict[str, dict[str, Any]]) -> dict[str, Any]:
         record = execute(
@@ -116,6 +127,18 @@ def stage_task(stage: Stage, root: Path, run: str) -> Task[..., dict[str, Any]]:
         return record.to_json()
 
     return run_stage
+
+
+def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether it was the network that failed; nothing else is better a moment later."""
+    del task_run
+    error = state.data
+    while isinstance(error, BaseException):
+        if isinstance(error, NETWORK_FAULTS) and not isinstance(error, HTTPError):
+            LOG.warning("%s: no answer from the network; trying again", task.name)
+            return True
+        error = error.__cause__
+    return False
 
 
 def _artifacts(upstream: dict[str, dict[str, Any]]) -> dict[str, Artifact]:

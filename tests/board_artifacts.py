@@ -41,6 +41,7 @@ from brmrs.columns import (
 from brmrs.config import PipelineConfig
 from brmrs.config_file import parse
 from brmrs.files import write_json, write_parquet
+from brmrs.model_config import MODEL_SECTIONS
 from brmrs.stages import FEATURE_TABLES, StageContext
 from brmrs.stages import ITEMS as ITEMS_FILE
 from brmrs.stages import SPLIT as SPLIT_FILE
@@ -84,7 +85,12 @@ def write_inputs(folder: Path, interactions: Rows | None = None) -> dict[str, Pa
     write_parquet(folder / ITEMS_FILE, ITEMS, items)
     tables = write_features(folder)
     (folder / "graphs").mkdir()
-    for name, size in (("item", N_ITEMS), ("user", N_USERS)):
+    for name, size in (
+        ("item", N_ITEMS),
+        ("user", N_USERS),
+        ("text", N_ITEMS),
+        ("visual", N_ITEMS),
+    ):
         ends = np.arange(size)
         columns = {ROW: ends, COLUMN: (ends + 2) % size, WEIGHT: np.ones(size)}
         write_parquet(folder / "graphs" / f"{name}.parquet", EDGES, columns)
@@ -124,7 +130,7 @@ def _write_features(folder: Path, modality: str, seed: int) -> None:
 
 def config(model: str = "bpr-mf", **train: object) -> PipelineConfig:
     """A small model, trained for a few epochs on the CPU."""
-    dimension = {} if model == "most-popular" else {"dim": 8}
+    dimension = {"dim": 8} if "dim" in MODEL_SECTIONS[model].model_fields else {}
     defaults = {"batch_size": 64, "learning_rate": 0.03, "epochs": 60, "patience": 60}
     values = {"selection": "recall@2", "device": "cpu", **defaults, **train}
     sections = {"model": {"name": model, **dimension}, "train": values, "evaluate": {"k": [2, 5]}}

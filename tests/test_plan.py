@@ -87,7 +87,7 @@ def test_changed_code_and_libraries_are_named(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "_digest", lambda module: "other")
-    monkeypatch.setattr(keys, "version", lambda name: "99")
+    monkeypatch.setattr(keys, "_version", lambda name: "99")
     (record,) = store.records("toy")
     old = record.parts["libraries"]["pyarrow"]
     toy, _ = steps(store)

@@ -16,7 +16,7 @@ from brmrs.features import backbones, imported, table
 from brmrs.features.backbones import Backbone, Features
 from brmrs.features.decode import to_rgb
 from brmrs.features.images import TABLE, stored_files
-from brmrs.features.patching import PATCHING
+from brmrs.features.loading import LOADING
 from brmrs.stages import StageContext
 
 LOG = logging.getLogger(__name__)
@@ -39,14 +39,14 @@ def run(context: StageContext) -> None:
     distinct = sorted(set(hashes) - {None})
     rows = {digest: row for row, digest in enumerate(distinct)}
     which = np.array([rows.get(digest, -1) for digest in hashes], dtype=np.int64)
-    with PATCHING:
+    with LOADING:
         backbone = backbones.find(config.backbone, config.node)
     if config.weights in SELF_SUPERVISED:
         backbone = backbone.at(config.training.size)
     weights_sha256 = None
     vectors = np.zeros((0, backbone.dimension), dtype=np.float32)
     if distinct:
-        with PATCHING:
+        with LOADING:
             trained = context.inputs["visual_training"] / backbones.TRAINED
             network, weights_sha256 = backbones.build(backbone, config, trained)
         files = stored_files(folder)
@@ -55,7 +55,7 @@ def run(context: StageContext) -> None:
             vectors = centred(vectors)
     LOG.info("visual features: %d of %d items have a picture", (which >= 0).sum(), len(which))
     extractor = _extractor(backbone, config, weights_sha256)
-    table.write(context.out, table.spread(vectors, which), which >= 0, extractor)
+    table.write(context.out, vectors, which, extractor)
 
 
 def embed(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from board_artifacts import (
     LABELS,
     N_ITEMS,
@@ -93,7 +94,7 @@ def test_most_popular_is_evaluated_once(tmp_path: Path) -> None:
     model = bundle.load(out)
     assert model.about.best_epoch == 0
     assert (
-        model.fused.q.squeeze(1).tolist()
+        model.fused.scores(torch.tensor([0]))[0].tolist()
         == np.bincount(
             [item for _, item, split in rows() if split == TRAIN], minlength=N_ITEMS
         ).tolist()

@@ -15,7 +15,7 @@ from brmrs.config import SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError
 from brmrs.features import backbones
 from brmrs.features.images import stored_files
-from brmrs.features.patching import PATCHING
+from brmrs.features.loading import LOADING
 from brmrs.features.seeded import DrawFrom
 from brmrs.features.self_supervised.barlow_twins import BarlowTwins
 from brmrs.features.self_supervised.base import Method
@@ -75,7 +75,7 @@ def train(
             f"features.visual.weights: {config.weights} trains on the data set's own pictures, and "
             "there is only one; set weights to pretrained, file or random"
         )
-    with PATCHING:
+    with LOADING:
         backbone = backbones.find(config.backbone, config.node).at(config.training.size)
         random = config.model_copy(update={"weights": "random"})
 
