@@ -81,7 +81,7 @@ def test_byol_s_target_starts_as_the_online_network_and_follows_it() -> None:
     assert not target.requires_grad
     before = target.clone()
     with torch.no_grad():
-        online += 1
+        online.add_(1)
     made.after_step(0.5)
     tau = 1 - (1 - BASE_DECAY) * (math.cos(math.pi / 2) + 1) / 2
     assert torch.allclose(target, before + (1 - tau), atol=1e-6)
