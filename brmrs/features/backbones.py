@@ -80,7 +80,8 @@ class Backbone:
     def shorter_side(self) -> int:
         """Pixels that the shorter side is resized to before the square is cut out."""
         usual = _weights(self.name).transforms()
-        return round(self.size * usual.resize_size[0] / usual.crop_size[0])
+        share: float = usual.resize_size[0] / usual.crop_size[0]
+        return round(self.size * share)
 
 
 class Features(nn.Module):
@@ -182,7 +183,7 @@ def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
         raise UserError(
             f"features.visual.weights: the pretrained weights of {name} are not cached and could "
             f"not be fetched; put {file.name} into {folder}, or set `weights: file` with `file:`, "
-            f"or `weights: random` for a trial"
+            "or train on these pictures by `weights: simsiam`, or try `weights: random`"
         ) from error
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise UserError(f"{file}: cannot be read ({_one_line(error)}); delete it") from error

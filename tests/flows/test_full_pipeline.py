@@ -65,6 +65,8 @@ def test_a_second_run_is_all_cached(run: Runner) -> None:
 
 def test_the_summary_tells_metrics_and_where_things_lie(run: Runner) -> None:
     summary = run()
+    assert set(summary["coverage"]) == {"text", "visual"}
+    assert 0 < summary["coverage"]["visual"]["interactions"] < 1
     assert set(summary["metrics"]) == {"test", "validation"}
     assert 0 <= summary["metrics"]["test"]["recall@20"] <= 1
     for stage in summary["stages"]:
@@ -84,6 +86,23 @@ def test_until_stops_there(run: Runner) -> None:
 
 def test_refresh_runs_a_cached_stage_and_equal_bytes_stop_there(run: Runner) -> None:
     assert ran(run(refresh=("split",))) == ["split"]
+
+
+def test_pictures_that_may_still_come_are_asked_for_by_every_run(
+    run: Runner, tmp_path: Path
+) -> None:
+    review = {"user_id": "U", "parent_asin": "B", "rating": 5.0, "timestamp": 1}
+    nobody = "http://127.0.0.1:9/a.jpg"  # listens there
+    item = {"parent_asin": "B", "title": "a lamp", "images": [{"large": nobody}]}
+    for name, line in (("reviews", review), ("metadata", item)):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
+    paths = {name: tmp_path / f"{name}.jsonl" for name in ("reviews", "metadata")}
+    web = {"folder": None, "fetch": True, "allow_private": True, "retries": 0}
+    runs = [
+        ran(run(ingest={**paths, "k": 0}, images=web, until="visual_features")) for _ in range(2)
+    ]
+    assert runs[0] == ["ingest", "images", "visual_training", "visual_features"]
+    assert runs[1] == ["images"]  # the same bytes as before: nothing behind it runs
 
 
 @pytest.mark.parametrize("name", ["split", "train"])
