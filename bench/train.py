@@ -13,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from brmrs.models.base import Branch
 from brmrs.models.registry import RECOMMENDERS, build
 from brmrs.training.train import device, selector
 from brmrs.training.trainer import fit
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BABY: train_data.Shape = (19_445, 7_050, 118_551)
 ELECTRONICS: train_data.Shape = (192_403, 63_001, 1_250_000)
@@ -91,10 +94,10 @@ def peak_memory() -> int:
     return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) // 1024
 
 
-def apart(name: str, folder: Path, epochs: int) -> Result:
-    """`trained` in a fresh process."""
+def in_fresh_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a function returns; a process's peak memory never falls, so each has its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(trained, name, folder, epochs).result()
+        return pool.submit(function, *args, **kwargs).result()
 
 
 def row(name: str, interactions: int, result: Result) -> str:
@@ -113,7 +116,7 @@ def compare(folder: Path, models: Sequence[str], epochs: int, peers: str | None)
     print(f"{train.n_users:,} users, {train.n_items:,} items, {size:,} training interactions")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}\n\n{HEADER}")
     for name in models:
-        print(row(name, size, apart(name, folder, epochs)), flush=True)
+        print(row(name, size, in_fresh_process(trained, name, folder, epochs)), flush=True)
     if peers:
         file = folder / "interactions.npz"
         np.savez(file, indptr=train.indptr, items=train.items)
@@ -149,7 +152,7 @@ def grow(root: Path, models: Sequence[str], epochs: int) -> None:
         users, items, interactions = (factor * count for count in BABY)
         folders.append(made(root / f"x{factor}", (users, items, interactions), (64, 64)))
     for name in models:
-        seconds = [apart(name, folder, epochs).epoch for folder in folders]
+        seconds = [in_fresh_process(trained, name, folder, epochs).epoch for folder in folders]
         cells = [f"{value:.2f} ({value / seconds[0]:.1f})" for value in seconds]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
@@ -157,8 +160,22 @@ def grow(root: Path, models: Sequence[str], epochs: int) -> None:
 def made(root: Path, shape: train_data.Shape, dimensions: tuple[int, int]) -> Path:
     """A synthetic data set, ready to train on."""
     train_data.write_synthetic(root / "raw", shape, dimensions)
-    train_data.prepare(root / "raw", root / "stages")
-    return root / "stages"
+    return prepared(root / "raw", root / "stages")
+
+
+def prepared(source: Path, out: Path) -> Path:
+    """Run the stages before training in a fresh process; prints what they took."""
+    started = time.perf_counter()
+    peak = in_fresh_process(prepare, source, out)
+    seconds = time.perf_counter() - started
+    print(f"stages before training: {seconds:.1f} s, peak {peak:,} MB", flush=True)
+    return out
+
+
+def prepare(source: Path, out: Path) -> int:
+    """The peak memory of the stages, in MB."""
+    train_data.prepare(source, out)
+    return peak_memory()
 
 
 def main() -> None:
@@ -178,8 +195,7 @@ def main() -> None:
             grow(root, models or GROWING, given.epochs)
             return
         if given.data:
-            train_data.prepare(given.data, root / "stages")
-            folder = root / "stages"
+            folder = prepared(given.data, root / "stages")
         else:
             folder = made(root, ELECTRONICS if given.electronics else BABY, DIMENSIONS)
         compare(folder, models or list(RECOMMENDERS), given.epochs, given.peers)
