@@ -10,7 +10,6 @@ recbole. `--grow` multiplies users, items and interactions by 1, 4 and 16.
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -39,8 +38,14 @@ ELECTRONICS: train_data.Shape = (192_403, 63_001, 1_250_000)
 DIMENSIONS = (384, 4096)  # of text and visual features
 GROWTH = (1, 4, 16)
 GROWING = ("bpr-mf", "lightgcn", "br-mrs")
-PEERS = ("cornac BPR", "cornac LightGCN", "implicit BPR", "implicit ALS", "recbole BPR")
-PEERS += ("recbole LightGCN",)
+PEERS = (
+    "cornac BPR",
+    "cornac LightGCN",
+    "implicit BPR",
+    "implicit ALS",
+    "recbole BPR",
+    "recbole LightGCN",
+)
 HEADER = "| model | s/epoch | samples/s | evaluation s | peak MB |\n|---|---|---|---|---|"
 
 
@@ -202,4 +207,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

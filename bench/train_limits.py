@@ -17,8 +17,9 @@ import train
 import train_data
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
-from brmrs.config import BRMRSConfig, TrainConfig
+from brmrs.config import TrainConfig
 from brmrs.graphs.sparse import SparseMatrix
+from brmrs.model_config import BRMRSConfig
 from brmrs.models.base import TrainingData
 
 FLOAT = 4  # bytes

@@ -105,8 +105,8 @@ class Recommender(nn.Module, ABC):
         features. A recommender that holds more (a dense matrix over all items) overrides this;
         `build` refuses, before anything is allocated, what the machine has no room for.
         """
-        channels = max(1, len(data.features))
-        table = 4 * (data.users + data.items) * hyper_parameters.get("dim", 0) * channels
+        channels, dim = max(1, len(data.features)), int(hyper_parameters.get("dim", 0))
+        table = 4 * (data.users + data.items) * dim * channels
         return TABLES * table + sum(x.nbytes for x in data.features.values())
 
     def begin_epoch(self, generator: torch.Generator) -> None:
