@@ -25,7 +25,8 @@ import train_data
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from brmrs.config import PipelineConfig, TrainConfig
 from brmrs.errors import UserError
-from brmrs.models.base import Branch
+from brmrs.machine import high_water
+from brmrs.models.base import Scorer
 from brmrs.models.registry import RECOMMENDERS, build
 from brmrs.training.train import device, selector
 from brmrs.training.trainer import fit
@@ -67,7 +68,7 @@ def trained(name: str, folder: Path, epochs: int) -> Result:
     select = selector(settings.selection, validation, train)
     marks = []
 
-    def timed(branch: Branch) -> float:
+    def timed(branch: Scorer) -> float:
         began = synchronised(on)
         value = select(branch)
         marks.append((began, synchronised(on)))
@@ -81,7 +82,7 @@ def trained(name: str, folder: Path, epochs: int) -> Result:
     fit(model, train, timed, settings)
     ends = [started, *(end for _, end in marks)]
     steps = [began - end for (began, _), end in zip(marks, ends, strict=False)]
-    peak = torch.cuda.max_memory_allocated() // 2**20 if on.type == "cuda" else peak_memory()
+    peak = torch.cuda.max_memory_allocated() // 2**20 if on.type == "cuda" else high_water() // 2**20
     evaluation = min(end - began for began, end in marks)
     return Result(min(steps[1:] or steps) if model.trainable else 0.0, evaluation, peak)
 
@@ -91,12 +92,6 @@ def synchronised(on: torch.device) -> float:
     if on.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
-
-
-def peak_memory() -> int:
-    """MB, of this process."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) // 1024
 
 
 def in_fresh_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -180,7 +175,7 @@ def prepared(source: Path, out: Path) -> Path:
 def prepare(source: Path, out: Path) -> int:
     """The peak memory of the stages, in MB."""
     train_data.prepare(source, out)
-    return peak_memory()
+    return high_water() // 2**20
 
 
 def main() -> None:

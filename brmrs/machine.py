@@ -1,40 +1,75 @@
-"""What this machine still has to give."""
+"""The machine that a stage runs on, and how much memory it takes there."""
 
+import os
+import platform
+import resource
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
-
-MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup")
+STATUS = Path("/proc/self/status")  # of Linux
+SECONDS_BETWEEN_LOOKS = 0.02
 
 
-def free_memory(device: "torch.device") -> int | None:
-    """Bytes that a process may still take on a device; None where the system does not tell.
+def describe() -> dict[str, Any]:
+    """This machine."""
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+    }
 
-    On a CPU the kernel's MemAvailable, or what the container's limit leaves, if that is less.
+
+def high_water() -> int:
+    """The most memory, in bytes, that this process has held."""
+    if STATUS.is_file():  # getrusage starts from what the parent held
+        return _status("VmHWM")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@dataclass
+class Peak:
+    """The most memory, in bytes, that this process held during some work; known at its end."""
+
+    bytes: int = 0
+
+
+@contextmanager
+def peak_memory() -> Iterator[Peak]:
+    """Measure what runs inside.
+
+    Stages are threads of one process, and memory belongs to the process: what stages that run at
+    the same time hold, and what earlier ones left loaded, is part of the number.
     """
-    if device.type == "cuda":
-        import torch
+    peak, before, ended = Peak(), high_water(), threading.Event()
 
-        return torch.cuda.mem_get_info(device)[0]
-    found = [free for free in (_available(), _left_by_limit()) if free is not None]
-    return min(found, default=None)
+    def look() -> None:
+        while not ended.wait(SECONDS_BETWEEN_LOOKS):
+            peak.bytes = max(peak.bytes, _held())
 
-
-def _available() -> int | None:
+    looker = threading.Thread(target=look, daemon=True)
+    looker.start()
     try:
-        lines = MEMINFO.read_text().splitlines()
-    except OSError:
-        return None
-    sizes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(sizes[0]) * 1024 if sizes else None
+        yield peak
+    finally:
+        ended.set()
+        looker.join()
+        after = high_water()
+        # A mark that rose was set in here, and is exact; else only the looks know.
+        peak.bytes = after if after > before else max(peak.bytes, _held())
 
 
-def _left_by_limit() -> int | None:
-    try:
-        limit, used = ((CGROUP / name).read_text() for name in ("memory.max", "memory.current"))
-    except OSError:
-        return None
-    return None if limit.strip() == "max" else max(0, int(limit) - int(used))
+def _held() -> int:
+    """Bytes that this process holds now; where the system does not tell, the most it ever held."""
+    return _status("VmRSS") if STATUS.is_file() else high_water()
+
+
+def _status(name: str) -> int:
+    lines = STATUS.read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith(f"{name}:")]
+    return int(line.split()[1]) * 1024

@@ -1,48 +1,37 @@
-"""The memory that is free: what the kernel says, or the container's limit where that is less."""
+import time
 
-from pathlib import Path
+import numpy as np
 
-import pytest
-import torch
+from brmrs.machine import describe, high_water, peak_memory
 
-from brmrs import machine
-
-CPU = torch.device("cpu")
+MEGABYTE = 2**20
 
 
-@pytest.fixture
-def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nothing is told, until a test writes it."""
-    monkeypatch.setattr(machine, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
-    return tmp_path
+def hold(megabytes: int) -> None:
+    """Long enough to be looked at, whatever else the machine does."""
+    block = np.ones(megabytes * MEGABYTE, dtype=np.int8)
+    time.sleep(0.3)
+    del block
 
 
-def limit(system: Path, most: str, used: str) -> None:
-    (system / "memory.max").write_text(most + "\n")
-    (system / "memory.current").write_text(used + "\n")
+def test_a_peak_is_what_was_held_inside_and_not_before() -> None:
+    before = high_water()
+    with peak_memory() as large:
+        hold(400)
+    assert large.bytes == high_water() > before
+    with peak_memory() as small:
+        hold(100)
+    assert high_water() == large.bytes
+    assert large.bytes - 350 * MEGABYTE < small.bytes < large.bytes - 200 * MEGABYTE
 
 
-def test_unknown_where_nothing_is_told(system: Path) -> None:
-    assert machine.free_memory(CPU) is None
-    (system / "meminfo").write_text("MemTotal: 10 kB\n")
-    limit(system, "max", "5")
-    assert machine.free_memory(CPU) is None
+def test_work_that_fails_is_measured_too() -> None:
+    try:
+        with peak_memory() as peak:
+            raise RuntimeError
+    except RuntimeError:
+        assert 0 < peak.bytes <= high_water()
 
 
-def test_the_smaller_of_machine_and_container(system: Path) -> None:
-    (system / "meminfo").write_text("MemTotal: 10 kB\nMemAvailable:    8 kB\n")
-    assert machine.free_memory(CPU) == 8192
-    limit(system, "max", "5")
-    assert machine.free_memory(CPU) == 8192
-    limit(system, "6000", "5000")
-    assert machine.free_memory(CPU) == 1000
-    limit(system, "6000", "7000")
-    assert machine.free_memory(CPU) == 0
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_of_a_gpu() -> None:
-    free = machine.free_memory(torch.device("cuda"))
-    assert free is not None
-    assert free > 0
+def test_a_machine_tells_what_tells_it_apart() -> None:
+    assert set(describe()) == {"platform", "python", "cpus"}

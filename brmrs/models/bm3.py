@@ -7,7 +7,7 @@ from torch.nn.functional import embedding, normalize
 from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
-from brmrs.models.initialise import xavier
+from brmrs.models.initialise import linear, xavier
 from brmrs.models.propagation import lightgcn
 
 
@@ -53,9 +53,9 @@ class BM3(Recommender):
         generator = torch.Generator().manual_seed(seed)
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
-        self.predictor = _linear(dim, dim, generator)
+        self.predictor = linear(dim, dim, generator)
         self.projections = nn.ModuleDict(
-            {m: _linear(x.shape[1], dim, generator) for m, x in sorted(data.features.items())}
+            {m: linear(x.shape[1], dim, generator) for m, x in sorted(data.features.items())}
         )
         self.data = data
         self.layers, self.dropout = layers, dropout
@@ -105,11 +105,3 @@ class BM3(Recommender):
         draws = words.random_(-(2**63), None, generator=generator).view(torch.int16)
         keep = draws[: h.numel()].view(h.shape) >= int(self.dropout * 2**16) - 2**15
         return normalize(h.detach() * keep, dim=-1, eps=1e-8)
-
-
-def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    # On the meta device the layer's own initialisation draws nothing from the global generator.
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
-    nn.init.xavier_normal_(layer.weight, generator=generator)
-    nn.init.zeros_(layer.bias)
-    return layer

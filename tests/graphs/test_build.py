@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from brmrs import columns
+from brmrs import columns, feature_table
 from brmrs.config import GraphsConfig, PipelineConfig
 from brmrs.graphs import build, homogeneous
 from brmrs.stages import SPLIT, StageContext
@@ -68,7 +68,8 @@ def written(context: StageContext) -> dict[str, bytes]:
 
 
 def test_writes_two_graphs_and_statistics(context: StageContext) -> None:
-    assert list(written(context)) == ["item.parquet", "statistics.json", "user.parquet"]
+    names = ["item.parquet", "statistics.json", "text.parquet", "user.parquet", "visual.parquet"]
+    assert list(written(context)) == names
     statistics = json.loads((context.out / "statistics.json").read_text())
     assert (statistics["users"], statistics["items"]) == (USERS, ITEMS)
     for name, nodes, k in (("item", ITEMS, 3), ("user", USERS, 4)):
@@ -85,6 +86,20 @@ def test_writes_two_graphs_and_statistics(context: StageContext) -> None:
         sums = homogeneous.load(context.out / f"{name}.parquet", nodes).csr.to_dense().sum(dim=1)
         assert sums[np.unique(rows)].tolist() == pytest.approx([1.0] * len(np.unique(rows)))
     assert statistics["item"]["present"] == {"text": 8, "visual": 8}
+
+
+def test_neighbours_by_one_modality_are_its_nearest_cosines(context: StageContext) -> None:
+    written(context)
+    for name in ("text", "visual"):
+        vectors, present = feature_table.read(context.inputs[f"{name}_features"])
+        units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        cosines = units @ units.T
+        cosines[~present] = cosines[:, ~present] = 0
+        np.fill_diagonal(cosines, 0)
+        third = np.sort(cosines, axis=1)[:, -3, None]
+        expected = np.where((cosines >= third) & (cosines > 0), cosines, 0)
+        graph = homogeneous.read(context.out / f"{name}.parquet", ITEMS).toarray()
+        np.testing.assert_allclose(graph, expected, atol=1e-6)
 
 
 def test_user_without_training_items_has_no_edges(context: StageContext) -> None:
