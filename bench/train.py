@@ -82,9 +82,9 @@ def trained(name: str, folder: Path, epochs: int) -> Result:
     fit(model, train, timed, settings)
     ends = [started, *(end for _, end in marks)]
     steps = [began - end for (began, _), end in zip(marks, ends, strict=False)]
-    peak = torch.cuda.max_memory_allocated() // 2**20 if on.type == "cuda" else high_water() // 2**20
+    peak = torch.cuda.max_memory_allocated() if on.type == "cuda" else high_water()
     evaluation = min(end - began for began, end in marks)
-    return Result(min(steps[1:] or steps) if model.trainable else 0.0, evaluation, peak)
+    return Result(min(steps[1:] or steps) if model.trainable else 0.0, evaluation, peak // 2**20)
 
 
 def synchronised(on: torch.device) -> float:

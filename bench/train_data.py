@@ -89,4 +89,5 @@ def read(folder: Path, device: torch.device) -> tuple[TrainingData, UserItems, U
         for part in (TRAIN, VALIDATION)
     )
     features = {modality: folder / f"{modality}_features" for modality in MODALITIES}
-    return assemble(train, features, folder / "graphs"), train, validation
+    data = assemble(train, features, folder / "graphs", [()] * counts["items"])
+    return data, train, validation
