@@ -3,13 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from brmrs.graphs.sparse import SparseMatrix
+
+# The value, its gradient, two moments of Adam, the best epoch's copy; layers and their gradients.
+TABLES = 16
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,18 @@ class Recommender(nn.Module, ABC):
     user_tables: ClassVar[tuple[str, ...]] = ("users",)
     item_tables: ClassVar[tuple[str, ...]] = ("items",)
     negatives: int = 1
+
+    @classmethod
+    def working_bytes(cls, data: TrainingData, hyper_parameters: Mapping[str, Any]) -> int:
+        """About what constructing and training takes at its peak beyond `data`, in bytes.
+
+        By default `TABLES` tables of an embedding per user and item and channel, and a copy of the
+        features. A recommender that holds more (a dense matrix over all items) overrides this;
+        `build` refuses, before anything is allocated, what the machine has no room for.
+        """
+        channels, dim = max(1, len(data.features)), int(hyper_parameters.get("dim", 0))
+        table = 4 * (data.users + data.items) * dim * channels
+        return TABLES * table + sum(x.nbytes for x in data.features.values())
 
     def begin_epoch(self, generator: torch.Generator) -> None:
         """Called before each epoch; draw here what lasts an epoch (edge dropout)."""
