@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from brmrs.columns import ITEM, USER
 from brmrs.graphs.sparse import SparseMatrix
 
 
@@ -21,14 +22,16 @@ class TrainingData:
         items: I, the number of items.
         train_users: (N,) int64, sorted with `train_items` by (user, item), no pair twice.
         train_items: (N,) int64.
-        features: per modality the (I, d_m) float32 vectors, zero where not present. A modality
-            that no item has is left out.
+        features: per modality the (I, d_m) float32 vectors; zero, or whatever
+            `features.imputation` says, where not present. A modality that no item has is left out.
         present: per modality the (I,) bool mask of `features`.
         user_item: (U, I) the normalised D^-1/2 R D^-1/2 of the training interactions (LightGCN).
         item_graph: (I, I) the homogeneous graph G_ii, row-normalised; None where there is none.
         user_graph: (U, U) the homogeneous graph G_uu, row-normalised; None where there is none.
         categories: (I,) int64 the most specific category of each item, counted from 0; all 0 where
             the items have none.
+        modality_graphs: per modality the (I, I) cosines of each item with its k nearest others; a
+            modality without any edge is left out.
     """
 
     users: int
@@ -41,6 +44,7 @@ class TrainingData:
     item_graph: SparseMatrix | None = None
     user_graph: SparseMatrix | None = None
     categories: Tensor | None = None
+    modality_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -62,6 +66,11 @@ class Batch:
     users: Tensor
     positives: Tensor
     negatives: Tensor
+
+    @property
+    def triples(self) -> Tensor:
+        """(B, 1 + n) items, column 0 the positive."""
+        return torch.cat([self.positives.unsqueeze(1), self.negatives], dim=1)
 
 
 class Scorer(ABC):
@@ -127,13 +136,17 @@ class Recommender(nn.Module, ABC):
 
     Attributes:
         needs: what of `TrainingData` it cannot do without, of "features" (at least one modality),
-            "item_graph", "user_graph". `build` refuses with one clear line otherwise.
+            "item_graph", "user_graph", "modality_graphs" (at least one). `build` refuses with one
+            clear line otherwise.
         trainable: False for a recommender that is complete once constructed.
+        tables: parameters with a row per user (`USER`) or item (`ITEM`), in the order of the dense
+            ids; a warm start matches their rows by raw id.
         negatives: how many negatives the sampler draws for each positive (Batch.negatives).
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     trainable: ClassVar[bool] = True
+    tables: ClassVar[Mapping[str, str]] = {"users": USER, "items": ITEM}
     negatives: int = 1
 
     def begin_epoch(self, generator: torch.Generator) -> None:

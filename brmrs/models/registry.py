@@ -15,6 +15,11 @@ RECOMMENDERS = {
     "bpr-mf": "brmrs.models.bpr_mf:BPRMF",
     "lightgcn": "brmrs.models.lightgcn:LightGCN",
     "bm3": "brmrs.models.bm3:BM3",
+    "mmgcn": "brmrs.models.mmgcn:MMGCN",
+    "grcn": "brmrs.models.grcn:GRCN",
+    "dualgnn": "brmrs.models.dualgnn:DualGNN",
+    "lattice": "brmrs.models.lattice:LATTICE",
+    "freedom": "brmrs.models.freedom:FREEDOM",
     "br-mrs": "brmrs.models.br_mrs:BRMRS",
     "vbpr": "brmrs.models.vbpr:VBPR",
     "deepstyle": "brmrs.models.deepstyle:DeepStyle",
@@ -67,6 +72,7 @@ def build(config: Section, data: "TrainingData", seed: int) -> "Recommender":
         "features": bool(data.features),
         "item_graph": data.item_graph is not None,
         "user_graph": data.user_graph is not None,
+        "modality_graphs": bool(data.modality_graphs),
     }
     missing = sorted(need for need in recommender.needs if not have[need])
     if missing:

@@ -41,6 +41,7 @@ class Feature(BaseModel):
         items: I.
         present: how many items have the modality.
         used: whether the recommender learned from them.
+        imputation: what stood for the vectors that items lack.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,25 @@ class Feature(BaseModel):
     items: int
     present: int
     used: bool
+    imputation: str = "zeros"  # as it was before there was a choice
+
+
+class WarmStart(BaseModel):
+    """What a bundle says of the one that its training started from.
+
+    Attributes:
+        tensors_sha256: of that bundle's `model.safetensors`.
+        tables: the parameters whose rows were taken over.
+        users: how many users had a row there; all others started as usual.
+        items: likewise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensors_sha256: str
+    tables: tuple[str, ...]
+    users: int
+    items: int
 
 
 class Description(BaseModel):
@@ -58,6 +78,7 @@ class Description(BaseModel):
     Attributes:
         model: the recommender's configuration; its "name" names it.
         train: the training configuration.
+        warm_start: what training started from; None where from nothing.
         best_epoch: counted from 1; 0 where nothing was trained.
         validation: the selection metric of that epoch.
         features: by modality.
@@ -73,6 +94,7 @@ class Description(BaseModel):
     version: int = VERSION
     model: dict[str, Any]
     train: dict[str, Any]
+    warm_start: WarmStart | None = None
     best_epoch: int
     validation: dict[str, float]
     features: dict[str, Feature]

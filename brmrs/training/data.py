@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from brmrs import feature_table
+from brmrs.columns import MODALITIES
 from brmrs.graphs import bipartite, homogeneous
+from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import TrainingData
 from brmrs.user_items import UserItems
 
@@ -24,7 +26,7 @@ def assemble(
     Args:
         train: the training items of each user.
         features: the feature folder of each modality.
-        graphs: the folder with `item.parquet` and `user.parquet`.
+        graphs: the folder that the stage `graphs` wrote.
         categories: the category path of each item, the most specific last.
     """
     on = train.items.device
@@ -35,6 +37,7 @@ def assemble(
         if mask.any():
             vectors[modality] = torch.tensor(x, device=on)
             present[modality] = torch.tensor(mask, device=on)
+    neighbours = {m: homogeneous.read(graphs / f"{m}.parquet", n_items) for m in MODALITIES}
     return TrainingData(
         users=n_users,
         items=n_items,
@@ -46,6 +49,11 @@ def assemble(
         item_graph=homogeneous.load(graphs / "item.parquet", n_items).to(on),
         user_graph=homogeneous.load(graphs / "user.parquet", n_users).to(on),
         categories=most_specific(categories).to(on),
+        modality_graphs={
+            m: SparseMatrix.from_scipy(cosines).to(on)
+            for m, cosines in neighbours.items()
+            if cosines.nnz > 0
+        },
     )
 
 

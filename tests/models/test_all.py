@@ -126,7 +126,8 @@ def test_branches_are_deterministic(name: str, data: TrainingData) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_refuses_data_that_lack_what_it_needs(name: str, data: TrainingData) -> None:
-    bare = dataclasses.replace(data, features={}, present={}, item_graph=None, user_graph=None)
+    nothing: dict[str, Any] = {"features": {}, "present": {}, "modality_graphs": {}}
+    bare = dataclasses.replace(data, item_graph=None, user_graph=None, **nothing)
     if not registry.load(name).needs:
         build(name, bare)
         return

@@ -80,6 +80,15 @@ def test_labels_reach_the_bundle_and_say_what_was_used(tmp_path: Path) -> None:
     assert not any(feature.used for feature in idle.values())
 
 
+def test_imputation_reaches_the_model_and_is_named_in_the_bundle(tmp_path: Path) -> None:
+    settings = config("bm3", epochs=1)
+    features = settings.features.model_copy(update={"imputation": "mean"})
+    plain = bundle.load(train(tmp_path / "a", settings))
+    filled = bundle.load(train(tmp_path / "b", settings.model_copy(update={"features": features})))
+    named = [{f.imputation for f in each.about.features.values()} for each in (plain, filled)]
+    assert named == [{"zeros"}, {"mean"}]
+
+
 def test_most_popular_is_evaluated_once(tmp_path: Path) -> None:
     out = train(tmp_path, config("most-popular"))
     model = bundle.load(out)
