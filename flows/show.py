@@ -60,7 +60,8 @@ def plan(console: Console, steps: list[Step]) -> None:
 
 def models(console: Console, rows: list[dict[str, Any]]) -> None:
     """One line per recommender."""
-    table = Table("model", "what it is", "needs", "configuration", box=None)
+    table = Table("model", "what it is", "needs", box=None)
+    table.add_column("settings on Baby", no_wrap=True)
     for row in rows:
         needs = ", ".join(row["needs"]) or "interactions"
         table.add_row(row["name"], escape(row["paper"]), needs, row["configuration"])
