@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, logsigmoid
+from torch.nn.functional import logsigmoid, normalize
 
 Negatives = Literal["cross-modal", "own-modality", "uniform"]
 
@@ -138,7 +138,19 @@ def negative_cosine(online: Tensor, target: Tensor, kept: Tensor | None = None) 
         target: (B, d) representations to agree with.
         kept: (B,) bool, rows that count; None: all.
     """
-    cosines = cosine_similarity(online, target.detach(), dim=-1)
+    unit, aim = (normalize(x, dim=-1, eps=1e-8) for x in (online, target.detach()))
+    return negative_product(unit, aim, kept)
+
+
+def negative_product(online: Tensor, target: Tensor, kept: Tensor | None = None) -> Tensor:
+    """`negative_cosine` of unit vectors; over further leading dimensions the means add up.
+
+    Args:
+        online: (..., B, d).
+        target: (..., B, d), broadcast to `online`.
+        kept: (..., B) bool, rows that count; None: all.
+    """
+    cosines = (online * target).sum(dim=-1)
     if kept is None:
-        return -cosines.mean()
-    return -mean_of(cosines, kept)
+        return -cosines.mean(dim=-1).sum()
+    return -(cosines.where(kept, 0).sum(dim=-1) / kept.sum(dim=-1).clamp(min=1)).sum()

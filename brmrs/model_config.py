@@ -1,10 +1,10 @@
 """The configuration of each recommender: its hyper-parameters, one section per name."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from brmrs.section import Rate, Section, Share, Weight
+from brmrs.section import Effort, Rate, Section, Share, Weight
 
 
 class MostPopularConfig(Section):
@@ -143,11 +143,81 @@ class BRMRSConfig(RankingTerms):
     edge_dropout: Rate = 0.8  # of the user-item graph, anew each epoch, in training only
 
 
+class VBPRConfig(Section):
+    """VBPR (He, McAuley 2016)."""
+
+    name: Literal["vbpr"] = "vbpr"
+    dim: int = Field(64, gt=0)  # of the id part, and likewise of the feature part
+    regularization: Weight = 1e-2
+
+
+class DeepStyleConfig(Section):
+    """DeepStyle (Liu 2017)."""
+
+    name: Literal["deepstyle"] = "deepstyle"
+    dim: int = Field(64, gt=0)
+    regularization: Weight = 1e-2
+
+
+class MAMLConfig(Section):
+    """MAML, multimodal attentive metric learning (Liu 2019)."""
+
+    name: Literal["maml"] = "maml"
+    dim: int = Field(64, gt=0)
+    hidden: int = Field(64, gt=0)  # units of the hidden layers
+    negatives: int = Field(4, gt=0)  # for each positive
+    margin: float = Field(1.6, gt=0)
+    feature: Weight = 0.1  # of the distance of an item from its features
+    covariance: Weight = 1.0
+
+
+class VECFConfig(Section):
+    """VECF (Chen 2019)."""
+
+    name: Literal["vecf"] = "vecf"
+    dim: int = Field(64, gt=0)
+    negatives: int = Field(4, gt=0)  # for each positive
+    regularization: Weight = 1e-2
+
+
+class BUIRConfig(Section):
+    """BUIR (Lee 2021)."""
+
+    name: Literal["buir"] = "buir"
+    dim: int = Field(64, gt=0)
+    layers: int = Field(3, ge=0)
+    momentum: Rate = 0.995  # of the target encoder
+    edge_dropout: Rate = 0.2  # of what each encoder sees in an epoch
+
+
+class ItemKNNConfig(Section):
+    """Item-based nearest neighbours (Deshpande, Karypis 2004)."""
+
+    name: Literal["item-knn"] = "item-knn"
+    neighbours: int = Field(100, gt=0)  # of each item
+    shrink: Weight = 10.0  # added to the denominator of the cosine
+
+
+class EASEConfig(Section):
+    """EASE (Steck 2019)."""
+
+    name: Literal["ease"] = "ease"
+    ridge: float = Field(200.0, gt=0)
+    max_bytes: Effort = 8_000_000_000  # 12 bytes for each pair of items
+
+
 ModelConfig = Annotated[
     MostPopularConfig
     | BPRMFConfig
     | LightGCNConfig
     | BM3Config
+    | VBPRConfig
+    | DeepStyleConfig
+    | MAMLConfig
+    | VECFConfig
+    | BUIRConfig
+    | ItemKNNConfig
+    | EASEConfig
     | MMGCNConfig
     | GRCNConfig
     | DualGNNConfig
@@ -156,3 +226,6 @@ ModelConfig = Annotated[
     | BRMRSConfig,
     Field(discriminator="name"),
 ]
+MODEL_SECTIONS: dict[str, type[Section]] = {
+    section.model_fields["name"].default: section for section in get_args(get_args(ModelConfig)[0])
+}

@@ -60,7 +60,7 @@ def run(context: StageContext) -> None:
         (USER, of_users, config.user_k),
         *((name, by_modality(of_items, name), config.k) for name in MODALITIES),
     ):
-        edges = nearest(similarity, k, config.block_rows, f"{name} graph")
+        edges = nearest(similarity, k, config.block_bytes, f"{name} graph")
         write(edges, context.out / f"{name}.parquet")
         statistics[name] = describe(edges, similarity)
     write_json(context.out / "statistics.json", statistics)

@@ -1,9 +1,10 @@
 """The recommenders by name. Importing this loads none of them."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brmrs.errors import UserError
+from brmrs.model_config import MODEL_SECTIONS
 from brmrs.section import Section
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ RECOMMENDERS = {
     "lattice": "brmrs.models.lattice:LATTICE",
     "freedom": "brmrs.models.freedom:FREEDOM",
     "br-mrs": "brmrs.models.br_mrs:BRMRS",
+    "vbpr": "brmrs.models.vbpr:VBPR",
+    "deepstyle": "brmrs.models.deepstyle:DeepStyle",
+    "maml": "brmrs.models.maml:MAML",
+    "vecf": "brmrs.models.vecf:VECF",
+    "buir": "brmrs.models.buir:BUIR",
+    "item-knn": "brmrs.models.item_knn:ItemKNN",
+    "ease": "brmrs.models.ease:EASE",
 }
 
 
@@ -28,6 +36,27 @@ def load(name: str) -> "type[Recommender]":
     module, _, attribute = RECOMMENDERS[name].partition(":")
     recommender: type[Recommender] = getattr(import_module(module), attribute)
     return recommender
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """What `brmrs models` shows of each recommender, by name.
+
+    "paper" is the first line of its configuration's docstring; "needs" beside the interactions;
+    "configuration" the file with its settings on Baby; "trains": by gradient.
+    """
+    rows = []
+    for name in sorted(RECOMMENDERS):
+        recommender = load(name)
+        rows.append(
+            {
+                "name": name,
+                "paper": (MODEL_SECTIONS[name].__doc__ or "").partition("\n")[0].rstrip("."),
+                "needs": sorted(recommender.needs),
+                "trains": recommender.trainable,
+                "configuration": f"configs/models/{name}.yaml",
+            }
+        )
+    return rows
 
 
 def build(config: Section, data: "TrainingData", seed: int) -> "Recommender":

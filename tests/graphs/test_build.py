@@ -51,7 +51,7 @@ def context(tmp_path: Path) -> StageContext:
     write_features(tmp_path / "visual", np.roll(present, 1), 6, seed=2)
     (tmp_path / "out").mkdir()
     return StageContext(
-        config=PipelineConfig(graphs=GraphsConfig(k=3, user_k=4, block_rows=5)),
+        config=PipelineConfig(graphs=GraphsConfig(k=3, user_k=4, block_bytes=2500)),
         inputs={
             SPLIT: tmp_path / "split.parquet",
             "text_features": tmp_path / "text",
@@ -112,7 +112,7 @@ def test_user_without_training_items_has_no_edges(context: StageContext) -> None
 def test_same_bytes_again_and_in_other_blocks(context: StageContext) -> None:
     first = written(context)
     assert written(context) == first
-    other = PipelineConfig(graphs=context.config.graphs.model_copy(update={"block_rows": 1024}))
+    other = PipelineConfig(graphs=context.config.graphs.model_copy(update={"block_bytes": 2**30}))
     assert written(StageContext(other, context.inputs, context.out, context.scratch)) == first
 
 

@@ -33,7 +33,7 @@ def masks() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 
 def nearest_of(similarity: Similarity) -> sp.csr_matrix:
-    edges = nearest(similarity, k=4, block_rows=8)
+    edges = nearest(similarity, k=4, block_bytes=2**20)
     size = similarity.neighbours.shape[0]
     return sp.csr_matrix((edges.weights, (edges.rows, edges.columns)), shape=(size, size))
 

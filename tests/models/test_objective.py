@@ -1,7 +1,7 @@
 """The plug-in objective by hand, and on every model that takes it."""
 
 import dataclasses
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -13,13 +13,12 @@ from torch.nn.functional import logsigmoid
 from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.config_file import parse
 from brmrs.errors import UserError
-from brmrs.model_config import ModelConfig, ObjectiveConfig
+from brmrs.model_config import MODEL_SECTIONS, ObjectiveConfig
 from brmrs.models import registry
 from brmrs.models.objective import Objective
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-CONFIGS = {cls.model_fields["name"].default: cls for cls in get_args(get_args(ModelConfig)[0])}
-TAKES = sorted(name for name, cls in CONFIGS.items() if "objective" in cls.model_fields)
+TAKES = sorted(name for name, cls in MODEL_SECTIONS.items() if "objective" in cls.model_fields)
 # One user's positive, and a pool of two: text finds the second hard, the picture the first.
 SCORES = {
     FUSED: torch.tensor([[2.0, 1.5, 0.0]]),
@@ -70,7 +69,7 @@ def test_the_pool_is_drawn_for_chns_alone() -> None:
 @pytest.mark.parametrize("name", TAKES)
 def test_a_batch_is_scored_by_the_branches_that_rank(name: str) -> None:
     weights = {"chns": 0.3, "synergy": 0.2, "theta": 0.1}
-    model = registry.build(CONFIGS[name](dim=4, objective=weights), data(), seed=0)
+    model = registry.build(MODEL_SECTIONS[name](dim=4, objective=weights), data(), seed=0)
     in_double(model)
     assert model.negatives == 2
     found = model.loss(TRIPLES, torch.Generator())
@@ -85,7 +84,7 @@ def test_a_batch_is_scored_by_the_branches_that_rank(name: str) -> None:
 def test_every_model_learns_by_it(name: str) -> None:
     board = make_data()
     weights = {"bpr": 0.0, "chns": 0.5, "synergy": 0.5}
-    model = registry.build(CONFIGS[name](dim=16, objective=weights), board, seed=0)
+    model = registry.build(MODEL_SECTIONS[name](dim=16, objective=weights), board, seed=0)
     batch = sample(board, model.negatives, torch.Generator().manual_seed(0))
     assert {"chns", "synergy"} <= set(model.loss(batch, torch.Generator()))
     curve = train(model, board, 20)
@@ -94,7 +93,7 @@ def test_every_model_learns_by_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", TAKES)
 def test_one_modality_alone_is_refused_in_one_line(name: str) -> None:
-    config = CONFIGS[name](objective={"chns": 0.3})
+    config = MODEL_SECTIONS[name](objective={"chns": 0.3})
     with pytest.raises(UserError, match="the data have no visual") as error:
         registry.build(config, make_data((TEXT,)), seed=0)
     assert "\n" not in str(error.value)
