@@ -110,6 +110,8 @@ def _told(fault: ErrorDetails) -> str:
         return f"{where}: no model {fault['ctx']['tag']!r}; there are {known}"
     if fault["type"] != "extra_forbidden":
         return f"{where}: {fault['msg']}"
+    if path == ["model", "objective"]:
+        return f"{where}: this model has no text and visual branches that could take an objective"
     near = get_close_matches(path[-1], getattr(_type(path[:-1]), "model_fields", ()), 1)
     return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "")
 

@@ -119,7 +119,8 @@ class GRCN(Recommender):
         to_user = (sender * of_items).amax(dim=1).relu()
         sender = embedding(edges.rows, self.user_confidence)
         to_item = (sender * of_users).amax(dim=1).relu()
-        p, q = [self.users], [self.items]
+        p: list[Tensor] = [self.users]
+        q: list[Tensor] = [self.items]
         for _ in range(self.layers):
             p_next = edges.product(to_user, q[-1])
             q.append(edges.transposed_product(to_item, p[-1]))

@@ -20,6 +20,8 @@ from brmrs.section import Section
 SMALL = {"maml": {"dim": 2, "hidden": 4}, "vecf": {"dim": 4, "negatives": 1}}
 NAMES = sorted(registry.RECOMMENDERS)
 TRAINABLE = [name for name in NAMES if registry.load(name).trainable]
+# Its deep transforms go on to learn the noise of the features by heart.
+STEPS = {"mmgcn": 60}
 MODALITY_CHOICES = [(TEXT, VISUAL), (TEXT,), (VISUAL,)]
 
 
@@ -142,7 +144,7 @@ def test_checkerboard_is_filled_in(name: str, data: TrainingData) -> None:
     model = build(name, data)
     held_out = torch.tensor(masks()[1])
     if model.trainable:
-        train(model, data, 150)
+        train(model, data, STEPS.get(name, 150))
     with torch.no_grad():
         scores = model.branches()[FUSED].scores(torch.arange(data.users))
     users, items = torch.arange(data.users)[:, None], torch.arange(data.items)[None, :]
