@@ -52,6 +52,7 @@ KIND = "kind"  # of a point of the training curve
 LOSS = (
     "loss"  # a loss term, mean over the epoch's batches; the other kind is SPLIT_NAMES[VALIDATION]
 )
+SPREAD = "spread"  # of self-supervised outputs: 0 collapsed, 1 even in all directions
 NAME = "name"
 VALUE = "value"
 

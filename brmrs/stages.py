@@ -25,7 +25,12 @@ class StageContext:
         out: an empty folder to fill. Its bytes must depend on nothing but `config`, `inputs` and
             the stage's code: sorted rows, no times, no absolute paths.
         scratch: a folder that outlives a kill, the same for the same cache key; checkpoints and
-            half-done work go there. It is removed once the artifact is stored.
+            half-done work go there. It is removed once the artifact is stored, unless that is
+            unsettled.
+        kept: a folder of the stage that outlives its keys, for what may be used again under
+            another: it saves work and shapes no output. Of its files, `<folder>/<any>.<name>`,
+            garbage collection leaves those whose `<name>` a reached artifact has. None: nothing
+            is kept.
         embeddings: where embedded rows are kept for all runs of the store
             (`brmrs.features.embeddings`); None: nowhere but in `scratch`.
         notes: what the stage tells of its work, as JSON values. They go to the record, never to
@@ -36,6 +41,7 @@ class StageContext:
     inputs: Mapping[str, Path]
     out: Path
     scratch: Path
+    kept: Path | None = None
     embeddings: Path | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -74,6 +80,10 @@ class Stage:
         return function
 
 
+# A file of an artifact that serves the run that made it alone: the next one tries again what
+# failed. It says what, {reason: count}.
+UNSETTLED = "unsettled.json"
+
 INTERACTIONS = "ingest/interactions.parquet"
 USERS = "ingest/users.parquet"
 ITEMS = "ingest/items.parquet"
@@ -83,6 +93,7 @@ GIVEN_SPLIT = "ingest/given/split/"
 GIVEN = {TEXT: "ingest/given/text/", VISUAL: "ingest/given/visual/"}
 GIVEN_LABELS, GIVEN_VECTORS, GIVEN_KNN = "labels.parquet", "features.npy", "knn.parquet"
 SPLIT = "split/interactions.parquet"
+FEATURE_TABLES = {name: f"{name}_features/features.parquet" for name in (TEXT, VISUAL)}
 
 STAGES = (
     Stage(
@@ -113,10 +124,19 @@ STAGES = (
         external=("image_folder",),
     ),
     Stage(
+        "visual_training",
+        "brmrs.features.self_supervised.stage",
+        config=tuple(
+            f"features.visual.{field}"
+            for field in ("backbone", "node", "weights", "seed", "training")
+        ),
+        reads=("images",),
+    ),
+    Stage(
         "visual_features",
         "brmrs.features.visual",
         config=("features.visual",),
-        reads=("images", GIVEN[VISUAL]),
+        reads=("images", "visual_training", GIVEN[VISUAL]),
         external=("visual_weights",),
     ),
     Stage(
@@ -128,14 +148,15 @@ STAGES = (
     Stage(
         "train",
         "brmrs.training.train",
-        config=("model", "train"),
+        config=("model", "train", "features.imputation"),
         reads=(SPLIT, USERS, ITEMS, "text_features", "visual_features", "graphs"),
+        external=("warm_start",),
     ),
     Stage(
         "evaluate",
         "brmrs.evaluation.evaluate",
         config=("evaluate",),
-        reads=(SPLIT, "train"),
+        reads=(SPLIT, "train", *FEATURE_TABLES.values()),
     ),
     Stage(
         "publish",

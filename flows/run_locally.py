@@ -3,6 +3,8 @@
 import logging
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +34,39 @@ def run(
     Raises:
         UserError: what the user can fix.
     """
+    with _connected(console):
+        from flows.full_pipeline import full_pipeline
+
+        sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
+        flow: Any = full_pipeline
+        summary: dict[str, Any] = flow(
+            **sections, artifacts=artifacts, until=until, refresh=refresh
+        )
+        return summary
+
+
+def retrain(parameters: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Run the flow `retrain` with these parameters and return what it came to.
+
+    Raises:
+        UserError: what the user can fix.
+    """
+    with _connected(console):
+        from flows.retrain import retrain as flow
+
+        outcome: Any = flow(**parameters)
+        return dict(outcome)
+
+
+@contextmanager
+def _connected(console: Console) -> Iterator[None]:
+    """Show our log and progress, and see to it that a Prefect server answers."""
     logger = logging.getLogger("brmrs")
     logger.setLevel(logging.INFO)
     logger.addHandler(RichHandler(console=console, show_path=False, show_level=False))
     with progress.shown(console):
         _find_server()
-        from flows.full_pipeline import full_pipeline
-
-        sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
-        summary: dict[str, Any] = full_pipeline(
-            **sections, artifacts=artifacts, until=until, refresh=refresh
-        )
-        return summary
+        yield
 
 
 def _find_server() -> None:

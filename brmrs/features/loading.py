@@ -15,7 +15,7 @@ from brmrs import text_model
 from brmrs.errors import UserError
 from brmrs.features.precision import device
 
-LOADING = threading.Lock()
+LOADING = threading.RLock()
 HUB_TIMEOUT = 10.0  # seconds
 
 

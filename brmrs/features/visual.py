@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from brmrs import text_model
 from brmrs.columns import SHA256, VISUAL
-from brmrs.config import IMPORTED, VisualConfig
+from brmrs.config import IMPORTED, SELF_SUPERVISED, VisualConfig
 from brmrs.features import (
     backbones,
     decode,
@@ -47,7 +47,8 @@ def run(context: StageContext) -> None:
     hashes = pq.read_table(folder / TABLE, columns=[SHA256])[SHA256].to_pylist()
     distinct, which = embeddings.distinct(hashes)
     LOG.info("visual features: %d of %d items have a picture", (which >= 0).sum(), len(which))
-    network = load(config, weights=bool(distinct))
+    trained = context.inputs.get("visual_training")
+    network = load(config, trained and trained / backbones.TRAINED, weights=bool(distinct))
     vectors, about = np.zeros((0, network.dimension), dtype=np.float32), network.about
     if distinct:
         vectors, about = embed_kept(context, config, network, distinct, stored_files(folder))
@@ -56,11 +57,12 @@ def run(context: StageContext) -> None:
     table.write(context.out, vectors, which, about)
 
 
-def load(config: VisualConfig, *, weights: bool = True) -> Network:
+def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = True) -> Network:
     """The configured network: a vision tower of sentence-transformers, or torchvision's.
 
     Args:
         config: names it.
+        trained: the weights that `visual_training` wrote, where the configuration asks for them.
         weights: whether they are needed.
 
     Raises:
@@ -72,7 +74,9 @@ def load(config: VisualConfig, *, weights: bool = True) -> Network:
         about = Extractor(VISUAL, name, name, config.weights, table.digest(tower.state_dict()))
         return Network(tower, preprocessing, dimension, about)
     backbone = backbones.find(config.backbone, config.node)
-    module, digest = backbones.build(backbone, config) if weights else (None, None)
+    if config.weights in SELF_SUPERVISED:
+        backbone = backbone.at(config.training.size)
+    module, digest = backbones.build(backbone, config, trained) if weights else (None, None)
     return Network(
         module, backbone.preprocessing, backbone.dimension, _extractor(backbone, config, digest)
     )
@@ -148,6 +152,9 @@ def _extractor(
         "pretrained": "",
         "random": " (random weights)",
         "file": f" (weights from file{which_file})",
+        "simsiam": " (SimSiam on these pictures)",
+        "byol": " (BYOL on these pictures)",
+        "barlow-twins": " (Barlow Twins on these pictures)",
     }[config.weights]
     return Extractor(
         modality=VISUAL,

@@ -36,6 +36,14 @@ class Network(NamedTuple):
         return forward(module, self.preprocessing, probes(self.preprocessing.size))
 
 
+def embed_all(
+    module: nn.Module, preprocessing: Preprocessing, paths: Sequence[Path], batch_size: int
+) -> np.ndarray:
+    """(C, d) float32 vectors of image files, all at once (see `embed`)."""
+    batches = embed(module, preprocessing, paths, batch_size)
+    return np.concatenate([vectors for _, vectors in batches])
+
+
 def embed(
     module: nn.Module, preprocessing: Preprocessing, paths: Sequence[Path], batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -14,6 +14,7 @@ from brmrs.config import (
     IngestConfig,
     PipelineConfig,
     TextConfig,
+    TrainConfig,
     VisualConfig,
 )
 from brmrs.errors import UserError
@@ -35,13 +36,13 @@ def fingerprint(
         names: the entries wanted; None: all.
 
     Returns:
-        Of the entries `reviews`, `metadata`, `benchmark`, `text_model`, `visual_weights` and
-        `image_folder` those wanted, each `{"sha256": digest of the entry, "files": [{"name",
-        "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends on the files'
-        contents alone, neither on their names nor on their order; what is kept of them depends on
-        no more (the quarantine tells the names that the files had when they were read). Names
-        count in the other entries: a
-        picture's name is its item's id, and a model finds its files by name.
+        Of the entries `reviews`, `metadata`, `benchmark`, `text_model`, `visual_weights`,
+        `image_folder` and `warm_start` those wanted, each `{"sha256": digest of the entry,
+        "files": [{"name", "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends on
+        the files' contents alone, neither on their names nor on their order; what is kept of them
+        depends on no more (the quarantine tells the names that the files had when they were read).
+        Names count in the other entries: a picture's name is its item's id, and a model finds its
+        files by name.
 
     Raises:
         UserError: a file is missing or unreadable, or no reviews are configured.
@@ -53,6 +54,7 @@ def fingerprint(
         "text_model": lambda: _text_model(config.features.text),
         "visual_weights": lambda: _visual_weights(config.features.visual),
         "image_folder": lambda: _image_folder(config.images),
+        "warm_start": lambda: _warm_start(config.train),
     }
     return {name: entries[name]() for name in (entries if names is None else names)}
 
@@ -110,6 +112,13 @@ def _visual_weights(config: VisualConfig) -> dict[str, Any]:
     if not config.file.is_file():
         raise UserError(f"features.visual.file: {config.file}: no such file; correct the path")
     return _by_content([config.file])
+
+
+def _warm_start(config: TrainConfig) -> dict[str, Any]:
+    folder = config.warm_start
+    return _by_name(
+        [(path.name, path) for path in listing(folder, "train.warm_start")] if folder else []
+    )
 
 
 def _by_content(paths: list[Path]) -> dict[str, Any]:

@@ -8,22 +8,25 @@ import torch
 
 from brmrs.columns import (
     ASIN,
+    CATEGORIES,
     CURVE,
     MODALITIES,
     TRAIN,
     USER_ID,
     VALIDATION,
 )
-from brmrs.config import PipelineConfig, TrainConfig
+from brmrs.config import Imputation, PipelineConfig, TrainConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import measure
 from brmrs.files import read_json, write_parquet
-from brmrs.models.base import Branch, Recommender
+from brmrs.models.base import Recommender, Scorer
 from brmrs.models.registry import build
 from brmrs.stages import ITEMS, SPLIT, USERS, StageContext
-from brmrs.training.bundle import Bundle, Description, Feature
+from brmrs.training.bundle import Bundle, Description, Feature, WarmStart, load
 from brmrs.training.data import assemble
+from brmrs.training.imputation import imputed
 from brmrs.training.trainer import History, Select, fit
+from brmrs.training.warm_start import start_from
 from brmrs.user_items import UserItems
 
 CURVE_FILE = "curve.parquet"
@@ -34,7 +37,8 @@ def run(context: StageContext) -> None:
     """Train the configured recommender on the training split; validation alone selects."""
     inputs, config = context.inputs, context.config
     users = pq.read_table(inputs[USERS], columns=[USER_ID])[USER_ID].to_pylist()
-    items = pq.read_table(inputs[ITEMS], columns=[ASIN])[ASIN].to_pylist()
+    of_items = pq.read_table(inputs[ITEMS], columns=[ASIN, CATEGORIES])
+    items, categories = (of_items[name].to_pylist() for name in (ASIN, CATEGORIES))
     on = device(config.train)
     train, validation = (
         UserItems.read(inputs[SPLIT], part, len(users), len(items)).to(on)
@@ -42,10 +46,16 @@ def run(context: StageContext) -> None:
     )
     select = selector(config.train.selection, validation, train)
     folders = {modality: inputs[f"{modality}_features"] for modality in MODALITIES}
-    data = assemble(train, folders, inputs["graphs"])
+    imputation = config.features.imputation
+    data = imputed(assemble(train, folders, inputs["graphs"], categories), imputation)
     model = build(config.model, data, config.train.seed).to(on)
+    warm = None
+    if config.train.warm_start:
+        previous = load(config.train.warm_start)
+        warm = start_from(previous, config.model.name, model, users, items)
     history = fit(model, train, select, config.train, context.scratch / CHECKPOINT)
-    about = describe(config, history, features(folders, used=bool(model.needs)), users, items)
+    used = features(folders, imputation, used=bool(model.needs))
+    about = describe(config, history, used, users, items, warm)
     bundle(about, model, train).save(context.out)
     points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
     write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
@@ -85,24 +95,29 @@ def selector(metric: str, validation: UserItems, train: UserItems) -> Select:
         )
     k = int(metric.partition("@")[2])
 
-    def select(branch: Branch) -> float:
+    def select(branch: Scorer) -> float:
         return float(measure(branch, validation, train, (k,))[metric].mean())
 
     return select
 
 
-def features(folders: Mapping[str, Path], *, used: bool) -> dict[str, Feature]:
+def features(
+    folders: Mapping[str, Path], imputation: Imputation, *, used: bool
+) -> dict[str, Feature]:
     """What the bundle says of the features, from their `meta.json`.
 
     Args:
         folders: the feature folder of each modality.
+        imputation: what stood for the vectors that items lack.
         used: whether the recommender reads features, or graphs made of them.
     """
     described = {}
     for modality, folder in folders.items():
         meta = read_json(folder / "meta.json")
         kept = {name: meta[name] for name in ("label", "weights_sha256", "items", "present")}
-        described[modality] = Feature(**kept, used=used and meta["present"] > 0)
+        described[modality] = Feature(
+            **kept, used=used and meta["present"] > 0, imputation=imputation
+        )
     return described
 
 
@@ -112,11 +127,13 @@ def describe(
     used: dict[str, Feature],
     users: list[str],
     items: list[str],
+    warm: WarmStart | None,
 ) -> Description:
     """The bundle's `bundle.json`."""
     return Description(
         model=config.model.model_dump(mode="json"),
-        train=config.train.model_dump(mode="json"),
+        train=config.train.key(),
+        warm_start=warm,
         best_epoch=history.best_epoch,
         validation={config.train.selection: history.best_value},
         features=used,

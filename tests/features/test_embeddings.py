@@ -46,7 +46,11 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def context(folder: Path) -> StageContext:
     return StageContext(
-        PipelineConfig(), {}, folder / "out", folder / "scratch", folder / "embeddings"
+        PipelineConfig(),
+        {},
+        folder / "out",
+        folder / "scratch",
+        embeddings=folder / "embeddings",
     )
 
 

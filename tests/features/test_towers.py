@@ -1,7 +1,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from pictures import jpeg
@@ -53,8 +52,7 @@ def test_vectors_are_those_that_the_model_s_encode_gives(clip: Path, tmp_path: P
         path.write_bytes(jpeg(seed))
     network = visual.load(VisualConfig(backbone=str(clip)))
     assert network.module is not None
-    batches = visual_encoder.embed(network.module, network.preprocessing, paths, 2)
-    found = np.concatenate([values for _, values in batches])
+    found = visual_encoder.embed_all(network.module, network.preprocessing, paths, 2)
     model = SentenceTransformer(str(clip), device="cpu")
     # The model's own preprocessing rounds otherwise, by one of 255 levels.
     expected = model.encode([Image.open(path) for path in paths], show_progress_bar=False)

@@ -14,9 +14,10 @@ from torchvision.models import get_model
 from brmrs import columns
 from brmrs.config import PipelineConfig, VisualConfig
 from brmrs.errors import UserError
-from brmrs.features import backbones, images, visual, visual_encoder
+from brmrs.features import images, visual, visual_encoder
 from brmrs.features.decode import Picture, Status, check
 from brmrs.features.images import Store
+from brmrs.features.seeded import DrawFrom
 from brmrs.stages import StageContext
 
 RANDOM = VisualConfig(backbone="resnet18", weights="random", batch_size=4)
@@ -35,9 +36,8 @@ def stage(folder: Path, data: list[bytes | None], config: VisualConfig) -> None:
     store.publish(pictures, artifact)
     images.write(pictures, artifact)
     configuration = PipelineConfig.model_validate({"features": {"visual": config}})
-    visual.run(
-        StageContext(configuration, {"images": artifact}, folder / "out", folder / "scratch")
-    )
+    inputs = {"images": artifact, "visual_training": folder / "training"}
+    visual.run(StageContext(configuration, inputs, folder / "out", folder / "scratch"))
 
 
 def run(folder: Path) -> None:
@@ -59,8 +59,7 @@ def meta(folder: Path) -> dict[str, object]:
 def embedded(network: visual_encoder.Network, paths: list[Path], batch_size: int) -> np.ndarray:
     """(C, d) vectors of files."""
     assert network.module is not None
-    found = visual_encoder.embed(network.module, network.preprocessing, paths, batch_size)
-    return np.concatenate([values for _, values in found])
+    return visual_encoder.embed_all(network.module, network.preprocessing, paths, batch_size)
 
 
 def test_the_stage_and_another_process(tmp_path: Path) -> None:
@@ -118,7 +117,7 @@ def test_no_picture_needs_no_weights(tmp_path: Path) -> None:
 
 
 def test_weights_from_a_file_go_by_their_content(tmp_path: Path) -> None:
-    with backbones._DrawFrom(torch.Generator().manual_seed(7)):
+    with DrawFrom(torch.Generator().manual_seed(7)):
         torch.save(get_model("resnet18").state_dict(), tmp_path / "mine.pth")
     config = VisualConfig(
         backbone="resnet18",

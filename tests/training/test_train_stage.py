@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from board_artifacts import (
     LABELS,
     N_ITEMS,
@@ -79,12 +80,21 @@ def test_labels_reach_the_bundle_and_say_what_was_used(tmp_path: Path) -> None:
     assert not any(feature.used for feature in idle.values())
 
 
+def test_imputation_reaches_the_model_and_is_named_in_the_bundle(tmp_path: Path) -> None:
+    settings = config("bm3", epochs=1)
+    features = settings.features.model_copy(update={"imputation": "mean"})
+    plain = bundle.load(train(tmp_path / "a", settings))
+    filled = bundle.load(train(tmp_path / "b", settings.model_copy(update={"features": features})))
+    named = [{f.imputation for f in each.about.features.values()} for each in (plain, filled)]
+    assert named == [{"zeros"}, {"mean"}]
+
+
 def test_most_popular_is_evaluated_once(tmp_path: Path) -> None:
     out = train(tmp_path, config("most-popular"))
     model = bundle.load(out)
     assert model.about.best_epoch == 0
     assert (
-        model.fused.q.squeeze(1).tolist()
+        model.fused.scores(torch.tensor([0]))[0].tolist()
         == np.bincount(
             [item for _, item, split in rows() if split == TRAIN], minlength=N_ITEMS
         ).tolist()
