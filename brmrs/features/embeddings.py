@@ -128,7 +128,8 @@ def note(context: StageContext, parts: Sequence[Rows]) -> None:
     embedded = sum(part.embedded for part in parts)
     reused = sum(len(part.vectors) for part in parts) - embedded
     context.notes["rows"] = {"embedded": embedded, "reused": reused}
-    context.notes["shards"] = sorted(shard for part in parts for shard in part.shards)
+    if context.embeddings:
+        context.notes["shards"] = sorted(shard for part in parts for shard in part.shards)
 
 
 def _in_shards(
