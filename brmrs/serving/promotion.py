@@ -27,7 +27,7 @@ from brmrs.columns import VALIDATION
 from brmrs.config import RetrainConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import measure
-from brmrs.models.base import Branch
+from brmrs.models.base import Scorer
 from brmrs.runs import Run
 from brmrs.serving.current import Verdict, of_data_set
 from brmrs.stages import SPLIT
@@ -171,49 +171,55 @@ def measure_both(current: Bundle, candidate: Bundle, validation: UserItems, metr
         held_out.users[fresh], held_out.items[fresh], len(users), len(items)
     )
     k = int(metric.partition("@")[2])
-    values = [
-        measure(ground.branch(model), held_out, masked, (k,))[metric].numpy()
-        for ground, model in ((old, current), (new, candidate))
-    ]
+    values = [measure(ground, held_out, masked, (k,))[metric].numpy() for ground in (old, new)]
     left_out = int((validation.counts > 0).sum()) - len(values[0])
     return Paired(values[0], values[1], left_out)
 
 
 @dataclass(frozen=True)
-class _Ground:
-    """The users and items that both models know, as one of them numbers them.
+class _Ground(Scorer):
+    """The users and items that both models know, as one of them numbers and ranks them.
 
     Attributes:
+        whole: what that model ranks all its items by.
         users: dense ids in that model; the position is the id on common ground.
         items: likewise.
-        sizes: of that model, (U, I).
     """
 
+    whole: Scorer
     users: Tensor
     items: Tensor
-    sizes: tuple[int, int]
 
     @classmethod
     def of(cls, model: Bundle, users: list[str], items: list[str]) -> "_Ground":
         return cls(
+            model.fused,
             torch.tensor([model.user_index[name] for name in users], dtype=torch.int64),
             torch.tensor([model.item_index[name] for name in items], dtype=torch.int64),
-            (len(model.about.users), len(model.about.items)),
         )
 
-    def branch(self, model: Bundle) -> Branch:
-        """What the model ranks by, on common ground."""
-        return Branch(model.fused.p[self.users], model.fused.q[self.items])
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Users and items on common ground."""
+        return len(self.users), len(self.items)
+
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) users to their (B, I) scores, all by ids on common ground."""
+        return self.whole.scores(self.users[users])[:, self.items]
+
+    def similarities(self, item: int) -> Tensor:
+        """(I,) how much each item is like the given one, by ids on common ground."""
+        return self.whole.similarities(int(self.items[item]))[self.items]
 
     def moved(self, sets: UserItems) -> UserItems:
         """The same sets by their ids on common ground, without what is not there."""
         places = [
             torch.full((size,), -1).index_copy(0, kept, torch.arange(len(kept)))
-            for size, kept in zip(self.sizes, (self.users, self.items), strict=True)
+            for size, kept in zip(self.whole.shape, (self.users, self.items), strict=True)
         ]
         users, items = places[0][sets.users], places[1][sets.items]
         kept = (users >= 0) & (items >= 0)
-        return UserItems.from_pairs(users[kept], items[kept], len(self.users), len(self.items))
+        return UserItems.from_pairs(users[kept], items[kept], *self.shape)
 
 
 def _union(one: UserItems, other: UserItems) -> UserItems:
