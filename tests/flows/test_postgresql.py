@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,16 +30,14 @@ def binaries() -> Path:
 
 
 @pytest.fixture
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database() -> Iterator[str]:
     """The address of an empty database on a server of its own."""
     programs = binaries()
-    place = tmp_path_factory.mktemp("postgresql")
+    place = Path(tempfile.mkdtemp(prefix="postgresql-"))  # pytest's own are closed to other users
     as_user: list[str] = []
     if os.geteuid() == 0:
         as_user = ["runuser", "-u", SERVER_USER, "--"]
         shutil.chown(place, SERVER_USER)
-        for folder in (place.parent, place.parent.parent):  # pytest's own, closed to others
-            folder.chmod(0o711)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -64,6 +63,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"postgresql+asyncpg://brmrs@127.0.0.1:{port}/prefect"
     finally:
         control(str(programs / "pg_ctl"), "-D", data, "-m", "fast", "-w", "stop")
+        shutil.rmtree(place)
 
 
 def test_two_workers_share_the_runs(
