@@ -86,7 +86,7 @@ def train(
             method = METHODS[config.weights](network, backbone.dimension)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     method = method.to(device).to(memory_format=torch.channels_last)
-    pictures = Pictures(paths, backbone.shorter_side)
+    pictures = Pictures(paths, backbone.preprocessing.shorter)
     curve = Fit(method, pictures, config.training, config.seed).run(checkpoint)
     weights = method.backbone.get_submodule("network").state_dict()
     return {name: value.cpu().contiguous() for name, value in weights.items()}, curve
