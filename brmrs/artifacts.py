@@ -19,7 +19,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class Record:
         artifact: what the stage wrote under that key.
         run: the run that wrote it.
         seconds: how long the stage took then.
+        measured: what the stage tells of its work (see `StageContext.measured`).
     """
 
     key: str
@@ -75,6 +76,7 @@ class Record:
     artifact: Artifact
     run: str
     seconds: float
+    measured: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""

@@ -52,10 +52,12 @@ def execute(
             inputs = {
                 read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads
             }
-            stage.load()(StageContext(config.only(stage.config), inputs, out, scratch))
+            context = StageContext(config.only(stage.config), inputs, out, scratch)
+            stage.load()(context)
             _refuse_changed(stage, config, fingerprint)
             artifact = store.commit(out, stage.name)
-        record = Record(key, parts, artifact, run, round(time.perf_counter() - started, 3))
+        seconds = round(time.perf_counter() - started, 3)
+        record = Record(key, parts, artifact, run, seconds, context.measured)
         store.write_record(record)
         shutil.rmtree(scratch, ignore_errors=True)
         return record

@@ -3,8 +3,6 @@
 import json
 import os
 import platform
-import resource
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from typing import Any
 from brmrs.artifacts import Artifact, ArtifactStore, Record
 from brmrs.errors import UserError
 from brmrs.files import write_json
+from brmrs.memory import peak_resident
 
 
 @dataclass(frozen=True)
@@ -103,12 +102,11 @@ def save(run: Run, store: ArtifactStore) -> None:
 
 def machine() -> dict[str, Any]:
     """This machine, and the peak memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
-        "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
+        "peak_memory_bytes": peak_resident(),
     }
 
 

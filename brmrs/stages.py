@@ -4,7 +4,7 @@ Declared once. The flow, `brmrs plan`, the cache keys and the table in the docs 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
@@ -25,12 +25,15 @@ class StageContext:
             the stage's code: sorted rows, no times, no absolute paths.
         scratch: a folder that outlives a kill, the same for the same cache key; checkpoints and
             half-done work go there. It is removed once the artifact is stored.
+        measured: for the stage to fill with numbers about its work, such as seconds and bytes of
+            memory. They stand in the record, never in the artifact.
     """
 
     config: PipelineConfig
     inputs: Mapping[str, Path]
     out: Path
     scratch: Path
+    measured: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The stage `train`: from the split, the features and the graphs to a model bundle."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from brmrs.config import PipelineConfig, TrainConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import measure
 from brmrs.files import read_json, write_parquet
+from brmrs.memory import peak_resident
 from brmrs.models.base import Branch, Recommender
 from brmrs.models.registry import build
 from brmrs.stages import ITEMS, SPLIT, USERS, StageContext
@@ -26,6 +28,7 @@ from brmrs.training.data import assemble
 from brmrs.training.trainer import History, Select, fit
 from brmrs.user_items import UserItems
 
+LOG = logging.getLogger(__name__)
 CURVE_FILE = "curve.parquet"
 CHECKPOINT = "checkpoint.pt"
 
@@ -45,10 +48,23 @@ def run(context: StageContext) -> None:
     data = assemble(train, folders, inputs["graphs"])
     model = build(config.model, data, config.train.seed).to(on)
     history = fit(model, train, select, config.train, context.scratch / CHECKPOINT)
+    context.measured.update(measured(history, on))
     about = describe(config, history, features(folders, used=bool(model.needs)), users, items)
     bundle(about, model, train).save(context.out)
     points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
     write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
+
+
+def measured(history: History, on: torch.device) -> dict[str, float]:
+    """What training took; the memory is this process's peak, whatever else it has done."""
+    taken: dict[str, float] = {"peak_memory_bytes": peak_resident()}
+    if on.type == "cuda":
+        taken["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(on)
+    if history.epoch:
+        taken["epochs"] = history.epoch
+        taken["seconds_per_epoch"] = history.seconds / history.epoch
+    LOG.info("trained: %s", ", ".join(f"{name} {value:,.4g}" for name, value in taken.items()))
+    return taken
 
 
 def device(config: TrainConfig) -> torch.device:
