@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from brmrs import keys
@@ -49,9 +50,7 @@ def execute(
         with store.writing() as out:
             scratch = store.scratch(stage.name, key)
             scratch.mkdir(parents=True, exist_ok=True)
-            inputs = {
-                read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads
-            }
+            inputs = inputs_of(stage, upstream, store)
             context = StageContext(config.only(stage.config), inputs, out, scratch)
             stage.load()(context)
             _refuse_changed(stage, config, fingerprint)
@@ -61,6 +60,13 @@ def execute(
         store.write_record(record)
         shutil.rmtree(scratch, ignore_errors=True)
         return record
+
+
+def inputs_of(
+    stage: Stage, upstream: Mapping[str, Artifact], store: ArtifactStore
+) -> dict[str, Path]:
+    """Where each file or folder lies that a stage reads, by its declared name."""
+    return {read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads}
 
 
 def _refuse_changed(

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from brmrs.errors import UserError
-from flows import cli_store
+from flows import cli_benchmark, cli_store
 from flows.show import print_json
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _served(artifacts: Path, run_name: str | None) -> _Served:
     from flows.show import titles
 
     store = ArtifactStore(artifacts)
-    run = find(store, run_name) if run_name else latest(store, "ingest", "train")
+    run = find(store, run_name) if run_name else latest(store, "publish")
     items = store.path(run.artifact("ingest"), ITEMS)
     return _Served(run, load(store.path(run.artifact("train"))), titles(items))
 
@@ -272,6 +272,7 @@ def _show_items(served: _Served, ranked: "Ranked", as_json: bool) -> None:
 
 
 app.add_typer(cli_store.app)
+app.add_typer(cli_benchmark.app)
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 import logging
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,7 @@ def run(
     Raises:
         UserError: what the user can fix.
     """
-    logger = logging.getLogger("brmrs")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(RichHandler(console=console, show_path=False, show_level=False))
-    with progress.shown(console):
-        _find_server()
+    with _connected(console):
         from flows.full_pipeline import full_pipeline
 
         sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
@@ -44,6 +42,37 @@ def run(
             **sections, artifacts=artifacts, until=until, refresh=refresh
         )
         return summary
+
+
+def benchmark(
+    config: Path,
+    models: list[str],
+    seeds: list[int],
+    overrides: list[str],
+    artifacts: Path,
+    console: Console,
+) -> dict[str, Any]:
+    """Run the flow `benchmark` and return its table.
+
+    Raises:
+        UserError: what the user can fix.
+        IncompleteError: some trainings failed; it carries the table of the others.
+    """
+    with _connected(console):
+        from flows.benchmark import benchmark as flow
+
+        return flow(config, models, seeds, overrides, artifacts)
+
+
+@contextmanager
+def _connected(console: Console) -> Iterator[None]:
+    """Show our log and progress, and see to it that a Prefect server answers."""
+    logger = logging.getLogger("brmrs")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(RichHandler(console=console, show_path=False, show_level=False))
+    with progress.shown(console):
+        _find_server()
+        yield
 
 
 def _find_server() -> None:

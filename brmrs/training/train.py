@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,7 +21,7 @@ from brmrs.errors import UserError
 from brmrs.evaluation.metrics import measure
 from brmrs.files import read_json, write_parquet
 from brmrs.memory import peak_resident
-from brmrs.models.base import Branch, Recommender
+from brmrs.models.base import Branch, Recommender, TrainingData
 from brmrs.models.registry import build
 from brmrs.stages import ITEMS, SPLIT, USERS, StageContext
 from brmrs.training.bundle import Bundle, Description, Feature
@@ -33,26 +34,63 @@ CURVE_FILE = "curve.parquet"
 CHECKPOINT = "checkpoint.pt"
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What the stage reads, ready to train on.
+
+    Attributes:
+        users: raw ids, in the order of the dense ids.
+        items: asins, likewise.
+        train: the training items of each user.
+        select: the selection metric on the validation split.
+        folders: the feature folder of each modality.
+        data: what a recommender may know.
+    """
+
+    users: list[str]
+    items: list[str]
+    train: UserItems
+    select: Select
+    folders: dict[str, Path]
+    data: TrainingData
+
+
 def run(context: StageContext) -> None:
     """Train the configured recommender on the training split; validation alone selects."""
-    inputs, config = context.inputs, context.config
+    config = context.config
+    ready = prepare(context.inputs, config.train)
+    model = build(config.model, ready.data, config.train.seed).to(ready.data.device)
+    file = context.scratch / CHECKPOINT
+    history = fit(model, ready.train, ready.select, config.train, file)
+    context.measured.update(measured(history, ready.data.device))
+    used = features(ready.folders, used=bool(model.needs))
+    about = describe(config, history, used, ready.users, ready.items)
+    bundle(about, model, ready.train).save(context.out)
+    points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
+    write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
+
+
+def prepare(inputs: Mapping[str, Path], config: TrainConfig) -> Prepared:
+    """Read the stage's inputs.
+
+    Args:
+        inputs: by the names that the stage declares.
+        config: the device, and the metric to select by.
+
+    Raises:
+        UserError: the split has no validation interactions, or there is no such device.
+    """
     users = pq.read_table(inputs[USERS], columns=[USER_ID])[USER_ID].to_pylist()
     items = pq.read_table(inputs[ITEMS], columns=[ASIN])[ASIN].to_pylist()
-    on = device(config.train)
+    on = device(config)
     train, validation = (
         UserItems.read(inputs[SPLIT], part, len(users), len(items)).to(on)
         for part in (TRAIN, VALIDATION)
     )
-    select = selector(config.train.selection, validation, train)
+    select = selector(config.selection, validation, train)
     folders = {modality: inputs[f"{modality}_features"] for modality in MODALITIES}
     data = assemble(train, folders, inputs["graphs"])
-    model = build(config.model, data, config.train.seed).to(on)
-    history = fit(model, train, select, config.train, context.scratch / CHECKPOINT)
-    context.measured.update(measured(history, on))
-    about = describe(config, history, features(folders, used=bool(model.needs)), users, items)
-    bundle(about, model, train).save(context.out)
-    points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
-    write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
+    return Prepared(users, items, train, select, folders, data)
 
 
 def measured(history: History, on: torch.device) -> dict[str, float]:
@@ -60,10 +98,12 @@ def measured(history: History, on: torch.device) -> dict[str, float]:
     taken: dict[str, float] = {"peak_memory_bytes": peak_resident()}
     if on.type == "cuda":
         taken["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(on)
+    peaks = ", ".join(f"{name} {value:,.0f}" for name, value in taken.items())
     if history.epoch:
         taken["epochs"] = history.epoch
         taken["seconds_per_epoch"] = history.seconds / history.epoch
-    LOG.info("trained: %s", ", ".join(f"{name} {value:,.4g}" for name, value in taken.items()))
+        each = f"{taken['seconds_per_epoch']:.2f} s"
+        LOG.info("trained %d epochs of %s each; %s", history.epoch, each, peaks)
     return taken
 
 
