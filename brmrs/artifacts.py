@@ -5,17 +5,24 @@ Layout under the root:
     objects/<stage>/<digest>.stat   size, times and inode of each file when it was last hashed
     records/<stage>/<key>.json      which artifact a cache key led to, and what the key was made of
     scratch/<stage>/<key>/          half-done work that outlives a kill
+    kept/<stage>/                   what a stage may use again under other keys
+    embeddings/<modality>/<recipe>/ embedded rows, in shards named by the digest of their bytes
     tmp/                            artifacts being written
     locks/                          flock files; the lock dies with its process
+    current.json                    which run is served, and how it came to be
     runs/                           manifests of runs
+    failures/                       what stages that failed had to say
     prefect/                        the tasks' results, written anew from the records when read
 """
 
 import contextlib
 import fcntl
 import json
+import logging
 import os
+import platform
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +32,14 @@ from typing import Any
 
 from brmrs.errors import UserError
 from brmrs.files import digest_file, digest_json, write_json
+from brmrs.stages import UNSETTLED
 
+LOG = logging.getLogger(__name__)
 DIGEST_LETTERS = 16  # of the hex digest in folder names; records hold the whole digest
+
+
+class UnderWayError(UserError):
+    """Somebody else works on the store."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,11 @@ class Artifact:
     digest: str
     files: dict[str, str]
     bytes: int
+
+    @property
+    def settled(self) -> bool:
+        """Whether another run may take it (see `brmrs.stages.UNSETTLED`)."""
+        return UNSETTLED not in self.files
 
     def digest_of(self, read: str) -> str:
         """Digest of a declared input (see `Stage.reads`): of one file, of a folder, or of all.
@@ -68,7 +86,9 @@ class Record:
         artifact: what the stage wrote under that key.
         run: the run that wrote it.
         seconds: how long the stage took then.
-        measured: what the stage tells of its work (see `StageContext.measured`).
+        peak_memory_bytes: the most its process held then (see `brmrs.machine`); 0: not known.
+        machine: what it ran on then (see `brmrs.machine`).
+        notes: what the stage told of its work (see `StageContext`).
     """
 
     key: str
@@ -76,7 +96,9 @@ class Record:
     artifact: Artifact
     run: str
     seconds: float
-    measured: dict[str, float] = field(default_factory=dict)
+    peak_memory_bytes: int = 0
+    machine: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -104,10 +126,27 @@ class ArtifactStore:
         """The scratch folder of a stage under a key."""
         return self.root / "scratch" / stage / key[:DIGEST_LETTERS]
 
-    def lookup(self, stage: str, key: str) -> Record | None:
-        """The record under a key if its artifact is there and verifies, else None."""
+    def kept(self, stage: str) -> Path:
+        """The folder of a stage for all its keys."""
+        return self.root / "kept" / stage
+
+    @property
+    def embeddings(self) -> Path:
+        """Where embedded rows are kept."""
+        return self.root / "embeddings"
+
+    def lookup(self, stage: str, key: str, run: str = "") -> Record | None:
+        """The record under a key if its artifact is there and verifies, else None.
+
+        Args:
+            stage: the stage.
+            key: the key.
+            run: the run that asks; an unsettled artifact serves none but the run that made it.
+        """
         record = self.read_record(self._record_path(stage, key))
         if record is None or record.key != key or record.artifact.stage != stage:
+            return None
+        if not record.artifact.settled and record.run != run:
             return None
         return record if self.verify(record.artifact) else None
 
@@ -141,7 +180,8 @@ class ArtifactStore:
                 return False
         except OSError:
             return False
-        write_json(_stat_path(folder), signatures)
+        with contextlib.suppress(OSError):  # a disk that takes no more: hashed again next time
+            write_json(_stat_path(folder), signatures)
         return True
 
     @contextmanager
@@ -176,13 +216,37 @@ class ArtifactStore:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold an exclusive lock; waits for another process or thread that has it."""
-        with self._flock(name, fcntl.LOCK_EX):
+        with self._lock_path(name).open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Held by every run while it lasts; runs share it, `alone` excludes them."""
-        with self._flock("running", fcntl.LOCK_SH):
+    def running(self, who: str = "a run", *, wait: bool = True) -> Iterator[None]:
+        """Held by a run while it lasts: one at a time. The lock ends with its process.
+
+        Args:
+            who: what the others are told of the holder.
+            wait: for another to end, instead of raising.
+
+        Raises:
+            UnderWayError: another holds it.
+        """
+        path = self._lock_path("running")
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                other = path.read_text(encoding="utf-8") or "another process"
+                if not wait:
+                    raise UnderWayError(
+                        f"{other} is under way in {self.root}; try again when it has ended"
+                    ) from error
+                LOG.info("waiting for %s to end", other)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.truncate(0)
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+            file.write(f"{who} (process {os.getpid()} on {platform.node()}, since {since} UTC)")
+            file.flush()
             yield
 
     @contextmanager
@@ -190,23 +254,15 @@ class ArtifactStore:
         """Held by what may remove artifacts.
 
         Raises:
-            UserError: a run is under way.
+            UnderWayError: a run is under way.
         """
-        try:
-            with self._flock("running", fcntl.LOCK_EX | fcntl.LOCK_NB):
-                yield
-        except BlockingIOError as error:
-            raise UserError(
-                f"a run is under way in {self.root}; try again when it ended"
-            ) from error
+        with self.running("a clean-up", wait=False):
+            yield
 
-    @contextmanager
-    def _flock(self, name: str, operation: int) -> Iterator[None]:
+    def _lock_path(self, name: str) -> Path:
         path = self.root / "locks" / f"{name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            fcntl.flock(file, operation)
-            yield
+        return path
 
     def _record_path(self, stage: str, key: str) -> Path:
         return self.root / "records" / stage / f"{key}.json"

@@ -157,7 +157,7 @@ def _row(model: str, outcomes: list[Outcome], store: ArtifactStore) -> dict[str,
     runs = [outcome.run for outcome in outcomes if outcome.run]
     metrics = [run.metrics(store) for run in runs]
     bundles = [read_json(store.path(run.artifact("train")) / "bundle.json") for run in runs]
-    seconds = [run.stages["train"].measured.get("seconds_per_epoch") for run in runs]
+    seconds = [run.stages["train"].notes.get("seconds_per_epoch") for run in runs]
     row: dict[str, Any] = {
         "model": model,
         "files": [path.as_posix() for path in outcomes[0].variant.files],

@@ -52,6 +52,7 @@ KIND = "kind"  # of a point of the training curve
 LOSS = (
     "loss"  # a loss term, mean over the epoch's batches; the other kind is SPLIT_NAMES[VALIDATION]
 )
+SPREAD = "spread"  # of self-supervised outputs: 0 collapsed, 1 even in all directions
 NAME = "name"
 VALUE = "value"
 
@@ -194,5 +195,15 @@ def features(dimension: int) -> pa.Schema:
             pa.field(ITEM, pa.int32(), nullable=False),
             pa.field(VECTOR, pa.list_(pa.float32(), dimension), nullable=False),
             pa.field(PRESENT, pa.bool_(), nullable=False),
+        ]
+    )
+
+
+def embeddings(dimension: int) -> pa.Schema:
+    """Schema of a shard of kept embeddings: the digest of a content, and its vector."""
+    return pa.schema(
+        [
+            pa.field(SHA256, pa.string(), nullable=False),
+            pa.field(VECTOR, pa.list_(pa.float32(), dimension), nullable=False),
         ]
     )

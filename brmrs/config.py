@@ -5,7 +5,7 @@ key. The digest of the bytes does.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -19,7 +19,7 @@ from pydantic import (
 
 from brmrs.features import template
 from brmrs.model_config import BRMRSConfig, ModelConfig
-from brmrs.section import KEYLESS, Rate, Section, SectionT, Seed, Share, Weight
+from brmrs.section import KEYLESS, Effort, Rate, Section, SectionT, Seed, Share, Weight
 
 
 def _as_tuple(value: object) -> object:
@@ -37,7 +37,9 @@ IMPORTED = "imported"  # features that a benchmark brings along, instead of a mo
 Location = Annotated[Path | None, KEYLESS]
 _OneOrMore = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
 Locations = Annotated[tuple[Path, ...], _OneOrMore, KEYLESS]
-Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the result
+SELECTION = r"^(recall|ndcg)@[1-9]\d*$"
+# "auto": bf16 where the processor is made for it and it is as good (brmrs/features/precision.py)
+Precision = Literal["auto", "fp32", "bf16"]
 CutOffs = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
 
 
@@ -77,18 +79,44 @@ def _label_checked(section: SectionT, model: str, label: str) -> SectionT:
 class TextConfig(Section):
     """Text embeddings. Sources: sentence-transformers."""
 
-    # a name of sentence-transformers, a folder, the packaged all-MiniLM-L6-v2, or "imported"
-    model: str = "all-MiniLM-L6-v2"
+    # a name of sentence-transformers, a folder, the packaged all-MiniLM-L6-v2, or "imported"; of
+    # several, [a, b], the vectors stand side by side, each of unit length: cosines are their means
+    model: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all-MiniLM-L6-v2"
     # fields: title, brand, categories, description; a line whose fields are all empty is left out
     template: Annotated[str, AfterValidator(_checked_template)] = (
         "{title}\n{brand}\n{categories}\n{description}"
     )
-    batch_size: int = Field(8, gt=0)  # texts; every batch is filled up to it
+    # of texts with more tokens than a model takes: "truncate": the first ones count; "mean": the
+    # text is cut into pieces of as many as it takes, and the vector is the mean of the pieces'
+    long: Literal["truncate", "mean"] = "truncate"
+    precision: Precision = "auto"
+    batch_size: int = Field(8, gt=0)  # texts of 128 tokens; of shorter ones more fit a batch
     label: str = ""  # of imported vectors, in all tables and reports; "": that they are imported
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models, each once; none where the vectors are imported."""
+        names = (self.model,) if isinstance(self.model, str) else self.model
+        return tuple(name for name in dict.fromkeys(names) if name != IMPORTED)
+
     @model_validator(mode="after")
-    def _label_of_imported_vectors(self) -> Self:
-        return _label_checked(self, self.model, self.label)
+    def _imported_vectors_stand_alone(self) -> Self:
+        if not isinstance(self.model, str) and IMPORTED in self.model:
+            raise ValueError(f"{IMPORTED} vectors cannot stand beside those of a model")
+        return _label_checked(self, str(self.model), self.label)
+
+
+class SelfSupervisionConfig(Section):
+    """Training of the backbone on the data set's own pictures, where no other weights are."""
+
+    size: int = Field(96, gt=0, multiple_of=32)  # pixels, of the views and of what is embedded
+    epochs: int = Field(100, gt=0)
+    batch_size: int = Field(64, gt=1)  # pictures
+    learning_rate: float = Field(0.03, gt=0)  # of SGD at the start; falls to 0 along a cosine
+
+
+SelfSupervised = Literal["simsiam", "byol", "barlow-twins"]
+SELF_SUPERVISED: tuple[str, ...] = get_args(SelfSupervised)
 
 
 class VisualConfig(Section):
@@ -96,11 +124,13 @@ class VisualConfig(Section):
 
     backbone: str = "vgg16"  # a model name of torchvision, or "imported"
     node: str | None = None  # feature node; None: the usual one of the backbone
-    # "pretrained" (torchvision's own), "random" (tests and the sample only), "file"
-    weights: Literal["pretrained", "random", "file"] = "pretrained"
+    # "pretrained" (torchvision's own), "random" (tests and the sample only), "file", or a method
+    # that trains them on the data set's own pictures (brmrs/features/self_supervised)
+    weights: Literal["pretrained", "random", "file"] | SelfSupervised = "pretrained"
     file: Location = None  # a state dict for `weights: file`
     batch_size: int = Field(32, gt=0)  # images
-    seed: Seed = 0  # of random weights
+    seed: Seed = 0  # of random weights, and of the training
+    training: SelfSupervisionConfig = SelfSupervisionConfig()
     label: str = ""  # as for texts
 
     @model_validator(mode="after")
@@ -108,10 +138,16 @@ class VisualConfig(Section):
         return _label_checked(self, self.backbone, self.label)
 
 
+Imputation = Literal["zeros", "mean", "neighbours"]
+
+
 class FeaturesConfig(BaseModel):
     """Text and visual features."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # what stands for the vector of an item without the modality (brmrs/training/imputation.py)
+    imputation: Imputation = "zeros"
 
     text: TextConfig = TextConfig()
     visual: VisualConfig = VisualConfig()
@@ -125,6 +161,7 @@ class ImagesConfig(Section):
     allow_private: bool = False  # addresses in private, loopback or link-local ranges
     concurrency: Effort = 16  # requests at once
     per_host: Effort = 4  # requests at once to one host
+    rate: Annotated[float, Field(gt=0), KEYLESS] = 50.0  # requests a second, to all hosts together
     timeout: float = Field(20.0, gt=0)  # seconds for one try at a picture, its redirects included
     retries: int = Field(2, ge=0)  # after the first try, where the fault may pass
     max_bytes: int = Field(20_000_000, gt=0)
@@ -142,7 +179,7 @@ class GraphsConfig(Section):
     overlap: Literal["cosine", "jaccard", "count"] = "cosine"
     k: int = Field(10, gt=0)  # edges kept per row
     user_k: int = Field(10, gt=0)
-    block_rows: Effort = 1024  # rows of a similarity block
+    block_bytes: Effort = 2**30  # about what a block of similarities may take
 
 
 class TrainConfig(Section):
@@ -150,7 +187,7 @@ class TrainConfig(Section):
 
     epochs: int = Field(1000, gt=0)  # at most
     patience: int = Field(50, gt=0)  # epochs without a better validation metric
-    selection: str = Field("recall@20", pattern=r"^(recall|ndcg)@[1-9]\d*$")
+    selection: str = Field("recall@20", pattern=SELECTION)
     batch_size: int = Field(2048, gt=0)  # interactions
     learning_rate: float = Field(1e-3, gt=0)  # the largest one, where a schedule changes it
     # "cosine" falls to 0 at the end of `epochs`: set them to what training takes, not far beyond
@@ -165,6 +202,8 @@ class TrainConfig(Section):
     )
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    # the folder of a bundle to start from: users and items it knows take its rows, by their own ids
+    warm_start: Location = None
 
 
 class EvaluateConfig(Section):
@@ -185,6 +224,21 @@ class ReportConfig(Section):
     users: int = Field(5, ge=0)  # shown with their history and recommendations
 
 
+class RetrainConfig(Section):
+    """When `brmrs retrain` trains on new dumps, and when the new model replaces the served one."""
+
+    # of each folder in ingest.reviews and ingest.metadata: "add" reads all dumps, "replace" the one
+    # changed last
+    dumps: Literal["add", "replace"] = "add"
+    at_rest: float = Field(10.0, ge=0)  # seconds that a complete file has not changed for
+    timeout: float = Field(600.0, ge=0)  # seconds to wait for a file that is named
+    warm_start: bool = False  # start training from the served model, where it is of one kind
+    metric: str = Field("recall@20", pattern=SELECTION)  # on the validation split
+    margin: Weight = 0.005  # in the metric's unit; shown worse by more: not promoted
+    confidence: float = Field(0.95, gt=0.5, lt=1)  # of "shown"
+    seed: Seed = 0  # of the bootstrap
+
+
 class PipelineConfig(BaseModel):
     """The whole pipeline. Missing sections take their defaults."""
 
@@ -202,6 +256,9 @@ class PipelineConfig(BaseModel):
     evaluate: EvaluateConfig = EvaluateConfig()
     publish: PublishConfig = PublishConfig()
     report: ReportConfig = ReportConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    # what a run does while another one uses the same artifacts
+    overlap: Literal["wait", "refuse"] = "wait"
 
     @model_validator(mode="before")
     @classmethod

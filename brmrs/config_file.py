@@ -11,24 +11,29 @@ from pydantic_core import ErrorDetails
 from brmrs.config import PipelineConfig, put
 from brmrs.errors import UserError
 
+NAME = "name"  # of a model: hyper-parameters of one mean nothing to another
 
-def load(path: Path, overrides: tuple[str, ...] = ()) -> PipelineConfig:
-    """Read a YAML file and apply `a.b=value` overrides.
+
+def load(
+    path: Path, overrides: tuple[str, ...] = (), over: tuple[Path, ...] = ()
+) -> PipelineConfig:
+    """Read a YAML file, lay others over it, and apply `a.b=value` overrides.
 
     The values of overrides are YAML, too, but the unquoted value of a text field is that text:
     `features.text.template={title}` sets a template, not a mapping.
 
+    Args:
+        path: the file.
+        overrides: the last one wins.
+        over: files with some of the sections; each field that they set wins over those before. A
+            model of another name replaces the model with all its fields.
+
     Raises:
-        UserError: the file cannot be read or parsed, or a field is unknown or out of range.
+        UserError: a file cannot be read or parsed, or a field is unknown or out of range.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")
+    values: dict[str, Any] = {}
+    for file in (path, *over):
+        _lay(values, _read(file))
     for override in sorted(overrides, key=_depth):  # `model=bm3` before `model.dim=32`
         name, equals, text = override.partition("=")
         if not equals or not all(name.split(".")):
@@ -37,7 +42,33 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> PipelineConfig:
             put(values, name, _value(name, text))
         except (TypeError, yaml.YAMLError) as error:
             raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
-    return parse(values, source=str(path))
+    return parse(values, source=", ".join(map(str, (path, *over))))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The plain values of one file."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")
+    if isinstance(values.get("model"), str):
+        values["model"] = {NAME: values["model"]}
+    return values
+
+
+def _lay(base: dict[str, Any], over: dict[str, Any]) -> None:
+    """Put the values of `over` into `base`, section by section."""
+    for name, value in over.items():
+        old = base.get(name)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        if both and old.get(NAME) == value.get(NAME, old.get(NAME)):
+            _lay(old, value)
+        else:
+            base[name] = value
 
 
 def parse(values: dict[str, Any], source: str) -> PipelineConfig:

@@ -1,4 +1,7 @@
-"""What the user can fix, told in one line."""
+"""What went wrong, told in one line: faults of the user's, of the disk, of a stage."""
+
+import errno
+import os
 
 
 class UserError(Exception):
@@ -7,3 +10,30 @@ class UserError(Exception):
     The command line prints the message without a traceback and exits with code 2. The message
     names the file, line or field, and says what to do.
     """
+
+
+class StageError(Exception):
+    """A stage failed in a way that is no fault of the user's. Names stage, input and log."""
+
+
+ADVICE = {
+    errno.ENOSPC: "make room and run again",
+    errno.EDQUOT: "make room, or get a larger quota, and run again",
+    errno.EFBIG: "allow larger files (ulimit -f) and run again",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "correct the permissions, or choose another folder",
+}
+
+
+def disk_fault(error: BaseException) -> UserError | None:
+    """What the disk refused, where that is behind an exception.
+
+    Libraries wrap what the system says in exceptions of their own: its words are looked for.
+    """
+    for number, advice in ADVICE.items():
+        words = os.strerror(number)
+        if getattr(error, "errno", None) == number or words in str(error):
+            file = getattr(error, "filename", None)
+            where = f"{file}: " if file else ""
+            return UserError(f"{where}{words}; {advice}")
+    return None

@@ -1,15 +1,18 @@
 """Run one stage through the cache: a verified hit is returned, a miss is computed once."""
 
+import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from brmrs import keys
+from brmrs import keys, machine
 from brmrs.artifacts import Artifact, ArtifactStore, Record
 from brmrs.config import PipelineConfig
-from brmrs.errors import UserError
+from brmrs.errors import StageError, UserError, disk_fault
 from brmrs.ingest.fingerprint import fingerprint as digests
 from brmrs.stages import Stage, StageContext
 
@@ -35,30 +38,45 @@ def execute(
         upstream: artifacts of the stages it reads from.
         store: where artifacts lie.
         run: name of this run; the record keeps the name of the run that computed.
-        refresh: compute even on a hit.
+        refresh: compute even on a hit, from nothing: what the stage kept goes.
 
     Raises:
         UserError: whatever the stage found wrong with its input; nothing is stored then.
+        StageError: the stage failed otherwise; nothing is stored then, either.
     """
     parts = keys.parts(stage, config, fingerprint, upstream)
     key = keys.key(stage, parts)
-    with store.lock(f"{stage.name}-{key}"):
-        record = None if refresh else store.lookup(stage.name, key)
+    log = store.root / "failures" / f"{run}-{stage.name}.log"
+    with _told(stage, parts, log), store.lock(f"{stage.name}-{key}"):
+        record = None if refresh else store.lookup(stage.name, key, run)
         if record is not None:
             return record
         started = time.perf_counter()
         with store.writing() as out:
-            scratch = store.scratch(stage.name, key)
+            scratch, kept = store.scratch(stage.name, key), store.kept(stage.name)
+            if refresh:
+                shutil.rmtree(scratch, ignore_errors=True)
+                shutil.rmtree(kept, ignore_errors=True)
             scratch.mkdir(parents=True, exist_ok=True)
-            inputs = inputs_of(stage, upstream, store)
-            context = StageContext(config.only(stage.config), inputs, out, scratch)
-            stage.load()(context)
+            context = StageContext(
+                config.only(stage.config),
+                inputs_of(stage, upstream, store),
+                out,
+                scratch,
+                kept,
+                store.embeddings,
+            )
+            with machine.peak_memory() as memory:
+                stage.load()(context)
             _refuse_changed(stage, config, fingerprint)
             artifact = store.commit(out, stage.name)
         seconds = round(time.perf_counter() - started, 3)
-        record = Record(key, parts, artifact, run, seconds, context.measured)
+        record = Record(
+            key, parts, artifact, run, seconds, memory.bytes, machine.describe(), context.notes
+        )
         store.write_record(record)
-        shutil.rmtree(scratch, ignore_errors=True)
+        if artifact.settled:
+            shutil.rmtree(scratch, ignore_errors=True)
         return record
 
 
@@ -67,6 +85,27 @@ def inputs_of(
 ) -> dict[str, Path]:
     """Where each file or folder lies that a stage reads, by its declared name."""
     return {read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads}
+
+
+@contextmanager
+def _told(stage: Stage, parts: keys.Parts, log: Path) -> Iterator[None]:
+    """What fails inside names the stage, what it read, and the file that says where it failed."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        refused = disk_fault(error)
+        if refused:
+            raise UserError(f"{stage.name}: {refused}") from error
+        with contextlib.suppress(OSError):  # without a log, there is still the message
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(traceback.format_exc(), encoding="utf-8")
+        read = ", ".join(f"{name} {digest[:12]}" for name, digest in parts["input"].items())
+        first = str(error).partition("\n")[0]
+        raise StageError(
+            f"{stage.name} failed: {type(error).__name__}: {first}; it read {read}; see {log}"
+        ) from error
 
 
 def _refuse_changed(

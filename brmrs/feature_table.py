@@ -22,3 +22,9 @@ def read(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     vectors = table[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     present = table[PRESENT].to_numpy()
     return vectors.reshape(-1, dimension).astype(np.float32, copy=False), present
+
+
+def presence(table: Path) -> NDArray[np.bool_]:
+    """The (I,) mask of presence of a `features.parquet`, without its vectors."""
+    mask: NDArray[np.bool_] = pq.read_table(table, columns=[PRESENT])[PRESENT].to_numpy()
+    return mask

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,10 @@ from brmrs import progress
 from brmrs.artifacts import DIGEST_LETTERS, Artifact, ArtifactStore
 from brmrs.errors import UserError
 from brmrs.runs import all_runs
+from brmrs.serving import current
 from brmrs.stages import STAGES
+
+DAYS_OF_SCRATCH = 7.0  # after which nobody is expected to go on
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ def damaged(store: ArtifactStore) -> list[Artifact]:
 
 
 def collect(store: ArtifactStore, keep: int) -> Garbage:
-    """Remove what none of the newest `keep` runs reaches, and what killed runs left behind.
+    """Remove what no kept run reaches, and what killed runs left behind.
+
+    Kept are the newest `keep` runs, the served one and the one that `rollback` returns to.
 
     Raises:
         UserError: a run is under way, or `keep` is not positive.
@@ -56,7 +62,10 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
     if not store.root.is_dir():
         return Garbage((), 0)
     with store.alone():
-        runs = list(all_runs(store))[:keep]
+        pinned = current.read(store).served[-2:]  # what is served, and what `rollback` returns to
+        runs = [
+            run for place, run in enumerate(all_runs(store)) if place < keep or run.name in pinned
+        ]
         names = {run.name for run in runs}
         records = {
             (stage, record.key): record.artifact
@@ -66,17 +75,47 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
         reached = {
             (artifact.stage, artifact.digest[:DIGEST_LETTERS]) for artifact in records.values()
         }
-        paths = sorted(_unreached(store.root, names, set(records), reached))
+        files = {name for artifact in records.values() for name in artifact.files}
+        shards = {
+            shard
+            for run in runs
+            for record in run.stages.values()
+            for shard in record.notes.get("shards", ())
+        }
+        paths = sorted(
+            [
+                *_unreached(store, names, set(records), reached, shards),
+                *_unused(store.root, {name.rpartition("/")[2] for name in files}),
+            ]
+        )
         size = sum(_remove(path) for path in paths)
     return Garbage(tuple(path.relative_to(store.root).as_posix() for path in paths), size)
 
 
+def sweep(store: ArtifactStore) -> None:
+    """Remove what killed runs left behind; `collect` removes more.
+
+    A run does so first, when it holds the store: nobody else's files lie there then. Half-done work
+    of the last days stays: the next run of its stage goes on from there.
+    """
+    oldest = time.time() - DAYS_OF_SCRATCH * 24 * 3600
+    old = [path for path in store.root.glob("scratch/*/*") if _last_change(path) < oldest]
+    for path in (*store.root.glob("tmp/*"), *old):
+        _remove(path)
+
+
+def _last_change(folder: Path) -> float:
+    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+
+
 def _unreached(
-    root: Path,
+    store: ArtifactStore,
     runs: set[str],
     records: set[tuple[str, str]],
     objects: set[tuple[str, str]],
+    shards: set[str],
 ) -> Iterator[Path]:
+    root = store.root
     yield from (path for path in root.glob("runs/*") if path.stem not in runs)
     for path in root.glob("objects/*/*"):
         if (path.parent.name, path.name.partition(".")[0]) not in objects:
@@ -84,10 +123,21 @@ def _unreached(
     for path in [*root.glob("records/*/*"), *root.glob("prefect/*/*")]:
         if (path.parent.name, path.stem) not in records:
             yield path
+    for path in store.embeddings.glob("*/*/*"):
+        if path.relative_to(store.embeddings).as_posix() not in shards:
+            yield path
     # No run is under way: whatever lies here is left over. A failed stage loses its half-done work.
     yield from root.glob("tmp/*")
     yield from root.glob("scratch/*/*")
+    yield from root.glob("failures/*")
     yield from (path for path in root.glob("locks/*") if path.name != "running.lock")
+
+
+def _unused(root: Path, files: set[str]) -> Iterator[Path]:
+    """What stages kept of which no reached artifact holds a file (see `StageContext.kept`)."""
+    for path in root.glob("kept/*/*/*"):
+        if path.name.partition(".")[2] not in files:
+            yield path
 
 
 def _remove(path: Path) -> int:

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from brmrs.artifacts import Artifact
 from brmrs.config import PipelineConfig
@@ -67,7 +67,7 @@ def fixed_parts(stage: Stage, config: PipelineConfig) -> Parts:
     imported = {name for module in modules for name in _libraries(module)}
     return {
         "code": {module: _digest(module) for module in sorted(modules)},
-        "libraries": {name: version(name) for name in sorted({*imported, *stage.libraries})},
+        "libraries": {name: _version(name) for name in sorted({*imported, *stage.libraries})},
         "configuration": values,
     }
 
@@ -116,17 +116,9 @@ def _libraries(module: str) -> frozenset[str]:
     return frozenset(DISTRIBUTIONS.get(name, name).replace("_", "-") for name in others)
 
 
-@cache
 def _imported(module: str) -> tuple[str, ...]:
     """Everything that a module imports; `from a import b` gives a and a.b."""
-    names: list[str] = []
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.append(node.module)
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return tuple(names)
+    return _parsed(_file(module).read_bytes()).imported
 
 
 @cache
@@ -135,26 +127,49 @@ def _digest(module: str) -> str:
 
     A template beside it with its stem (report.py, report.html.j2) is part of it, with every byte.
     """
-    tree = _tree(module)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:]
-    digest = hashlib.sha256(ast.dump(tree).encode())
-    source = _source(module)
-    assert source is not None
+    source = _file(module)
+    digest = hashlib.sha256(_parsed(source.read_bytes()).syntax)
     for path in sorted(source.parent.glob(f"{source.stem}.*")):
         if path.suffix in TEMPLATES:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _tree(module: str) -> ast.Module:
+class _Parsed(NamedTuple):
+    """What a module's text says.
+
+    Attributes:
+        imported: see `_imported`.
+        syntax: its syntax tree without docstrings, as bytes.
+    """
+
+    imported: tuple[str, ...]
+    syntax: bytes
+
+
+@cache
+def _parsed(text: bytes) -> _Parsed:
+    """Parse a module's text, once: this is most of the time that making keys takes."""
+    tree = ast.parse(text)
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:]
+    return _Parsed(tuple(names), ast.dump(tree).encode())
+
+
+def _file(module: str) -> Path:
     source = _source(module)
     if source is None:
         raise ModuleNotFoundError(f"no source of {module}")
-    return ast.parse(source.read_bytes())
+    return source
 
 
 @cache
@@ -166,6 +181,11 @@ def _source(module: str) -> Path | None:
     place = ROOT.joinpath(*module.split(".")[1:])
     found = (place / "__init__.py", place.with_name(place.name + ".py"))
     return next((path for path in found if path.is_file()), None)
+
+
+@cache
+def _version(distribution: str) -> str:
+    return version(distribution)
 
 
 def flatten(path: str, value: object, into: dict[str, Any]) -> None:

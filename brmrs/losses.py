@@ -5,21 +5,32 @@ t text, v visual. The document sums over the observed pairs; a mean over a unifo
 sum up to a constant, and keeps the weights independent of the batch size.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, logsigmoid
+from torch.nn.functional import logsigmoid, normalize
+
+Negatives = Literal["cross-modal", "own-modality", "uniform"]
 
 
-def bpr(positive: Tensor, negative: Tensor) -> Tensor:
+def bpr(positive: Tensor, negative: Tensor, kept: Tensor | None = None) -> Tensor:
     """Bayesian personalised ranking (Rendle 2009): mean of -log sigma(s(u,i+) - s(u,i-)).
 
     Args:
         positive: (B,) scores of the positives.
         negative: (B,) or (B, n) scores of the negatives.
+        kept: (B,) bool, pairs that count, where there is one negative each; None: all.
     """
     if negative.dim() > positive.dim():
         positive = positive.unsqueeze(-1)
-    return -logsigmoid(positive - negative).mean()
+    terms = -logsigmoid(positive - negative)
+    return terms.mean() if kept is None else mean_of(terms, kept)
+
+
+def mean_of(terms: Tensor, kept: Tensor) -> Tensor:
+    """Mean of the (B,) terms that are kept, (B,) bool; 0 where none is."""
+    return terms.where(kept, 0).sum() / kept.sum().clamp(min=1)
 
 
 def l2(*rows: Tensor) -> Tensor:
@@ -41,6 +52,8 @@ def chns(
     pool_v: Tensor,
     has_t: Tensor | None = None,
     has_v: Tensor | None = None,
+    *,
+    negatives: Negatives = "cross-modal",
 ) -> Tensor:
     """Cross-modal hard negative sampling (method/000, L_chns = L_chns^v + L_chns^t).
 
@@ -53,6 +66,9 @@ def chns(
     i_v; a positive without text has no textual evidence to contribute, so it asks nothing of the
     text branch. A branch's mean runs over the pairs that are left; symmetrically for the other.
 
+    Two samplers to compare with: "own-modality" does not swap, so a branch learns against what is
+    hard for itself; "uniform" takes the first candidate for both, whatever the scores.
+
     Args:
         positive_t: (B,) s_t(u, i+).
         positive_v: (B,) s_v(u, i+).
@@ -60,29 +76,40 @@ def chns(
         pool_v: (B, n) s_v of the same candidates.
         has_t: (B, 1 + n) bool, whether the positive and the candidates have text; None: all do.
         has_v: (B, 1 + n) bool, whether they have a picture; None: all do.
+        negatives: which candidate a branch learns against.
     """
-    loss_t = _against_other(positive_t, pool_t, pool_v, has_t, has_v)
-    loss_v = _against_other(positive_v, pool_v, pool_t, has_v, has_t)
+    if negatives == "uniform":
+        pool_t, pool_v = pool_t[:, :1], pool_v[:, :1]
+        has_t, has_v = (has if has is None else has[:, :2] for has in (has_t, has_v))
+    judge_t, judge_v = (pool_v, has_v), (pool_t, has_t)
+    if negatives != "cross-modal":
+        judge_t, judge_v = judge_v, judge_t
+    loss_t = _against_hardest(positive_t, pool_t, has_t, *judge_t)
+    loss_v = _against_hardest(positive_v, pool_v, has_v, *judge_v)
     return loss_t + loss_v
 
 
-def _against_other(
-    positive: Tensor, own: Tensor, other: Tensor, has_own: Tensor | None, has_other: Tensor | None
+def _against_hardest(
+    positive: Tensor,
+    own: Tensor,
+    has_own: Tensor | None,
+    judge: Tensor,
+    has_judge: Tensor | None,
 ) -> Tensor:
-    """-log sigma(s(u,i+) - s(u,j)) of one branch, j the hardest of the pool to the other one."""
-    other = other.detach()
-    if has_other is not None:
-        other = other.masked_fill(~has_other[:, 1:], -torch.inf)
-    hardest = other.argmax(dim=1, keepdim=True)
+    """-log sigma(s(u,i+) - s(u,j)) of one branch, j the hardest of the pool to the judging one."""
+    judge = judge.detach()
+    if has_judge is not None:
+        judge = judge.masked_fill(~has_judge[:, 1:], -torch.inf)
+    hardest = judge.argmax(dim=1, keepdim=True)
     losses = -logsigmoid(positive - own.gather(1, hardest).squeeze(1))
-    if has_own is None and has_other is None:
+    if has_own is None and has_judge is None:
         return losses.mean()
     kept = torch.ones_like(losses, dtype=torch.bool)
     if has_own is not None:
         kept &= has_own[:, 0]
-    if has_other is not None:
-        kept &= has_other[:, 1:].any(dim=1)
-    return losses.where(kept, 0).sum() / kept.sum().clamp(min=1)
+    if has_judge is not None:
+        kept &= has_judge[:, 1:].any(dim=1)
+    return mean_of(losses, kept)
 
 
 def synergy(
@@ -111,7 +138,19 @@ def negative_cosine(online: Tensor, target: Tensor, kept: Tensor | None = None) 
         target: (B, d) representations to agree with.
         kept: (B,) bool, rows that count; None: all.
     """
-    cosines = cosine_similarity(online, target.detach(), dim=-1)
+    unit, aim = (normalize(x, dim=-1, eps=1e-8) for x in (online, target.detach()))
+    return negative_product(unit, aim, kept)
+
+
+def negative_product(online: Tensor, target: Tensor, kept: Tensor | None = None) -> Tensor:
+    """`negative_cosine` of unit vectors; over further leading dimensions the means add up.
+
+    Args:
+        online: (..., B, d).
+        target: (..., B, d), broadcast to `online`.
+        kept: (..., B) bool, rows that count; None: all.
+    """
+    cosines = (online * target).sum(dim=-1)
     if kept is None:
-        return -cosines.mean()
-    return -cosines.where(kept, 0).sum() / kept.sum().clamp(min=1)
+        return -cosines.mean(dim=-1).sum()
+    return -(cosines.where(kept, 0).sum(dim=-1) / kept.sum(dim=-1).clamp(min=1)).sum()

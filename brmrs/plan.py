@@ -77,6 +77,8 @@ def _differences(stage: Stage, parts: keys.Parts, store: ArtifactStore) -> list[
     changes = _changes(nearest.parts, parts)
     if changes:
         return changes
+    if not nearest.artifact.settled:
+        return ["tries again what failed for now"]
     there = store.path(nearest.artifact).is_dir()
     return ["artifact damaged" if there else "artifact missing"]
 

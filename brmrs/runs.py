@@ -1,19 +1,20 @@
 """Manifests of runs: what ran, what was cached, and where everything lies."""
 
+import contextlib
 import json
-import os
-import platform
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from brmrs import machine
 from brmrs.artifacts import Artifact, ArtifactStore, Record
 from brmrs.errors import UserError
 from brmrs.files import write_json
-from brmrs.memory import peak_resident
+
+MOMENT = "%Y%m%d-%H%M%S-%f"  # in the names of runs, of which the last three digits are left out
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Run:
         fingerprint: digests of the bytes from outside that it started from.
         stages: the record of each stage, in order.
         seconds: wall time of the whole.
-        machine: what it ran on, and the peak memory of its process.
+        machine: what it ran on, and the most memory its process held.
     """
 
     name: str
@@ -56,17 +57,21 @@ class Run:
             "seconds": self.seconds,
             "stages": [self._stage(record, store) for record in self.stages.values()],
             "metrics": self.metrics(store),
+            "coverage": self._evaluated(store).get("coverage", {}),
         }
 
     def metrics(self, store: ArtifactStore) -> dict[str, Any]:
         """Validation and test metrics of the fused branch; empty if not evaluated or collected."""
+        values = self._evaluated(store)
+        return {split: values[split] for split in ("validation", "test") if values}
+
+    def _evaluated(self, store: ArtifactStore) -> dict[str, Any]:
+        """What the stage `evaluate` found; empty if it did not run or was collected as garbage."""
         if "evaluate" not in self.stages:
             return {}
         path = store.path(self.artifact("evaluate")) / "metrics.json"
-        if not path.is_file():  # collected as garbage
-            return {}
-        values = json.loads(path.read_bytes())
-        return {split: values[split] for split in ("validation", "test")}
+        values: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+        return values
 
     def _stage(self, record: Record, store: ArtifactStore) -> dict[str, Any]:
         ran = record.run == self.name
@@ -74,17 +79,30 @@ class Run:
             "name": record.artifact.stage,
             "state": "ran" if ran else "cached",
             "seconds": record.seconds if ran else 0.0,
+            "peak_memory_bytes": record.peak_memory_bytes if ran else 0,
             "digest": record.artifact.digest,
             "path": str(store.path(record.artifact)),
             "bytes": record.artifact.bytes,
+            **({"rows": record.notes["rows"]} if ran and "rows" in record.notes else {}),
         }
 
 
-def new_name() -> str:
-    """A name for a run: time of start (UTC) and a random tail."""
-    now = time.time_ns()
-    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now // 10**9))
-    return f"{moment}-{now // 10**6 % 1000:03}-{uuid.uuid4().hex[:4]}"
+def new_name(store: ArtifactStore) -> str:
+    """A name for a run: time of start (UTC) and a random tail. It sorts behind all others.
+
+    Where the clock was set back, it is the time of the newest run and a little more.
+    """
+    now = datetime.now(UTC)
+    newest = max((path.stem for path in _folder(store).glob("*.json")), default="")
+    with contextlib.suppress(ValueError):  # a name that somebody else gave
+        last = datetime.strptime(newest[: len(_moment(now))], MOMENT).replace(tzinfo=UTC)
+        now = max(now, last + timedelta(milliseconds=1))
+    return f"{_moment(now)}-{uuid.uuid4().hex[:4]}"
+
+
+def _moment(time: datetime) -> str:
+    """To the millisecond."""
+    return time.strftime(MOMENT)[:-3]
 
 
 def save(run: Run, store: ArtifactStore) -> None:
@@ -100,14 +118,9 @@ def save(run: Run, store: ArtifactStore) -> None:
     write_json(_folder(store) / f"{run.name}.json", manifest)
 
 
-def machine() -> dict[str, Any]:
-    """This machine, and the peak memory of this process so far."""
-    return {
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "cpus": os.cpu_count(),
-        "peak_memory_bytes": peak_resident(),
-    }
+def this_machine() -> dict[str, Any]:
+    """What a run ran on: this machine, and the most memory that this process held."""
+    return {**machine.describe(), "peak_memory_bytes": machine.high_water()}
 
 
 def all_runs(store: ArtifactStore) -> Iterator[Run]:
@@ -137,15 +150,23 @@ def latest(store: ArtifactStore, *stages: str) -> Run:
             would be the answer to another question.
     """
     for run in all_runs(store):
-        if not all(stage in run.stages for stage in stages):
-            continue
-        for stage in stages:
-            if not store.verify(run.artifact(stage)):
-                raise UserError(
-                    f"{stage} of run {run.name} is missing or damaged; run the pipeline again"
-                )
-        return run
+        if all(stage in run.stages for stage in stages):
+            return sound(run, store, *stages)
     raise UserError(f"no finished run under {store.root}; run `brmrs run -c configs/sample.yaml`")
+
+
+def sound(run: Run, store: ArtifactStore, *stages: str) -> Run:
+    """The run itself, once the artifacts of these stages verify.
+
+    Raises:
+        UserError: it did not get to one of them, or an artifact is missing or damaged.
+    """
+    for stage in stages:
+        if not store.verify(run.artifact(stage)):
+            raise UserError(
+                f"{stage} of run {run.name} is missing or damaged; run the pipeline again"
+            )
+    return run
 
 
 def _folder(store: ArtifactStore) -> Path:

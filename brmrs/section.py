@@ -9,6 +9,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Weight = Annotated[float, Field(ge=0)]
+Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the result
 
 
 class Section(BaseModel):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from brmrs.columns import TEXT, VISUAL
 from brmrs.config import PipelineConfig
@@ -24,16 +25,25 @@ class StageContext:
         out: an empty folder to fill. Its bytes must depend on nothing but `config`, `inputs` and
             the stage's code: sorted rows, no times, no absolute paths.
         scratch: a folder that outlives a kill, the same for the same cache key; checkpoints and
-            half-done work go there. It is removed once the artifact is stored.
-        measured: for the stage to fill with numbers about its work, such as seconds and bytes of
-            memory. They stand in the record, never in the artifact.
+            half-done work go there. It is removed once the artifact is stored, unless that is
+            unsettled.
+        kept: a folder of the stage that outlives its keys, for what may be used again under
+            another: it saves work and shapes no output. Of its files, `<folder>/<any>.<name>`,
+            garbage collection leaves those whose `<name>` a reached artifact has. None: nothing
+            is kept.
+        embeddings: where embedded rows are kept for all runs of the store
+            (`brmrs.features.embeddings`); None: nowhere but in `scratch`.
+        notes: what the stage tells of its work, as JSON values. They go to the record, never to
+            the artifact, as they may depend on what was there before.
     """
 
     config: PipelineConfig
     inputs: Mapping[str, Path]
     out: Path
     scratch: Path
-    measured: dict[str, float] = field(default_factory=dict)
+    kept: Path | None = None
+    embeddings: Path | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,10 @@ class Stage:
         return function
 
 
+# A file of an artifact that serves the run that made it alone: the next one tries again what
+# failed. It says what, {reason: count}.
+UNSETTLED = "unsettled.json"
+
 INTERACTIONS = "ingest/interactions.parquet"
 USERS = "ingest/users.parquet"
 ITEMS = "ingest/items.parquet"
@@ -79,6 +93,7 @@ GIVEN_SPLIT = "ingest/given/split/"
 GIVEN = {TEXT: "ingest/given/text/", VISUAL: "ingest/given/visual/"}
 GIVEN_LABELS, GIVEN_VECTORS, GIVEN_KNN = "labels.parquet", "features.npy", "knn.parquet"
 SPLIT = "split/interactions.parquet"
+FEATURE_TABLES = {name: f"{name}_features/features.parquet" for name in (TEXT, VISUAL)}
 
 STAGES = (
     Stage(
@@ -109,10 +124,19 @@ STAGES = (
         external=("image_folder",),
     ),
     Stage(
+        "visual_training",
+        "brmrs.features.self_supervised.stage",
+        config=tuple(
+            f"features.visual.{field}"
+            for field in ("backbone", "node", "weights", "seed", "training")
+        ),
+        reads=("images",),
+    ),
+    Stage(
         "visual_features",
         "brmrs.features.visual",
         config=("features.visual",),
-        reads=("images", GIVEN[VISUAL]),
+        reads=("images", "visual_training", GIVEN[VISUAL]),
         external=("visual_weights",),
     ),
     Stage(
@@ -124,14 +148,15 @@ STAGES = (
     Stage(
         "train",
         "brmrs.training.train",
-        config=("model", "train"),
+        config=("model", "train", "features.imputation"),
         reads=(SPLIT, USERS, ITEMS, "text_features", "visual_features", "graphs"),
+        external=("warm_start",),
     ),
     Stage(
         "evaluate",
         "brmrs.evaluation.evaluate",
         config=("evaluate",),
-        reads=(SPLIT, "train"),
+        reads=(SPLIT, "train", *FEATURE_TABLES.values()),
     ),
     Stage(
         "publish",

@@ -63,10 +63,8 @@ class UserItems:
 
     def of(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """The items of (B,) users: (M,) positions in `users` and (M,) items."""
-        counts = self.counts[users]
-        rows = torch.arange(len(users), device=users.device).repeat_interleave(counts)
-        starts = self.indptr[users] - (counts.cumsum(0) - counts)
-        return rows, self.items[starts[rows] + torch.arange(len(rows), device=users.device)]
+        rows, places = spans(self.indptr, users)
+        return rows, self.items[places]
 
     def contain(self, users: Tensor, items: Tensor) -> Tensor:
         """Whether the item is one of the user's; both of one shape, or broadcastable to it.
@@ -82,3 +80,19 @@ class UserItems:
     def to(self, device: torch.device | str) -> "UserItems":
         """The same sets on another device."""
         return UserItems(self.indptr.to(device), self.items.to(device), self.n_items)
+
+
+def spans(indptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The entries of some rows of a CSR matrix.
+
+    Args:
+        indptr: (n + 1,) int64.
+        rows: (B,) int64, in any order.
+
+    Returns:
+        (M,) positions in `rows` and (M,) positions among the matrix's entries, row after row.
+    """
+    counts = indptr.diff()[rows]
+    owners = torch.arange(len(rows), device=rows.device).repeat_interleave(counts)
+    shift = indptr[rows] - (counts.cumsum(0) - counts)
+    return owners, shift[owners] + torch.arange(len(owners), device=rows.device)

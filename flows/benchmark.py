@@ -49,13 +49,15 @@ def benchmark(
         The table (see `brmrs.benchmark.table`).
 
     Raises:
-        UserError: what the user can fix before anything is compared.
+        UserError: what the user can fix before anything is compared; or another run uses these
+            artifacts, and `overlap` says not to wait for it.
         IncompleteError: some trainings failed; it carries the table of the others.
     """
     every = variants(config, overrides, models, seeds)
     store = ArtifactStore(artifacts)
-    with store.running():
-        shared = run_stages(every[0].config, store, SHARED, ())
+    settings = every[0].config
+    with store.running(settings.name, wait=settings.overlap == "wait"):
+        shared = run_stages(settings, store, SHARED, ())
         outcomes = [_outcome(variant, shared, store) for variant in every]
     result = table(outcomes, store)
     create_table_artifact(
@@ -71,14 +73,14 @@ def benchmark(
 def _outcome(variant: Variant, shared: runs.Run, store: ArtifactStore) -> Outcome:
     """Train and evaluate one variant, as a run of its own; a fault stays its own."""
     started = time.perf_counter()
-    name = runs.new_name()
+    name = runs.new_name(store)
     values = variant.config.model_dump(mode="json")
     request = StageRequest(
         config=variant.config, fingerprint=shared.fingerprint, artifacts=store.root, run=name
     )
     records = dict(shared.stages)
     for stage in OWN:
-        task: Any = stage_tasks((stage,), store.root)[stage.name].with_options(
+        task: Any = stage_tasks((stage,), store.root, name)[stage.name].with_options(
             task_run_name=f"{stage.name} {variant.model} seed {variant.seed}"
         )
         upstream = {each: records[each].to_json() for each in stage.upstream}
@@ -90,6 +92,6 @@ def _outcome(variant: Variant, shared: runs.Run, store: ArtifactStore) -> Outcom
             return Outcome(variant, fault=fault)
         records[stage.name] = Record.from_json(result)
     seconds = round(time.perf_counter() - started, 3)
-    run = runs.Run(name, values, shared.fingerprint, records, seconds, runs.machine())
+    run = runs.Run(name, values, shared.fingerprint, records, seconds, runs.this_machine())
     runs.save(run, store)
     return Outcome(variant, run)

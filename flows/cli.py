@@ -1,17 +1,18 @@
 """The `brmrs` command. The outermost layer: it may import all, nothing imports it."""
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from brmrs.errors import UserError
-from flows import cli_benchmark, cli_store
+from brmrs.errors import StageError, UserError, disk_fault
+from flows import cli_benchmark, cli_retrain, cli_store
 from flows.show import print_json
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", help="YAML file of the pipeline's configuration.")
+ConfigFiles = Annotated[
+    list[Path],
+    typer.Option("--config", "-c", help="YAML file of the configuration; repeat, the later wins."),
 ]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Set one field; repeat.")
@@ -42,7 +44,8 @@ Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Count = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
 RunName = Annotated[
-    str | None, typer.Option("--run", metavar="RUN", help="Its name, or the end of it; the latest.")
+    str | None,
+    typer.Option("--run", metavar="RUN", help="Its name, or the end; the served one."),
 ]
 STORE = Path("artifacts")
 
@@ -57,7 +60,7 @@ class Generation(StrEnum):
 
 @app.command()
 def run(
-    config: ConfigFile,
+    config: ConfigFiles,
     overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
     until: Until = None,
     refresh: Annotated[
@@ -74,7 +77,7 @@ def run(
     from brmrs.stages import externals, needed
     from flows import run_locally, show
 
-    settings = load(config, tuple(overrides))
+    settings = load(config[0], tuple(overrides), tuple(config[1:]))
     for name in refresh:
         needed(name)
     needed(until)
@@ -91,7 +94,7 @@ def run(
 
 @app.command()
 def plan(
-    config: ConfigFile,
+    config: ConfigFiles,
     overrides: Overrides = [],  # noqa: B006
     until: Until = None,
     as_json: AsJson = False,
@@ -105,7 +108,7 @@ def plan(
     from brmrs.stages import externals, needed
     from flows import show
 
-    settings = load(config, tuple(overrides))
+    settings = load(config[0], tuple(overrides), tuple(config[1:]))
     stages = needed(until)
     prints = fingerprint(settings, externals(stages))
     steps = make_plan(stages, settings, prints, ArtifactStore(artifacts))
@@ -116,6 +119,19 @@ def plan(
         print_json(rows)
     else:
         show.plan(out, steps)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the recommenders: the paper, what each needs, its configuration file."""
+    from brmrs.models.registry import catalogue
+    from flows import show
+
+    rows = catalogue()
+    if as_json:
+        print_json(rows)
+    else:
+        show.models(out, rows)
 
 
 @app.command()
@@ -218,7 +234,7 @@ def doctor(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
 def up(
     port: Annotated[int, typer.Option(help="Of the Prefect server.", min=1, max=65535)] = 4200,
 ) -> None:
-    """Keep a Prefect server and a worker alive, so that deployments run. Ctrl-C ends both."""
+    """Keep a Prefect server, a worker and a watcher of dumps alive. Ctrl-C ends them."""
     from flows.up import up as keep_up
 
     keep_up(port, out)
@@ -230,9 +246,10 @@ def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:
         raise UserError(f"--json {json_file}: no folder {json_file.parent}")
     try:
         artifacts.mkdir(parents=True, exist_ok=True)
-        (artifacts / "tmp").mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"--artifacts {artifacts}: {error.strerror}; choose another") from error
+    if not os.access(artifacts, os.W_OK):
+        raise UserError(f"--artifacts {artifacts}: it cannot be written; choose another")
 
 
 class _Served(NamedTuple):
@@ -245,13 +262,14 @@ class _Served(NamedTuple):
 
 def _served(artifacts: Path, run_name: str | None) -> _Served:
     from brmrs.artifacts import ArtifactStore
-    from brmrs.runs import find, latest
+    from brmrs.runs import find
+    from brmrs.serving.current import serving
     from brmrs.stages import ITEMS
     from brmrs.training.bundle import load
     from flows.show import titles
 
     store = ArtifactStore(artifacts)
-    run = find(store, run_name) if run_name else latest(store, "publish")
+    run = find(store, run_name) if run_name else serving(store)
     items = store.path(run.artifact("ingest"), ITEMS)
     return _Served(run, load(store.path(run.artifact("train"))), titles(items))
 
@@ -273,12 +291,24 @@ def _show_items(served: _Served, ranked: "Ranked", as_json: bool) -> None:
 
 app.add_typer(cli_store.app)
 app.add_typer(cli_benchmark.app)
+app.add_typer(cli_retrain.app)
 
 
 def main() -> None:
-    """Entry point: faults that the user can fix are one line and exit code 2."""
+    """Entry point: what failed is one line; exit code 2 for what the user can fix, 1 for ours."""
     try:
         app()
     except UserError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _end(error, 2)
+    except StageError as error:
+        _end(error, 1)
+    except OSError as error:
+        refused = disk_fault(error)
+        if refused is None:
+            raise
+        _end(refused, 2)
+
+
+def _end(error: Exception, code: int) -> NoReturn:
+    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    sys.exit(code)

@@ -3,14 +3,15 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from prefect import flow, get_run_logger
+from prefect import State, flow, get_run_logger
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 
 from brmrs import runs
-from brmrs.artifacts import ArtifactStore, Record
+from brmrs.artifacts import ArtifactStore, Record, UnderWayError
 from brmrs.config import (
     EvaluateConfig,
     FeaturesConfig,
@@ -20,11 +21,13 @@ from brmrs.config import (
     PipelineConfig,
     PublishConfig,
     ReportConfig,
+    RetrainConfig,
     SplitConfig,
     TrainConfig,
 )
 from brmrs.config_file import load
 from brmrs.errors import UserError
+from brmrs.housekeeping import sweep
 from brmrs.model_config import ModelConfig
 from brmrs.stages import externals, needed
 from flows.prefect_artifacts import publish_artifacts
@@ -66,10 +69,12 @@ def full_pipeline(
     evaluate: EvaluateConfig | None = None,
     publish: PublishConfig | None = None,
     report: ReportConfig | None = None,
+    retrain: RetrainConfig | None = None,
+    overlap: Literal["wait", "refuse"] | None = None,
     artifacts: Path = Path("artifacts"),
     until: str | None = None,
     refresh: tuple[str, ...] = (),
-) -> dict[str, Any]:
+) -> dict[str, Any] | State[Any]:
     """Run the stages that are not cached.
 
     Args:
@@ -86,36 +91,50 @@ def full_pipeline(
         evaluate: see `ingest`.
         publish: see `ingest`.
         report: see `ingest`.
+        retrain: see `ingest`; kept with the run, it changes nothing here.
+        overlap: what to do while another run uses these artifacts.
         artifacts: root of the artifact store.
         until: the last stage to run.
         refresh: stages to run even if they are cached.
 
     Returns:
-        The run's summary (see `brmrs.runs.Run.summary`).
+        The run's summary (see `brmrs.runs.Run.summary`), or the state `Refused`.
 
     Raises:
         UserError: what the user can fix; finished stages stay cached.
     """
     settings = _settings(locals())
     store = ArtifactStore(artifacts)
-    with store.running():
-        run = run_stages(settings, store, until, refresh)
-        runs.save(run, store)
+    try:
+        with store.running(settings.name, wait=settings.overlap == "wait"):
+            run = run_stages(settings, store, until, refresh)
+            runs.save(run, store)
+    except UnderWayError as error:
+        return refused(error)
     summary = run.summary(store)
     publish_artifacts(run, summary, store)
     get_run_logger().info("run %s ended after %.1f s", run.name, run.seconds)
     return summary
 
 
+def refused(error: UnderWayError) -> State[Any]:
+    """The state of a run that was not to overlap with another; its result raises the error."""
+    return Cancelled(name="Refused", message=str(error), data=error)
+
+
 def run_stages(
     config: PipelineConfig, store: ArtifactStore, until: str | None, refresh: tuple[str, ...]
 ) -> runs.Run:
-    """Submit every stage; one starts as soon as those it reads from have ended."""
+    """Submit every stage; one starts as soon as those it reads from have ended.
+
+    The caller holds the store.
+    """
     started = time.perf_counter()
+    sweep(store)
     stages = needed(until)
     prints = fingerprint(config, externals(stages))
-    tasks = stage_tasks(stages, store.root)
-    run = runs.new_name()
+    run = runs.new_name(store)
+    tasks = stage_tasks(stages, store.root, run)
     futures: dict[str, PrefectFuture[dict[str, Any]]] = {}
     for stage in stages:
         forced = stage.name in refresh
@@ -131,4 +150,4 @@ def run_stages(
     records = {name: Record.from_json(future.result()) for name, future in futures.items()}
     seconds = round(time.perf_counter() - started, 3)
     values = config.model_dump(mode="json")
-    return runs.Run(run, values, prints, records, seconds, runs.machine())
+    return runs.Run(run, values, prints, records, seconds, runs.this_machine())

@@ -3,10 +3,12 @@
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.events import emit_event
 
 from brmrs.artifacts import ArtifactStore
 from brmrs.columns import by_metric
 from brmrs.runs import Run
+from brmrs.serving.current import Verdict
 
 
 def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -> None:
@@ -30,3 +32,19 @@ def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -
         create_link_artifact(
             key="report", link=path.resolve().as_uri(), link_text=f"Report of run {run.name}"
         )
+
+
+def publish_verdict(run: Run, verdict: Verdict) -> None:
+    """The numbers of a promotion as an artifact, and the verdict as an event."""
+    what = "promoted" if verdict.promoted else "not-promoted"
+    numbers = verdict.comparison or {}
+    create_table_artifact(
+        key="promotion",
+        table=[{"what": name, "value": value} for name, value in numbers.items()],
+        description=f"Run {run.name} {what.replace('-', ' ')}: {verdict.reason}",
+    )
+    emit_event(
+        event=f"brmrs.retrain.{what}",
+        resource={"prefect.resource.id": f"brmrs.run.{run.name}", "brmrs.name": run.config["name"]},
+        payload={"reason": verdict.reason, "comparison": numbers},
+    )

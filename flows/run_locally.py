@@ -38,10 +38,24 @@ def run(
         from flows.full_pipeline import full_pipeline
 
         sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
-        summary: dict[str, Any] = full_pipeline(
+        flow: Any = full_pipeline
+        summary: dict[str, Any] = flow(
             **sections, artifacts=artifacts, until=until, refresh=refresh
         )
         return summary
+
+
+def retrain(parameters: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Run the flow `retrain` with these parameters and return what it came to.
+
+    Raises:
+        UserError: what the user can fix.
+    """
+    with _connected(console):
+        from flows.retrain import retrain as flow
+
+        outcome: Any = flow(**parameters)
+        return dict(outcome)
 
 
 def benchmark(

@@ -16,6 +16,7 @@ from brmrs import columns
 from brmrs.files import read_json
 from brmrs.plan import Step
 from brmrs.runs import Run
+from brmrs.serving.current import Promotions
 from brmrs.stages import ITEMS
 
 BAR = 40  # characters of the longest
@@ -54,6 +55,15 @@ def plan(console: Console, steps: list[Step]) -> None:
     table = Table("stage", "state", "why", box=None)
     for step in steps:
         table.add_row(step.stage, _styled(step.state), escape("; ".join(step.reasons)))
+    console.print(table)
+
+
+def models(console: Console, rows: list[dict[str, Any]]) -> None:
+    """One line per recommender."""
+    table = Table("model", "what it is", "needs", "configuration", box=None)
+    for row in rows:
+        needs = ", ".join(row["needs"]) or "interactions"
+        table.add_row(row["name"], escape(row["paper"]), needs, row["configuration"])
     console.print(table)
 
 
@@ -165,6 +175,18 @@ def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
             f"{summary['seconds']:.1f}",
             *numbers,
         )
+    console.print(table)
+
+
+def promotions(console: Console, found: Promotions) -> None:
+    """Which run is served, and the history, oldest first."""
+    if not found.history:
+        console.print("nothing was promoted yet: the latest run is served")
+        return
+    console.print(f"served: run {found.served[-1]}", highlight=False)
+    table = Table("when (UTC)", "what", "run", "why", box=None)
+    for past in found.history:
+        table.add_row(past.time, past.action, past.run, escape(past.reason))
     console.print(table)
 
 

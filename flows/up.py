@@ -1,4 +1,4 @@
-"""`brmrs up`: a Prefect server and a worker in the foreground, both kept alive."""
+"""`brmrs up`: a Prefect server, a worker and a watcher in the foreground, all kept alive."""
 
 import os
 import signal
@@ -88,6 +88,7 @@ def up(port: int, console: Console) -> None:
     worker = Service(
         "worker", [*prefect, "worker", "start", "--pool", POOL, "--type", "process"], environment
     )
+    watcher = Service("watcher", [sys.executable, "-m", "flows.watcher"], environment)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _raise_stop)
     try:
@@ -95,17 +96,18 @@ def up(port: int, console: Console) -> None:
         _wait_until_healthy(server, url)
         _deploy(prefect, environment)
         worker.start()
+        watcher.start()
         _say_ready(console, port, url)
         while True:
             time.sleep(1)
-            _revive(server, console)
-            _revive(worker, console)
+            for service in (server, worker, watcher):
+                _revive(service, console)
     except _Stop:
         console.print("stopping")
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave orphans
-        _stop([worker, server])
+        _stop([watcher, worker, server])
 
 
 def _raise_stop(number: int, frame: FrameType | None) -> None:
@@ -151,8 +153,9 @@ def _say_ready(console: Console, port: int, url: str) -> None:
     console.print("run:     prefect deployment run brmrs/full-pipeline --watch")
     if port != 4200:
         console.print(f"         after: export PREFECT_API_URL={url}")
-    console.print(f"logs:    {LOGS}/server.log, {LOGS}/worker.log")
-    console.print("Ctrl-C ends server and worker")
+    console.print("dumps:   new files start brmrs/retrain (see prefect.yaml)")
+    console.print(f"logs:    {LOGS}/server.log, worker.log, watcher.log")
+    console.print("Ctrl-C ends them all")
 
 
 def _revive(service: Service, console: Console) -> None:

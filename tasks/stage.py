@@ -5,11 +5,15 @@ answer from `brmrs.artifacts.ArtifactStore`, so a hit counts only if the artifac
 results that Prefect reads are written from the store, so none of them can be stale.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
 
-from prefect import Task, task
+import httpx
+from prefect import State, Task, task
 from prefect.cache_policies import CachePolicy
+from prefect.client.schemas.objects import TaskRun
 from prefect.context import TaskRunContext
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultRecordMetadata  # type: ignore[attr-defined]
@@ -23,6 +27,10 @@ from brmrs.execute import execute
 from brmrs.files import write_json
 from brmrs.stages import Stage
 
+LOG = logging.getLogger("brmrs.tasks")
+SECONDS_BETWEEN_TRIES = [5.0, 20.0]  # of a stage; single pictures are tried again by the stage
+# An answer, as HTTPError is (a URLError, too), is no fault of the network.
+NETWORK_FAULTS = (ConnectionError, TimeoutError, URLError, httpx.TransportError)
 RESULTS = "prefect"  # folder of the store where Prefect keeps the tasks' results
 
 
@@ -41,8 +49,8 @@ class StageRequest(BaseModel):
 class StageCache(CachePolicy):
     """Keys of `brmrs.keys`: contents, never paths or run ids."""
 
-    def __init__(self, stage: Stage, root: Path):
-        super().__init__(key_storage=VerifiedRecords(basepath=str(root)))
+    def __init__(self, stage: Stage, root: Path, run: str):
+        super().__init__(key_storage=VerifiedRecords(basepath=str(root), run=run))
         self.stage = stage
 
     def compute_key(
@@ -67,6 +75,8 @@ class VerifiedRecords(LocalFileSystem):
     _block_type_name = "brmrs verified records"
     _block_type_slug = "brmrs-verified-records"
 
+    run: str  # that asks
+
     # Prefect's own methods are dispatched to sync or async; ours are sync, as tasks call them.
     def read_path(self, path: str, **kwargs: Any) -> bytes:  # type: ignore[override]
         """The record of a task's result, which is laid out anew on the way.
@@ -77,7 +87,7 @@ class VerifiedRecords(LocalFileSystem):
         del kwargs
         root = Path(str(self.basepath))
         stage, _, key = path.partition("/")
-        record = ArtifactStore(root).lookup(stage, key)
+        record = ArtifactStore(root).lookup(stage, key, self.run)
         if record is None:
             raise ValueError(f"no verified artifact under {path}")
         write_json(root / RESULTS / path, record.to_json())
@@ -90,16 +100,19 @@ class VerifiedRecords(LocalFileSystem):
         return path
 
 
-def stage_task(stage: Stage, root: Path) -> Task[..., dict[str, Any]]:
+def stage_task(stage: Stage, root: Path, run: str) -> Task[..., dict[str, Any]]:
     """The task of a stage over the store at `root`; its result is the record, as JSON values."""
 
     @task(
         name=stage.name,
-        cache_policy=StageCache(stage, root),
+        cache_policy=StageCache(stage, root, run),
         result_storage=root / RESULTS,
         result_serializer="json",
         cache_result_in_memory=False,
         persist_result=True,
+        retries=len(SECONDS_BETWEEN_TRIES),
+        retry_delay_seconds=SECONDS_BETWEEN_TRIES,
+        retry_condition_fn=_may_pass,
     )
     def run_stage(request: StageRequest, upstream: dict[str, dict[str, Any]]) -> dict[str, Any]:
         record = execute(
@@ -114,6 +127,18 @@ def stage_task(stage: Stage, root: Path) -> Task[..., dict[str, Any]]:
         return record.to_json()
 
     return run_stage
+
+
+def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether it was the network that failed; nothing else is better a moment later."""
+    del task_run
+    error = state.data
+    while isinstance(error, BaseException):
+        if isinstance(error, NETWORK_FAULTS) and not isinstance(error, HTTPError):
+            LOG.warning("%s: no answer from the network; trying again", task.name)
+            return True
+        error = error.__cause__
+    return False
 
 
 def _artifacts(upstream: dict[str, dict[str, Any]]) -> dict[str, Artifact]:

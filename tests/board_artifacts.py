@@ -41,10 +41,11 @@ from brmrs.columns import (
 from brmrs.config import PipelineConfig
 from brmrs.config_file import parse
 from brmrs.files import write_json, write_parquet
+from brmrs.model_config import MODEL_SECTIONS
+from brmrs.stages import FEATURE_TABLES, StageContext
 from brmrs.stages import ITEMS as ITEMS_FILE
 from brmrs.stages import SPLIT as SPLIT_FILE
 from brmrs.stages import USERS as USERS_FILE
-from brmrs.stages import StageContext
 
 N_USERS, N_ITEMS = 40, 30
 LABELS = {"text": "a test's text", "visual": "a test's pictures (random weights)"}
@@ -82,15 +83,26 @@ def write_inputs(folder: Path, interactions: Rows | None = None) -> dict[str, Pa
     items |= {name: [""] * N_ITEMS for name in (TITLE, DESCRIPTION, BRAND)}
     items |= {name: [[]] * N_ITEMS for name in (CATEGORIES, IMAGE_URLS)}
     write_parquet(folder / ITEMS_FILE, ITEMS, items)
-    for seed, modality in enumerate(LABELS):
-        _write_features(folder / f"{modality}_features", modality, seed)
+    tables = write_features(folder)
     (folder / "graphs").mkdir()
-    for name, size in (("item", N_ITEMS), ("user", N_USERS)):
+    for name, size in (
+        ("item", N_ITEMS),
+        ("user", N_USERS),
+        ("text", N_ITEMS),
+        ("visual", N_ITEMS),
+    ):
         ends = np.arange(size)
         columns = {ROW: ends, COLUMN: (ends + 2) % size, WEIGHT: np.ones(size)}
         write_parquet(folder / "graphs" / f"{name}.parquet", EDGES, columns)
     names = (SPLIT_FILE, USERS_FILE, ITEMS_FILE, "text_features", "visual_features", "graphs")
-    return {name: folder / name for name in names}
+    return tables | {name: folder / name for name in names}
+
+
+def write_features(folder: Path) -> dict[str, Path]:
+    """The feature tables of both modalities; returns those files as inputs."""
+    for seed, modality in enumerate(LABELS):
+        _write_features(folder / f"{modality}_features", modality, seed)
+    return {table: folder / table for table in FEATURE_TABLES.values()}
 
 
 def _write_features(folder: Path, modality: str, seed: int) -> None:
@@ -118,7 +130,7 @@ def _write_features(folder: Path, modality: str, seed: int) -> None:
 
 def config(model: str = "bpr-mf", **train: object) -> PipelineConfig:
     """A small model, trained for a few epochs on the CPU."""
-    dimension = {} if model == "most-popular" else {"dim": 8}
+    dimension = {"dim": 8} if "dim" in MODEL_SECTIONS[model].model_fields else {}
     defaults = {"batch_size": 64, "learning_rate": 0.03, "epochs": 60, "patience": 60}
     values = {"selection": "recall@2", "device": "cpu", **defaults, **train}
     sections = {"model": {"name": model, **dimension}, "train": values, "evaluate": {"k": [2, 5]}}

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -5,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from toy_dump import dump
+from toy_stage import UNSETTLED_SEED
 
-from brmrs.artifacts import ArtifactStore, Record
+from brmrs.artifacts import Artifact, ArtifactStore, Record
 from brmrs.config import PipelineConfig, TrainConfig
-from brmrs.errors import UserError
+from brmrs.errors import StageError, UserError
 from brmrs.execute import execute
+from brmrs.machine import describe, high_water
 from brmrs.stages import Stage
 
 TOY = Stage("toy", "toy_stage", config=("split",), external=("reviews",))
@@ -106,11 +109,78 @@ def test_a_failed_stage_stores_nothing_and_keeps_its_scratch_for_the_next(
     assert list((store.root / "tmp").iterdir()) == []
 
 
+def test_a_failure_names_stage_input_and_log(
+    store: ArtifactStore, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOY_LOG")  # the toy stage looks it up
+    with pytest.raises(StageError) as failure:
+        run(store, name="broken")
+    told = str(failure.value)
+    _, prints = dump(store.root.parent)
+    assert told.startswith("toy failed: KeyError: 'TOY_LOG'; it read reviews ")
+    assert prints["reviews"]["sha256"][:12] in told
+    file = store.root / "failures" / "broken-toy.log"
+    assert str(file) in told
+    assert "toy_stage.py" in file.read_text()
+    monkeypatch.setenv("TOY_LOG", str(log))
+    assert run(store).key
+    assert runs(log) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "x/y"), "toy: x/y: No space left"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), "toy: Read-only file system; choose"),
+        (RuntimeError("sink: IO error: No space left on device (os error 28)"), "make room"),
+        (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), "ulimit"),
+    ],
+)
+def test_what_the_disk_refuses_is_for_the_user_to_fix(
+    store: ArtifactStore, log: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def refuse(folder: Path, stage: str) -> Artifact:
+        raise error
+
+    monkeypatch.setattr(store, "commit", refuse)
+    with pytest.raises(UserError, match=told):
+        run(store)
+    assert list((store.root / "tmp").iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setenv("TOY_LOG", str(log))
+    assert store.verify(run(store).artifact, full=True)
+
+
+def test_a_record_tells_how_much_memory_it_took_and_where(store: ArtifactStore, log: Path) -> None:
+    record = run(store)
+    assert 0 < record.peak_memory_bytes <= high_water()
+    assert record.machine == describe()
+
+
 def test_the_scratch_folder_goes_once_the_artifact_is_stored(
     store: ArtifactStore, log: Path
 ) -> None:
     record = run(store)
     assert not store.scratch("toy", record.key).exists()
+
+
+def test_an_unsettled_artifact_serves_the_run_that_made_it_alone(
+    store: ArtifactStore, log: Path
+) -> None:
+    record = run(store, UNSETTLED_SEED, "first")
+    assert run(store, UNSETTLED_SEED, "first") == record
+    assert runs(log) == 1
+    tries = store.scratch("toy", record.key) / "tries"
+    assert run(store, UNSETTLED_SEED, "second").run == "second"
+    assert runs(log) == 2
+    assert tries.read_text() == "one\n" * 2  # it goes on where it was
+
+
+def test_refresh_starts_from_nothing(store: ArtifactStore, log: Path) -> None:
+    record = run(store, UNSETTLED_SEED)
+    for folder in (store.scratch("toy", record.key), store.kept("toy")):
+        run(store, UNSETTLED_SEED, "again", refresh=True)
+        assert (folder / "tries").read_text() == "one\n"
 
 
 def test_two_processes_at_once_compute_once(tmp_path: Path, log: Path) -> None:

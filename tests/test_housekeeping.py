@@ -1,17 +1,20 @@
 import os
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from toy_dump import dump
 
-from brmrs.artifacts import ArtifactStore
+from brmrs.artifacts import ArtifactStore, UnderWayError
 from brmrs.errors import UserError
 from brmrs.execute import execute
-from brmrs.housekeeping import collect, damaged
+from brmrs.housekeeping import collect, damaged, sweep
 from brmrs.lineage import difference, origin
-from brmrs.runs import Run, all_runs, find, latest, machine, save
+from brmrs.runs import Run, all_runs, find, latest, new_name, save
 from brmrs.stages import Stage
 
 # Named like real stages: housekeeping looks at the declared ones.
@@ -35,7 +38,12 @@ def make_run(store: ArtifactStore, seed: int) -> Run:
     up = execute(UP, config, prints, {}, store, name)
     down = execute(DOWN, config, prints, {"ingest": up.artifact}, store, name)
     run = Run(
-        name, config.model_dump(mode="json"), prints, {"ingest": up, "split": down}, 1.0, machine()
+        name,
+        config.model_dump(mode="json"),
+        prints,
+        {"ingest": up, "split": down},
+        1.0,
+        {},
     )
     save(run, store)
     return run
@@ -99,10 +107,19 @@ def test_gc_keeps_what_kept_runs_reach_and_nothing_else(store: ArtifactStore) ->
     assert collect(store, keep=2).paths == ()
 
 
+def test_gc_keeps_of_what_stages_kept_the_files_that_artifacts_hold(store: ArtifactStore) -> None:
+    folder = store.kept("ingest") / "public"
+    folder.mkdir(parents=True)
+    for name in ("aa.constant.txt", "bb.other.txt", ".9.aa.constant.txt"):
+        (folder / name).touch()
+    collect(store, keep=1)
+    assert [path.name for path in folder.iterdir()] == ["aa.constant.txt"]
+
+
 def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     script = (
         "import sys; from pathlib import Path; from brmrs.artifacts import ArtifactStore\n"
-        f"with ArtifactStore(Path({str(store.root)!r})).running():\n"
+        f"with ArtifactStore(Path({str(store.root)!r})).running('somebody'):\n"
         "    print('running', flush=True); sys.stdin.read()\n"
     )
     child = subprocess.Popen(
@@ -115,7 +132,7 @@ def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     assert child.stdout is not None
     child.stdout.readline()
     before = files(store)
-    with pytest.raises(UserError, match="a run is under way"):
+    with pytest.raises(UserError, match=rf"somebody \(process {child.pid} on .* under way"):
         collect(store, keep=1)
     assert files(store) == before
     child.kill()  # the lock dies with its process
@@ -124,10 +141,47 @@ def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     assert len(list(all_runs(store))) == 1
 
 
-def test_two_runs_may_be_under_way_at_once(store: ArtifactStore) -> None:
-    with store.running(), store.running():
-        pass
-    with store.alone():
+def test_a_run_first_sweeps_what_killed_ones_left(store: ArtifactStore) -> None:
+    dead, recent, old = (store.root / name for name in ("tmp/1-ab", "scratch/x/a", "scratch/x/b"))
+    for folder in (dead, recent, old):
+        folder.mkdir(parents=True)
+        (folder / "half").write_text("half")
+    for path in (old / "half", old):
+        os.utime(path, (0, 0))
+    sweep(store)
+    assert not dead.exists()
+    assert not old.exists()
+    assert (recent / "half").exists()
+
+
+def test_the_newest_run_stays_the_newest_when_the_clock_is_set_back(store: ArtifactStore) -> None:
+    names = [new_name(store)]
+    for _ in range(3):
+        run = replace(make_run(store, 0), name=f"2999{names[-1][4:]}")
+        save(run, store)  # made before the clock was set back by centuries
+        names.append(new_name(store))
+        save(replace(run, name=names[-1]), store)
+        assert latest(store, "split").name == names[-1]
+    assert names[1:] == sorted(names[1:])
+
+
+def test_of_two_runs_one_executes_and_the_other_is_refused_or_waits(store: ArtifactStore) -> None:
+    order = []
+
+    def second() -> None:
+        with store.running("second", wait=True):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with store.running("first"):
+        with pytest.raises(UnderWayError, match="first"), store.running("other", wait=False):
+            order.append("other")
+        waiting.start()
+        time.sleep(0.2)
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]
+    with store.running("third", wait=False):
         pass
 
 

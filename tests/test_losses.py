@@ -67,6 +67,14 @@ def test_bpr() -> None:
     check(losses.bpr, literal, [draw(B, seed=0), draw(B, seed=1)])
 
 
+def test_bpr_of_the_pairs_that_are_kept() -> None:
+    positive, negative = torch.tensor([1.0, 5.0, 0.0]), torch.tensor([0.0, 0.0, 2.0])
+    kept = torch.tensor([True, False, True])
+    expected = -(log_sigmoid(1.0) + log_sigmoid(-2.0)) / 2
+    assert losses.bpr(positive, negative, kept).item() == pytest.approx(expected)
+    assert losses.bpr(positive, negative, torch.zeros(3, dtype=torch.bool)).item() == 0
+
+
 def test_bpr_with_several_negatives() -> None:
     def literal(inputs: list[Tensor]) -> float:
         positive, negative = (x.tolist() for x in inputs)
@@ -149,6 +157,41 @@ def test_chns_swaps_the_branches() -> None:
     assert pool_v.grad is not None
     assert (pool_t.grad != 0).tolist() == [[False, True]]
     assert (pool_v.grad != 0).tolist() == [[True, False]]
+
+
+NEGATIVES: list[tuple[losses.Negatives, list[int], list[int]]] = [
+    # text finds candidate 2 hard, the picture candidate 1; what text and the picture learn on
+    ("cross-modal", [1], [2]),
+    ("own-modality", [2], [1]),
+    ("uniform", [0], [0]),
+]
+
+
+@pytest.mark.parametrize(("negatives", "text", "visual"), NEGATIVES)
+def test_chns_and_the_samplers_to_compare_with(
+    negatives: losses.Negatives, text: list[int], visual: list[int]
+) -> None:
+    pool_t = torch.tensor([[0.5, 1.0, 3.0]], requires_grad=True)
+    pool_v = torch.tensor([[0.25, 2.0, -1.0]], requires_grad=True)
+    positive = torch.ones(1)
+    loss = losses.chns(positive, positive, pool_t, pool_v, negatives=negatives)
+    margins = 1 - pool_t[0, text].item(), 1 - pool_v[0, visual].item()
+    assert loss.item() == pytest.approx(-sum(map(log_sigmoid, margins)))
+    loss.backward()  # type: ignore[no-untyped-call]
+    for pool, learned in ((pool_t, text), (pool_v, visual)):
+        assert pool.grad is not None
+        assert pool.grad[0].nonzero().flatten().tolist() == learned
+
+
+@pytest.mark.parametrize("negatives", ["cross-modal", "own-modality", "uniform"])
+def test_samplers_pass_over_candidates_without_the_judging_modality(
+    negatives: losses.Negatives,
+) -> None:
+    """Nobody in the pool has a picture, so none is hard for it, nor a negative of its branch."""
+    everything, nothing = torch.ones(1, 3, dtype=torch.bool), torch.tensor([[True, False, False]])
+    zero, pool = torch.zeros(1), torch.zeros(1, 2)
+    loss = losses.chns(zero, zero, pool, pool, everything, nothing, negatives=negatives)
+    assert loss.item() == pytest.approx(math.log(2))  # one branch of the two has a pair left
 
 
 @pytest.mark.parametrize("theta", [0.0, 0.7])

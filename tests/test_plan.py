@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from toy_dump import dump
+from toy_stage import UNSETTLED_SEED
 
 from brmrs import keys
 from brmrs.artifacts import ArtifactStore
@@ -50,6 +51,13 @@ def test_a_changed_field_is_named_with_its_values(store: ArtifactStore) -> None:
     assert (down.state, down.reasons) == ("waits", ("waits for toy",))
 
 
+def test_an_unsettled_artifact_is_tried_again(store: ArtifactStore) -> None:
+    config, prints = dump(store.root.parent, seed=UNSETTLED_SEED)
+    execute(TOY, config, prints, {}, store, "r")
+    (step,) = plan((TOY,), config, prints, store)
+    assert (step.state, step.reasons) == ("runs", ("tries again what failed for now",))
+
+
 def test_a_stage_behind_a_stale_one_that_changed_itself(store: ArtifactStore) -> None:
     config = PipelineConfig.model_validate({"split": {"seed": 7}, "train": {"learning_rate": 0.5}})
     _, down = steps(store, config)
@@ -79,7 +87,7 @@ def test_changed_code_and_libraries_are_named(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "_digest", lambda module: "other")
-    monkeypatch.setattr(keys, "version", lambda name: "99")
+    monkeypatch.setattr(keys, "_version", lambda name: "99")
     (record,) = store.records("toy")
     old = record.parts["libraries"]["pyarrow"]
     toy, _ = steps(store)
@@ -109,6 +117,7 @@ def test_until_takes_what_the_stage_reads_from() -> None:
     assert [stage.name for stage in needed("visual_features")] == [
         "ingest",
         "images",
+        "visual_training",
         "visual_features",
     ]
     assert needed() == STAGES

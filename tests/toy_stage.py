@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 from brmrs.errors import UserError
-from brmrs.stages import StageContext
+from brmrs.stages import UNSETTLED, StageContext
+
+UNSETTLED_SEED = 500  # its result never settles
 
 
 def run(context: StageContext) -> None:
@@ -15,5 +17,12 @@ def run(context: StageContext) -> None:
     for read, path in context.inputs.items():
         assert path.exists(), read
     (context.out / "result.txt").write_text(f"seed {context.config.split.seed}\n")
+    if context.config.split.seed == UNSETTLED_SEED:
+        (context.out / UNSETTLED).write_text("{}\n")
+        for folder in (context.scratch, context.kept):
+            assert folder is not None
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / "tries").open("a") as tries:
+                tries.write("one\n")
     (context.out / "deep").mkdir()
     (context.out / "deep" / "constant.txt").write_text("constant\n")

@@ -11,7 +11,7 @@ from torch import Tensor
 from brmrs.columns import FUSED, MODALITIES
 from brmrs.evaluation.metrics import evaluated
 from brmrs.evaluation.ranking import top_k
-from brmrs.models.base import Branch
+from brmrs.models.base import Scorer
 from brmrs.user_items import UserItems
 
 PAIRS_PER_BLOCK = 4096
@@ -28,7 +28,7 @@ DEFINITIONS = {
 
 
 def diagnose(
-    branches: Mapping[str, Branch], held_out: UserItems, train: UserItems, k: int
+    branches: Mapping[str, Scorer], held_out: UserItems, train: UserItems, k: int
 ) -> dict[str, float | None]:
     """The three rates of `DEFINITIONS`; None where there is nothing to take a share of.
 
@@ -55,7 +55,7 @@ def diagnose(
 
 
 def _confusion(
-    branches: Mapping[str, Branch],
+    branches: Mapping[str, Scorer],
     users: Tensor,
     positives: Tensor,
     ranked: Tensor,
@@ -76,18 +76,12 @@ def _confusion(
         reached = (items == positive.unsqueeze(1)).cumsum(dim=1) > 0
         negative = ~reached & (items >= 0) & ~held_out.contain(u.unsqueeze(1), items)
         confusable = [
-            _scores(branches[modality], u, items)
-            >= _scores(branches[modality], u, positive[:, None])
+            branches[modality].pairs(u, items) >= branches[modality].pairs(u, positive[:, None])
             for modality in MODALITIES
         ]
         confused += int((negative & (confusable[0] ^ confusable[1])).sum())
         total += int(negative.sum())
     return confused / total if total else None
-
-
-def _scores(branch: Branch, users: Tensor, items: Tensor) -> Tensor:
-    """(P, n) scores of (P,) users and (P, n) items; any value where the item is -1."""
-    return (branch.p[users].unsqueeze(1) * branch.q[items]).sum(dim=-1)
 
 
 def _share(part: Tensor, whole: Tensor) -> float | None:

@@ -4,14 +4,17 @@ The one place where test metrics are computed.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from torch import Tensor
 
 from brmrs.columns import (
     BRANCH,
     FUSED,
+    ITEM,
     MODALITIES,
     SPLIT,
     SPLIT_NAMES,
@@ -21,11 +24,13 @@ from brmrs.columns import (
     per_user,
 )
 from brmrs.evaluation import diagnosis
+from brmrs.evaluation.coverage import Coverage, coverage
 from brmrs.evaluation.metrics import DEFINITIONS, evaluated, means, measure
+from brmrs.feature_table import presence
 from brmrs.files import write_json, write_parquet
 from brmrs.models.most_popular import popularity
+from brmrs.stages import FEATURE_TABLES, StageContext
 from brmrs.stages import SPLIT as SPLIT_FILE
-from brmrs.stages import StageContext
 from brmrs.training import bundle
 from brmrs.user_items import UserItems
 
@@ -47,11 +52,19 @@ def run(context: StageContext) -> None:
     cut_offs = tuple(sorted(set(context.config.evaluate.k)))
     values = evaluate(model, held_out, cut_offs)
     metrics = summary(model, held_out, values, cut_offs)
+    metrics["coverage"] = read_coverage(context.inputs)
     if set(MODALITIES) <= set(model.branches):
         metrics["diagnosis"] = diagnose(model, held_out, max(cut_offs))
     write_json(context.out / METRICS_FILE, metrics)
     schema, columns = per_user(cut_offs), table(held_out, values)
     write_parquet(context.out / PER_USER_FILE, schema, columns)
+
+
+def read_coverage(inputs: Mapping[str, Path]) -> dict[str, Coverage]:
+    """How much of the data each modality covers."""
+    split = pq.read_table(inputs[SPLIT_FILE], columns=[ITEM, SPLIT])
+    present = {name: presence(inputs[table]) for name, table in FEATURE_TABLES.items()}
+    return coverage(present, split[ITEM].to_numpy(), split[SPLIT].to_numpy())
 
 
 def evaluate(

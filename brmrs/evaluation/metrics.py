@@ -16,7 +16,7 @@ from torch import Tensor
 
 from brmrs.columns import metric
 from brmrs.evaluation.ranking import top_k
-from brmrs.models.base import Branch
+from brmrs.models.base import Scorer
 from brmrs.user_items import UserItems
 
 DEFINITIONS = {
@@ -77,7 +77,7 @@ def _at(hits: Tensor, relevant: Tensor) -> dict[str, Tensor]:
 
 
 def measure(
-    branch: Branch, held_out: UserItems, train: UserItems, cut_offs: tuple[int, ...]
+    branch: Scorer, held_out: UserItems, train: UserItems, cut_offs: tuple[int, ...]
 ) -> dict[str, Tensor]:
     """Rank all items for the users with held-out items, and take every metric.
 

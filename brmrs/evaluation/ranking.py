@@ -5,19 +5,19 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from brmrs.models.base import Branch
+from brmrs.models.base import Scorer
 from brmrs.user_items import UserItems
 
 BLOCK_SCORES = 2**22  # scores held at once; 16 MB, which a CPU's cache nearly holds
 
 
 def top_k(
-    branch: Branch, users: Tensor, k: int, masked: UserItems | None = None
+    branch: Scorer, users: Tensor, k: int, masked: UserItems | None = None
 ) -> tuple[Tensor, Tensor]:
     """Rank all items for (B,) users, by decreasing score; equal scores by increasing item.
 
     Args:
-        branch: s(u, i) = <p_u, q_i>.
+        branch: s(u, i).
         users: (B,) int64.
         k: K.
         masked: items of each user that are not ranked.
@@ -28,7 +28,7 @@ def top_k(
     """
     items = torch.full((len(users), k), -1, device=users.device)
     scores = torch.full((len(users), k), -torch.inf, device=users.device)
-    for start, block in _blocks(users, len(branch.q)):
+    for start, block in _blocks(users, branch.shape[1]):
         best_scores, best_items = best(_masked_scores(branch, block, masked), k)
         rows = slice(start, start + len(block))
         items[rows, : best_items.shape[1]] = best_items
@@ -83,7 +83,7 @@ def _blocks(users: Tensor, n_items: int) -> Iterator[tuple[int, Tensor]]:
         yield start, users[start : start + size]
 
 
-def _masked_scores(branch: Branch, users: Tensor, masked: UserItems | None) -> Tensor:
+def _masked_scores(branch: Scorer, users: Tensor, masked: UserItems | None) -> Tensor:
     scores = branch.scores(users)
     if masked is not None:
         scores[masked.of(users)] = -torch.inf

@@ -1,8 +1,8 @@
-"""Image backbones of torchvision, cut at a named node, with weights from one of three places."""
+"""Image backbones of torchvision, cut at a named node, with weights from several places."""
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -11,13 +11,14 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from brmrs.config import VisualConfig
+from brmrs.config import SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError
 from brmrs.features import table
+from brmrs.features.seeded import DrawFrom
+from brmrs.files import digest_file
 
 # The usual node by the beginning of the name. VGG: after the ReLU of the second fully-connected
 # layer, the 4096 floats of the literature (fc7). Others: what the last linear layer gets.
@@ -40,40 +41,8 @@ LABELS = {
     "vit_b_16": "ViT-B/16",
     "swin_t": "Swin-T",
 }
-_DRAWS = {
-    "normal_",
-    "uniform_",
-    "trunc_normal_",
-    "kaiming_normal_",
-    "kaiming_uniform_",
-    "xavier_normal_",
-    "xavier_uniform_",
-}
+TRAINED = "weights.safetensors"  # in the artifact of `visual_training`
 _FEATURE = "feature"
-
-
-class _DrawFrom(TorchFunctionMode):
-    """All random initialisation in this block and thread draws from one generator.
-
-    So a network gets torchvision's own initialisation, while the global generator, which other
-    stages' threads may use, stays untouched.
-    """
-
-    def __init__(self, generator: torch.Generator) -> None:
-        super().__init__()
-        self._generator = generator
-
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        options = dict(kwargs or {})
-        if getattr(func, "__name__", "") in _DRAWS:
-            options["generator"] = self._generator
-        return func(*args, **options)
 
 
 @dataclass(frozen=True)
@@ -97,10 +66,21 @@ class Backbone:
         """Its name in the literature, where it has one."""
         return LABELS.get(self.name, self.name)
 
+    def at(self, size: int) -> "Backbone":
+        """The same for images of another size."""
+        return replace(self, size=size)
+
     def transform(self, image: Any) -> Tensor:
         """The preprocessing of torchvision's own weights: an RGB image to (3, size, size)."""
-        result: Tensor = _weights(self.name).transforms()(image)
+        preset = _weights(self.name).transforms
+        result: Tensor = preset(crop_size=self.size, resize_size=self.shorter_side)(image)
         return result
+
+    @property
+    def shorter_side(self) -> int:
+        """Pixels that the shorter side is resized to before the square is cut out."""
+        usual = _weights(self.name).transforms()
+        return round(self.size * usual.resize_size[0] / usual.crop_size[0])
 
 
 class Features(nn.Module):
@@ -145,19 +125,27 @@ def find(name: str, node: str | None) -> Backbone:
     return Backbone(name, node, size, output.shape[1])
 
 
-def build(backbone: Backbone, config: VisualConfig) -> tuple[Features, str]:
+def build(
+    backbone: Backbone, config: VisualConfig, trained: Path | None = None
+) -> tuple[Features, str]:
     """The network with its weights, ready to embed, and the SHA-256 of the weights.
 
     Only the weights up to the node are needed and count; a file may lack the classifier.
 
+    Args:
+        backbone: the network.
+        config: where its weights come from.
+        trained: the file of those trained on the data set's own pictures.
+
     Raises:
         UserError: the weights cannot be had, or are not those of this backbone.
     """
-    with _DrawFrom(torch.Generator().manual_seed(config.seed)):
+    with DrawFrom(torch.Generator().manual_seed(config.seed)):
         features = _cut(backbone.name, backbone.node, backbone.size)
     if config.weights != "random":
+        file = trained if config.weights in SELF_SUPERVISED else config.file
         source, state = (
-            _from_file(config.file) if config.weights == "file" else _pretrained(backbone.name)
+            _pretrained(backbone.name) if config.weights == "pretrained" else _from_file(file)
         )
         _fill(features.network, state, f"{source}: not weights of {backbone.name}")
     return features.eval(), table.digest(features.network.state_dict())
@@ -187,6 +175,7 @@ def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
     weights = _weights(name)
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     file = folder / weights.url.rpartition("/")[2]
+    _check_cached(file)
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (URLError, TimeoutError) as error:
@@ -198,6 +187,13 @@ def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise UserError(f"{file}: cannot be read ({_one_line(error)}); delete it") from error
     return str(file), state
+
+
+def _check_cached(file: Path) -> None:
+    """A cached file must have the digest in its name; torch checks it after a download alone."""
+    promised = file.stem.rpartition("-")[2]
+    if file.is_file() and not digest_file(file).startswith(promised):
+        raise UserError(f"{file}: its SHA-256 does not begin with {promised}; delete it")
 
 
 def _from_file(path: Path | None) -> tuple[str, Mapping[str, Tensor]]:

@@ -31,11 +31,15 @@ class Status(StrEnum):
     OK = "ok"
     MISSING = "missing"  # no file and no address
     UNREACHABLE = "unreachable"  # no answer, or none in time
-    HTTP_ERROR = "http error"  # an answer other than the picture
+    BUSY = "busy"  # asks for patience, or fails itself (429, 5xx), to the last try
+    HTTP_ERROR = "http error"  # another answer than the picture
     REFUSED = "refused"  # an address that must not be fetched
     TOO_LARGE = "too large"  # in bytes or in pixels
     NOT_AN_IMAGE = "not an image"
     TRUNCATED = "truncated"  # begins as an image, but breaks off or is damaged
+
+
+PASSING = (Status.UNREACHABLE, Status.BUSY)  # may be otherwise another time
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ class Fetcher:
 
     config: ImagesConfig
     _hosts: dict[tuple[str, str, int | None], _Host] = field(default_factory=dict)
+    _next_turn: float = 0.0  # time of the loop
 
     async def __aenter__(self) -> Self:
         self._pool = httpcore.AsyncConnectionPool(
@@ -109,6 +110,7 @@ class Fetcher:
                     return Answer(Status.UNREACHABLE, final=False)
                 loop = asyncio.get_running_loop()
                 await asyncio.sleep(max(0.0, host.resume_at - loop.time()))
+                await self._turn()
                 started = loop.time()
                 answer = await self._hop(url, host, budget)
                 budget -= loop.time() - started
@@ -116,6 +118,13 @@ class Fetcher:
                 return answer
             url = _parse(answer, base=url)
         return Answer(Status.HTTP_ERROR)
+
+    async def _turn(self) -> None:
+        """Wait until the global rate allows one more request."""
+        now = asyncio.get_running_loop().time()
+        mine = max(now, self._next_turn)
+        self._next_turn = mine + 1 / self.config.rate
+        await asyncio.sleep(mine - now)
 
     async def _hop(self, url: httpx.URL, host: _Host, seconds: float) -> Answer | str:
         """One request: its answer, or where it redirects to."""
@@ -150,7 +159,7 @@ class Fetcher:
                 return headers["location"]
             if response.status == 429 or response.status >= 500:
                 wait = _seconds(headers.get("retry-after", ""))
-                return Answer(Status.HTTP_ERROR, final=False, wait=wait)
+                return Answer(Status.BUSY, final=False, wait=wait)
             if response.status != 200:
                 return Answer(Status.HTTP_ERROR)
             return await self._body(response)

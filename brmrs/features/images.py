@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -28,10 +27,11 @@ from brmrs.columns import (
 )
 from brmrs.config import ImagesConfig
 from brmrs.errors import UserError
-from brmrs.features.decode import Picture, Status, check
+from brmrs.features.decode import PASSING, Picture, Status, check
 from brmrs.features.fetch import Fetcher
+from brmrs.features.kept import KeptPictures, address_hash, link
 from brmrs.files import write_json
-from brmrs.stages import ITEMS, StageContext
+from brmrs.stages import ITEMS, UNSETTLED, StageContext
 
 LOG = logging.getLogger(__name__)
 FILES = "files"
@@ -43,12 +43,15 @@ ADDRESSES_PER_ITEM = 10  # tried at most
 def run(context: StageContext) -> None:
     """Gather the pictures; writes images.parquet, statistics.json and files/.
 
+    Where an address may give a picture another time, the artifact is unsettled: the next run asks
+    again, there alone.
+
     Raises:
         UserError: the folder of pictures cannot be read.
     """
     config = context.config.images
     items = pq.read_table(context.inputs[ITEMS], columns=[ASIN, IMAGE_URLS]).to_pylist()
-    store = Store(context.scratch)
+    store = Store(context.scratch, _kept(context))
     pictures = gather(
         [item[ASIN] for item in items], [tuple(item[IMAGE_URLS]) for item in items], config, store
     )
@@ -62,8 +65,17 @@ def run(context: StageContext) -> None:
         ", ".join(f"{n} {status}" for status, n in sorted(counts.items()) if status != Status.OK)
         or "all",
     )
-    if counts[Status.UNREACHABLE]:
-        LOG.info("`brmrs run ... --refresh images` asks the unreachable addresses again")
+    passing = {str(status): counts[status] for status in PASSING if counts[status]}
+    if passing:
+        write_json(context.out / UNSETTLED, passing)
+        LOG.info("images: the next run asks again for the %d that may pass", sum(passing.values()))
+
+
+def _kept(context: StageContext) -> KeptPictures | None:
+    """What private addresses gave must not answer for one who may not ask them."""
+    if context.kept is None:
+        return None
+    return KeptPictures(context.kept / ("any" if context.config.images.allow_private else "public"))
 
 
 def gather(
@@ -74,7 +86,8 @@ def gather(
 ) -> list[Picture]:
     """The picture of each item: of the folder's file, else of the first address that gives one.
 
-    Where no address gives one, the status is that of the first.
+    Where no address gives one, the status is that of the first that may do so another time, else
+    of the first.
 
     Args:
         asins: (I,) raw ids; they are compared with file names, never made into paths.
@@ -144,21 +157,24 @@ async def fetch_all(
 
 
 async def _first_good(addresses: tuple[str, ...], fetcher: Fetcher, store: "Store") -> Picture:
-    first = None
+    failed = []
     for address in addresses[:ADDRESSES_PER_ITEM]:
-        picture = store.find(address) or await _fetch(address, fetcher, store)
+        picture = store.find(address) or await _kept_or_fetched(address, fetcher, store)
         if picture.status == Status.OK:
             return picture
-        first = first or picture
-    return first or Picture(Status.MISSING)
+        failed.append(picture)
+    return next((picture for picture in failed if picture.status in PASSING), failed[0])
 
 
-async def _fetch(address: str, fetcher: Fetcher, store: "Store") -> Picture:
+async def _kept_or_fetched(address: str, fetcher: Fetcher, store: "Store") -> Picture:
+    # In threads: decoding a large picture must not stop the other transfers.
+    limits = fetcher.config.max_bytes, fetcher.config.max_pixels
+    picture = await asyncio.to_thread(store.reuse, address, *limits)
+    if picture:
+        return picture
     answer = await fetcher.fetch(address)
     picture = Picture(answer.status, address)
     if answer.status == Status.OK:
-        limits = fetcher.config.max_bytes, fetcher.config.max_pixels
-        # In a thread: decoding a large picture must not stop the other transfers.
         picture = (await asyncio.to_thread(check, answer.data, *limits)).at(address)
         store.keep(picture, answer.data)
     if answer.final:
@@ -185,9 +201,14 @@ class Store:
 
     Results that the next try may change (no connection, "too many requests") are not recorded.
     All file names are hashes.
+
+    Attributes:
+        folder: of this key alone.
+        kept: where the pictures that are OK go for other keys, too.
     """
 
     folder: Path
+    kept: KeptPictures | None = None
 
     def keep(self, picture: Picture, data: bytes) -> None:
         """Store the bytes of a picture that is OK."""
@@ -197,6 +218,8 @@ class Store:
     def record(self, address: str, picture: Picture) -> None:
         """Remember what an address gave; after `keep`, as the record vouches for the bytes."""
         _write(self._record(address), json.dumps(asdict(picture)).encode())
+        if self.kept and picture.status == Status.OK:
+            self.kept.keep(address, self._file(self.folder, picture))
 
     def find(self, address: str) -> Picture | None:
         """What `record` got for this address, if its bytes are there and whole."""
@@ -209,18 +232,28 @@ class Store:
             return None
         return picture if sha256(data).hexdigest() == picture.sha256 else None
 
+    def reuse(self, address: str, max_bytes: int, max_pixels: int) -> Picture | None:
+        """The picture that another key kept of this address; its limits may have been others."""
+        file = self.kept.find(address) if self.kept else None
+        if file is None:
+            return None
+        picture = check(file.read_bytes(), max_bytes, max_pixels).at(address)
+        if picture.status == Status.OK:
+            own = self._file(self.folder, picture)
+            own.parent.mkdir(parents=True, exist_ok=True)
+            link(file, own)
+            self.record(address, picture)
+        return picture
+
     def publish(self, pictures: Iterable[Picture], out: Path) -> None:
         """Put the bytes of all pictures that are OK under `out`, each content once."""
         for picture in {p.sha256: p for p in pictures if p.status == Status.OK}.values():
             target = self._file(out, picture)
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                target.hardlink_to(self._file(self.folder, picture))
-            except OSError:  # another file system, or one without links
-                shutil.copyfile(self._file(self.folder, picture), target)
+            link(self._file(self.folder, picture), target)
 
     def _record(self, address: str) -> Path:
-        name = sha256(address.encode("utf-8", "surrogatepass")).hexdigest()
+        name = address_hash(address)
         return self.folder / "fetched" / name[:2] / f"{name}.json"
 
     @staticmethod

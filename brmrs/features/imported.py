@@ -33,4 +33,5 @@ def run(context: StageContext, modality: str, label: str) -> None:
         weights=IMPORTED,
         weights_sha256=None,
     )
-    table.write(context.out, vectors, vectors.any(axis=1), extractor)
+    which = np.where(vectors.any(axis=1), np.arange(len(vectors)), -1)
+    table.write(context.out, vectors, which, extractor)

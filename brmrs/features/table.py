@@ -16,6 +16,7 @@ from brmrs.columns import ITEM, PRESENT, VECTOR, features
 from brmrs.files import write_json
 
 META = "meta.json"
+BLOCK_BYTES = 64 << 20  # of vectors in memory, and in a row group
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Extractor:
         model: name of the model.
         weights: where its weights come from ("packaged", "hub", "random", ...).
         weights_sha256: `digest` of them; None where they were not loaded, as no item needed them.
+        precision: "fp32" or "bf16", of the forward pass; None where there was none.
     """
 
     modality: str
@@ -35,6 +37,7 @@ class Extractor:
     model: str
     weights: str
     weights_sha256: str | None
+    precision: str | None = None
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -51,37 +54,28 @@ def digest(state: Mapping[str, Tensor]) -> str:
     return result.hexdigest()
 
 
-def spread(rows: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Vectors of distinct contents to one vector per item.
-
-    Args:
-        rows: (C, d) float32, one per distinct content.
-        which: (I,) the row of each item, -1 where it has none.
-
-    Returns:
-        (I, d) float32, zeros where `which` is -1.
-    """
-    vectors = np.zeros((len(which), rows.shape[1]), dtype=np.float32)
-    vectors[which >= 0] = rows[which[which >= 0]]
-    return vectors
-
-
-def write(out: Path, vectors: np.ndarray, present: np.ndarray, extractor: Extractor) -> None:
-    """Write the table; row i is item i.
+def write(out: Path, rows: np.ndarray, which: np.ndarray, extractor: Extractor) -> None:
+    """Write the table, a block at a time; row i is item i.
 
     Args:
         out: the folder to write into.
-        vectors: (I, d) float32, zeros where not present.
-        present: (I,) bool.
+        rows: (C, d) float32, one per distinct content.
+        which: (I,) the row of each item, -1 where it has none: its vector is zeros.
         extractor: goes to meta.json, with the sizes.
     """
-    items, dimension = vectors.shape
-    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
-    columns = {
-        ITEM: pa.array(np.arange(items, dtype=np.int32)),
-        VECTOR: pa.FixedSizeListArray.from_arrays(flat, dimension),
-        PRESENT: pa.array(present),
-    }
-    pq.write_table(pa.table(columns, schema=features(dimension)), out / feature_table.FILE)
-    sizes = {"dimension": dimension, "items": items, "present": int(present.sum())}
+    items, dimension = len(which), rows.shape[1]
+    schema = features(dimension)
+    block = max(1, BLOCK_BYTES // (4 * dimension))
+    with pq.ParquetWriter(out / feature_table.FILE, schema) as writer:
+        for start in range(0, max(items, 1), block):
+            part = which[start : start + block]
+            vectors = np.zeros((len(part), dimension), dtype=np.float32)
+            vectors[part >= 0] = rows[part[part >= 0]]
+            columns = {
+                ITEM: pa.array(np.arange(start, start + len(part), dtype=np.int32)),
+                VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dimension),
+                PRESENT: pa.array(part >= 0),
+            }
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=block)
+    sizes = {"dimension": dimension, "items": items, "present": int((which >= 0).sum())}
     write_json(out / META, {**asdict(extractor), **sizes})

@@ -1,52 +1,46 @@
 """The stage `text_features`: one vector per item from its title, brand, categories, description."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from huggingface_hub import HfApi
-from sentence_transformers import SentenceTransformer
-from transformers import PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
 
-from brmrs import progress, text_model
+from brmrs import text_model
 from brmrs.columns import CATEGORIES, TEXT
-from brmrs.config import IMPORTED
-from brmrs.errors import UserError
-from brmrs.features import imported, table, template
-from brmrs.features.patching import PATCHING
+from brmrs.config import TextConfig
+from brmrs.features import embeddings, imported, precision, table, template, text_encoder
+from brmrs.features.embeddings import Rows
+from brmrs.features.table import Extractor
+from brmrs.files import digest_bytes
 from brmrs.stages import ITEMS, StageContext
 
 LOG = logging.getLogger(__name__)
-BUCKET = 16  # tokens; lengths are padded to a multiple of it
-HUB_TIMEOUT = 10.0  # seconds
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers")
 
 
 def run(context: StageContext) -> None:
     """Embed the items' texts; writes features.parquet and meta.json.
 
     Raises:
-        UserError: the model cannot be loaded.
+        UserError: a model cannot be loaded.
     """
     config = context.config.features.text
-    if config.model == IMPORTED:
+    if not config.models:
         imported.run(context, TEXT, config.label)
         return
     items = pq.read_table(context.inputs[ITEMS], columns=list(template.FIELDS))
     texts = render(items, config.template)
-    with PATCHING:
-        model = load(config.model)
     distinct = sorted({text for text in texts if text})
     rows = {text: row for row, text in enumerate(distinct)}
     which = np.array([rows.get(text, -1) for text in texts], dtype=np.int64)
-    vectors = table.spread(embed(model, distinct, config.batch_size), which)
     LOG.info("text features: %d of %d items have text", (which >= 0).sum(), len(texts))
-    table.write(context.out, vectors, which >= 0, _extractor(config.model, model))
+    found = [embed(context, config, name, distinct) for name in config.models]
+    embeddings.note(context, [rows for rows, _ in found])
+    vectors = side_by_side([rows.vectors for rows, _ in found])
+    table.write(context.out, vectors, which, together([extractor for _, extractor in found]))
 
 
 def render(items: pa.Table, pattern: str) -> list[str]:
@@ -63,107 +57,73 @@ def render(items: pa.Table, pattern: str) -> list[str]:
     ]
 
 
-def load(name: str) -> SentenceTransformer:
-    """A sentence-transformers model: the packaged one, a folder, or an id of the hub.
+def embed(
+    context: StageContext, config: TextConfig, name: str, texts: Sequence[str]
+) -> tuple[Rows, Extractor]:
+    """The vectors of (C,) distinct texts by one model, kept ones or new, and what made them.
 
     Raises:
-        UserError: there is none, or it cannot be had.
+        UserError: the model cannot be loaded.
     """
-    source = text_model.resolve(name)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        # From the disk first: a model that is there needs no network.
-        return SentenceTransformer(str(source), device=device, local_files_only=True)
-    except Exception as error:  # whatever its files make the library raise
-        if isinstance(source, Path):
-            raise UserError(
-                f"features.text.model: {source} is no sentence-transformers model "
-                f"({_one_line(error)}); give the folder that `model.save` wrote"
-            ) from error
-    try:
-        # Asks once; the library itself would try for a minute where there is no network.
-        HfApi().model_info(source, timeout=HUB_TIMEOUT)
-        return SentenceTransformer(source, device=device)
-    except Exception as error:  # the hub's client and the library have no common class
-        raise UserError(
-            f"features.text.model: {name} is neither in the hub's cache nor could it be fetched "
-            f"({_one_line(error)}); connect to the network, give a folder that holds the model, or "
-            f"use {text_model.PACKAGED}"
-        ) from error
+    model = text_encoder.load(name)
+    weights = table.digest(model.state_dict())
+    settings = text_encoder.settings_digest(model)
+    model, chosen = precision.choose(config.precision, model, text_encoder.probe)
+    recipe = embeddings.recipe(
+        weights,
+        {
+            "model": settings,
+            "precision": chosen,
+            "long": config.long,
+            "batch_size": config.batch_size,
+        },
+        code=(text_encoder, precision),
+        libraries=LIBRARIES,
+    )
+
+    def embed_new(new: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        wanted = [texts[row] for row in new]
+        for rows, vectors in text_encoder.embed(model, wanted, config.batch_size, config.long):
+            yield new[rows], vectors
+
+    contents = [digest_bytes(text.encode("utf-8", "surrogatepass")) for text in texts]
+    size = text_encoder.dimension(model)
+    found = embeddings.gather(context, TEXT, recipe, contents, size, embed_new)
+    return found, _extractor(name, weights, chosen)
 
 
-def embed(model: SentenceTransformer, texts: Sequence[str], batch_size: int) -> np.ndarray:
-    """Embed texts as the model does (its prompt, pooling and normalisation; longer ones cut).
+def side_by_side(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """(C, d_1), (C, d_2), ... to (C, d_1 + d_2 + ...), each part's rows of unit length.
 
-    A text has the same bytes whatever the other texts are. The last bits of a matrix product
-    depend on the shapes of its operands, so each batch has one of few shapes: exactly `batch_size`
-    texts, padded to one multiple of `BUCKET` tokens; the last batch of a length is filled up.
-
-    Args:
-        model: the model, on its device.
-        texts: (T,) distinct texts.
-        batch_size: texts in a batch.
-
-    Returns:
-        (T, d) float32.
+    So a cosine is the mean of the models' cosines, whatever lengths their vectors have. A single
+    model's vectors stay as they are.
     """
-    dimension = model.get_embedding_dimension()
-    if dimension is None:
-        dimension = len(model.encode("a", show_progress_bar=False))
-    vectors = np.zeros((len(texts), dimension), dtype=np.float32)
-    lengths = _padded_lengths(model, texts)
-    with progress.task("Embedding texts", len(texts)) as task:
-        for length in np.unique(lengths):
-            rows = np.flatnonzero(lengths == length)
-            for start in range(0, len(rows), batch_size):
-                batch = rows[start : start + batch_size]
-                filled = np.resize(batch, batch_size)
-                with (
-                    PATCHING
-                ):  # a batch at a time: the visual stage waits for its turn, not for all
-                    found = _encode(model, [texts[int(row)] for row in filled], int(length))
-                vectors[batch] = found[: len(batch)]
-                task.advance(len(batch))
-    return vectors
-
-
-def _padded_lengths(model: SentenceTransformer, texts: Sequence[str]) -> np.ndarray:
-    """(T,) token counts that the texts are padded to; 0 where the model pads nothing."""
-    tokenizer = model.tokenizer
-    if not texts or not isinstance(tokenizer, PreTrainedTokenizerBase):
-        return np.zeros(len(texts), dtype=np.int64)
-    prompt = model.prompts.get(model.default_prompt_name or "") or ""
-    limit = model.max_seq_length or tokenizer.model_max_length
-    encoded = tokenizer([prompt + text for text in texts], truncation=True, max_length=limit)
-    lengths = np.array([len(tokens) for tokens in encoded["input_ids"]], dtype=np.int64)
-    return np.minimum(-(-lengths // BUCKET) * BUCKET, limit)
-
-
-def _encode(model: SentenceTransformer, texts: list[str], length: int) -> np.ndarray:
-    """(B,) texts, padded to `length` tokens, to (B, d) vectors."""
-    padding: dict[str, Any] = {"padding": "max_length", "max_length": length}
-    return model.encode(
-        texts,
-        batch_size=len(texts),
-        show_progress_bar=False,
-        processing_kwargs={"text": padding} if length else {},
+    if len(parts) == 1:
+        return parts[0]
+    tiny = np.finfo(np.float32).tiny
+    lengths = [np.linalg.norm(part, axis=1, keepdims=True) for part in parts]
+    return np.hstack(
+        [part / np.maximum(size, tiny) for part, size in zip(parts, lengths, strict=True)]
     )
 
 
-def _extractor(name: str, model: SentenceTransformer) -> table.Extractor:
+def together(extractors: Sequence[Extractor]) -> Extractor:
+    """What made vectors that stand side by side; a field on which all agree is named once."""
+    fields = [vars(extractor) for extractor in extractors]
+    return Extractor(
+        **{name: " + ".join(dict.fromkeys(each[name] for each in fields)) for name in fields[0]}
+    )
+
+
+def _extractor(name: str, weights: str, chosen: str) -> Extractor:
     """What made the vectors; a folder goes by its name, wherever it lies."""
     source = text_model.resolve(name)
     label = source.name if isinstance(source, Path) and name != text_model.PACKAGED else name
-    return table.Extractor(
+    return Extractor(
         modality=TEXT,
         label=label,
         model=label,
         weights="packaged" if name == text_model.PACKAGED else "pretrained",
-        weights_sha256=table.digest(model.state_dict()),
+        weights_sha256=weights,
+        precision=chosen,
     )
-
-
-def _one_line(error: Exception) -> str:
-    """The first line of the message, or the class where there is none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

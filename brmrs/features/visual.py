@@ -10,13 +10,13 @@ import torch
 
 from brmrs import progress
 from brmrs.columns import SHA256, VISUAL
-from brmrs.config import IMPORTED, VisualConfig
+from brmrs.config import IMPORTED, SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError
 from brmrs.features import backbones, imported, table
 from brmrs.features.backbones import Backbone, Features
 from brmrs.features.decode import to_rgb
 from brmrs.features.images import TABLE, stored_files
-from brmrs.features.patching import PATCHING
+from brmrs.features.loading import LOADING
 from brmrs.stages import StageContext
 
 LOG = logging.getLogger(__name__)
@@ -39,20 +39,23 @@ def run(context: StageContext) -> None:
     distinct = sorted(set(hashes) - {None})
     rows = {digest: row for row, digest in enumerate(distinct)}
     which = np.array([rows.get(digest, -1) for digest in hashes], dtype=np.int64)
-    with PATCHING:
+    with LOADING:
         backbone = backbones.find(config.backbone, config.node)
+    if config.weights in SELF_SUPERVISED:
+        backbone = backbone.at(config.training.size)
     weights_sha256 = None
     vectors = np.zeros((0, backbone.dimension), dtype=np.float32)
     if distinct:
-        with PATCHING:
-            network, weights_sha256 = backbones.build(backbone, config)
+        with LOADING:
+            trained = context.inputs["visual_training"] / backbones.TRAINED
+            network, weights_sha256 = backbones.build(backbone, config, trained)
         files = stored_files(folder)
         vectors = embed(backbone, network, [files[name] for name in distinct], config.batch_size)
         if config.weights == "random":
             vectors = centred(vectors)
     LOG.info("visual features: %d of %d items have a picture", (which >= 0).sum(), len(which))
     extractor = _extractor(backbone, config, weights_sha256)
-    table.write(context.out, table.spread(vectors, which), which >= 0, extractor)
+    table.write(context.out, vectors, which, extractor)
 
 
 def embed(
@@ -127,6 +130,9 @@ def _extractor(
         "pretrained": "",
         "random": " (random weights)",
         "file": f" (weights from file{which_file})",
+        "simsiam": " (SimSiam on these pictures)",
+        "byol": " (BYOL on these pictures)",
+        "barlow-twins": " (Barlow Twins on these pictures)",
     }[config.weights]
     return table.Extractor(
         modality=VISUAL,

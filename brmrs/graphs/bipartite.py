@@ -1,4 +1,4 @@
-"""The normalised user-item graph (LightGCN, He 2020)."""
+"""The user-item graph: normalised symmetrically (LightGCN, He 2020), or to means."""
 
 import torch
 from torch import Tensor
@@ -20,6 +20,27 @@ def normalised(users: Tensor, items: Tensor, n_users: int, n_items: int) -> Spar
     """
     values = inverse_root_degree(users, n_users) * inverse_root_degree(items, n_items)
     return SparseMatrix.from_edges(users, items, values, (n_users, n_items))
+
+
+def means(
+    users: Tensor, items: Tensor, n_users: int, n_items: int
+) -> tuple[SparseMatrix, SparseMatrix]:
+    """(U, I) mean over each user's items and (I, U) mean over each item's users, D^-1 A.
+
+    Args:
+        users: (N,) int64, sorted with `items` by (user, item), no pair twice.
+        items: (N,) int64.
+        n_users: U.
+        n_items: I.
+    """
+    of_users = inverse_root_degree(users, n_users).square()
+    of_items = inverse_root_degree(items, n_items).square()
+    order = torch.argsort(items, stable=True)
+    ends = items[order], users[order]
+    return (
+        SparseMatrix.from_edges(users, items, of_users, (n_users, n_items)),
+        SparseMatrix.from_edges(*ends, of_items[order], (n_items, n_users)),
+    )
 
 
 def inverse_root_degree(ends: Tensor, nodes: int) -> Tensor:

@@ -1,9 +1,10 @@
-"""The graph stage: item and user homogeneous graphs from training interactions and features.
+"""The graph stage: homogeneous graphs of items and users, neighbours of items by each modality.
 
 Only rows of the training split are read into a graph; permuting the others changes no byte.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ Features = Mapping[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]
 
 
 def run(context: StageContext) -> None:
-    """Write item.parquet, user.parquet (EDGES) and statistics.json."""
+    """Write item, user, text and visual .parquet (EDGES) and statistics.json."""
     config = context.config.graphs
     features = {name: feature_table.read(context.inputs[FEATURES[name]]) for name in MODALITIES}
     items = len(features[TEXT][1])
@@ -57,8 +58,9 @@ def run(context: StageContext) -> None:
     for name, similarity, k in (
         (ITEM, of_items, config.k),
         (USER, of_users, config.user_k),
+        *((name, by_modality(of_items, name), config.k) for name in MODALITIES),
     ):
-        edges = nearest(similarity, k, config.block_rows, f"{name} graph")
+        edges = nearest(similarity, k, config.block_bytes, f"{name} graph")
         write(edges, context.out / f"{name}.parquet")
         statistics[name] = describe(edges, similarity)
     write_json(context.out / "statistics.json", statistics)
@@ -114,6 +116,12 @@ def similarity_of_items(
     return Similarity(
         sp.csr_matrix(train.T), modalities, _beta(config), config.alpha, config.overlap
     )
+
+
+def by_modality(items: Similarity, name: str) -> Similarity:
+    """e_ij of items as one modality alone has it: the cosine."""
+    modalities = {m: table for m, table in items.modalities.items() if m == name}
+    return replace(items, modalities=modalities, beta={name: 1.0}, alpha=0.0)
 
 
 def user_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:

@@ -16,10 +16,14 @@ def load(path: Path, size: int) -> SparseMatrix:
     Each row with edges sums to 1, so that a propagation is a weighted mean of the neighbours
     whatever alpha, the betas and k are; a row without edges stays empty.
     """
+    return SparseMatrix.from_scipy(row_normalised(read(path, size)))
+
+
+def read(path: Path, size: int) -> sp.csr_matrix:
+    """Read a graph that the graph stage wrote as the (size, size) matrix of its weights."""
     edges = pq.read_table(path)
     ends = (edges[ROW].to_numpy(), edges[COLUMN].to_numpy())
-    weights = sp.csr_matrix((edges[WEIGHT].to_numpy(), ends), shape=(size, size))
-    return SparseMatrix.from_scipy(row_normalised(weights))
+    return sp.csr_matrix((edges[WEIGHT].to_numpy(), ends), shape=(size, size))
 
 
 def row_normalised(weights: sp.csr_matrix) -> sp.csr_matrix:

@@ -14,6 +14,7 @@ overlap of the sets A = N_i and B = N_j, each in [0, 1]:
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -31,6 +32,8 @@ Floats = NDArray[np.float64]
 # rounding moves a cosine by about 1e-8, less than float32 arithmetic would.
 GRID = 2.0**24
 TILE = 4096  # columns converted to float64 at once; bounds memory, not the result
+DENSE_BYTES = 40  # for each pair: scores, shared betas, one modality's cosines, what top_k makes
+SPARSE_BYTES = 80  # for each pair with an overlap: the product, degrees, keys and order to sort by
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,23 @@ class Similarity:
     alpha: float
     overlap: Overlap
 
+    @property
+    def sparse(self) -> bool:
+        """Whether the overlap is all there is: most pairs then have e = 0, and none is stored."""
+        return self.alpha == 1 or not any(self.beta.get(name, 0.0) > 0 for name in self.modalities)
+
+    @cached_property
+    def _transposed(self) -> sp.csr_matrix:
+        return sp.csr_matrix(self.neighbours.T)
+
+    def row_bytes(self) -> NDArray[np.int64]:
+        """(n,) memory that each row of e takes while its nearest are looked for, at most."""
+        if not self.sparse:
+            nodes = self.neighbours.shape[0]
+            return np.full(nodes, DENSE_BYTES * nodes)
+        common = self.neighbours @ np.diff(self._transposed.indptr)
+        return np.asarray(SPARSE_BYTES * common, dtype=np.int64)
+
     def rows(self, rows: slice) -> Floats:
         """(b, n) rows of e."""
         size = self.neighbours.shape[0]
@@ -143,7 +163,7 @@ class Similarity:
     def overlaps(self, rows: slice) -> sp.csr_matrix:
         """(b, n) CSR of the overlaps of the rows with all nodes, those above 0."""
         degrees = np.diff(self.neighbours.indptr).astype(np.float64)
-        common = sp.csr_matrix(self.neighbours[rows] @ self.neighbours.T, dtype=np.float64)
+        common = sp.csr_matrix(self.neighbours[rows] @ self._transposed, dtype=np.float64)
         left = np.repeat(degrees[rows], np.diff(common.indptr))
         right = degrees[common.indices]
         if self.overlap == "cosine":
@@ -188,30 +208,58 @@ class Edges:
     weights: NDArray[np.float32]
 
 
-def nearest(similarity: Similarity, k: int, block_rows: int, description: str = "graph") -> Edges:
+def nearest(similarity: Similarity, k: int, block_bytes: int, description: str = "graph") -> Edges:
     """The k nearest neighbours of every node by e_ij, without self loops, positive weights only.
 
     Args:
         similarity: of n nodes.
         k: edges kept per row, at most; ties go to the lower column.
-        block_rows: rows computed at once. Memory is about 40 n block_rows bytes; the result does
-            not depend on it.
+        block_bytes: about what the rows computed at once may take, at least one row; the result
+            does not depend on it.
         description: for the progress bar.
     """
-    parts = list(_blocks(similarity, k, block_rows, description))
+    parts = list(_blocks(similarity, k, block_bytes, description))
     rows, columns, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Edges(rows.astype(np.int32), columns.astype(np.int32), weights.astype(np.float32))
 
 
 def _blocks(
-    similarity: Similarity, k: int, block_rows: int, description: str
+    similarity: Similarity, k: int, block_bytes: int, description: str
 ) -> Iterator[Sequence[NDArray[np.generic]]]:
-    size = similarity.neighbours.shape[0]
-    with progress.task(description, size) as work:
-        for start in range(0, size, block_rows):
-            scores = similarity.rows(slice(start, start + block_rows))
-            ends = np.arange(len(scores))
-            scores[ends, start + ends] = -np.inf
-            rows, columns = np.nonzero(top_k(scores, k))
-            yield rows + start, columns, scores[rows, columns]
-            work.advance(len(scores))
+    nearest_of = _nearest_of_overlaps if similarity.sparse else _nearest_of_all
+    ends = similarity.row_bytes().cumsum()
+    with progress.task(description, len(ends)) as work:
+        start = 0
+        while start < len(ends):
+            room = block_bytes + (ends[start - 1] if start else 0)
+            stop = max(start + 1, int(np.searchsorted(ends, room, side="right")))
+            yield nearest_of(similarity, k, start, stop)
+            work.advance(stop - start)
+            start = stop
+
+
+def _nearest_of_all(
+    similarity: Similarity, k: int, start: int, stop: int
+) -> Sequence[NDArray[np.generic]]:
+    """Rows, columns and weights, sorted so, of the rows from start to stop."""
+    scores = similarity.rows(slice(start, stop))
+    ends = np.arange(len(scores))
+    scores[ends, start + ends] = -np.inf
+    rows, columns = np.nonzero(top_k(scores, k))
+    return rows + start, columns, scores[rows, columns]
+
+
+def _nearest_of_overlaps(
+    similarity: Similarity, k: int, start: int, stop: int
+) -> Sequence[NDArray[np.generic]]:
+    """As `_nearest_of_all`, from the pairs alone that have an overlap."""
+    overlaps = similarity.overlaps(slice(start, stop))
+    overlaps.sort_indices()
+    rows = np.repeat(np.arange(start, stop), np.diff(overlaps.indptr))
+    columns, scores = overlaps.indices, similarity.alpha * overlaps.data
+    kept = np.flatnonzero((scores > 0) & (rows != columns))
+    order = kept[np.lexsort((-scores[kept], rows[kept]))]  # stable: ties stay in order of column
+    counts = np.bincount(rows[order] - start, minlength=stop - start)
+    place = np.arange(len(order)) - np.repeat(counts.cumsum() - counts, counts)
+    best = np.sort(order[place < k])
+    return rows[best], columns[best], scores[best]

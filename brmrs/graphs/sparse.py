@@ -57,23 +57,30 @@ def wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
-def multiply(csr: Tensor, x: Tensor) -> Tensor:
-    """(n, m) CSR times (m, d), without a gradient; the same bits whatever the thread count.
+def multiply(csr: Tensor, x: Tensor, plus: Tensor | None = None) -> Tensor:
+    """`plus` + (n, m) CSR times (m, d), without a gradient; the same bits whatever the threads.
 
     A weighted sum of rows is what `embedding_bag` does, and its kernel prefetches the rows: on a
-    CPU it takes about half the time of MKL's CSR product and a tenth of a COO product.
+    CPU it is as fast as MKL's CSR product, is there where MKL is not, and takes half precision.
+
+    Args:
+        csr: (n, m).
+        x: (m, d).
+        plus: (n, d); None: 0.
     """
+    x = x.detach()  # else embedding_bag prepares a backward pass that is never asked for
     if x.is_cuda:
         with torch.autocast("cuda", enabled=False):
-            return csr @ x
-    return embedding_bag(
+            return csr @ x if plus is None else torch.addmm(plus, csr, x)
+    product = embedding_bag(
         csr.col_indices(),
-        x.detach().contiguous(),  # else it prepares a backward pass that is never asked for
+        x.contiguous(),
         csr.crow_indices(),
         mode="sum",
         per_sample_weights=csr.values().to(x.dtype),
         include_last_offset=True,
     )
+    return product if plus is None else product.add_(plus)
 
 
 class _Product(torch.autograd.Function):

@@ -2,107 +2,115 @@
 
 import os
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from brmrs.config import IngestConfig
 from brmrs.ingest import typed
-from brmrs.ingest.dump import (
-    MAX_ID,
-    Lines,
-    Reading,
-    RejectedError,
-    blocks,
-    check_share,
-    identifier,
-    reading_task,
-)
+from brmrs.ingest.dump import Lines, Reading, blocks, check_share, reading_task
 from brmrs.ingest.interactions import NO_TIME, Interactions
 from brmrs.ingest.lines import lines_of
 from brmrs.ingest.ratings import ratings_kind
 from brmrs.ingest.reviews import REVIEWS, Review
+from brmrs.ingest.typed import Reviews
 
 PIECE = 64  # lines; of a block with an odd line, only the piece that holds it is read line by line
+# Blocks decoded at once: two keep up with the inflating thread.
+DECODERS = 2
+MAPPED_AT_ONCE = 1_000_000  # reviews whose ids wait, at least
 # Bytes of all files, on disk, from which several processes pay: one starts in about a second.
 SEVERAL_PROCESSES = 64 << 20
 
 
-class Ids(dict[str, int]):
-    """Codes of raw ids in the order of first appearance. A new id is checked, a known one is not.
+class Codes:
+    """A column of raw ids as codes of the distinct ones."""
 
-    Raises:
-        RejectedError: from `[]`, the id is none.
-    """
+    def __init__(self) -> None:
+        self.codes = array("i")
+        self.ids = pa.array([], pa.large_string())  # distinct; the code is the position
+        self._waiting: list[pa.LargeStringArray] = []
+        self._waiting_count = 0
 
-    def __missing__(self, value: str) -> int:
-        if value.isalnum() and len(value) <= MAX_ID:  # nearly all; `identifier` is slower
-            code = self[value] = len(self)
-        else:
-            code = self[identifier(value, "id")] = len(self)
-        return code
+    def extend(self, ids: pa.LargeStringArray) -> None:
+        """Add raw ids. They are mapped many at once: Arrow hashes all distinct ones each time."""
+        self._waiting.append(ids)
+        self._waiting_count += len(ids)
+        if self._waiting_count >= max(MAPPED_AT_ONCE, len(self.ids)):
+            self.map()
+
+    def map(self) -> None:
+        """Map the ids that wait."""
+        self.codes.frombytes(self._encode(self._waiting).tobytes())
+        self._waiting, self._waiting_count = [], 0
+
+    def absorb(self, other: "Codes") -> None:
+        """Add the ids of another column, after those here."""
+        self.map()
+        other.map()
+        here = self._encode([other.ids])
+        self.codes.frombytes(here[np.frombuffer(other.codes, dtype=np.int32)].tobytes())
+
+    def _encode(self, more: list[pa.LargeStringArray]) -> NDArray[np.int32]:
+        """The codes of more ids, the new ones among them added."""
+        both = pa.chunked_array([self.ids, *more], pa.large_string())
+        encoded = both.dictionary_encode().combine_chunks()
+        known, self.ids = len(self.ids), encoded.dictionary
+        codes: NDArray[np.int32] = encoded.indices.to_numpy()[known:]
+        return codes
 
 
 @dataclass
 class Coded:
     """Reviews as columns of integers."""
 
-    user_codes: Ids = field(default_factory=Ids)
-    item_codes: Ids = field(default_factory=Ids)
-    user: "array[int]" = field(default_factory=lambda: array("i"))
-    item: "array[int]" = field(default_factory=lambda: array("i"))
+    user: Codes = field(default_factory=Codes)
+    item: Codes = field(default_factory=Codes)
     rating: "array[float]" = field(default_factory=lambda: array("f"))
     timestamp: "array[int]" = field(default_factory=lambda: array("q"))
     generations: Counter[str] = field(default_factory=Counter)
     below_min_rating: int = 0
 
-    def add(self, review: Review, min_rating: float | None) -> None:
-        """Add a review, unless it is rated below the minimum."""
-        self.generations[review.generation] += 1
-        if min_rating is not None and review.rating < min_rating:
-            self.below_min_rating += 1
-            return
-        self.user.append(self.user_codes[review.user_id])
-        self.item.append(self.item_codes[review.asin])
-        self.rating.append(review.rating)
-        self.timestamp.append(NO_TIME if review.timestamp is None else review.timestamp)
+    def add(self, reviews: Sequence[Review], min_rating: float | None) -> None:
+        """Add reviews, but for those rated below the minimum."""
+        times = [NO_TIME if review.timestamp is None else review.timestamp for review in reviews]
+        self.add_block(
+            Reviews(
+                pa.array([review.user_id for review in reviews], pa.large_string()),
+                pa.array([review.asin for review in reviews], pa.large_string()),
+                np.array([review.rating for review in reviews], dtype=np.float32),
+                np.array(times, dtype=np.int64),
+                Counter(review.generation for review in reviews),
+            ),
+            min_rating,
+        )
 
-    def add_block(self, block: bytes, min_rating: float | None) -> int:
-        """Add the reviews of whole lines at once; their number, or 0 where that cannot be done."""
-        likely = next(reversed(self.generations), "")
-        found = typed.decode(block, likely)
-        if found is None:
-            return 0
-        generation, rows = found
-        unit = typed.MILLISECONDS[generation]
-        kept = rows if min_rating is None else [row for row in rows if row.rating >= min_rating]
-        try:  # first all that may fail, so that nothing is left of a block that cannot be read
-            users = [self.user_codes[row.user] for row in kept]
-            items = [self.item_codes[row.item] for row in kept]
-        except RejectedError:
-            return 0
-        self.user.extend(users)
-        self.item.extend(items)
-        self.rating.extend([row.rating for row in kept])
-        self.timestamp.extend([row.time * unit for row in kept])
-        self.generations[generation] += len(rows)
-        self.below_min_rating += len(rows) - len(kept)
-        return len(rows)
+    def add_block(self, block: Reviews, min_rating: float | None) -> None:
+        """Add decoded reviews, but for those rated below the minimum."""
+        user, item, rating, timestamp, generations = block
+        self.generations.update(generations)
+        if min_rating is not None and (rating < min_rating).any():
+            kept = rating >= min_rating
+            self.below_min_rating += int((~kept).sum())
+            user, item = user.filter(pa.array(kept)), item.filter(pa.array(kept))
+            rating, timestamp = rating[kept], timestamp[kept]
+        self.user.extend(user)
+        self.item.extend(item)
+        self.rating.frombytes(rating.tobytes())
+        self.timestamp.frombytes(timestamp.tobytes())
 
     def absorb(self, other: "Coded") -> None:
         """Add the reviews of another, after those here."""
-        for codes, theirs, mine, column in (
-            (self.user_codes, other.user_codes, self.user, other.user),
-            (self.item_codes, other.item_codes, self.item, other.item),
-        ):
-            here = np.array([codes[name] for name in theirs], dtype=np.int32)
-            mine.frombytes(here[np.frombuffer(column, dtype=np.int32)].tobytes())
+        self.user.absorb(other.user)
+        self.item.absorb(other.item)
         self.rating.extend(other.rating)
         self.timestamp.extend(other.timestamp)
         self.generations.update(other.generations)
@@ -110,9 +118,11 @@ class Coded:
 
     def interactions(self) -> Interactions:
         """All reviews, in the order of the dump; a view, so nothing may be added while it lives."""
+        self.user.map()
+        self.item.map()
         return Interactions(
-            np.frombuffer(self.user, dtype=np.int32),
-            np.frombuffer(self.item, dtype=np.int32),
+            np.frombuffer(self.user.codes, dtype=np.int32),
+            np.frombuffer(self.item.codes, dtype=np.int32),
             np.frombuffer(self.rating, dtype=np.float32),
             np.frombuffer(self.timestamp, dtype=np.int64),
         )
@@ -173,17 +183,50 @@ def _code_file(
 ) -> None:
     ratings = ratings_kind(path)
     lines = Lines(path, ratings or REVIEWS, config.max_bad_share, reading)
-    for first, block in blocks(path, lines, config.allow_truncated, advance):
-        good = 0 if ratings else coded.add_block(block, config.min_rating)
-        lines.count(good)
-        if good:
-            continue
-        split = lines_of(block)
-        for start in range(0, len(split), PIECE):
-            piece = split[start : start + PIECE]
-            good = 0 if ratings else coded.add_block(b"\n".join([*piece, b""]), config.min_rating)
-            lines.count(good)
-            if not good:
-                for review in lines.records(first + start, piece):
-                    coded.add(review, config.min_rating)
+    stream = blocks(path, lines, config.allow_truncated, advance)
+    if ratings:
+        for first, block in stream:
+            coded.add(list(lines.records(first, lines_of(block))), config.min_rating)
+    else:
+        with ThreadPoolExecutor(DECODERS) as pool:
+            for first, block, found in _decoded(stream, pool):
+                _code_block(first, block, found, config, coded, lines)
     lines.end()
+
+
+def _decoded(
+    stream: Iterable[tuple[int, bytes]], pool: ThreadPoolExecutor
+) -> Iterator[tuple[int, bytes, Reviews | None]]:
+    """The blocks in their order, decoded ahead in threads; few at a time, to bound the memory."""
+    waiting: deque[tuple[int, bytes, Future[Reviews | None]]] = deque()
+    for first, block in stream:
+        waiting.append((first, block, pool.submit(typed.decode, block)))
+        if len(waiting) > DECODERS + 1:
+            number, content, found = waiting.popleft()
+            yield number, content, found.result()
+    for number, content, found in waiting:
+        yield number, content, found.result()
+
+
+def _code_block(
+    first: int,
+    block: bytes,
+    found: Reviews | None,
+    config: IngestConfig,
+    coded: Coded,
+    lines: Lines[Review],
+) -> None:
+    """Add a block: at once, else what can be of its pieces, else line by line."""
+    if found is not None:
+        lines.count(len(found.rating))
+        coded.add_block(found, config.min_rating)
+        return
+    split = lines_of(block)
+    for start in range(0, len(split), PIECE):
+        piece = split[start : start + PIECE]
+        found = typed.decode(b"\n".join([*piece, b""])) if len(piece) < len(split) else None
+        if found is None:
+            coded.add(list(lines.records(first + start, piece)), config.min_rating)
+        else:
+            lines.count(len(found.rating))
+            coded.add_block(found, config.min_rating)

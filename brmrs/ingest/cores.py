@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from brmrs.ingest.interactions import distinct
 from brmrs.ingest.kcore import k_core
 
 SIZES_OF = range(2, 11)  # k
@@ -25,8 +26,8 @@ def core_sizes(
         sizes.append(
             {
                 "k": k,
-                "users": len(np.unique(user)),
-                "items": len(np.unique(item)),
+                "users": distinct(user),
+                "items": distinct(item),
                 "interactions": len(kept),
             }
         )

@@ -25,22 +25,30 @@ def dump_files(paths: Iterable[Path], field: str) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for path in paths:
-        members = _members(path, field) if path.is_dir() else [path]
-        for member in members:
+        for member in _members(path, field) if path.is_dir() else [path]:
             if not member.is_file():
                 raise UserError(f"{field}: {member}: no such file; correct the path")
             found.setdefault(member.resolve(), member)
     return sorted(found.values(), key=lambda member: (member.name, str(member)))
 
 
+def members(folder: Path, field: str) -> list[Path]:
+    """The files of a folder that are named like a dump, sorted by name.
+
+    Raises:
+        UserError: it is no folder, or cannot be read.
+    """
+    return [path for path in listing(folder, field) if DUMP_NAME.fullmatch(path.name)]
+
+
 def _members(folder: Path, field: str) -> list[Path]:
-    members = [path for path in listing(folder, field) if DUMP_NAME.fullmatch(path.name)]
-    if not members:
+    found = members(folder, field)
+    if not found:
         raise UserError(
             f"{field}: {folder}: the folder holds no dump file (*.json, *.jsonl, *.csv, *.json.gz, "
             "*.jsonl.gz, *.json.zst, *.jsonl.zst); name the files themselves"
         )
-    return members
+    return found
 
 
 def listing(folder: Path, field: str) -> list[Path]:

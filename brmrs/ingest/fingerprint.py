@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from brmrs.config import (
-    IMPORTED,
     ImagesConfig,
     IngestConfig,
     PipelineConfig,
     TextConfig,
+    TrainConfig,
     VisualConfig,
 )
 from brmrs.errors import UserError
@@ -36,13 +36,13 @@ def fingerprint(
         names: the entries wanted; None: all.
 
     Returns:
-        Of the entries `reviews`, `metadata`, `benchmark`, `text_model`, `visual_weights` and
-        `image_folder` those wanted, each `{"sha256": digest of the entry, "files": [{"name",
-        "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends on the files'
-        contents alone, neither on their names nor on their order; what is kept of them depends on
-        no more (the quarantine tells the names that the files had when they were read). Names
-        count in the other entries: a
-        picture's name is its item's id, and a model finds its files by name.
+        Of the entries `reviews`, `metadata`, `benchmark`, `text_model`, `visual_weights`,
+        `image_folder` and `warm_start` those wanted, each `{"sha256": digest of the entry,
+        "files": [{"name", "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends on
+        the files' contents alone, neither on their names nor on their order; what is kept of them
+        depends on no more (the quarantine tells the names that the files had when they were read).
+        Names count in the other entries: a picture's name is its item's id, and a model finds its
+        files by name.
 
     Raises:
         UserError: a file is missing or unreadable, or no reviews are configured.
@@ -54,6 +54,7 @@ def fingerprint(
         "text_model": lambda: _text_model(config.features.text),
         "visual_weights": lambda: _visual_weights(config.features.visual),
         "image_folder": lambda: _image_folder(config.images),
+        "warm_start": lambda: _warm_start(config.train),
     }
     return {name: entries[name]() for name in (entries if names is None else names)}
 
@@ -75,13 +76,21 @@ def _image_folder(config: ImagesConfig) -> dict[str, Any]:
 
 
 def _text_model(config: TextConfig) -> dict[str, Any]:
-    if config.model == IMPORTED:
-        return _by_content([])
-    model = resolve(config.model)
-    if isinstance(model, str):  # an id of the hub: its bytes are not here to be digested
-        return {"sha256": digest_json(model), "files": []}
+    models = [_model(resolve(name)) for name in config.models]
+    if len(models) == 1:
+        return models[0]
+    return {
+        "sha256": digest_json([model["sha256"] for model in models]),
+        "files": [file for model in models for file in model["files"]],
+    }
+
+
+def _model(place: Path | str) -> dict[str, Any]:
+    """The files of a model's folder."""
+    if isinstance(place, str):  # an id of the hub: its bytes are not here to be digested
+        return {"sha256": digest_json(place), "files": []}
     named = [
-        (path.relative_to(model).as_posix(), path) for path in model.rglob("*") if path.is_file()
+        (path.relative_to(place).as_posix(), path) for path in place.rglob("*") if path.is_file()
     ]
     return _by_name([(name, path) for name, path in named if not _hidden(name)])
 
@@ -101,6 +110,13 @@ def _visual_weights(config: VisualConfig) -> dict[str, Any]:
     if not config.file.is_file():
         raise UserError(f"features.visual.file: {config.file}: no such file; correct the path")
     return _by_content([config.file])
+
+
+def _warm_start(config: TrainConfig) -> dict[str, Any]:
+    folder = config.warm_start
+    return _by_name(
+        [(path.name, path) for path in listing(folder, "train.warm_start")] if folder else []
+    )
 
 
 def _by_content(paths: list[Path]) -> dict[str, Any]:

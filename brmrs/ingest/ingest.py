@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -89,8 +90,8 @@ def ingest(config: IngestConfig) -> Ingested:
     everything = coded.interactions()
     distinct = latest(everything)
     core = distinct.take(_core_rows(distinct, config.k))
-    user_ids, user = _dense(coded.user_codes, core.user)
-    asins, item = _dense(coded.item_codes, core.item)
+    user_ids, user = _dense(coded.user.ids, core.user)
+    asins, item = _dense(coded.item.ids, core.item)
     interactions = latest(Interactions(user, item, core.rating, core.timestamp))
     items, about = _describe(metadata_files, asins, config)
     quarantine = reading.quarantine + about.reading.quarantine
@@ -191,14 +192,16 @@ def _core_rows(distinct: Interactions, k: int) -> NDArray[np.intp]:
     )
 
 
-def _dense(codes: dict[str, int], used: NDArray[np.int32]) -> tuple[list[str], NDArray[np.int32]]:
+def _dense(
+    ids: pa.LargeStringArray, used: NDArray[np.int32]
+) -> tuple[list[str], NDArray[np.int32]]:
     """The raw ids in use, sorted, and `used` as positions in them."""
-    names = np.array(list(codes), dtype=object)
     kept = np.unique(used)
-    order = sorted(range(len(kept)), key=names[kept].__getitem__)
-    dense = np.full(len(names), -1, dtype=np.int32)
+    names = ids.take(pa.array(kept))
+    order = pc.sort_indices(names).to_numpy()  # by UTF-8 bytes, which is by code points
+    dense = np.full(len(ids), -1, dtype=np.int32)
     dense[kept[order]] = np.arange(len(kept))
-    return names[kept[order]].tolist(), dense[used]
+    return names.take(pa.array(order)).to_pylist(), dense[used]
 
 
 def _reading_statistics(reading: Reading, generations: Counter[str]) -> dict[str, Any]:

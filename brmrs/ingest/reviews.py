@@ -5,13 +5,15 @@
 | 2014, 2018 | `reviewerID` | `asin` | `overall` | `unixReviewTime`, seconds |
 | 2023 | `user_id` | `parent_asin` | `rating` | `timestamp`, milliseconds |
 
-Lines of 2018 tell whether the purchase is `verified`, those of 2014 do not.
+Lines of 2018 tell whether the purchase is `verified`, those of 2014 do not. A field that is null
+counts as absent.
 """
 
 from typing import Any, NamedTuple
 
 from brmrs.ingest import typed
 from brmrs.ingest.dump import Kind, RejectedError, identifier, json_object
+from brmrs.ingest.interactions import NO_TIME
 from brmrs.ingest.typed import MAX_RATING, MAX_TIME, MILLISECONDS, MIN_RATING
 
 
@@ -34,17 +36,17 @@ def parse(line: bytes) -> Review:
     try:
         row = json_object(line)
     except RejectedError:
-        found = typed.decode(line.strip(b" \t\r") + b"\n", "")
+        found = typed.decode(line.strip(b" \t\r") + b"\n")
         if found is None:
             raise
-        return _typed(found)
-    if "reviewerID" in row:
+        return _first(found)
+    if row.get("reviewerID") is not None:
         return Review(
             identifier(row["reviewerID"], "user id"),
             identifier(row.get("asin"), "item id"),
             check_rating(row.get("overall")),
             check_time(row.get("unixReviewTime"), MILLISECONDS["2018"]),
-            "2018" if "verified" in row else "2014",
+            "2014" if row.get("verified") is None else "2018",
         )
     return Review(
         identifier(row.get("user_id"), "user id"),
@@ -65,15 +67,15 @@ REVIEWS = Kind(
 )
 
 
-def _typed(found: typed.Rows) -> Review:
-    """A line that orjson refuses for a part that no review needs: a number beyond a double's."""
-    row = found.rows[0]
+def _first(found: typed.Reviews) -> Review:
+    """A line that orjson refuses for what no review needs, such as NaN in another field."""
+    time = int(found.timestamp[0])
     return Review(
-        identifier(row.user, "user id"),
-        identifier(row.item, "item id"),
-        row.rating,
-        row.time * MILLISECONDS[found.generation],
-        found.generation,
+        found.user[0].as_py(),
+        found.item[0].as_py(),
+        float(found.rating[0]),
+        None if time == NO_TIME else time,
+        next(iter(found.generations)),
     )
 
 

@@ -7,7 +7,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
+from brmrs.columns import ITEM, USER
 from brmrs.graphs.sparse import SparseMatrix
 
 
@@ -20,12 +22,16 @@ class TrainingData:
         items: I, the number of items.
         train_users: (N,) int64, sorted with `train_items` by (user, item), no pair twice.
         train_items: (N,) int64.
-        features: per modality the (I, d_m) float32 vectors, zero where not present. A modality
-            that no item has is left out.
+        features: per modality the (I, d_m) float32 vectors; zero, or whatever
+            `features.imputation` says, where not present. A modality that no item has is left out.
         present: per modality the (I,) bool mask of `features`.
         user_item: (U, I) the normalised D^-1/2 R D^-1/2 of the training interactions (LightGCN).
         item_graph: (I, I) the homogeneous graph G_ii, row-normalised; None where there is none.
         user_graph: (U, U) the homogeneous graph G_uu, row-normalised; None where there is none.
+        categories: (I,) int64 the most specific category of each item, counted from 0; all 0 where
+            the items have none.
+        modality_graphs: per modality the (I, I) cosines of each item with its k nearest others; a
+            modality without any edge is left out.
     """
 
     users: int
@@ -37,6 +43,8 @@ class TrainingData:
     present: Mapping[str, Tensor] = field(default_factory=dict)
     item_graph: SparseMatrix | None = None
     user_graph: SparseMatrix | None = None
+    categories: Tensor | None = None
+    modality_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -59,9 +67,38 @@ class Batch:
     positives: Tensor
     negatives: Tensor
 
+    @property
+    def triples(self) -> Tensor:
+        """(B, 1 + n) items, column 0 the positive."""
+        return torch.cat([self.positives.unsqueeze(1), self.negatives], dim=1)
+
+
+class Scorer(ABC):
+    """What one branch ranks by. A frozen dataclass of tensors: a bundle stores them by name.
+
+    `Branch` serves wherever s(u, i) is an inner product; `scorers.py` has the others.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(U, I)."""
+
+    @abstractmethod
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) users to their (B, I) scores, a tensor of its own; B may be cut into blocks."""
+
+    @abstractmethod
+    def similarities(self, item: int) -> Tensor:
+        """(I,) how much each item is like the given one."""
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """(P, n) scores of (P,) users and (P, n) items; any value where the item is -1."""
+        return self.scores(users).gather(1, items.clamp(min=0))
+
 
 @dataclass(frozen=True)
-class Branch:
+class Branch(Scorer):
     """Final representations of one branch; s(u, i) = <p_u, q_i>.
 
     Attributes:
@@ -72,9 +109,23 @@ class Branch:
     p: Tensor
     q: Tensor
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(U, I)."""
+        return len(self.p), len(self.q)
+
     def scores(self, users: Tensor) -> Tensor:
         """(B,) users to their (B, I) scores."""
         return self.p[users] @ self.q.T
+
+    def similarities(self, item: int) -> Tensor:
+        """(I,) cosines of the item representations."""
+        q = normalize(self.q, dim=1)
+        return q @ q[item]
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """(P, n) scores of (P,) users and (P, n) items; any value where the item is -1."""
+        return (self.p[users].unsqueeze(1) * self.q[items]).sum(dim=-1)
 
 
 class Recommender(nn.Module, ABC):
@@ -85,13 +136,17 @@ class Recommender(nn.Module, ABC):
 
     Attributes:
         needs: what of `TrainingData` it cannot do without, of "features" (at least one modality),
-            "item_graph", "user_graph". `build` refuses with one clear line otherwise.
+            "item_graph", "user_graph", "modality_graphs" (at least one). `build` refuses with one
+            clear line otherwise.
         trainable: False for a recommender that is complete once constructed.
+        tables: parameters with a row per user (`USER`) or item (`ITEM`), in the order of the dense
+            ids; a warm start matches their rows by raw id.
         negatives: how many negatives the sampler draws for each positive (Batch.negatives).
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     trainable: ClassVar[bool] = True
+    tables: ClassVar[Mapping[str, str]] = {"users": USER, "items": ITEM}
     negatives: int = 1
 
     def begin_epoch(self, generator: torch.Generator) -> None:
@@ -108,8 +163,8 @@ class Recommender(nn.Module, ABC):
         """
 
     @abstractmethod
-    def branches(self) -> dict[str, Branch]:
-        """The representations to rank by: "fused" always, "text" and "visual" where there are such.
+    def branches(self) -> Mapping[str, Scorer]:
+        """What to rank by: "fused" always, "text" and "visual" where there are such.
 
         Deterministic; called without gradient.
         """

@@ -1,5 +1,7 @@
 """BR-MRS (method/000, 001)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
@@ -10,6 +12,7 @@ from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import principal, unit_rows
 from brmrs.models.initialise import xavier
+from brmrs.models.objective import Objective
 from brmrs.models.propagation import drop_edges, lightgcn
 
 
@@ -48,14 +51,9 @@ class BRMRS(Recommender):
         user_layers: over G_uu.
         id_embeddings: whether items have a free embedding beside the projected features.
         fusion: phi.
-        chns: lambda_h.
-        synergy: lambda_s.
-        bpr: weight of the plain fused BPR term.
         regularization: lambda.
-        theta: margin of the synergy loss.
-        pool: |N(u)|.
-        detach_reference: stop the gradient of max(Delta_t, Delta_v).
         edge_dropout: share of the user-item edges left out, drawn anew each epoch of training.
+        ranking_terms: the fields of `objective.Objective`; its pool is drawn even where chns is 0.
     """
 
     needs = frozenset({"features", "item_graph", "user_graph"})
@@ -72,14 +70,9 @@ class BRMRS(Recommender):
         user_layers: int,
         id_embeddings: bool,
         fusion: str,
-        chns: float,
-        synergy: float,
-        bpr: float,
         regularization: float,
-        theta: float,
-        pool: int,
-        detach_reference: bool,
         edge_dropout: float,
+        **ranking_terms: Any,
     ):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
@@ -98,10 +91,9 @@ class BRMRS(Recommender):
         self.fusion = _Fusion(fusion, dim, generator) if len(self.modalities) > 1 else None
         self.dim = dim
         self.layers, self.item_layers, self.user_layers = layers, item_layers, user_layers
-        self.weights = {"chns": chns, "synergy": synergy, "bpr": bpr}
-        self.regularization, self.theta = regularization, theta
-        self.detach_reference, self.edge_dropout = detach_reference, edge_dropout
-        self.negatives = pool
+        self.objective = Objective(**ranking_terms)
+        self.regularization, self.edge_dropout = regularization, edge_dropout
+        self.negatives = self.objective.pool
         self.propagated_over = data.user_item
         self.to(data.device)
 
@@ -118,7 +110,7 @@ class BRMRS(Recommender):
         """The weighted terms whose weight is above 0, and L2."""
         users, items = self._layer_zero()
         p, q = self._propagate(self.propagated_over, users, items)
-        triples = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+        triples = batch.triples
         p, q = embedding(batch.users, p).unsqueeze(1), embedding(triples, q)
         rows = embedding(batch.users, users), embedding(triples, items)
         terms = self._ranking_terms(triples, p, q)
@@ -160,7 +152,7 @@ class BRMRS(Recommender):
             q: (B, 1 + n, M d) the items.
         """
         if self.fusion is None:
-            weight, scores = self.weights["bpr"] or 1.0, (p * q).sum(dim=-1)
+            weight, scores = self.objective.bpr or 1.0, (p * q).sum(dim=-1)
             return {"bpr": weight * losses.bpr(scores[:, 0], scores[:, 1])}
         by_channel = (p * q).reshape(*triples.shape, 2, self.dim)
         s_t, s_v = by_channel.sum(dim=-1).unbind(-1)
@@ -168,20 +160,8 @@ class BRMRS(Recommender):
             s_f = s_t + s_v
         else:
             s_f = (self.fusion(p) * self.fusion(q)).sum(dim=-1)
-        delta_f, delta_t, delta_v = (s[:, 0] - s[:, 1] for s in (s_f, s_t, s_v))
-        terms = {}
-        if self.weights["bpr"] > 0:
-            terms["bpr"] = losses.bpr(s_f[:, 0], s_f[:, 1])
-        if self.weights["chns"] > 0:
-            has = (self._has(m, triples) for m in (TEXT, VISUAL))
-            terms["chns"] = losses.chns(s_t[:, 0], s_v[:, 0], s_t[:, 1:], s_v[:, 1:], *has)
-        if self.weights["synergy"] > 0:
-            detach = self.detach_reference
-            terms["synergy"] = losses.synergy(delta_f, delta_t, delta_v, self.theta, detach=detach)
-        return {name: self.weights[name] * term for name, term in terms.items()}
-
-    def _has(self, modality: str, items: Tensor) -> Tensor:
-        return self.data.present[modality][items]
+        has = {m: self.data.present[m][triples] for m in self.modalities}
+        return self.objective.terms({FUSED: s_f, TEXT: s_t, VISUAL: s_v}, has)
 
     def _channel(self, table: Tensor, n: int) -> Tensor:
         """(rows, d) view of channel n."""

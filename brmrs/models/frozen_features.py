@@ -1,5 +1,7 @@
 """Frozen features as the graph models propagate them: unit length, a few hundred dimensions."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,11 @@ ITERATIONS = 4  # of the subspace; the spectra of image and text features fall f
 def unit_rows(x: Tensor) -> Tensor:
     """(I, d) rows scaled to length 1; a zero row, an item without the modality, stays zero."""
     return torch.nn.functional.normalize(x, dim=1, eps=torch.finfo(x.dtype).tiny)
+
+
+def side_by_side(features: Mapping[str, Tensor]) -> Tensor:
+    """(I, sum of d_m) the unit-length features of all modalities in one row, by name."""
+    return torch.cat([unit_rows(x) for _, x in sorted(features.items())], dim=1)
 
 
 def principal(x: Tensor, dim: int, generator: torch.Generator) -> Tensor:

@@ -11,3 +11,12 @@ def xavier(rows: int, columns: int, generator: torch.Generator) -> nn.Parameter:
     """
     values = torch.empty(rows, columns)
     return nn.Parameter(nn.init.xavier_uniform_(values, generator=generator))
+
+
+def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    """A layer with Xavier normal weights and no bias to start with."""
+    # On the meta device the layer's own initialisation draws nothing from the global generator.
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    nn.init.xavier_normal_(layer.weight, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -40,7 +40,7 @@ class LightGCN(Recommender):
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """BPR, and L2 on layer 0 of the batch's rows."""
         p, q = lightgcn(self.user_item, self.users, self.items, self.layers)
-        triples = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+        triples = batch.triples
         scores = (embedding(batch.users, p).unsqueeze(1) * embedding(triples, q)).sum(dim=-1)
         rows = embedding(batch.users, self.users), embedding(triples, self.items)
         return {

@@ -43,12 +43,10 @@ class _MeanOfLayers(torch.autograd.Function):
 def _mean_of_layers(
     matrix: SparseMatrix, layers: int, users: Tensor, items: Tensor
 ) -> tuple[Tensor, Tensor]:
-    user_sum, item_sum = users.clone(), items.clone()
-    for _ in range(layers):
-        users, items = multiply(matrix.csr, items), multiply(matrix.transposed, users)
-        user_sum += users
-        item_sum += items
-    return user_sum.div_(layers + 1), item_sum.div_(layers + 1)
+    p, q = users, items
+    for _ in range(layers):  # Horner's scheme: E + A (E + A (E + ...))
+        p, q = multiply(matrix.csr, q, users), multiply(matrix.transposed, p, items)
+    return p / (layers + 1), q / (layers + 1)
 
 
 def drop_edges(

@@ -1,9 +1,10 @@
 """The recommenders by name. Importing this loads none of them."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brmrs.errors import UserError
+from brmrs.model_config import MODEL_SECTIONS
 from brmrs.section import Section
 
 if TYPE_CHECKING:
@@ -14,7 +15,19 @@ RECOMMENDERS = {
     "bpr-mf": "brmrs.models.bpr_mf:BPRMF",
     "lightgcn": "brmrs.models.lightgcn:LightGCN",
     "bm3": "brmrs.models.bm3:BM3",
+    "mmgcn": "brmrs.models.mmgcn:MMGCN",
+    "grcn": "brmrs.models.grcn:GRCN",
+    "dualgnn": "brmrs.models.dualgnn:DualGNN",
+    "lattice": "brmrs.models.lattice:LATTICE",
+    "freedom": "brmrs.models.freedom:FREEDOM",
     "br-mrs": "brmrs.models.br_mrs:BRMRS",
+    "vbpr": "brmrs.models.vbpr:VBPR",
+    "deepstyle": "brmrs.models.deepstyle:DeepStyle",
+    "maml": "brmrs.models.maml:MAML",
+    "vecf": "brmrs.models.vecf:VECF",
+    "buir": "brmrs.models.buir:BUIR",
+    "item-knn": "brmrs.models.item_knn:ItemKNN",
+    "ease": "brmrs.models.ease:EASE",
 }
 
 
@@ -23,6 +36,27 @@ def load(name: str) -> "type[Recommender]":
     module, _, attribute = RECOMMENDERS[name].partition(":")
     recommender: type[Recommender] = getattr(import_module(module), attribute)
     return recommender
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """What `brmrs models` shows of each recommender, by name.
+
+    "paper" is the first line of its configuration's docstring; "needs" beside the interactions;
+    "configuration" the file with its settings on Baby; "trains": by gradient.
+    """
+    rows = []
+    for name in sorted(RECOMMENDERS):
+        recommender = load(name)
+        rows.append(
+            {
+                "name": name,
+                "paper": (MODEL_SECTIONS[name].__doc__ or "").partition("\n")[0].rstrip("."),
+                "needs": sorted(recommender.needs),
+                "trains": recommender.trainable,
+                "configuration": f"configs/models/{name}.yaml",
+            }
+        )
+    return rows
 
 
 def build(config: Section, data: "TrainingData", seed: int) -> "Recommender":
@@ -38,6 +72,7 @@ def build(config: Section, data: "TrainingData", seed: int) -> "Recommender":
         "features": bool(data.features),
         "item_graph": data.item_graph is not None,
         "user_graph": data.user_graph is not None,
+        "modality_graphs": bool(data.modality_graphs),
     }
     missing = sorted(need for need in recommender.needs if not have[need])
     if missing:

@@ -73,7 +73,7 @@ def render(context: StageContext) -> str:
         "selection": bundle["train"]["selection"],
         "data": read_json(inputs[STATISTICS]),
         "split": _split_sizes(inputs[SPLIT]),
-        "features": _features(inputs),
+        "features": _features(inputs, metrics["coverage"]),
         "images": read_json(inputs["images"] / "statistics.json"),
         "portrait": portrait(pl.read_parquet(inputs[SPLIT]), read_json(inputs[STATISTICS])),
         "graphs": read_json(inputs["graphs/statistics.json"]),
@@ -101,14 +101,10 @@ def _split_sizes(path: Path) -> dict[str, int]:
     return {name: counts.get(value, 0) for value, name in SPLIT_NAMES.items()}
 
 
-def _features(inputs: Any) -> list[dict[str, Any]]:
+def _features(inputs: Any, coverage: dict[str, Any]) -> list[dict[str, Any]]:
     """Label, size and coverage of each modality."""
-    rows = []
-    for modality in MODALITIES:
-        meta = read_json(inputs[f"{modality}_features/meta.json"])
-        share = meta["present"] / meta["items"] if meta["items"] else 0.0
-        rows.append({**meta, "share": share})
-    return rows
+    metas = [read_json(inputs[f"{modality}_features/meta.json"]) for modality in MODALITIES]
+    return [{**meta, "coverage": coverage[meta["modality"]]} for meta in metas]
 
 
 def _metric_tables(metrics: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:

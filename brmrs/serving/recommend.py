@@ -4,7 +4,6 @@ import difflib
 from collections.abc import Sequence
 
 import torch
-from torch.nn import functional
 
 from brmrs.errors import UserError
 from brmrs.evaluation.ranking import best, top_k
@@ -37,7 +36,7 @@ def recommend(bundle: Bundle, user_id: str, k: int) -> Ranked:
 
 
 def similar(bundle: Bundle, asin: str, k: int) -> Ranked:
-    """The K items nearest to an item by the cosine of the fused item representations.
+    """The K items nearest to an item by the fused branch: cosine, or the model's own similarity.
 
     Args:
         bundle: the model.
@@ -54,10 +53,9 @@ def similar(bundle: Bundle, asin: str, k: int) -> Ranked:
             f"no item {asin!r} among the {len(bundle.about.items)} that the model was trained on"
             f"{_close(asin, bundle.about.items)}"
         )
-    q = functional.normalize(bundle.fused.q, dim=1)
-    cosine = q @ q[item]
-    cosine[item] = -torch.inf
-    scores, items = best(cosine.unsqueeze(0), min(k, len(q) - 1))
+    likeness = bundle.fused.similarities(item)
+    likeness[item] = -torch.inf
+    scores, items = best(likeness.unsqueeze(0), min(k, len(likeness) - 1))
     return _ranked(bundle, items[0].tolist(), scores[0].tolist())
 
 

@@ -1,11 +1,12 @@
 """The model bundle: what serving, evaluation and a warm start need of a trained recommender.
 
-Two files: `model.safetensors` with the representations of every branch (`text.p`, `text.q`, ...),
-the training items of every user (`seen.indptr`, `seen.items`) and the recommender's parameters
+Two files: `model.safetensors` with what every branch ranks by (`text.p`, `text.q`, ...), the
+training items of every user (`seen.indptr`, `seen.items`) and the recommender's parameters
 (`state.<name>`); and `bundle.json` with everything else. It loads without the training data and
 without the recommender's code.
 """
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,13 +21,14 @@ from torch import Tensor
 from brmrs.columns import FUSED
 from brmrs.errors import UserError
 from brmrs.files import digest_file, write_json
-from brmrs.models.base import Branch
+from brmrs.models.base import Scorer
+from brmrs.models.scorers import SCORERS, kind_of
 from brmrs.user_items import UserItems
 
 TENSORS = "model.safetensors"
 DESCRIPTION = "bundle.json"
 FORMAT = "brmrs-bundle"
-VERSION = 1
+VERSION = 2
 _INDPTR, _ITEMS, _STATE = "seen.indptr", "seen.items", "state."
 
 
@@ -39,6 +41,7 @@ class Feature(BaseModel):
         items: I.
         present: how many items have the modality.
         used: whether the recommender learned from them.
+        imputation: what stood for the vectors that items lack.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +51,25 @@ class Feature(BaseModel):
     items: int
     present: int
     used: bool
+    imputation: str = "zeros"  # as it was before there was a choice
+
+
+class WarmStart(BaseModel):
+    """What a bundle says of the one that its training started from.
+
+    Attributes:
+        tensors_sha256: of that bundle's `model.safetensors`.
+        tables: the parameters whose rows were taken over.
+        users: how many users had a row there; all others started as usual.
+        items: likewise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensors_sha256: str
+    tables: tuple[str, ...]
+    users: int
+    items: int
 
 
 class Description(BaseModel):
@@ -56,11 +78,13 @@ class Description(BaseModel):
     Attributes:
         model: the recommender's configuration; its "name" names it.
         train: the training configuration.
+        warm_start: what training started from; None where from nothing.
         best_epoch: counted from 1; 0 where nothing was trained.
         validation: the selection metric of that epoch.
         features: by modality.
         users: the raw ids, in the order of the dense ids.
         items: the asins, likewise.
+        scorers: how each branch ranks, a name of `brmrs.models.scorers.SCORERS`.
         tensors_sha256: of `model.safetensors`.
     """
 
@@ -70,11 +94,13 @@ class Description(BaseModel):
     version: int = VERSION
     model: dict[str, Any]
     train: dict[str, Any]
+    warm_start: WarmStart | None = None
     best_epoch: int
     validation: dict[str, float]
     features: dict[str, Feature]
     users: tuple[str, ...]
     items: tuple[str, ...]
+    scorers: dict[str, str] = {}  # filled in by `Bundle.save`
     tensors_sha256: str = ""
 
 
@@ -90,12 +116,12 @@ class Bundle:
     """
 
     about: Description
-    branches: Mapping[str, Branch]
+    branches: Mapping[str, Scorer]
     seen: UserItems
     state: Mapping[str, Tensor]
 
     @property
-    def fused(self) -> Branch:
+    def fused(self) -> Scorer:
         """The branch to recommend by."""
         return self.branches[FUSED]
 
@@ -113,12 +139,16 @@ class Bundle:
         """Write the two files; equal bundles give equal bytes."""
         tensors = {_INDPTR: self.seen.indptr, _ITEMS: self.seen.items.int()}
         for name, branch in self.branches.items():
-            tensors |= {f"{name}.p": branch.p, f"{name}.q": branch.q}
+            tensors |= {f"{name}.{field}": tensor for field, tensor in vars(branch).items()}
         tensors |= {_STATE + name: value for name, value in self.state.items()}
         # Clones: two names may share one tensor's memory, which safetensors refuses.
         cpu = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         save_file(cpu, folder / TENSORS)
-        about = self.about.model_copy(update={"tensors_sha256": digest_file(folder / TENSORS)})
+        facts = {
+            "scorers": {name: kind_of(branch) for name, branch in self.branches.items()},
+            "tensors_sha256": digest_file(folder / TENSORS),
+        }
+        about = self.about.model_copy(update=facts)
         write_json(folder / DESCRIPTION, about.model_dump(mode="json"))
 
 
@@ -169,14 +199,17 @@ def _assemble(about: Description, tensors: dict[str, Tensor]) -> Bundle:
         for name in list(tensors)
         if name.startswith(_STATE)
     }
-    branches = {
-        name.removesuffix(".p"): Branch(tensor, tensors[name.removesuffix("p") + "q"])
-        for name, tensor in sorted(tensors.items())
-        if name.endswith(".p")
-    }
+    branches = {name: _branch(name, kind, tensors) for name, kind in sorted(about.scorers.items())}
     for name, branch in branches.items():
-        if (len(branch.p), len(branch.q)) != (users, items):
+        if branch.shape != (users, items):
             raise ValueError(f"branch {name} is not of {users} users and {items} items")
     if FUSED not in branches:
-        raise KeyError(f"{FUSED}.p")
+        raise KeyError(FUSED)
     return Bundle(about, branches, seen, state)
+
+
+def _branch(name: str, kind: str, tensors: Mapping[str, Tensor]) -> Scorer:
+    if kind not in SCORERS:
+        raise ValueError(f"branch {name} ranks by {kind}, which this version does not know")
+    names = inspect.signature(SCORERS[kind]).parameters
+    return SCORERS[kind](**{field: tensors[f"{name}.{field}"] for field in names})

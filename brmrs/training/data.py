@@ -1,23 +1,33 @@
 """From artifacts to `TrainingData`: the training split, the features and the graphs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from brmrs import feature_table
+from brmrs.columns import MODALITIES
 from brmrs.graphs import bipartite, homogeneous
+from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import TrainingData
 from brmrs.user_items import UserItems
 
 
-def assemble(train: UserItems, features: Mapping[str, Path], graphs: Path) -> TrainingData:
+def assemble(
+    train: UserItems,
+    features: Mapping[str, Path],
+    graphs: Path,
+    categories: Sequence[Sequence[str]],
+) -> TrainingData:
     """Everything that a recommender may know, on the device of `train`.
 
     Args:
         train: the training items of each user.
         features: the feature folder of each modality.
-        graphs: the folder with `item.parquet` and `user.parquet`.
+        graphs: the folder that the stage `graphs` wrote.
+        categories: the category path of each item, the most specific last.
     """
     on = train.items.device
     n_users, n_items = train.n_users, train.n_items
@@ -27,6 +37,7 @@ def assemble(train: UserItems, features: Mapping[str, Path], graphs: Path) -> Tr
         if mask.any():
             vectors[modality] = torch.tensor(x, device=on)
             present[modality] = torch.tensor(mask, device=on)
+    neighbours = {m: homogeneous.read(graphs / f"{m}.parquet", n_items) for m in MODALITIES}
     return TrainingData(
         users=n_users,
         items=n_items,
@@ -37,4 +48,19 @@ def assemble(train: UserItems, features: Mapping[str, Path], graphs: Path) -> Tr
         present=present,
         item_graph=homogeneous.load(graphs / "item.parquet", n_items).to(on),
         user_graph=homogeneous.load(graphs / "user.parquet", n_users).to(on),
+        categories=most_specific(categories).to(on),
+        modality_graphs={
+            m: SparseMatrix.from_scipy(cosines).to(on)
+            for m, cosines in neighbours.items()
+            if cosines.nnz > 0
+        },
     )
+
+
+def most_specific(categories: Sequence[Sequence[str]]) -> Tensor:
+    """(I,) int64, the last category of each item's path by its place among all sorted ones.
+
+    Items without categories share one of their own.
+    """
+    names = [path[-1] if path else "" for path in categories]
+    return torch.from_numpy(np.unique(names, return_inverse=True)[1].astype(np.int64))

@@ -10,23 +10,26 @@ import torch
 
 from brmrs.columns import (
     ASIN,
+    CATEGORIES,
     CURVE,
     MODALITIES,
     TRAIN,
     USER_ID,
     VALIDATION,
 )
-from brmrs.config import PipelineConfig, TrainConfig
+from brmrs.config import Imputation, PipelineConfig, TrainConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import measure
 from brmrs.files import read_json, write_parquet
-from brmrs.memory import peak_resident
-from brmrs.models.base import Branch, Recommender, TrainingData
+from brmrs.machine import high_water
+from brmrs.models.base import Recommender, Scorer, TrainingData
 from brmrs.models.registry import build
 from brmrs.stages import ITEMS, SPLIT, USERS, StageContext
-from brmrs.training.bundle import Bundle, Description, Feature
+from brmrs.training.bundle import Bundle, Description, Feature, WarmStart, load
 from brmrs.training.data import assemble
+from brmrs.training.imputation import imputed
 from brmrs.training.trainer import History, Select, fit
+from brmrs.training.warm_start import start_from
 from brmrs.user_items import UserItems
 
 LOG = logging.getLogger(__name__)
@@ -58,44 +61,50 @@ class Prepared:
 def run(context: StageContext) -> None:
     """Train the configured recommender on the training split; validation alone selects."""
     config = context.config
-    ready = prepare(context.inputs, config.train)
+    ready = prepare(context.inputs, config)
     model = build(config.model, ready.data, config.train.seed).to(ready.data.device)
+    warm = None
+    if config.train.warm_start:
+        previous = load(config.train.warm_start)
+        warm = start_from(previous, config.model.name, model, ready.users, ready.items)
     file = context.scratch / CHECKPOINT
     history = fit(model, ready.train, ready.select, config.train, file)
-    context.measured.update(measured(history, ready.data.device))
-    used = features(ready.folders, used=bool(model.needs))
-    about = describe(config, history, used, ready.users, ready.items)
+    context.notes.update(measured(history, ready.data.device))
+    used = features(ready.folders, config.features.imputation, used=bool(model.needs))
+    about = describe(config, history, used, ready.users, ready.items, warm)
     bundle(about, model, ready.train).save(context.out)
     points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
     write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
 
 
-def prepare(inputs: Mapping[str, Path], config: TrainConfig) -> Prepared:
+def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
     """Read the stage's inputs.
 
     Args:
         inputs: by the names that the stage declares.
-        config: the device, and the metric to select by.
+        config: the device, the metric to select by, what stands for missing features.
 
     Raises:
         UserError: the split has no validation interactions, or there is no such device.
     """
     users = pq.read_table(inputs[USERS], columns=[USER_ID])[USER_ID].to_pylist()
-    items = pq.read_table(inputs[ITEMS], columns=[ASIN])[ASIN].to_pylist()
-    on = device(config)
+    of_items = pq.read_table(inputs[ITEMS], columns=[ASIN, CATEGORIES])
+    items, categories = (of_items[name].to_pylist() for name in (ASIN, CATEGORIES))
+    on = device(config.train)
     train, validation = (
         UserItems.read(inputs[SPLIT], part, len(users), len(items)).to(on)
         for part in (TRAIN, VALIDATION)
     )
-    select = selector(config.selection, validation, train)
+    select = selector(config.train.selection, validation, train)
     folders = {modality: inputs[f"{modality}_features"] for modality in MODALITIES}
-    data = assemble(train, folders, inputs["graphs"])
+    data = assemble(train, folders, inputs["graphs"], categories)
+    data = imputed(data, config.features.imputation)
     return Prepared(users, items, train, select, folders, data)
 
 
 def measured(history: History, on: torch.device) -> dict[str, float]:
     """What training took; the memory is this process's peak, whatever else it has done."""
-    taken: dict[str, float] = {"peak_memory_bytes": peak_resident()}
+    taken: dict[str, float] = {"peak_memory_bytes": high_water()}
     if on.type == "cuda":
         taken["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(on)
     peaks = ", ".join(f"{name} {value:,.0f}" for name, value in taken.items())
@@ -141,24 +150,29 @@ def selector(metric: str, validation: UserItems, train: UserItems) -> Select:
         )
     k = int(metric.partition("@")[2])
 
-    def select(branch: Branch) -> float:
+    def select(branch: Scorer) -> float:
         return float(measure(branch, validation, train, (k,))[metric].mean())
 
     return select
 
 
-def features(folders: Mapping[str, Path], *, used: bool) -> dict[str, Feature]:
+def features(
+    folders: Mapping[str, Path], imputation: Imputation, *, used: bool
+) -> dict[str, Feature]:
     """What the bundle says of the features, from their `meta.json`.
 
     Args:
         folders: the feature folder of each modality.
+        imputation: what stood for the vectors that items lack.
         used: whether the recommender reads features, or graphs made of them.
     """
     described = {}
     for modality, folder in folders.items():
         meta = read_json(folder / "meta.json")
         kept = {name: meta[name] for name in ("label", "weights_sha256", "items", "present")}
-        described[modality] = Feature(**kept, used=used and meta["present"] > 0)
+        described[modality] = Feature(
+            **kept, used=used and meta["present"] > 0, imputation=imputation
+        )
     return described
 
 
@@ -168,11 +182,13 @@ def describe(
     used: dict[str, Feature],
     users: list[str],
     items: list[str],
+    warm: WarmStart | None,
 ) -> Description:
     """The bundle's `bundle.json`."""
     return Description(
         model=config.model.model_dump(mode="json"),
-        train=config.train.model_dump(mode="json"),
+        train=config.train.key(),
+        warm_start=warm,
         best_epoch=history.best_epoch,
         validation={config.train.selection: history.best_value},
         features=used,

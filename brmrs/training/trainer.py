@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brmrs import progress
+from brmrs import checkpoint, progress
 from brmrs.columns import FUSED, LOSS, SPLIT_NAMES, VALIDATION
 from brmrs.config import TrainConfig
-from brmrs.models.base import Branch, Recommender
-from brmrs.training import checkpoint
+from brmrs.models.base import Recommender, Scorer
 from brmrs.training.divergence import DivergenceError, culprit, in_parameters
+from brmrs.training.heap import keep_freed_memory
 from brmrs.training.optimiser import Optimiser
 from brmrs.training.sampling import Sampler, seeded
 from brmrs.user_items import UserItems
@@ -25,7 +25,7 @@ LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 _SAMPLER, _MODEL = 0, 1  # the random streams of an epoch
 
-Select = Callable[[Branch], float]
+Select = Callable[[Scorer], float]
 
 
 @dataclass
@@ -71,6 +71,7 @@ def fit(
     if not model.trainable:
         value = select(_fused(model))
         return History(best_value=value, curve=[_validation(0, config, value)])
+    keep_freed_memory()
     run = _Run(model, Sampler(train, model.negatives), select, config, checkpoint_file)
     run.resume()
     with progress.task(f"train {type(model).__name__}", config.epochs) as bar:
@@ -215,12 +216,12 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         shapes = {name: list(value.shape) for name, value in self.model.state_dict().items()}
-        train = self.config.model_dump(mode="json")
+        train = self.config.key()
         return {"model": type(self.model).__name__, "shapes": shapes, "train": train}
 
 
 @torch.no_grad()
-def _fused(model: Recommender) -> Branch:
+def _fused(model: Recommender) -> Scorer:
     model.eval()
     return model.branches()[FUSED]
 

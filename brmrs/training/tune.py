@@ -26,7 +26,7 @@ from brmrs.config_file import parse
 from brmrs.errors import UserError
 from brmrs.execute import inputs_of
 from brmrs.files import digest_json
-from brmrs.models.base import Branch
+from brmrs.models.base import Scorer
 from brmrs.models.registry import build
 from brmrs.runs import Run
 from brmrs.stages import BY_NAME
@@ -61,7 +61,7 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
     name = f"{config.name}-{config.model.name}-{digest_json([key, searched])[:12]}"
     with store.lock(f"tune-{name}"):
         study = open_study(store.root / "tune" / "studies.db", name)
-        ready = prepare(inputs_of(TRAIN, upstream, store), config.train)
+        ready = prepare(inputs_of(TRAIN, upstream, store), config)
         search(study, config, ready, trials, ranges)
     return study
 
@@ -148,7 +148,7 @@ def _make(study: optuna.Study, trial: Trial, config: PipelineConfig, ready: Prep
     model = build(chosen.model, ready.data, chosen.train.seed).to(ready.data.device)
     epoch = 0
 
-    def select(branch: Branch) -> float:
+    def select(branch: Scorer) -> float:
         nonlocal epoch
         epoch += 1
         value = ready.select(branch)

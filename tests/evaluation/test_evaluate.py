@@ -10,6 +10,7 @@ from board_artifacts import (
     content,
     context,
     rows,
+    write_features,
     write_inputs,
     write_split,
 )
@@ -61,7 +62,7 @@ def write_bundle(folder: Path) -> None:
 def stage(tmp_path: Path) -> StageContext:
     write_split(tmp_path, rows())
     write_bundle(tmp_path / "train")
-    inputs = {SPLIT: tmp_path / SPLIT, "train": tmp_path / "train"}
+    inputs = {SPLIT: tmp_path / SPLIT, "train": tmp_path / "train", **write_features(tmp_path)}
     return context(inputs, tmp_path, config())
 
 
@@ -79,6 +80,10 @@ def test_metrics_of_an_oracle(stage: StageContext) -> None:
     assert metrics["model"] == "oracle"
     assert metrics["features"]["text"]["label"] == "noise"
     assert "training items are masked" in metrics["definitions"]["protocol"]
+    lacking = sum(item < 2 for _, item, _ in rows()) / len(rows())  # items 0 and 1 have neither
+    for covered in metrics["coverage"].values():
+        assert covered["items"] == pytest.approx(1 - 2 / N_ITEMS, abs=1e-6)
+        assert covered["interactions"] == pytest.approx(1 - lacking, abs=1e-6)
 
 
 def test_the_baseline_is_computed_from_the_training_split(stage: StageContext) -> None:

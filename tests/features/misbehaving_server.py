@@ -8,7 +8,15 @@ from typing import Any, Self
 
 from pictures import bomb, encoded, jpeg, photo
 
+from brmrs.config import ImagesConfig
+
 PHOTO = encoded(photo(size=(160, 120)), "JPEG")
+
+
+def config(**changes: object) -> ImagesConfig:
+    """Small limits, so that tests reach them soon."""
+    small = {"allow_private": True, "timeout": 1.0, "max_bytes": 200_000, "max_pixels": 1_000_000}
+    return ImagesConfig.model_validate(small | changes)
 
 
 class Server(ThreadingHTTPServer):

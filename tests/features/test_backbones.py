@@ -1,9 +1,11 @@
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
 import torchvision
+from pictures import photo
 from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.models import get_model
@@ -12,6 +14,7 @@ from brmrs.config import VisualConfig
 from brmrs.errors import UserError
 from brmrs.features import backbones, table
 from brmrs.features.backbones import build, find
+from brmrs.features.seeded import DrawFrom
 
 RANDOM = VisualConfig(backbone="resnet18", weights="random")
 
@@ -19,7 +22,7 @@ RANDOM = VisualConfig(backbone="resnet18", weights="random")
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
     """A state dict of ResNet-18 with its classifier."""
-    with backbones._DrawFrom(torch.Generator().manual_seed(5)):
+    with DrawFrom(torch.Generator().manual_seed(5)):
         network = get_model("resnet18")
     return dict(network.state_dict())
 
@@ -193,17 +196,37 @@ def test_a_damaged_cache_of_pretrained_weights(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "resnet18-f37072fd.pth").write_bytes(b"half a download")
-    with pytest.raises(UserError, match=r"resnet18-f37072fd\.pth: cannot be read .* delete it"):
+    with pytest.raises(UserError, match=r"f37072fd\.pth: its SHA-256 does not begin .* delete it"):
         build(find("resnet18", None), VisualConfig(weights="pretrained"))
+
+
+def cached(folder: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """As if torchvision had published these bytes, and they lay in torch's cache."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(folder))
+    name = f"resnet18-{sha256(data).hexdigest()[:8]}.pth"
+    weights = torchvision.models.ResNet18_Weights.DEFAULT
+    monkeypatch.setattr(type(weights), "url", f"http://127.0.0.1:9/models/{name}")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / name).write_bytes(data)
 
 
 def test_cached_pretrained_weights_are_used(
     state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    (tmp_path / "checkpoints").mkdir()
-    torch.save(state, tmp_path / "checkpoints" / "resnet18-f37072fd.pth")
     torch.save(state, tmp_path / "same.pth")
+    cached(tmp_path, monkeypatch, (tmp_path / "same.pth").read_bytes())
     backbone = find("resnet18", None)
-    _, cached = build(backbone, VisualConfig(weights="pretrained"))
-    assert cached == build(backbone, from_file(tmp_path / "same.pth"))[1]
+    _, digest = build(backbone, VisualConfig(weights="pretrained"))
+    assert digest == build(backbone, from_file(tmp_path / "same.pth"))[1]
+
+
+def test_cached_bytes_that_are_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached(tmp_path, monkeypatch, b"published, but no weights")
+    with pytest.raises(UserError, match=r"cannot be read .* delete it"):
+        build(find("resnet18", None), VisualConfig(weights="pretrained"))
+
+
+def test_another_size_keeps_the_preset_s_proportions() -> None:
+    backbone = find("resnet18", None)
+    assert (backbone.shorter_side, backbone.at(112).shorter_side) == (256, 128)
+    assert backbone.at(112).transform(photo(size=(300, 200))).shape == (3, 112, 112)

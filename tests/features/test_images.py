@@ -1,36 +1,16 @@
-import json
-import logging
 import os
 import time
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from misbehaving_server import PHOTO, Server
+from misbehaving_server import PHOTO, Server, config
 from pictures import jpeg
 
-from brmrs.columns import IMAGES, ITEMS
-from brmrs.config import ImagesConfig, PipelineConfig
 from brmrs.errors import UserError
-from brmrs.features import addresses, fetch, images
+from brmrs.features import addresses, fetch
 from brmrs.features.decode import Picture, Status
 from brmrs.features.images import Store, gather
-from brmrs.stages import StageContext
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(fetch, "BACKOFF", 0.02)
-    with Server() as running:
-        yield running
-
-
-def config(**changes: object) -> ImagesConfig:
-    small = {"allow_private": True, "timeout": 1.0, "max_bytes": 200_000, "max_pixels": 1_000_000}
-    return ImagesConfig.model_validate(small | changes)
 
 
 def one(url: str, tmp_path: Path, **changes: object) -> Picture:
@@ -46,8 +26,8 @@ STATUSES = {
     "absent": Status.HTTP_ERROR,
     "gone": Status.HTTP_ERROR,
     "no-content": Status.HTTP_ERROR,
-    "broken": Status.HTTP_ERROR,
-    "busy-for-hours": Status.HTTP_ERROR,
+    "broken": Status.BUSY,
+    "busy-for-hours": Status.BUSY,
     "loop": Status.HTTP_ERROR,
     "redirect-nowhere": Status.HTTP_ERROR,
     "redirect-file": Status.REFUSED,
@@ -191,6 +171,23 @@ def test_requests_at_once_are_bounded_per_host(server: Server, tmp_path: Path) -
     assert server.most_at_once == 3
 
 
+def test_an_address_that_may_still_give_a_picture_is_told_before_one_that_will_not(
+    server: Server, tmp_path: Path
+) -> None:
+    urls = tuple(map(server.url, ("absent", "hang-up", "broken")))
+    (found,) = gather(["A"], [urls], config(retries=0), Store(tmp_path))
+    assert (found.status, found.source) == (Status.UNREACHABLE, urls[1])
+
+
+def test_the_rate_holds_over_all_requests(server: Server, tmp_path: Path) -> None:
+    urls = [(server.url(f"redirect-far?/numbered/{n}"),) for n in range(4)]
+    found = gather(list("abcd"), urls, config(rate=20), Store(tmp_path))
+    assert {picture.status for picture in found} == {Status.OK}
+    times = sorted(server.times)
+    assert len(times) == 8  # redirects count
+    assert times[-1] - times[0] >= 0.9 * 7 / 20
+
+
 def test_requests_at_once_are_bounded_overall(server: Server, tmp_path: Path) -> None:
     urls = [(server.url(f"slow/{n}"),) for n in range(6)]
     gather(list("abcdef"), urls, config(concurrency=2), Store(tmp_path))
@@ -298,84 +295,3 @@ def test_a_folder_that_is_none(name: str, tmp_path: Path) -> None:
     (tmp_path / "file.txt").touch()
     with pytest.raises(UserError, match=r"images\.folder"):
         gather(["A"], [()], config(folder=tmp_path / name), Store(tmp_path / "s"))
-
-
-def context(
-    tmp_path: Path, items: list[tuple[str, list[str]]], settings: ImagesConfig, name: str = "out"
-) -> StageContext:
-    out = tmp_path / name
-    out.mkdir()
-    rows = [
-        {
-            "item": row,
-            "asin": asin,
-            "title": "",
-            "description": "",
-            "brand": "",
-            "categories": [],
-            "image_urls": urls,
-        }
-        for row, (asin, urls) in enumerate(items)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=ITEMS), tmp_path / "items.parquet")
-    return StageContext(
-        config=PipelineConfig(images=settings),
-        inputs={"ingest/items.parquet": tmp_path / "items.parquet"},
-        out=out,
-        scratch=tmp_path / "scratch",
-    )
-
-
-def test_the_stage(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    items = [
-        ("A", [server.url("numbered/1")]),
-        ("B", [server.url("numbered/1?again")]),
-        ("C", [server.url("html"), server.url("photo")]),
-        ("D", []),
-        ("E", [server.url("absent")]),
-    ]
-    items[1] = ("B", [server.url("redirect-far?" + server.url("numbered/1"))])
-    with caplog.at_level(logging.INFO, logger="brmrs.features.images"):
-        images.run(context(tmp_path, items, config()))
-    table = pq.read_table(tmp_path / "out" / "images.parquet")
-    assert table.schema == IMAGES
-    assert table["item"].to_pylist() == [0, 1, 2, 3, 4]
-    assert table["status"].to_pylist() == ["ok", "ok", "ok", "missing", "http error"]
-    assert table["width"].to_pylist() == [40, 40, 160, None, None]
-    hashes = table["sha256"].to_pylist()
-    assert hashes[0] == hashes[1] != hashes[2]
-    files = images.stored_files(tmp_path / "out")
-    assert set(files) == {hashes[0], hashes[2]}
-    for digest, path in files.items():
-        assert sha256(path.read_bytes()).hexdigest() == digest
-        assert path.relative_to(tmp_path / "out").parts[:2] == ("files", digest[:2])
-    counts = json.loads((tmp_path / "out" / "statistics.json").read_text())
-    assert {status: n for status, n in counts.items() if n} == {
-        "http error": 1,
-        "missing": 1,
-        "ok": 3,
-    }
-    assert set(counts) == {str(status) for status in Status}
-    assert [record.message for record in caplog.records] == [
-        "images: 3 of 5 ok (1 http error, 1 missing)"
-    ]
-
-
-def test_two_runs_write_the_same_bytes(server: Server, tmp_path: Path) -> None:
-    items = [(str(n), [server.url(f"slow/{n % 5}")]) for n in range(10)]
-    images.run(context(tmp_path, items, config(), "one"))
-    images.run(context(tmp_path, items, config(), "two"))
-    for name in ("images.parquet", "statistics.json"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-
-
-def test_no_item_has_a_picture(tmp_path: Path) -> None:
-    images.run(context(tmp_path, [("A", []), ("B", [])], ImagesConfig()))
-    table = pq.read_table(tmp_path / "out" / "images.parquet")
-    assert table["status"].to_pylist() == ["missing", "missing"]
-
-
-def test_fetching_can_be_switched_off(server: Server, tmp_path: Path) -> None:
-    (found,) = gather(["A"], [(server.url("photo"),)], config(fetch=False), Store(tmp_path))
-    assert found == Picture(Status.MISSING)
-    assert server.log == []

@@ -13,7 +13,9 @@ from sentence_transformers import SentenceTransformer
 from brmrs import columns
 from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
-from brmrs.features import table, text
+from brmrs.features import table, text, text_encoder
+from brmrs.features.precision import has_bf16
+from brmrs.features.text_encoder import embed_all
 from brmrs.stages import StageContext
 from brmrs.text_model import WEIGHTS, packaged_model_folder
 
@@ -37,7 +39,7 @@ ITEMS = [
 
 @pytest.fixture(scope="module")
 def model() -> SentenceTransformer:
-    return text.load("all-MiniLM-L6-v2")
+    return text_encoder.load("all-MiniLM-L6-v2")
 
 
 def write_items(path: Path) -> None:
@@ -89,6 +91,7 @@ def test_the_stage(tmp_path: Path) -> None:
         "dimension": 384,
         "items": 5,
         "present": 3,
+        "precision": "bf16" if has_bf16() else "fp32",
     }
 
 
@@ -110,13 +113,13 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_vectors_are_the_model_s_own(model: SentenceTransformer) -> None:
-    found = text.embed(model, TEXTS, 2)
+    found = embed_all(model, TEXTS, 2)
     expected = model.encode(TEXTS, show_progress_bar=False)
     assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_alike_texts_are_near(model: SentenceTransformer) -> None:
-    shoe, footwear, card = text.embed(model, TEXTS[:3], 4)
+    shoe, footwear, card = embed_all(model, TEXTS[:3], 4)
     assert shoe @ footwear > 0.7 > 0.3 > shoe @ card
 
 
@@ -124,29 +127,29 @@ def test_alike_texts_are_near(model: SentenceTransformer) -> None:
 def test_a_text_has_the_same_bytes_whatever_the_others(
     model: SentenceTransformer, batch_size: int
 ) -> None:
-    together = text.embed(model, TEXTS, batch_size)
-    alone = [text.embed(model, [each], batch_size)[0] for each in TEXTS]
-    backwards = text.embed(model, TEXTS[::-1], batch_size)[::-1]
+    together = embed_all(model, TEXTS, batch_size)
+    alone = [embed_all(model, [each], batch_size)[0] for each in TEXTS]
+    backwards = embed_all(model, TEXTS[::-1], batch_size)[::-1]
     for row, each in enumerate(TEXTS):
         assert together[row].tobytes() == alone[row].tobytes(), each
         assert together[row].tobytes() == backwards[row].tobytes(), each
 
 
 def test_nothing_to_embed(model: SentenceTransformer) -> None:
-    assert text.embed(model, [], 8).shape == (0, 384)
+    assert embed_all(model, [], 8).shape == (0, 384)
 
 
 def test_the_global_generator_is_left_alone(model: SentenceTransformer) -> None:
     before = torch.random.get_rng_state()
-    text.embed(model, TEXTS[:2], 2)
+    embed_all(model, TEXTS[:2], 2)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_a_model_in_a_folder(model: SentenceTransformer, tmp_path: Path) -> None:
     folder = tmp_path / "my-model"
     model.save(str(folder))
-    again = text.load(str(folder))
-    assert text.embed(again, TEXTS[:2], 8).tobytes() == text.embed(model, TEXTS[:2], 8).tobytes()
+    again = text_encoder.load(str(folder))
+    assert embed_all(again, TEXTS[:2], 8).tobytes() == embed_all(model, TEXTS[:2], 8).tobytes()
     assert table.digest(again.state_dict()) == table.digest(model.state_dict())
 
 
@@ -155,7 +158,7 @@ def test_a_folder_that_holds_no_model(content: dict[str, str], tmp_path: Path) -
     for name, written in content.items():
         (tmp_path / name).write_text(written)
     with pytest.raises(UserError, match=r"features\.text\.model") as caught:
-        text.load(str(tmp_path))
+        text_encoder.load(str(tmp_path))
     assert "\n" not in str(caught.value)
 
 
@@ -167,7 +170,7 @@ def test_damaged_weights(tmp_path: Path) -> None:
             target.write_bytes(path.read_bytes())
     (tmp_path / WEIGHTS).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}nonsense")
     with pytest.raises(UserError, match=r"features\.text\.model"):
-        text.load(str(tmp_path))
+        text_encoder.load(str(tmp_path))
 
 
 def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +179,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", no_network)
     with pytest.raises(UserError, match=r"nobody/no-model.*give a folder"):
-        text.load("nobody/no-model")
+        text_encoder.load("nobody/no-model")
 
 
 def test_categories_are_joined_without_empty_ones() -> None:

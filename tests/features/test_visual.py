@@ -17,6 +17,7 @@ from brmrs.errors import UserError
 from brmrs.features import backbones, images, visual
 from brmrs.features.decode import Picture, Status, check
 from brmrs.features.images import Store
+from brmrs.features.seeded import DrawFrom
 from brmrs.stages import StageContext
 
 RANDOM = VisualConfig(backbone="resnet18", weights="random", batch_size=4)
@@ -35,9 +36,8 @@ def stage(folder: Path, data: list[bytes | None], config: VisualConfig) -> None:
     store.publish(pictures, artifact)
     images.write(pictures, artifact)
     configuration = PipelineConfig.model_validate({"features": {"visual": config}})
-    visual.run(
-        StageContext(configuration, {"images": artifact}, folder / "out", folder / "scratch")
-    )
+    inputs = {"images": artifact, "visual_training": folder / "training"}
+    visual.run(StageContext(configuration, inputs, folder / "out", folder / "scratch"))
 
 
 def run(folder: Path) -> None:
@@ -111,7 +111,7 @@ def test_no_picture_needs_no_weights(tmp_path: Path) -> None:
 
 
 def test_weights_from_a_file_go_by_their_content(tmp_path: Path) -> None:
-    with backbones._DrawFrom(torch.Generator().manual_seed(7)):
+    with DrawFrom(torch.Generator().manual_seed(7)):
         torch.save(get_model("resnet18").state_dict(), tmp_path / "mine.pth")
     config = VisualConfig(
         backbone="resnet18", weights="file", file=tmp_path / "mine.pth", batch_size=2

@@ -1,7 +1,6 @@
 """The flow over a small sample dump, through a real Prefect server."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from brmrs import columns
 from brmrs.artifacts import ArtifactStore
 from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
-from brmrs.ingest.fingerprint import fingerprint
-from brmrs.plan import plan
+from brmrs.runs import latest
 from brmrs.stages import BY_NAME, STAGES
 from flows.full_pipeline import full_pipeline
 
@@ -72,12 +70,6 @@ def test_another_learning_rate_reruns_training_and_what_follows(run: Runner) -> 
     assert ran(run(train={"learning_rate": 0.0123})) == ["train", "evaluate", "publish", "report"]
 
 
-def test_a_template_with_equal_output_reruns_text_features_alone(run: Runner) -> None:
-    # A line of blanks is left out like an empty one: other template, same texts.
-    template = "{title}\n{brand}\n{categories}\n{description}\n"
-    assert ran(run(features={"text": {"template": template}})) == ["text_features"]
-
-
 def test_until_stops_there(run: Runner) -> None:
     summary = run(until="graphs")
     assert [stage["name"] for stage in summary["stages"]] == ALL[: ALL.index("graphs") + 1]
@@ -88,37 +80,15 @@ def test_refresh_runs_a_cached_stage_and_equal_bytes_stop_there(run: Runner) -> 
     assert ran(run(refresh=("split",))) == ["split"]
 
 
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("damage", ["deleted", "flipped"])
-def test_damage_rebuilds_exactly_that_stage(
-    run: Runner, artifacts: Path, small_config: PipelineConfig, name: str, damage: str
-) -> None:
-    """By the plan, which shares the check with the tasks; two stages go through the flow, too."""
+@pytest.mark.parametrize("name", ["split", "train"])
+def test_damage_rebuilds_exactly_that_stage(run: Runner, artifacts: Path, name: str) -> None:
     store = ArtifactStore(artifacts)
-    steps = plan(STAGES, small_config, fingerprint(small_config), store)
-    (artifact,) = [step.artifact for step in steps if step.stage == name]
-    assert artifact is not None
-    place = store.path(artifact)
-    backup = artifacts.parent / "backup"
-    shutil.copytree(place, backup)
-    file = place / sorted(artifact.files)[0]
-    if damage == "deleted":
-        file.unlink()
-    else:
-        content = file.read_bytes()
-        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    again = plan(STAGES, small_config, fingerprint(small_config), store)
-    assert {step.stage for step in again if step.state == "runs"} == {name}
-    if name in ("split", "train"):
-        assert ran(run()) == [name]
-        assert store.verify(artifact, full=True)
-    else:
-        shutil.rmtree(place)
-        shutil.copytree(backup, place)
-    shutil.rmtree(backup)
-    assert [
-        step.state for step in plan(STAGES, small_config, fingerprint(small_config), store)
-    ] == ["cached"] * len(ALL)
+    artifact = latest(store, name).artifact(name)
+    file = store.path(artifact) / sorted(artifact.files)[0]
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert ran(run()) == [name]
+    assert store.verify(artifact, full=True)
 
 
 def test_a_fault_of_the_user_names_itself_and_keeps_finished_stages(run: Runner) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,11 @@ class Up:
         self.wait_for("Ctrl-C ends")
 
     def wait_for(self, text: str) -> None:
-        deadline = time.monotonic() + 120
-        while text not in self.log.read_text():
+        self.wait_until(lambda: text in self.log.read_text())
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 240
+        while not condition():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.2)
@@ -80,7 +83,7 @@ class Up:
 
     def task_states(self) -> list[dict[str, str]]:
         """Of each flow run, the newest first: task name to state name."""
-        runs = self._post("flow_runs/filter", {"sort": "START_TIME_DESC"})
+        runs = self.flow_runs()
         tasks = self._post("task_runs/filter", {})
         return [
             {
@@ -91,6 +94,11 @@ class Up:
             for run in runs
         ]
 
+    def flow_runs(self) -> list[dict[str, Any]]:
+        """The flow runs, the newest first."""
+        found: list[dict[str, Any]] = self._post("flow_runs/filter", {"sort": "START_TIME_DESC"})
+        return found
+
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(
             f"{self.api}/{path}",
@@ -100,18 +108,27 @@ class Up:
         with urllib.request.urlopen(request, timeout=10) as response:
             return json.loads(response.read())
 
+    def end(self) -> None:
+        """Stop it, if it still runs."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(30)
+
+
+def copy_project(to: Path, config: PipelineConfig) -> None:
+    """The project's code and deployments, and `config` as small.yaml."""
+    for name in ("brmrs", "tasks", "flows", "configs"):
+        shutil.copytree(ROOT / name, to / name)
+    shutil.copy(ROOT / "prefect.yaml", to)
+    (to / "small.yaml").write_text(config.to_yaml())
+
 
 @pytest.fixture
 def up(tmp_path: Path, small_config: PipelineConfig) -> Iterator[Up]:
-    for name in ("brmrs", "tasks", "flows", "configs"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "prefect.yaml", tmp_path)
-    (tmp_path / "small.yaml").write_text(small_config.to_yaml())
+    copy_project(tmp_path, small_config)
     running = Up(tmp_path)
     yield running
-    if running.process.poll() is None:
-        running.process.terminate()
-        running.process.wait(30)
+    running.end()
 
 
 def children(pid: int) -> dict[int, str]:

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from brmrs import columns
+from brmrs import columns, feature_table
 from brmrs.config import GraphsConfig, PipelineConfig
 from brmrs.graphs import build, homogeneous
 from brmrs.stages import SPLIT, StageContext
@@ -51,7 +51,7 @@ def context(tmp_path: Path) -> StageContext:
     write_features(tmp_path / "visual", np.roll(present, 1), 6, seed=2)
     (tmp_path / "out").mkdir()
     return StageContext(
-        config=PipelineConfig(graphs=GraphsConfig(k=3, user_k=4, block_rows=5)),
+        config=PipelineConfig(graphs=GraphsConfig(k=3, user_k=4, block_bytes=2500)),
         inputs={
             SPLIT: tmp_path / "split.parquet",
             "text_features": tmp_path / "text",
@@ -68,7 +68,8 @@ def written(context: StageContext) -> dict[str, bytes]:
 
 
 def test_writes_two_graphs_and_statistics(context: StageContext) -> None:
-    assert list(written(context)) == ["item.parquet", "statistics.json", "user.parquet"]
+    names = ["item.parquet", "statistics.json", "text.parquet", "user.parquet", "visual.parquet"]
+    assert list(written(context)) == names
     statistics = json.loads((context.out / "statistics.json").read_text())
     assert (statistics["users"], statistics["items"]) == (USERS, ITEMS)
     for name, nodes, k in (("item", ITEMS, 3), ("user", USERS, 4)):
@@ -87,6 +88,20 @@ def test_writes_two_graphs_and_statistics(context: StageContext) -> None:
     assert statistics["item"]["present"] == {"text": 8, "visual": 8}
 
 
+def test_neighbours_by_one_modality_are_its_nearest_cosines(context: StageContext) -> None:
+    written(context)
+    for name in ("text", "visual"):
+        vectors, present = feature_table.read(context.inputs[f"{name}_features"])
+        units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        cosines = units @ units.T
+        cosines[~present] = cosines[:, ~present] = 0
+        np.fill_diagonal(cosines, 0)
+        third = np.sort(cosines, axis=1)[:, -3, None]
+        expected = np.where((cosines >= third) & (cosines > 0), cosines, 0)
+        graph = homogeneous.read(context.out / f"{name}.parquet", ITEMS).toarray()
+        np.testing.assert_allclose(graph, expected, atol=1e-6)
+
+
 def test_user_without_training_items_has_no_edges(context: StageContext) -> None:
     written(context)
     table = pq.read_table(context.out / "user.parquet")
@@ -97,7 +112,7 @@ def test_user_without_training_items_has_no_edges(context: StageContext) -> None
 def test_same_bytes_again_and_in_other_blocks(context: StageContext) -> None:
     first = written(context)
     assert written(context) == first
-    other = PipelineConfig(graphs=context.config.graphs.model_copy(update={"block_rows": 1024}))
+    other = PipelineConfig(graphs=context.config.graphs.model_copy(update={"block_bytes": 2**30}))
     assert written(StageContext(other, context.inputs, context.out, context.scratch)) == first
 
 

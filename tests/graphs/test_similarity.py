@@ -1,5 +1,6 @@
 """The similarity and its top-k against a literal transcription of the formula."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -100,7 +101,7 @@ def test_nearest_are_the_top_of_the_literal_formula(
     case: tuple[Similarity, list[list[float]]], k: int
 ) -> None:
     similarity, expected = case
-    edges = nearest(similarity, k, block_rows=4)
+    edges = nearest(similarity, k, block_bytes=1600)
     for i, row in enumerate(expected):
         found = edges.columns[edges.rows == i].tolist()
         # A weight that is 0 by the formula may come out a rounding above it, or not.
@@ -121,10 +122,26 @@ def test_symmetric_and_independent_of_the_block(
     similarity, _ = case
     whole = similarity.rows(slice(None))
     assert np.array_equal(whole, whole.T)
-    edges = [nearest(similarity, k, block_rows) for block_rows in (1, 2, 3, 100)]
+    edges = [nearest(similarity, k, size) for size in (1, 500, 1000, 2**20)]
     for other in edges[1:]:
         assert np.array_equal(other.columns, edges[0].columns)
         assert np.array_equal(other.weights, edges[0].weights)
+
+
+@settings(max_examples=100, deadline=None)
+@given(case=cases(), k=st.integers(1, 6), block_bytes=st.integers(1, 4000))
+def test_overlaps_alone_give_what_all_pairs_give(
+    case: tuple[Similarity, list[list[float]]], k: int, block_bytes: int
+) -> None:
+    similarity = dataclasses.replace(case[0], modalities={})
+    assert similarity.sparse
+    scores = similarity.rows(slice(None))
+    np.fill_diagonal(scores, -np.inf)
+    rows, columns = np.nonzero(top_k(scores, k))
+    edges = nearest(similarity, k, block_bytes)
+    assert np.array_equal(edges.rows, rows)
+    assert np.array_equal(edges.columns, columns)
+    assert np.array_equal(edges.weights, scores[rows, columns].astype(np.float32))
 
 
 def test_cosines_are_the_same_bits_in_every_block() -> None:

@@ -47,13 +47,15 @@ def test_content_tells_the_compression(tmp_path: Path, content: bytes) -> None:
     assert read(write(tmp_path, content)) == EXPECTED
 
 
-@given(st.lists(st.binary(max_size=20), max_size=20))
-def test_blocks_are_cut_at_line_feeds_only(blocks: list[bytes]) -> None:
+@given(st.lists(st.binary(max_size=20), max_size=20), st.sampled_from([1, 16, lines.BLOCK]))
+def test_blocks_are_cut_at_line_feeds_only(blocks: list[bytes], size: int) -> None:
     whole = b"".join(blocks)
     expected = whole.split(b"\n")
     if not expected[-1]:
         expected.pop()
-    regrouped = list(whole_lines(blocks))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "BLOCK", size)
+        regrouped = list(whole_lines(blocks))
     assert all(block.endswith(b"\n") for block in regrouped[:-1])
     assert [line for block in regrouped for line in lines_of(block)] == expected
 
@@ -127,6 +129,7 @@ def test_the_bytes_read_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_lines_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "PLAIN_BLOCK", 4)
+    monkeypatch.setattr(lines, "BLOCK", 4)
     seen: list[int] = []
     stream: Iterator[tuple[int, bytes]] = read_lines(write(tmp_path, b"abc\n" * 50), seen.append)
     next(stream)

@@ -65,6 +65,17 @@ odd_lines = st.sampled_from(
         orjson.dumps(NEW)[:-1] + b', "x": 1e999, "rating": 9}',
         orjson.dumps(NEW)[:-1] + b', "x": ' + b"[" * 1100 + b"]" * 1100 + b"}",
         orjson.dumps(NEW)[:-1] + b', "rating": 2.0, "rating": 3.0}',
+        *(
+            orjson.dumps(NEW)[:-1] + b', "x": %s}' % odd
+            for odd in (b"NaN", b"-Infinity", b"-0", b"01")
+        ),
+        orjson.dumps(NEW).replace(b"5.0", b"NaN"),
+        orjson.dumps(NEW).replace(b"7000", b"-0"),
+        orjson.dumps(NEW).replace(b"7000", b"7e3"),
+        orjson.dumps(NEW).replace(b"parent_", b"parent\\u005f"),
+        orjson.dumps(OLD)[:-1] + b', "verified": null}',
+        orjson.dumps(NEW)[:-1] + b', "reviewerID": null}',
+        orjson.dumps(NEW)[:-1] + b', "overall": "5"}',
         b"\xef\xbb\xbf" + orjson.dumps(NEW),
         *(orjson.dumps(NEW) + end for end in (b"\x0b", b"\x0c", b"\0")),  # the fuzzer's findings
     ]
@@ -83,8 +94,9 @@ def slowly(lines: list[bytes]) -> tuple[list[Any], list[BadLine], Counter[str]]:
 
 
 def unmapped(found: Coded) -> list[Any]:
-    users, items = list(found.user_codes), list(found.item_codes)
-    columns = (found.user, found.item, found.rating, found.timestamp)
+    coded = found.interactions()
+    users, items = found.user.ids.to_pylist(), found.item.ids.to_pylist()
+    columns = (coded.user, coded.item, coded.rating, coded.timestamp)
     return [(users[row[0]], items[row[1]], *row[2:]) for row in zip(*columns, strict=True)]
 
 
@@ -117,8 +129,9 @@ def test_a_block_with_flipped_bytes_agrees_with_its_lines(
     block = bytearray(b"\n".join([*lines, b""]))
     for _ in range(data.draw(st.integers(0, 3))):
         block[data.draw(st.integers(0, len(block) - 1))] = data.draw(st.integers(0, 255))
-    found = Coded()
-    if found.add_block(bytes(block), None):
+    decoded, found = typed.decode(bytes(block)), Coded()
+    if decoded is not None:
+        found.add_block(decoded, None)
         reviews, quarantine, generations = slowly(bytes(block).split(b"\n"))
         assert (unmapped(found), found.generations) == (reviews, generations)
         assert not quarantine
@@ -128,11 +141,12 @@ def test_a_block_with_flipped_bytes_agrees_with_its_lines(
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
 def test_good_blocks_take_the_fast_path(shape: dict[str, Any], ending: bytes) -> None:
     block = (orjson.dumps(shape) + ending) * 3
-    found = typed.decode(block, "")
+    found = typed.decode(block)
     assert found is not None
     line = parse(orjson.dumps(shape))
-    assert found.generation == line.generation
-    assert {(row.user, row.item, row.rating) for row in found.rows} == {line[:3]}
+    assert found.generations == {line.generation: 3}
+    decoded = (found.user.to_pylist(), found.item.to_pylist(), found.rating, found.timestamp)
+    assert list(zip(*decoded, strict=True)) == [line[:4]] * 3
 
 
 @pytest.mark.parametrize("end", [b"\x0b", b"\x0c", b"\0"])
@@ -143,17 +157,16 @@ def test_other_white_space_than_jsons_is_not_taken(end: bytes) -> None:  # the f
 
 def test_ratings_below_the_minimum_are_left_out_of_blocks() -> None:
     block = b"".join(orjson.dumps(NEW | {"rating": star}) + b"\n" for star in (1, 3, 5))
-    found = Coded()
-    assert found.add_block(block, 3.0) == 3
-    assert (list(found.rating), found.below_min_rating) == ([3.0, 5.0], 1)
+    decoded, found = typed.decode(block), Coded()
+    assert decoded is not None
+    found.add_block(decoded, 3.0)
+    assert [row[2] for row in unmapped(found)] == [3.0, 5.0]
+    assert found.below_min_rating == 1
 
 
-def test_nothing_is_left_of_a_block_with_a_bad_id() -> None:
+def test_a_block_with_a_bad_id_is_read_line_by_line() -> None:
     block = b"".join(orjson.dumps(NEW | {"parent_asin": item}) + b"\n" for item in ("i", "\x00"))
-    found = Coded()
-    assert found.add_block(block, None) == 0
-    assert not found.user
-    assert not found.rating
+    assert typed.decode(block) is None
 
 
 def test_several_processes_give_what_one_gives(
@@ -170,7 +183,8 @@ def test_several_processes_give_what_one_gives(
     monkeypatch.setattr(coded, "SEVERAL_PROCESSES", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     together, read_together = code_reviews(paths, config)
-    assert together == alone
+    assert unmapped(together) == unmapped(alone)
+    assert together.generations == alone.generations
     assert read_together == read_alone
     paths[1].write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"b\.json: not a dump"):

@@ -32,12 +32,15 @@ def masks() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return train, held_out
 
 
+def nearest_of(similarity: Similarity) -> sp.csr_matrix:
+    edges = nearest(similarity, k=4, block_bytes=2**20)
+    size = similarity.neighbours.shape[0]
+    return sp.csr_matrix((edges.weights, (edges.rows, edges.columns)), shape=(size, size))
+
+
 def graph(neighbours: sp.csr_matrix, modalities: dict[str, Modality]) -> SparseMatrix:
     similarity = Similarity(neighbours, modalities, {TEXT: 0.5, VISUAL: 0.5}, 0.5, "cosine")
-    edges = nearest(similarity, k=4, block_rows=8)
-    size = neighbours.shape[0]
-    weights = sp.csr_matrix((edges.weights, (edges.rows, edges.columns)), shape=(size, size))
-    return SparseMatrix.from_scipy(homogeneous.row_normalised(weights))
+    return SparseMatrix.from_scipy(homogeneous.row_normalised(nearest_of(similarity)))
 
 
 def make_data(modalities: tuple[str, ...] = (TEXT, VISUAL)) -> TrainingData:
@@ -66,6 +69,12 @@ def make_data(modalities: tuple[str, ...] = (TEXT, VISUAL)) -> TrainingData:
         present={m: torch.tensor(present) for m, (_, present) in features.items()},
         item_graph=graph(sp.csr_matrix(matrix.T), of_items),
         user_graph=graph(matrix, of_users),
+        modality_graphs={
+            m: SparseMatrix.from_scipy(
+                nearest_of(Similarity(sp.csr_matrix(matrix.T), {m: table}, {m: 1.0}, 0.0, "count"))
+            )
+            for m, table in of_items.items()
+        },
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.errors import UserError
-from brmrs.model_config import ModelConfig
+from brmrs.model_config import MODEL_SECTIONS
 from brmrs.models import registry
 from brmrs.models.base import Recommender, TrainingData
 from brmrs.section import Section
 
-CONFIGS = {cls.model_fields["name"].default: cls for cls in get_args(get_args(ModelConfig)[0])}
+# Little capacity: attention over pairs learns the noise of so few interactions by heart.
+SMALL = {"maml": {"dim": 2, "hidden": 4}, "vecf": {"dim": 4, "negatives": 1}}
 NAMES = sorted(registry.RECOMMENDERS)
 TRAINABLE = [name for name in NAMES if registry.load(name).trainable]
 MODALITY_CHOICES = [(TEXT, VISUAL), (TEXT,), (VISUAL,)]
@@ -38,9 +39,9 @@ def data() -> TrainingData:
 
 def config(name: str, **values: Any) -> Section:
     """The recommender's defaults, small."""
-    small = {"dim": 16} if "dim" in CONFIGS[name].model_fields else {}
-    made: Section = CONFIGS[name](**{**small, **values})
-    return made
+    section = MODEL_SECTIONS[name]
+    small = {"dim": 16} if "dim" in section.model_fields else {}
+    return section(**{**small, **SMALL.get(name, {}), **values})
 
 
 def build(name: str, data: TrainingData, seed: int = 0) -> Recommender:
@@ -49,7 +50,7 @@ def build(name: str, data: TrainingData, seed: int = 0) -> Recommender:
 
 def state(model: Recommender) -> list[Tensor]:
     with torch.no_grad():
-        return [t for branch in model.branches().values() for t in (branch.p, branch.q)]
+        return [t for branch in model.branches().values() for t in vars(branch).values()]
 
 
 def same(left: list[Tensor], right: list[Tensor]) -> bool:
@@ -57,7 +58,7 @@ def same(left: list[Tensor], right: list[Tensor]) -> bool:
 
 
 def test_registry_and_configuration_name_the_same_models() -> None:
-    assert sorted(CONFIGS) == NAMES
+    assert sorted(MODEL_SECTIONS) == NAMES
 
 
 @pytest.mark.parametrize("modalities", MODALITY_CHOICES)
@@ -69,13 +70,15 @@ def test_branches_rank_every_item_for_every_user(name: str, modalities: tuple[st
     assert FUSED in branches
     assert set(branches) <= {FUSED, *modalities}
     for branch in branches.values():
-        assert branch.p.shape[0] == data.users
-        assert branch.q.shape[0] == data.items
-        assert branch.p.shape[1] == branch.q.shape[1]
-        scores = branch.scores(torch.tensor([0, UNSEEN_USER]))  # a user without history, too
+        assert branch.shape == (data.users, data.items)
+        users = torch.tensor([0, UNSEEN_USER])  # a user without history, too
+        scores = branch.scores(users)
         assert scores.shape == (2, data.items)
         assert torch.isfinite(scores).all()
-        assert torch.isfinite(branch.q[BARE_ITEM]).all()
+        some = torch.tensor([[3, BARE_ITEM], [BARE_ITEM, 0]])
+        torch.testing.assert_close(branch.pairs(users, some), scores.gather(1, some))
+        assert branch.similarities(BARE_ITEM).shape == (data.items,)
+        assert torch.isfinite(branch.similarities(BARE_ITEM)).all()
 
 
 @pytest.mark.parametrize("modalities", MODALITY_CHOICES)
@@ -123,7 +126,8 @@ def test_branches_are_deterministic(name: str, data: TrainingData) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_refuses_data_that_lack_what_it_needs(name: str, data: TrainingData) -> None:
-    bare = dataclasses.replace(data, features={}, present={}, item_graph=None, user_graph=None)
+    nothing: dict[str, Any] = {"features": {}, "present": {}, "modality_graphs": {}}
+    bare = dataclasses.replace(data, item_graph=None, user_graph=None, **nothing)
     if not registry.load(name).needs:
         build(name, bare)
         return
@@ -133,11 +137,12 @@ def test_refuses_data_that_lack_what_it_needs(name: str, data: TrainingData) -> 
     assert all(need in str(error.value) for need in registry.load(name).needs)
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "most-popular"])
 def test_checkerboard_is_filled_in(name: str, data: TrainingData) -> None:
     model = build(name, data)
     held_out = torch.tensor(masks()[1])
-    train(model, data, 150)
+    if model.trainable:
+        train(model, data, 150)
     with torch.no_grad():
         scores = model.branches()[FUSED].scores(torch.arange(data.users))
     users, items = torch.arange(data.users)[:, None], torch.arange(data.items)[None, :]

@@ -111,19 +111,19 @@ def literal_loss(model: BRMRS, data: TrainingData, batch: Batch) -> Tensor:
                 cross[own].append(minus_log_sigma(s(own, u, positive) - s(own, u, hardest)))
         delta = {m: s(m, u, positive) - s(m, u, pool[0]) for m in (TEXT, VISUAL, FUSED)}
         reference = delta[TEXT] if delta[TEXT] > delta[VISUAL] else delta[VISUAL]
-        if model.detach_reference:
+        if model.objective.detach_reference:
             reference = reference.detach()
-        synergy.append(minus_log_sigma(delta[FUSED] - reference - model.theta))
+        synergy.append(minus_log_sigma(delta[FUSED] - reference - model.objective.theta))
         plain.append(minus_log_sigma(delta[FUSED]))
         for *_, user_zero, item_zero in channels.values():
             norms.append(user_zero[u].square().sum() / 2)
             norms.extend(item_zero[i].square().sum() / 2 for i in (positive, *pool))
-    weights, size = model.weights, len(batch.users)
+    weights, size = model.objective, len(batch.users)
     total: Tensor = model.regularization * torch.stack(norms).sum() / size
     for terms in cross.values():
-        total = total + weights["chns"] * torch.stack(terms).sum() / len(terms)
-    total = total + weights["synergy"] * torch.stack(synergy).sum() / size
-    return total + weights["bpr"] * torch.stack(plain).sum() / size
+        total = total + weights.chns * torch.stack(terms).sum() / len(terms)
+    total = total + weights.synergy * torch.stack(synergy).sum() / size
+    return total + weights.bpr * torch.stack(plain).sum() / size
 
 
 SETTINGS: list[dict[str, Any]] = [

@@ -39,16 +39,20 @@ def test_round_trip(tmp_path: Path) -> None:
     made.save(tmp_path)
     loaded = bundle.load(tmp_path)
     digest = digest_file(tmp_path / "model.safetensors")
-    assert loaded.about == made.about.model_copy(update={"tensors_sha256": digest})
+    scorers = {"fused": "inner-product", "text": "inner-product"}
+    facts = {"tensors_sha256": digest, "scorers": scorers}
+    assert loaded.about == made.about.model_copy(update=facts)
     assert list(loaded.branches) == ["fused", "text"]
     for name, branch in made.branches.items():
-        assert torch.equal(loaded.branches[name].p, branch.p)
-        assert torch.equal(loaded.branches[name].q, branch.q)
+        assert type(loaded.branches[name]) is type(branch)
+        assert vars(loaded.branches[name]).keys() == vars(branch).keys()
+        for field, tensor in vars(branch).items():
+            assert torch.equal(vars(loaded.branches[name])[field], tensor)
     assert set(loaded.state) == {"p", "net.weight"}
     assert loaded.seen.counts.tolist() == [2, 0, 1]
     assert loaded.seen.items.tolist() == [1, 3, 0]
     assert (loaded.user_index["c/é"], loaded.item_index["B3"]) == (2, 2)
-    assert torch.equal(loaded.fused.p, made.branches["fused"].p)
+    assert loaded.fused is loaded.branches["fused"]
 
 
 def test_equal_bundles_give_equal_bytes(tmp_path: Path) -> None:
@@ -70,12 +74,13 @@ def edit(folder: Path, **changes: Any) -> None:
 
 BAD_DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "format other": {"format": "other"},
-    "format brmrs-bundle 2": {"version": 2},
+    "format brmrs-bundle 1": {"version": 1},
     "users: Field required": {"users": None},
     "surprise: Extra inputs": {"surprise": 1},
     "best_epoch: Input should be a valid integer": {"best_epoch": "many"},
     "seen.indptr of 3 users": {"users": ["ann"]},
     "branch fused is not of": {"items": ["B1"]},
+    "branch text ranks by magic": {"scorers": {"fused": "inner-product", "text": "magic"}},
     "not the file that bundle.json describes": {"tensors_sha256": "0" * 64},
 }
 

@@ -85,10 +85,19 @@ def test_labels_reach_the_bundle_and_say_what_was_used(tmp_path: Path) -> None:
 def test_what_training_took_is_measured_and_not_in_the_artifact(tmp_path: Path) -> None:
     stage = context(write_inputs(tmp_path), tmp_path, config(epochs=3))
     run(stage)
-    assert stage.measured["epochs"] == 3
-    assert 0 < stage.measured["seconds_per_epoch"] < 100
-    assert stage.measured["peak_memory_bytes"] > 10**7
+    assert stage.notes["epochs"] == 3
+    assert 0 < stage.notes["seconds_per_epoch"] < 100
+    assert stage.notes["peak_memory_bytes"] > 10**7
     assert b"peak_memory" not in b"".join(content(stage.out).values())
+
+
+def test_imputation_reaches_the_model_and_is_named_in_the_bundle(tmp_path: Path) -> None:
+    settings = config("bm3", epochs=1)
+    features = settings.features.model_copy(update={"imputation": "mean"})
+    plain = bundle.load(train(tmp_path / "a", settings))
+    filled = bundle.load(train(tmp_path / "b", settings.model_copy(update={"features": features})))
+    named = [{f.imputation for f in each.about.features.values()} for each in (plain, filled)]
+    assert named == [{"zeros"}, {"mean"}]
 
 
 def test_most_popular_is_evaluated_once(tmp_path: Path) -> None:
@@ -96,7 +105,7 @@ def test_most_popular_is_evaluated_once(tmp_path: Path) -> None:
     model = bundle.load(out)
     assert model.about.best_epoch == 0
     assert (
-        model.fused.q.squeeze(1).tolist()
+        model.fused.scores(torch.tensor([0]))[0].tolist()
         == np.bincount(
             [item for _, item, split in rows() if split == TRAIN], minlength=N_ITEMS
         ).tolist()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from brmrs.config import TrainConfig
 from brmrs.errors import UserError
 from brmrs.graphs import bipartite
-from brmrs.models.base import Batch, Branch, Recommender, TrainingData
+from brmrs.models.base import Batch, Branch, Recommender, Scorer, TrainingData
 from brmrs.models.bpr_mf import BPRMF
 from brmrs.training import trainer
 from brmrs.training.divergence import DivergenceError
@@ -68,7 +68,8 @@ class Script:
         self.values = list(values)
         self.seen: list[float] = []
 
-    def __call__(self, branch: Branch) -> float:
+    def __call__(self, branch: Scorer) -> float:
+        assert isinstance(branch, Branch)
         self.seen.append(branch.p[0, 0].item())
         return self.values[len(self.seen) - 1]
 
@@ -135,7 +136,8 @@ def stop_after(count: int) -> trainer.Select:
     """A selection metric that stops the run, as Ctrl-C would, in the epoch after."""
     calls = []
 
-    def select(branch: Branch) -> float:
+    def select(branch: Scorer) -> float:
+        assert isinstance(branch, Branch)
         calls.append(branch)
         if len(calls) > count:
             raise KeyboardInterrupt

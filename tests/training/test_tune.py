@@ -32,7 +32,7 @@ def searched(root: Path, trials: int, settings: PipelineConfig = SETTINGS) -> op
     study.pruner = MedianPruner(n_startup_trials=1, n_warmup_steps=4)
     inputs = {path.name: path for path in root.glob("*") if path.is_dir()}
     inputs |= {f"{name}/{file.name}": file for name in inputs for file in inputs[name].iterdir()}
-    search(study, settings, prepare(inputs, settings.train), trials, space(settings.model))
+    search(study, settings, prepare(inputs, settings), trials, space(settings.model))
     return study
 
 

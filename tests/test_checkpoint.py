@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from brmrs.training import checkpoint
+from brmrs import checkpoint
 
 CPU = torch.device("cpu")
 STATE = {"epoch": 3, "values": torch.arange(5.0), "curve": [(1, "loss", "bpr", 0.5)]}

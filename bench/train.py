@@ -1,0 +1,189 @@
+"""How fast the recommenders train: `python bench/train.py` prints one table.
+
+On data of Baby's size (19,445 users, 7,050 items, 118,551 training interactions, features of 384
+and 4096 dimensions), or on a benchmark's folder (`--data`). Every model trains in a process of its
+own; the table shows its best epoch after the first, the best evaluation of all users, and the
+process's peak memory. `--peers PYTHON` names an interpreter that may have cornac, implicit and
+recbole. `--grow` multiplies users, items and interactions by 1, 4 and 16.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import train_data
+
+import flows  # noqa: F401 - sets how threads wait, before torch is loaded
+from brmrs.config import PipelineConfig, TrainConfig
+from brmrs.errors import UserError
+from brmrs.models.base import Branch
+from brmrs.models.registry import RECOMMENDERS, build
+from brmrs.training.train import device, selector
+from brmrs.training.trainer import fit
+
+BABY: train_data.Shape = (19_445, 7_050, 118_551)
+ELECTRONICS: train_data.Shape = (192_403, 63_001, 1_250_000)
+DIMENSIONS = (384, 4096)  # of text and visual features
+GROWTH = (1, 4, 16)
+GROWING = ("bpr-mf", "lightgcn", "br-mrs")
+PEERS = ("cornac BPR", "cornac LightGCN", "implicit BPR", "implicit ALS", "recbole BPR")
+PEERS += ("recbole LightGCN",)
+HEADER = "| model | s/epoch | samples/s | evaluation s | peak MB |\n|---|---|---|---|---|"
+
+
+class Result(NamedTuple):
+    """What one process found; `fault` says why there is nothing."""
+
+    epoch: float = 0.0  # seconds
+    evaluation: float = 0.0  # seconds
+    peak: int = 0  # MB
+    fault: str = ""
+
+
+def trained(name: str, folder: Path, epochs: int) -> Result:
+    """Train one recommender in this process, which must be fresh for the peak to mean anything."""
+    config = PipelineConfig.model_validate({"model": name})
+    settings = TrainConfig(epochs=epochs, patience=epochs)
+    on = device(settings)
+    data, train, validation = train_data.read(folder, on)
+    select = selector(settings.selection, validation, train)
+    marks = []
+
+    def timed(branch: Branch) -> float:
+        began = synchronised(on)
+        value = select(branch)
+        marks.append((began, synchronised(on)))
+        return value
+
+    try:
+        model = build(config.model, data, settings.seed).to(on)
+    except UserError as error:
+        return Result(fault=str(error))
+    started = synchronised(on)
+    fit(model, train, timed, settings)
+    ends = [started, *(end for _, end in marks)]
+    steps = [began - end for (began, _), end in zip(marks, ends, strict=False)]
+    peak = torch.cuda.max_memory_allocated() // 2**20 if on.type == "cuda" else peak_memory()
+    evaluation = min(end - began for began, end in marks)
+    return Result(min(steps[1:] or steps) if model.trainable else 0.0, evaluation, peak)
+
+
+def synchronised(on: torch.device) -> float:
+    """The clock, once the device has done all it was given."""
+    if on.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak_memory() -> int:
+    """MB, of this process."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) // 1024
+
+
+def apart(name: str, folder: Path, epochs: int) -> Result:
+    """`trained` in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(trained, name, folder, epochs).result()
+
+
+def row(name: str, interactions: int, result: Result) -> str:
+    """A line of the table."""
+    if result.fault:
+        return f"| {name} | {result.fault} | | | |"
+    epoch = f"{result.epoch:.2f} | {interactions / result.epoch:,.0f}" if result.epoch else "|"
+    evaluation = f"{result.evaluation:.2f}" if result.evaluation else ""
+    return f"| {name} | {epoch} | {evaluation} | {result.peak:,} |"
+
+
+def compare(folder: Path, models: Sequence[str], epochs: int, peers: str | None) -> None:
+    """Print the table of one data set, peers included."""
+    _, train, _ = train_data.read(folder, torch.device("cpu"))
+    size = len(train.items)
+    print(f"{train.n_users:,} users, {train.n_items:,} items, {size:,} training interactions")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}\n\n{HEADER}")
+    for name in models:
+        print(row(name, size, apart(name, folder, epochs)), flush=True)
+    if peers:
+        file = folder / "interactions.npz"
+        np.savez(file, indptr=train.indptr, items=train.items)
+        for peer in PEERS:
+            print(row(peer, size, of_peer(peers, peer, file, epochs)), flush=True)
+
+
+def of_peer(python: str, peer: str, file: Path, epochs: int) -> Result:
+    """One model of another library, in its interpreter."""
+    command = [
+        python,
+        str(Path(__file__).with_name("train_peers.py")),
+        peer,
+        str(file),
+        str(epochs),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        found = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        return Result(fault=f"exit code {done.returncode}")
+    if "fault" in found:
+        return Result(fault=found["fault"])
+    return Result(epoch=found["epoch"], peak=found["peak"])
+
+
+def grow(root: Path, models: Sequence[str], epochs: int) -> None:
+    """Print seconds per epoch as the data grow at fixed degrees, and the ratio to the first."""
+    print("| model |" + "".join(f" x {factor} |" for factor in GROWTH))
+    print("|---|" + "---|" * len(GROWTH))
+    folders = []
+    for factor in GROWTH:
+        users, items, interactions = (factor * count for count in BABY)
+        folders.append(made(root / f"x{factor}", (users, items, interactions), (64, 64)))
+    for name in models:
+        seconds = [apart(name, folder, epochs).epoch for folder in folders]
+        cells = [f"{value:.2f} ({value / seconds[0]:.1f})" for value in seconds]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def made(root: Path, shape: train_data.Shape, dimensions: tuple[int, int]) -> Path:
+    """A synthetic data set, ready to train on."""
+    train_data.write_synthetic(root / "raw", shape, dimensions)
+    train_data.prepare(root / "raw", root / "stages")
+    return root / "stages"
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="a benchmark's folder; else synthetic")
+    parser.add_argument("--models", help="comma separated; all by default")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--electronics", action="store_true", help="synthetic, of that size")
+    parser.add_argument("--grow", action="store_true")
+    parser.add_argument("--peers", help="the interpreter of an environment with other libraries")
+    given = parser.parse_args()
+    models = given.models.split(",") if given.models else None
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        if given.grow:
+            grow(root, models or GROWING, given.epochs)
+            return
+        if given.data:
+            train_data.prepare(given.data, root / "stages")
+            folder = root / "stages"
+        else:
+            folder = made(root, ELECTRONICS if given.electronics else BABY, DIMENSIONS)
+        compare(folder, models or list(RECOMMENDERS), given.epochs, given.peers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Data sets to measure training on: a benchmark's folder, or a synthetic one in its layout."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from brmrs.columns import MODALITIES, TRAIN, VALIDATION
+from brmrs.config import (
+    FeaturesConfig,
+    GraphsConfig,
+    ImagesConfig,
+    IngestConfig,
+    PipelineConfig,
+    SplitConfig,
+    TextConfig,
+    VisualConfig,
+)
+from brmrs.files import read_json
+from brmrs.ingest.benchmark import FEATURES, ITEM_IDS, NEIGHBOURS
+from brmrs.models.base import TrainingData
+from brmrs.stages import STAGES, StageContext
+from brmrs.training.data import assemble
+from brmrs.user_items import UserItems
+
+STAGES_BEFORE_TRAINING = ("ingest", "split", "text_features", "images", "visual_features", "graphs")
+Shape = tuple[int, int, int]  # users, items, training interactions
+
+
+def write_synthetic(folder: Path, shape: Shape, dimensions: tuple[int, int]) -> None:
+    """A benchmark of random interactions, items by a power law, and random features.
+
+    Every user has one validation item, and at least one training item; features are normal.
+    """
+    users, items, train = shape
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    # Draws of a pair that is there already are lost, so draw more; keep the first of each.
+    drawn = int(1.3 * train) + 2 * users
+    user = np.concatenate([np.arange(users), np.arange(users), rng.integers(0, users, drawn)])
+    item = (items * rng.random(len(user)) ** 2).astype(np.int64)
+    _, first = np.unique(user * items + item, return_index=True)
+    first = np.sort(first)[: train + users]
+    user, item = user[first], item[first]
+    label = np.zeros(len(user), dtype=np.int64)
+    label[np.unique(user, return_index=True)[1]] = VALIDATION
+    with (folder / "synthetic.inter").open("w") as file:
+        file.write("userID\titemID\tx_label\n")
+        np.savetxt(file, np.stack([user, item, label], axis=1), fmt="%d", delimiter="\t")
+    with (folder / ITEM_IDS).open("w") as file:
+        csv.writer(file).writerows([("asin", "itemID"), *((f"B{i:09d}", i) for i in range(items))])
+    for name, width in zip(FEATURES.values(), dimensions, strict=True):
+        np.save(folder / name, rng.standard_normal((items, width), dtype=np.float32))
+
+
+def prepare(source: Path, out: Path) -> None:
+    """Run the stages before training on a benchmark's folder; each writes into `out`/stage.
+
+    With the benchmark's kNN tables where it has them; else the graphs are of overlaps alone, for
+    the cosines of random features would cost minutes and mean nothing.
+    """
+    known = any((source / name).is_file() for name in NEIGHBOURS.values())
+    config = PipelineConfig(
+        ingest=IngestConfig(format="benchmark", path=source),
+        split=SplitConfig(protocol="given"),
+        features=FeaturesConfig(
+            text=TextConfig(model="imported"), visual=VisualConfig(backbone="imported")
+        ),
+        images=ImagesConfig(fetch=False),
+        graphs=GraphsConfig(modality="knn") if known else GraphsConfig(alpha=1.0),
+    )
+    for stage in STAGES:
+        if stage.name in STAGES_BEFORE_TRAINING:
+            inputs = {read: out / read for read in stage.reads}
+            folder, scratch = out / stage.name, out / "scratch" / stage.name
+            folder.mkdir(parents=True)
+            scratch.mkdir(parents=True)
+            stage.load()(StageContext(config.only(stage.config), inputs, folder, scratch))
+
+
+def read(folder: Path, device: torch.device) -> tuple[TrainingData, UserItems, UserItems]:
+    """What `prepare` wrote: the training data, and the training and the validation items."""
+    counts = read_json(folder / "graphs" / "statistics.json")
+    split = folder / "split" / "interactions.parquet"
+    train, validation = (
+        UserItems.read(split, part, counts["users"], counts["items"]).to(device)
+        for part in (TRAIN, VALIDATION)
+    )
+    features = {modality: folder / f"{modality}_features" for modality in MODALITIES}
+    return assemble(train, features, folder / "graphs"), train, validation

@@ -1,0 +1,184 @@
+"""Embedded rows, kept by content for later runs: Parquet shards in a folder of the store.
+
+Layout: <folder>/<modality>/<recipe>/<SHA-256 of the shard's bytes>.parquet. A recipe is all that
+shapes a vector beside its content: weights, preprocessing, code, libraries.
+"""
+
+import logging
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from brmrs import progress
+from brmrs.columns import SHA256, VECTOR, embeddings
+from brmrs.files import digest_bytes, digest_file, digest_json
+from brmrs.stages import StageContext
+
+LOG = logging.getLogger(__name__)
+SHARD = 512  # rows: what a kill may lose
+LETTERS = 16  # of the recipe's digest, in the folder's name
+
+# Embeds contents, given by their places in a list: yields places, each once and in any order, and
+# their (R, d) float32 vectors.
+Embed = Callable[[np.ndarray], Iterator[tuple[np.ndarray, np.ndarray]]]
+
+
+def recipe(
+    weights: str, settings: Mapping[str, Any], code: Sequence[ModuleType], libraries: Sequence[str]
+) -> str:
+    """Digest of all that shapes a vector beside its content.
+
+    Args:
+        weights: digest of the model's weights.
+        settings: preprocessing, precision and shape of the batches, as JSON values.
+        code: the modules that embed.
+        libraries: distributions whose version may change a vector.
+    """
+    return digest_json(
+        {
+            "weights": weights,
+            "settings": dict(settings),
+            "code": [digest_file(Path(str(module.__file__))) for module in code],
+            "libraries": {name: version(name) for name in libraries},
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The vectors of some contents, and what it took to get them.
+
+    Attributes:
+        vectors: (C, d) float32, on disk: a file mapped into memory.
+        embedded: how many were embedded now; the others were kept from before.
+        shards: that hold them all, relative to the store's folder of embeddings.
+    """
+
+    vectors: np.ndarray
+    embedded: int
+    shards: tuple[str, ...]
+
+
+def gather(
+    context: StageContext,
+    modality: str,
+    digest: str,
+    contents: Sequence[str],
+    dimension: int,
+    embed: Embed,
+) -> Rows:
+    """The vectors of contents: kept ones are read, the others embedded and kept.
+
+    Several processes may do this at once: shards appear whole, under the digest of their bytes.
+
+    Args:
+        context: of the stage. Without a folder for embeddings they are kept in its scratch folder.
+        modality: "text" or "visual".
+        digest: of the recipe.
+        contents: (C,) distinct digests of the contents.
+        dimension: d.
+        embed: is asked for the new ones alone.
+    """
+    shelf = Shelf(context.embeddings or context.scratch, modality, digest)
+    context.scratch.mkdir(parents=True, exist_ok=True)
+    vectors = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+        context.scratch / f"{modality}-{digest[:LETTERS]}.npy",
+        mode="w+",
+        dtype=np.float32,
+        shape=(len(contents), dimension),
+    )
+    shards = set()
+    place = {content: row for row, content in enumerate(contents)}
+    known = np.zeros(len(contents), dtype=bool)
+    for name, found, kept in shelf.read(dimension):
+        here = [(row, place[content]) for row, content in enumerate(found) if content in place]
+        here = [(row, target) for row, target in here if not known[target]]
+        if here:
+            source, target = np.array(here).T
+            vectors[target], known[target] = kept[source], True
+            shards.add(name)
+    new = np.flatnonzero(~known)
+    with progress.task(f"Embedding {modality}", len(new)) as task:
+        for rows in _in_shards(embed(new), vectors, task):
+            shards.add(shelf.write([contents[row] for row in rows], vectors[rows]))
+    LOG.info("%s: %d rows embedded, %d reused", modality, len(new), len(contents) - len(new))
+    return Rows(vectors, len(new), tuple(sorted(shards)))
+
+
+def note(context: StageContext, parts: Sequence[Rows]) -> None:
+    """Tell the record how many rows were embedded and reused, and the shards that hold them."""
+    embedded = sum(part.embedded for part in parts)
+    reused = sum(len(part.vectors) for part in parts) - embedded
+    context.notes["rows"] = {"embedded": embedded, "reused": reused}
+    context.notes["shards"] = sorted(shard for part in parts for shard in part.shards)
+
+
+def _in_shards(
+    found: Iterator[tuple[np.ndarray, np.ndarray]], vectors: np.ndarray, task: progress.Task
+) -> Iterator[np.ndarray]:
+    """Put vectors into their places; yields the places filled, a shard at a time."""
+    waiting: list[int] = []
+    for rows, values in found:
+        vectors[rows] = values
+        waiting += rows.tolist()
+        task.advance(len(rows))
+        while len(waiting) >= SHARD:
+            yield np.array(waiting[:SHARD])
+            waiting = waiting[SHARD:]
+    if waiting:
+        yield np.array(waiting)
+
+
+class Shelf:
+    """The shards of one recipe."""
+
+    def __init__(self, root: Path, modality: str, digest: str) -> None:
+        self._name = f"{modality}/{digest[:LETTERS]}"
+        self._folder = root / modality / digest[:LETTERS]
+
+    def read(self, dimension: int) -> Iterator[tuple[str, list[str], np.ndarray]]:
+        """Name, contents and (R, d) vectors of each shard that is whole; damaged ones are removed.
+
+        In the order of their names: which of two shards with the same row counts is no chance.
+        """
+        for path in sorted(self._folder.glob("*.parquet")):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:  # another process found it damaged
+                continue
+            if digest_bytes(data) != path.stem:
+                LOG.warning("%s is damaged; its rows are embedded again", path)
+                path.unlink(missing_ok=True)
+                continue
+            table = pq.read_table(BytesIO(data), schema=embeddings(dimension))
+            vectors = table[VECTOR].combine_chunks().flatten().to_numpy()
+            yield (
+                f"{self._name}/{path.name}",
+                table[SHA256].to_pylist(),
+                vectors.reshape(-1, dimension),
+            )
+
+    def write(self, contents: list[str], vectors: np.ndarray) -> str:
+        """Keep rows; the name of their shard. A kill leaves all of it or nothing that is read."""
+        dimension = vectors.shape[1]
+        flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+        columns = [pa.array(contents), pa.FixedSizeListArray.from_arrays(flat, dimension)]
+        sink = BytesIO()
+        pq.write_table(pa.table(columns, schema=embeddings(dimension)), sink, use_dictionary=False)
+        data = sink.getvalue()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{digest_bytes(data)}.parquet"
+        part = self._folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
+        part.write_bytes(data)
+        part.replace(path)
+        return f"{self._name}/{path.name}"

@@ -1,0 +1,1 @@
+"""Backbones trained on the data set's own pictures, without labels."""

@@ -1,0 +1,90 @@
+"""The stage `visual_training`: trains the backbone on the pictures, where the weights ask for it.
+
+A stage of its own, so that another batch size of the embedding trains nothing anew.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from brmrs.columns import CURVE
+from brmrs.config import SELF_SUPERVISED, VisualConfig
+from brmrs.errors import UserError
+from brmrs.features import backbones
+from brmrs.features.images import stored_files
+from brmrs.features.loading import LOADING
+from brmrs.features.seeded import DrawFrom
+from brmrs.features.self_supervised.barlow_twins import BarlowTwins
+from brmrs.features.self_supervised.base import Method
+from brmrs.features.self_supervised.byol import BYOL
+from brmrs.features.self_supervised.pictures import Pictures
+from brmrs.features.self_supervised.simsiam import SimSiam
+from brmrs.features.self_supervised.training import Fit, Point, without_dropout
+from brmrs.files import write_parquet
+from brmrs.stages import StageContext
+
+METHODS: dict[str, type[Method]] = {
+    "simsiam": SimSiam,
+    "byol": BYOL,
+    "barlow-twins": BarlowTwins,
+}
+CURVE_FILE, CHECKPOINT = "curve.parquet", "checkpoint.pt"
+
+
+def run(context: StageContext) -> None:
+    """Train; writes weights.safetensors and curve.parquet, or nothing where there is no need.
+
+    Raises:
+        UserError: the backbone or its node is not to be had, there is but one picture, or the
+            training failed.
+    """
+    config = context.config.features.visual
+    files = stored_files(context.inputs["images"])
+    if config.weights not in SELF_SUPERVISED or not files:
+        return
+    paths = [files[digest] for digest in sorted(files)]
+    weights, curve = train(paths, config, context.scratch / CHECKPOINT)
+    save_file(weights, context.out / backbones.TRAINED)
+    points = zip(CURVE.names, zip(*curve, strict=True), strict=True)
+    write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
+
+
+def train(
+    paths: Sequence[Path], config: VisualConfig, checkpoint: Path
+) -> tuple[dict[str, Tensor], list[Point]]:
+    """Train a backbone from random weights.
+
+    Args:
+        paths: (C,) image files that `decode.check` found to be OK.
+        config: backbone, method and seed.
+        checkpoint: where the state after each epoch is kept, and found.
+
+    Returns:
+        The weights, as `weights: file` takes them, and the curve.
+
+    Raises:
+        UserError: there is but one picture, or the training failed.
+    """
+    if len(paths) < 2:
+        raise UserError(
+            f"features.visual.weights: {config.weights} trains on the data set's own pictures, and "
+            "there is only one; set weights to pretrained, file or random"
+        )
+    with LOADING:
+        backbone = backbones.find(config.backbone, config.node).at(config.training.size)
+        random = config.model_copy(update={"weights": "random"})
+
+        def network() -> torch.nn.Module:
+            return without_dropout(backbones.build(backbone, random)[0])
+
+        with DrawFrom(torch.Generator().manual_seed(config.seed)):
+            method = METHODS[config.weights](network, backbone.dimension)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    method = method.to(device).to(memory_format=torch.channels_last)
+    pictures = Pictures(paths, backbone.shorter_side)
+    curve = Fit(method, pictures, config.training, config.seed).run(checkpoint)
+    weights = method.backbone.network.state_dict()
+    return {name: value.cpu().contiguous() for name, value in weights.items()}, curve

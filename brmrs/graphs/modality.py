@@ -1,0 +1,83 @@
+"""Item graphs of one modality, from nearest neighbours to what FREEDOM and LATTICE propagate over.
+
+All of it runs on the device of the graphs and keeps to their edges: nothing is ever dense.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from brmrs.graphs.sparse import SparseMatrix
+
+BLOCK_BYTES = 2**26  # of the inner products held at once
+
+
+class Weighted(NamedTuple):
+    """(E,) int64 rows, (E,) int64 columns and (E,) weights of a graph."""
+
+    rows: Tensor
+    columns: Tensor
+    values: Tensor
+
+
+def edges(graph: SparseMatrix) -> Weighted:
+    """The edges of a matrix, sorted by (row, column)."""
+    csr = graph.csr
+    counts = csr.crow_indices().diff()
+    rows = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    return Weighted(rows, csr.col_indices().long(), csr.values())
+
+
+def added(parts: Iterable[Weighted], columns: int) -> Weighted:
+    """The sum of graphs with that many columns, sorted; differentiable in the weights."""
+    rows, ends, values = (torch.cat(list(part)) for part in zip(*parts, strict=True))
+    keys, place = torch.unique(rows * columns + ends, return_inverse=True)
+    sums = values.new_zeros(len(keys)).index_add(0, place, values)
+    return Weighted(keys // columns, keys % columns, sums)
+
+
+def scaled(weight: float | Tensor, graph: Weighted) -> Weighted:
+    """The graph times a scalar."""
+    return graph._replace(values=weight * graph.values)
+
+
+def with_self_loops(graph: SparseMatrix) -> SparseMatrix:
+    """The same graph, and where a row has edges one of weight 1, the node's cosine with itself."""
+    listed = edges(graph)
+    nodes = listed.rows.unique()
+    loops = Weighted(nodes, nodes, torch.ones_like(listed.values[: len(nodes)]))
+    return SparseMatrix.from_edges(*added([listed, loops], graph.shape[1]), graph.shape)
+
+
+def symmetric(graph: SparseMatrix) -> SparseMatrix:
+    """D^-1/2 W D^-1/2 with D_ii = sum_j W_ij; nothing reaches a node without edges of its own."""
+    rows, columns, values = edges(graph)
+    degrees = values.new_zeros(graph.shape[0]).index_add_(0, rows, values)
+    root = degrees.rsqrt().where(degrees > 0, 0)
+    return SparseMatrix.from_edges(rows, columns, root[rows] * values * root[columns], graph.shape)
+
+
+def unweighted(graph: SparseMatrix) -> SparseMatrix:
+    """The same edges, each of weight 1."""
+    rows, columns, values = edges(graph)
+    return SparseMatrix.from_edges(rows, columns, torch.ones_like(values), graph.shape)
+
+
+def mixture(parts: Iterable[tuple[float, SparseMatrix]]) -> SparseMatrix:
+    """sum_m w_m G_m."""
+    parts = list(parts)
+    shape = parts[0][1].shape
+    listed = [scaled(weight, edges(graph)) for weight, graph in parts]
+    return SparseMatrix.from_edges(*added(listed, shape[1]), shape)
+
+
+@torch.no_grad()
+def nearest_rows(x: Tensor, k: int) -> Tensor:
+    """(n, d) rows to (n, min(k, n)) int64: those with the largest inner products with each.
+
+    In blocks of rows of at most BLOCK_BYTES; never (n, n).
+    """
+    size = max(1, BLOCK_BYTES // (x.element_size() * len(x)))
+    return torch.cat([(block @ x.T).topk(min(k, len(x))).indices for block in x.split(size)])

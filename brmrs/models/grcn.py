@@ -1,0 +1,143 @@
+"""GRCN (Wei et al., ACM Multimedia 2020)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, leaky_relu, normalize
+
+from brmrs import losses
+from brmrs.columns import FUSED
+from brmrs.graphs.learned import Edges
+from brmrs.models.base import Batch, Branch, Recommender, TrainingData
+from brmrs.models.initialise import linear, xavier
+from brmrs.models.objective import Objective
+
+
+class GRCN(Recommender):
+    """Wei et al. 2020, 'Graph-Refined Convolutional Network for Multimedia Recommendation ...'.
+
+    Prototypes, per modality m: q_i = LeakyReLU(W x_i + b) and a free p_u, of length 1; `routing`
+    times p_u <- p_u + sum_i a_ui q_i, of length 1, a_u the softmax of <p_u, q_i> over the user's
+    items. Then a_iu is the same softmax over the item's users.
+
+    Refined graph: the weight of a message from n to n' is relu(max_m c_n^m a_n'n^m), c the learned
+    confidence of node n in modality m; what is not above 0 is pruned.
+
+    Graph convolution: ids over the refined graph, summed over the layers; in each modality one
+    layer with the weights a, p_u + sum_i a_ui q_i and q_i + sum_u a_iu p_u. The three side by side,
+    so s_f = s_id + s_t + s_v; BPR, and L2 on the ids and the prototypes of the batch.
+
+    Branches: the representations of one modality.
+
+    Deviation: an item without m takes no part in that modality's softmaxes.
+
+    Args:
+        data: the training split, features of at least one modality.
+        seed: of the parameters.
+        dim: d, of each part.
+        layers: over the refined graph.
+        routing: iterations of the prototypes.
+        regularization: of ids and prototypes.
+        objective: weights of the ranking terms on s_f and the branches.
+    """
+
+    needs = frozenset({"features"})
+
+    def __init__(
+        self,
+        data: TrainingData,
+        *,
+        seed: int,
+        dim: int,
+        layers: int,
+        routing: int,
+        regularization: float,
+        objective: Mapping[str, Any],
+    ):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.modalities = tuple(sorted(data.features))
+        self.users = xavier(data.users, dim, generator)
+        self.items = xavier(data.items, dim, generator)
+        self.prototypes = nn.ParameterDict(
+            {m: xavier(data.users, dim, generator) for m in self.modalities}
+        )
+        self.projections = nn.ModuleDict(
+            {m: linear(data.features[m].shape[1], dim, generator) for m in self.modalities}
+        )
+        self.user_confidence = xavier(data.users, len(self.modalities), generator)
+        self.item_confidence = xavier(data.items, len(self.modalities), generator)
+        self.edges = Edges(data.train_users, data.train_items, (data.users, data.items))
+        self.data, self.layers, self.routing = data, layers, routing
+        self.regularization = regularization
+        self.objective = Objective.of(objective, self.modalities)
+        self.negatives = self.objective.drawn
+        self.to(data.device)
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The objective's terms and L2."""
+        terms = self.objective.loss(batch, self.branches(), self.data.present)
+        tables = (self.users, *self.prototypes.values())
+        rows = [embedding(batch.users, table) for table in tables]
+        rows.append(embedding(batch.triples[:, :2], self.items))
+        terms["l2"] = self.regularization * losses.l2(*rows)
+        return terms
+
+    def branches(self) -> dict[str, Branch]:
+        """One branch per modality; fused are these beside the ids on the refined graph."""
+        content, to_user, to_item = {}, [], []
+        for m in self.modalities:
+            content[m], of_items, of_users = self._content(m)
+            to_user.append(of_items)
+            to_item.append(of_users)
+        ids = self._refined(torch.stack(to_user, dim=1), torch.stack(to_item, dim=1))
+        parts = (ids, *content.values())
+        p, q = (torch.cat([getattr(part, side) for part in parts], dim=1) for side in "pq")
+        return {FUSED: Branch(p, q), **content}
+
+    def _content(self, m: str) -> tuple[Branch, Tensor, Tensor]:
+        """The representations of a modality, (E,) a_ui and (E,) a_iu."""
+        edges, present = self.edges, self.data.present[m]
+        x = leaky_relu(self.projections[m](self.data.features[m]))
+        q = normalize(x * present.unsqueeze(1))
+        p = normalize(self.prototypes[m])
+        has = present[edges.columns]
+        for _ in range(self.routing):
+            p = normalize(p + edges.product(_softmax(edges, edges.affinity(p, q), has)[0], q))
+        of_items, of_users = _softmax(edges, edges.affinity(p, q), has)
+        branch = Branch(p + edges.product(of_items, q), q + edges.transposed_product(of_users, p))
+        return branch, of_items, of_users
+
+    def _refined(self, of_items: Tensor, of_users: Tensor) -> Branch:
+        """The ids after the graph convolution; (E, M) a_ui and a_iu."""
+        edges = self.edges
+        sender = embedding(edges.columns, self.item_confidence)
+        to_user = (sender * of_items).amax(dim=1).relu()
+        sender = embedding(edges.rows, self.user_confidence)
+        to_item = (sender * of_users).amax(dim=1).relu()
+        p, q = [self.users], [self.items]
+        for _ in range(self.layers):
+            p_next = edges.product(to_user, q[-1])
+            q.append(edges.transposed_product(to_item, p[-1]))
+            p.append(p_next)
+        return Branch(torch.stack(p).sum(dim=0), torch.stack(q).sum(dim=0))
+
+
+def _softmax(edges: Edges, affinity: Tensor, has: Tensor) -> tuple[Tensor, Tensor]:
+    """(E,) softmaxes of the (E,) affinities over each row's and over each column's edges.
+
+    Args:
+        edges: of the graph.
+        affinity: within [-1, 1], so its exponential needs no shift.
+        has: (E,) bool, edges that take part; the others get 0.
+    """
+    weights = affinity.exp() * has
+    rows, columns = edges.shape
+    of_rows = edges.product(weights, weights.new_ones(columns, 1))
+    of_columns = edges.transposed_product(weights, weights.new_ones(rows, 1))
+    tiny = torch.finfo(weights.dtype).tiny
+    sums = (embedding(edges.rows, of_rows), embedding(edges.columns, of_columns))
+    by_row, by_column = (weights / total.squeeze(1).clamp(min=tiny) for total in sums)
+    return by_row, by_column

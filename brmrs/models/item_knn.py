@@ -1,0 +1,87 @@
+"""Item-based nearest neighbours: the plain method that papers forget."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brmrs.columns import FUSED
+from brmrs.models.base import Batch, Recommender, TrainingData
+from brmrs.models.scorers import ItemNeighbours
+
+BLOCK_ROWS = 1024  # items compared at once; bounds memory, not the result
+
+
+class ItemKNN(Recommender):
+    """Deshpande and Karypis 2004, 'Item-Based Top-N Recommendation Algorithms'.
+
+    s(u, i) = sum of s_ij over the user's items j that are among the k nearest of i (eq. 2's sum),
+    s_ij = |N_i n N_j| / (sqrt(|N_i| |N_j|) + shrink), N_i the users of i. Nothing is trained.
+
+    Args:
+        data: the training split.
+        seed: unused.
+        neighbours: k; ties go to the lower item.
+        shrink: distrust of items with few users.
+    """
+
+    trainable: ClassVar[bool] = False
+
+    def __init__(self, data: TrainingData, *, seed: int, neighbours: int, shrink: float):
+        super().__init__()
+        r = interactions(data)
+        blocks = list(_nearest(r, neighbours, shrink))
+        items, others, values = (np.concatenate(part) for part in zip(*blocks, strict=True))
+        # Row j holds what j says of every item that has it among its nearest.
+        weights = sp.csr_matrix((values, (others, items)), shape=(data.items, data.items))
+        weights.sort_indices()
+        on = data.device
+        self._scorer = ItemNeighbours(
+            *history(r, on),
+            indptr=torch.from_numpy(weights.indptr.astype(np.int64)).to(on),
+            columns=torch.from_numpy(weights.indices.astype(np.int64)).to(on),
+            weights=torch.from_numpy(weights.data.astype(np.float32)).to(on),
+        )
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Nothing to learn."""
+        raise NotImplementedError("item-knn has no loss; it is complete once constructed")
+
+    def branches(self) -> dict[str, ItemNeighbours]:
+        """One branch."""
+        return {FUSED: self._scorer}
+
+
+def interactions(data: TrainingData) -> sp.csr_matrix:
+    """The (U, I) binary matrix of the training interactions, float32."""
+    ends = data.train_users.cpu().numpy(), data.train_items.cpu().numpy()
+    ones = np.ones(len(ends[0]), dtype=np.float32)
+    return sp.csr_matrix((ones, ends), shape=(data.users, data.items))
+
+
+def history(r: sp.csr_matrix, on: torch.device) -> tuple[Tensor, Tensor]:
+    """The (U + 1,) starts and (N,) items of the users, as scorers take them."""
+    starts, items = (torch.from_numpy(part.astype(np.int64)) for part in (r.indptr, r.indices))
+    return starts.to(on), items.to(on)
+
+
+def _nearest(
+    r: sp.csr_matrix, k: int, shrink: float
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """Blocks of (item, one of its k nearest others, similarity)."""
+    of_items = sp.csr_matrix(r.T)
+    degrees = np.diff(of_items.indptr).astype(np.float64)
+    for start in range(0, r.shape[1], BLOCK_ROWS):
+        common = sp.coo_matrix(of_items[start : start + BLOCK_ROWS] @ r)
+        items, others = common.row.astype(np.int64) + start, common.col.astype(np.int64)
+        values = common.data / (np.sqrt(degrees[items] * degrees[others]) + shrink)
+        order = np.lexsort((others, -values, items))
+        order = order[items[order] != others[order]]
+        items, others, values = items[order], others[order], values[order]
+        place = np.arange(len(items)) - np.searchsorted(items, items)
+        near = place < k
+        yield items[near], others[near], values[near]

@@ -1,0 +1,149 @@
+"""LATTICE (Zhang et al., ACM Multimedia 2021)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, normalize
+
+from brmrs import losses
+from brmrs.columns import FUSED
+from brmrs.graphs import modality
+from brmrs.graphs.learned import Edges
+from brmrs.models.base import Batch, Branch, Recommender, TrainingData
+from brmrs.models.initialise import linear, xavier
+from brmrs.models.objective import Objective
+from brmrs.models.propagation import lightgcn
+
+
+class LATTICE(Recommender):
+    """Zhang et al. 2021, 'Mining Latent Structures for Multimedia Recommendation'.
+
+    Initial graph S_m of each modality: cosines of each item with its k nearest and itself,
+    normalised D^-1/2 S D^-1/2 (eqs. 1 to 3). Learned graph of x~_m = W_m x_m + b_m: the same of
+    the k nearest by cosine, negative ones suppressed (eqs. 4 and 5). A_m = lambda S_m +
+    (1 - lambda) S~_m (eq. 6); A = sum_m softmax(a)_m A_m (eq. 7). h = A^L_ii E_I (eq. 8), and with
+    LightGCN's p_u, q_i the item is q_i + h_i / |h_i| (eq. 9).
+
+        L = L_bpr(<p_u, q_i + h_i / |h_i|>) + regularization |p_u, items|^2
+
+    The learned graphs are found anew at the start of each epoch, and as in the released code only
+    the epoch's first step has gradients into W_m, b_m and a. Neighbours are found in blocks of
+    rows and the gradient runs over their edges alone, so no (I, I) matrix is ever held.
+
+    Branches: the view that one modality's graph gives of an item, normalize(A_m^L_ii E_I), against
+    the same p_u.
+
+    Deviations: k neighbours and the item itself, where the paper's k counts the item; items
+    without a modality have no edges in its graphs.
+
+    Args:
+        data: the training split, features and their graphs.
+        seed: of the parameters.
+        dim: d, also of x~_m.
+        layers: of LightGCN.
+        item_layers: L_ii.
+        k: neighbours of an item in a learned graph.
+        initial_weight: lambda.
+        regularization: over the propagated rows of the batch.
+        objective: weights of the ranking terms on s_f and the branches.
+    """
+
+    needs = frozenset({"features", "modality_graphs"})
+
+    def __init__(
+        self,
+        data: TrainingData,
+        *,
+        seed: int,
+        dim: int,
+        layers: int,
+        item_layers: int,
+        k: int,
+        initial_weight: float,
+        regularization: float,
+        objective: Mapping[str, Any],
+    ):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.users = xavier(data.users, dim, generator)
+        self.items = xavier(data.items, dim, generator)
+        self.modalities = tuple(m for m in data.modality_graphs if m in data.features)
+        self.transforms = nn.ModuleDict(
+            {m: linear(data.features[m].shape[1], dim, generator) for m in self.modalities}
+        )
+        self.modality_weights = nn.Parameter(torch.zeros(len(self.modalities)))
+        self.initial = {
+            m: modality.edges(modality.symmetric(modality.with_self_loops(data.modality_graphs[m])))
+            for m in self.modalities
+        }
+        self.data, self.layers, self.item_layers = data, layers, item_layers
+        self.k, self.initial_weight, self.regularization = k, initial_weight, regularization
+        self.objective = Objective.of(objective, self.modalities)
+        self.negatives = self.objective.drawn
+        self._kept: dict[str, _Graph] = {}  # the epoch's graphs, as constants
+        self.to(data.device)
+
+    def begin_epoch(self, generator: torch.Generator) -> None:
+        """Let the next step find the graphs."""
+        self._kept = {}
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The objective's terms and L2."""
+        graphs = self._kept or self._graphs()
+        self._kept = {name: (edges, values.detach()) for name, (edges, values) in graphs.items()}
+        branches = self._branches(graphs, unimodal=self.objective.of_branches)
+        terms = self.objective.loss(batch, branches, self.data.present)
+        fused, pairs = branches[FUSED], batch.triples[:, :2]
+        rows = embedding(batch.users, fused.p), embedding(pairs, fused.q)
+        terms["l2"] = self.regularization * losses.l2(*rows)
+        return terms
+
+    def branches(self) -> dict[str, Branch]:
+        """The fused branch and one per modality, on the graphs of the present parameters."""
+        return self._branches(self._graphs(), unimodal=True)
+
+    def _branches(self, graphs: "Mapping[str, _Graph]", *, unimodal: bool) -> dict[str, Branch]:
+        p, q = lightgcn(self.data.user_item, self.users, self.items, self.layers)
+        branches = {FUSED: Branch(p, q + self._view(graphs[FUSED]))}
+        if unimodal:
+            branches |= {m: Branch(p, self._view(graphs[m])) for m in self.modalities}
+        return branches
+
+    def _view(self, graph: "_Graph") -> Tensor:
+        """(I, d) item embeddings propagated over a graph, of length 1."""
+        edges, values = graph
+        h: Tensor = self.items
+        for _ in range(self.item_layers):
+            h = edges.product(values, h)
+        return normalize(h)
+
+    def _graphs(self) -> "dict[str, _Graph]":
+        """A_m of each modality, and A."""
+        size = self.data.items
+        of = {m: self._of_modality(m) for m in self.modalities}
+        weights = self.modality_weights.softmax(0)
+        parts = zip(weights, of.values(), strict=True)
+        of[FUSED] = modality.added([modality.scaled(a, graph) for a, graph in parts], size)
+        return {
+            name: (Edges(graph.rows, graph.columns, (size, size)), graph.values)
+            for name, graph in of.items()
+        }
+
+    def _of_modality(self, m: str) -> modality.Weighted:
+        """A_m = lambda S_m + (1 - lambda) S~_m."""
+        items = self.data.present[m].nonzero().squeeze(1)
+        x = normalize(self.transforms[m](self.data.features[m][items]))
+        near = modality.nearest_rows(x, self.k + 1)
+        cosines = (x.unsqueeze(1) * embedding(near, x)).sum(dim=-1).relu()
+        root = cosines.sum(dim=1, keepdim=True).rsqrt()  # at least 1: each is its own neighbour
+        values = root * cosines * embedding(near, root).squeeze(-1)
+        rows = items.repeat_interleave(near.shape[1])
+        learned = modality.Weighted(rows, items[near].flatten(), values.flatten())
+        weight = self.initial_weight
+        parts = [modality.scaled(weight, self.initial[m]), modality.scaled(1 - weight, learned)]
+        return modality.added(parts, self.data.items)
+
+
+_Graph = tuple[Edges, Tensor]  # and the weight of each edge

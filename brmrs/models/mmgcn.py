@@ -1,0 +1,125 @@
+"""MMGCN (Wei et al., ACM Multimedia 2019)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, leaky_relu, normalize
+
+from brmrs import losses
+from brmrs.columns import FUSED
+from brmrs.graphs import bipartite
+from brmrs.models.base import Batch, Branch, Recommender, TrainingData
+from brmrs.models.initialise import linear, xavier
+from brmrs.models.objective import Objective
+
+
+class MMGCN(Recommender):
+    """Wei et al. 2019, 'MMGCN: Multi-modal Graph Convolution Network ... of Micro-video'.
+
+    Each modality m has a user-item graph of its own. Layer 0: a free preference of each user and
+    the projected features of each item, scaled to length 1. A layer, for users and items alike:
+
+        h = LeakyReLU(mean_(j in N) W_1 u_j)          aggregation, mean (eq. 2)
+        u^ = LeakyReLU(W_2 u + b_2) + u_id            combination with the id (eq. 4)
+        u' = LeakyReLU(W_3 h + b_3 + u^)              element-wise (eq. 6)
+
+    u* = sum_m u_m^(L) (eq. 9), s = <u*, i*>; BPR, and L2 on the ids and preferences of the batch.
+
+    Branches: a modality's last layer, u_m^(L), before the sum.
+
+    Deviations: every modality is projected to d, as the released code does for wide ones. An item
+    without m starts from 0 in its graph and learns there from its neighbours and its id.
+
+    Args:
+        data: the training split, features of at least one modality.
+        seed: of the parameters.
+        dim: d.
+        layers: L.
+        regularization: of ids and preferences.
+        objective: weights of the ranking terms on s_f and the branches.
+    """
+
+    needs = frozenset({"features"})
+
+    def __init__(
+        self,
+        data: TrainingData,
+        *,
+        seed: int,
+        dim: int,
+        layers: int,
+        regularization: float,
+        objective: Mapping[str, Any],
+    ):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.users = xavier(data.users, dim, generator)
+        self.items = xavier(data.items, dim, generator)
+        self.channels = nn.ModuleDict(
+            {
+                m: _Channel(data, x.shape[1], dim, layers, generator)
+                for m, x in sorted(data.features.items())
+            }
+        )
+        self.data, self.regularization = data, regularization
+        self.to_users, self.to_items = bipartite.means(
+            data.train_users, data.train_items, data.users, data.items
+        )
+        self.objective = Objective.of(objective, tuple(self.channels))
+        self.negatives = self.objective.drawn
+        self.to(data.device)
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The objective's terms and L2."""
+        terms = self.objective.loss(batch, self.branches(), self.data.present)
+        preferences = (channel.users for channel in self.channels.values())
+        rows = [embedding(batch.users, table) for table in (self.users, *preferences)]
+        rows.append(embedding(batch.triples[:, :2], self.items))
+        terms["l2"] = self.regularization * losses.l2(*rows)
+        return terms
+
+    def branches(self) -> dict[str, Branch]:
+        """One branch per modality, and their sum."""
+        of = {m: self._channel(m) for m in self.channels}
+        p, q = (torch.stack([getattr(b, side) for b in of.values()]).sum(dim=0) for side in "pq")
+        return {FUSED: Branch(p, q), **of}
+
+    def _channel(self, m: str) -> Branch:
+        """u_m^(L) of users and items."""
+        channel = self.channels[m]
+        x = channel.projection(self.data.features[m])
+        p, q = normalize(channel.users), normalize(x * self.data.present[m].unsqueeze(1))
+        for layer in channel.layers:
+            to_p = self.to_users @ (q @ layer.neighbour)
+            to_q = self.to_items @ (p @ layer.neighbour)
+            p, q = layer(to_p, p, self.users), layer(to_q, q, self.items)
+        return Branch(p, q)
+
+
+class _Channel(nn.Module):
+    """The parameters of one modality."""
+
+    def __init__(
+        self, data: TrainingData, width: int, dim: int, layers: int, generator: torch.Generator
+    ):
+        super().__init__()
+        self.users = xavier(data.users, dim, generator)
+        self.projection = linear(width, dim, generator)
+        self.layers = nn.ModuleList([_Layer(dim, generator) for _ in range(layers)])
+
+
+class _Layer(nn.Module):
+    """Eqs. 2, 4 and 6 of one modality's layer."""
+
+    def __init__(self, dim: int, generator: torch.Generator):
+        super().__init__()
+        self.neighbour = xavier(dim, dim, generator)
+        self.own = linear(dim, dim, generator)
+        self.aggregated = linear(dim, dim, generator)
+
+    def forward(self, mean: Tensor, u: Tensor, ids: Tensor) -> Tensor:
+        """(n, d) mean over the neighbours of W_1 u_j, (n, d) u, (n, d) u_id: the next u."""
+        combined = leaky_relu(self.own(u)) + ids
+        return leaky_relu(self.aggregated(leaky_relu(mean)) + combined)

@@ -1,0 +1,206 @@
+"""How a branch ranks where s(u, i) is not an inner product of a user's and an item's vector."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag, linear
+
+from brmrs.models.base import Branch, Scorer
+from brmrs.user_items import spans
+
+CHUNK = 2**20  # activations held at once while all items are scored; 4 MB stay in a CPU's cache
+
+
+@dataclass(frozen=True)
+class ItemWeights(Scorer):
+    """s(u, i) = sum_{j in N_u} w_ji of a dense matrix: the user's row times it.
+
+    Attributes:
+        starts: (U + 1,) int64; the training items of user u are `items[starts[u]:starts[u + 1]]`.
+        items: (N,) int64.
+        weights: (I, I).
+    """
+
+    starts: Tensor
+    items: Tensor
+    weights: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(U, I)."""
+        return len(self.starts) - 1, len(self.weights)
+
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) users to their (B, I) scores; a user without history scores 0."""
+        places = spans(self.starts, users)[1]
+        counts = self.starts.diff()[users]
+        offsets = counts.cumsum(0) - counts
+        return embedding_bag(self.items[places], self.weights, offsets, mode="sum")
+
+    def similarities(self, item: int) -> Tensor:
+        """(I,) how much the item speaks for each other one."""
+        return self.weights[item].clone()
+
+
+@dataclass(frozen=True)
+class ItemNeighbours(Scorer):
+    """s(u, i) = sum_{j in N_u} w_ji of a sparse matrix in CSR.
+
+    Attributes:
+        starts: (U + 1,) int64; the training items of user u are `items[starts[u]:starts[u + 1]]`.
+        items: (N,) int64.
+        indptr: (I + 1,) int64, of the matrix.
+        columns: (nnz,) int64.
+        weights: (nnz,).
+    """
+
+    starts: Tensor
+    items: Tensor
+    indptr: Tensor
+    columns: Tensor
+    weights: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(U, I)."""
+        return len(self.starts) - 1, len(self.indptr) - 1
+
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) users to their (B, I) scores; a user without history scores 0."""
+        owners, places = spans(self.starts, users)
+        return self._sums(owners, self.items[places], len(users))
+
+    def similarities(self, item: int) -> Tensor:
+        """(I,) the item's row of the matrix."""
+        one = self.items.new_tensor([item])
+        return self._sums(torch.zeros_like(one), one, 1)[0]
+
+    def _sums(self, owners: Tensor, items: Tensor, rows: int) -> Tensor:
+        """(rows, I): the matrix's rows of (M,) items, summed by (M,) owner."""
+        n_items = self.shape[1]
+        which, entries = spans(self.indptr, items)
+        cells = owners[which] * n_items + self.columns[entries]
+        values = self.weights[entries].double()
+        return torch.bincount(cells, values, rows * n_items).view(rows, n_items).float()
+
+
+def attentive_distance(
+    p: Tensor, q: Tensor, of_user: Tensor, of_item: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    """|a * p_u - a * q_i|^2, a = d softmax(ReLU(W tanh(h_u + h_i) + b)) (MAML).
+
+    Args:
+        p: (..., d) users.
+        q: (..., d) items; the leading shapes broadcast, as do those of the next two.
+        of_user: (..., h) h_u, the user's share of the first layer.
+        of_item: (..., h) h_i, the item's.
+        weight: (d, h) W.
+        bias: (d,) b.
+    """
+    logits = torch.relu(linear(torch.tanh(of_user + of_item), weight, bias))
+    attention = p.shape[-1] * logits.softmax(dim=-1)
+    return (attention * (p - q)).square().sum(dim=-1)
+
+
+@dataclass(frozen=True)
+class AttentiveMetric(Scorer):
+    """s(u, i) = -`attentive_distance`, whose attention is of the pair.
+
+    Attributes:
+        p: (U, d).
+        q: (I, d).
+        of_user: (U, h).
+        of_item: (I, h).
+        weight: (d, h).
+        bias: (d,).
+    """
+
+    p: Tensor
+    q: Tensor
+    of_user: Tensor
+    of_item: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(U, I)."""
+        return len(self.p), len(self.q)
+
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) users to their (B, I) scores; U I h d multiplications for all users."""
+        size = max(1, CHUNK // self.of_item.numel())
+        return torch.cat([self._scores(chunk) for chunk in torch.split(users, size)])
+
+    def similarities(self, item: int) -> Tensor:
+        """(I,) minus the squared distances, without a user's attention."""
+        return -(self.q - self.q[item]).square().sum(dim=1)
+
+    def _scores(self, users: Tensor) -> Tensor:
+        p, of_user = self.p[users].unsqueeze(1), self.of_user[users].unsqueeze(1)
+        return -attentive_distance(p, self.q, of_user, self.of_item, self.weight, self.bias)
+
+
+def attended(logits: Tensor, values: Tensor, present: Tensor) -> Tensor:
+    """(...,) sum_k softmax_k(logits) values over the parts that are present; 0 without any.
+
+    Args:
+        logits: (..., K).
+        values: (..., K).
+        present: (..., K) bool.
+    """
+    weights = logits.masked_fill(~present, torch.finfo(logits.dtype).min).softmax(dim=-1)
+    return (weights * present * values).sum(dim=-1)
+
+
+@dataclass(frozen=True)
+class AttentiveParts(Scorer):
+    """s(u, i) = <p_u, q_i + sum_k a_uik v_ik>, a_uik = softmax_k <h_u, f_ik> (VECF).
+
+    Attributes:
+        p: (U, d).
+        q: (I, d).
+        queries: (U, d) h_u.
+        keys: (I, K, d) f_ik of the K parts of an item.
+        values: (I, K, d) v_ik.
+        present: (I, K) bool.
+    """
+
+    p: Tensor
+    q: Tensor
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    present: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(U, I)."""
+        return len(self.p), len(self.q)
+
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) users to their (B, I) scores."""
+        logits = torch.einsum("bd,ikd->bik", self.queries[users], self.keys)
+        values = torch.einsum("bd,ikd->bik", self.p[users], self.values)
+        return self.p[users] @ self.q.T + attended(logits, values, self.present)
+
+    def similarities(self, item: int) -> Tensor:
+        """(I,) cosines of q_i plus the plain mean of the parts, without a user's attention."""
+        count = self.present.sum(dim=1, keepdim=True).clamp(min=1)
+        parts = (self.values * self.present.unsqueeze(-1)).sum(dim=1) / count
+        return Branch(self.p, self.q + parts).similarities(item)
+
+
+SCORERS: dict[str, type[Scorer]] = {
+    "inner-product": Branch,
+    "item-weights": ItemWeights,
+    "item-neighbours": ItemNeighbours,
+    "attentive-metric": AttentiveMetric,
+    "attentive-parts": AttentiveParts,
+}
+
+
+def kind_of(scorer: Scorer) -> str:
+    """The name of a scorer in `SCORERS`."""
+    return next(name for name, kind in SCORERS.items() if type(scorer) is kind)

@@ -1,0 +1,212 @@
+"""Whether a retrained model may replace the served one: a paired bootstrap over validation users.
+
+Both models rank on common ground, so that only the models differ:
+
+- users that both know. A new user has no representation in the served model, so there is nothing
+  to pair; such users are counted.
+- items that both know: neither ranks another, and a held-out item that one of them does not know
+  is left out.
+- the training items of both are masked, and held-out items among them are left out: after a new
+  random split, items that validate the candidate were training items of the served model.
+
+With d_u the candidate's metric minus the served model's for user u, the users are drawn with
+replacement, as many as there are, and the mean of d_u taken, many times over (Efron & Tibshirani
+1993, section 13.3). The candidate is shown worse by more than the margin if the `confidence`
+quantile of these means lies below minus the margin.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brmrs.artifacts import ArtifactStore
+from brmrs.columns import VALIDATION
+from brmrs.config import RetrainConfig
+from brmrs.errors import UserError
+from brmrs.evaluation.metrics import measure
+from brmrs.models.base import Branch
+from brmrs.runs import Run
+from brmrs.serving.current import Verdict, of_data_set
+from brmrs.stages import SPLIT
+from brmrs.training import bundle
+from brmrs.training.bundle import Bundle
+from brmrs.user_items import UserItems
+
+RESAMPLES = 10_000
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One metric of two models on the same users.
+
+    Attributes:
+        current: (n,) of the served model.
+        candidate: (n,) of the retrained one.
+        users_left_out: validation users that the served model does not know, or of whose held-out
+            items none is on common ground.
+    """
+
+    current: Floats
+    candidate: Floats
+    users_left_out: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The numbers behind a verdict.
+
+    Attributes:
+        against: the run that was served.
+        metric: such as "recall@20".
+        users: n, compared.
+        users_left_out: see `Paired`.
+        current: mean over the users.
+        candidate: likewise.
+        difference: candidate minus current.
+        at_most: the `confidence` quantile of the bootstrapped differences.
+        margin: that the difference may fall short by.
+        confidence: of `at_most`.
+    """
+
+    against: str
+    metric: str
+    users: int
+    users_left_out: int
+    current: float
+    candidate: float
+    difference: float
+    at_most: float
+    margin: float
+    confidence: float
+
+    @property
+    def worse(self) -> bool:
+        """Whether the candidate is shown worse by more than the margin."""
+        return self.at_most < -self.margin
+
+    def __str__(self) -> str:
+        shown = "shown" if self.worse else "not shown"
+        return (
+            f"{self.metric} {self.candidate:.4f}, of the served run {self.against} "
+            f"{self.current:.4f}, on {self.users:,} users; difference {self.difference:+.4f}, at "
+            f"most {self.at_most:+.4f} with confidence {self.confidence:g}: {shown} worse by more "
+            f"than {self.margin:g}"
+        )
+
+
+def judge(store: ArtifactStore, run: Run, config: RetrainConfig) -> Verdict:
+    """Compare a retrained run with the one that is served.
+
+    Raises:
+        UserError: the served run is of another data set.
+    """
+    current = of_data_set(store, run.config["name"])
+    if current is None:
+        return Verdict(True, "nothing was promoted before")
+    candidate = bundle.load(store.path(run.artifact("train")))
+    try:
+        model = bundle.load(store.path(current.artifact("train")))
+    except UserError as error:
+        return Verdict(True, f"the served model cannot be compared with: {error}")
+    users, items = len(candidate.about.users), len(candidate.about.items)
+    split = store.path(run.artifact("split"), SPLIT)
+    validation = UserItems.read(split, VALIDATION, users, items)
+    paired = measure_both(model, candidate, validation, config.metric)
+    if not len(paired.current):
+        return Verdict(True, "no validation user on common ground with the served model")
+    found = compare(paired, config, current.name)
+    return Verdict(not found.worse, str(found), asdict(found))
+
+
+def compare(paired: Paired, config: RetrainConfig, against: str) -> Comparison:
+    """The paired bootstrap of n > 0 users."""
+    differences = paired.candidate - paired.current
+    means = bootstrap(differences, RESAMPLES, config.seed)
+    return Comparison(
+        against=against,
+        metric=config.metric,
+        users=len(differences),
+        users_left_out=paired.users_left_out,
+        current=float(paired.current.mean()),
+        candidate=float(paired.candidate.mean()),
+        difference=float(differences.mean()),
+        at_most=float(np.quantile(means, config.confidence)),
+        margin=config.margin,
+        confidence=config.confidence,
+    )
+
+
+def bootstrap(differences: Floats, resamples: int, seed: int) -> Floats:
+    """(resamples,) means of (n,) differences drawn n times with replacement.
+
+    Only how often each value is drawn matters, so the counts of the distinct values are drawn at
+    once, from the multinomial distribution that n single draws would give them.
+    """
+    values, counts = np.unique(differences, return_counts=True)
+    n, generator = len(differences), np.random.default_rng(seed)
+    draws = (generator.multinomial(n, counts / n) for _ in range(resamples))
+    return np.fromiter((drawn @ values / n for drawn in draws), np.float64, resamples)
+
+
+def measure_both(current: Bundle, candidate: Bundle, validation: UserItems, metric: str) -> Paired:
+    """A metric of both models for each validation user, on common ground (see above).
+
+    Args:
+        current: the served model.
+        candidate: the retrained one.
+        validation: in the dense ids of the candidate.
+        metric: such as "recall@20".
+    """
+    users = _common(current.user_index, candidate.about.users)
+    items = _common(current.item_index, candidate.about.items)
+    here, there = (users >= 0).nonzero().squeeze(1), (items >= 0).nonzero().squeeze(1)
+    branches = [
+        Branch(current.fused.p[users[here]], current.fused.q[items[there]]),
+        Branch(candidate.fused.p[here], candidate.fused.q[there]),
+    ]
+    shape = (len(here), len(there))
+    of_candidate = (_places(here, len(users)), _places(there, len(items)))
+    of_current = (
+        _places(users[here], len(current.about.users)),
+        _places(items[there], len(current.about.items)),
+    )
+    seen = [
+        _moved(current.seen, of_current, shape),
+        _moved(candidate.seen, of_candidate, shape),
+    ]
+    masked = _union(seen, shape)
+    held_out = _moved(validation, of_candidate, shape)
+    fresh = ~masked.contain(held_out.users, held_out.items)
+    held_out = UserItems.from_pairs(held_out.users[fresh], held_out.items[fresh], *shape)
+    k = int(metric.partition("@")[2])
+    values = [measure(branch, held_out, masked, (k,))[metric].numpy() for branch in branches]
+    left_out = int((validation.counts > 0).sum()) - len(values[0])
+    return Paired(values[0], values[1], left_out)
+
+
+def _common(known: dict[str, int], names: tuple[str, ...]) -> Tensor:
+    """(len(names),) int64, the place of each name among the known ones, -1 where it has none."""
+    return torch.tensor([known.get(name, -1) for name in names], dtype=torch.int64)
+
+
+def _places(kept: Tensor, count: int) -> Tensor:
+    """(count,) int64, the place of each id among the kept ones, -1 where it is not kept."""
+    places = torch.full((count,), -1)
+    places[kept] = torch.arange(len(kept))
+    return places
+
+
+def _moved(sets: UserItems, places: tuple[Tensor, Tensor], shape: tuple[int, int]) -> UserItems:
+    """The same sets by new ids, without users and items that have none."""
+    users, items = places[0][sets.users], places[1][sets.items]
+    kept = (users >= 0) & (items >= 0)
+    return UserItems.from_pairs(users[kept], items[kept], *shape)
+
+
+def _union(sets: list[UserItems], shape: tuple[int, int]) -> UserItems:
+    users, items = (torch.cat(ids) for ids in zip(*((s.users, s.items) for s in sets), strict=True))
+    return UserItems.from_pairs(users, items, *shape)

@@ -1,0 +1,39 @@
+"""What stands for the vector of an item that lacks a modality."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from brmrs.config import Imputation
+from brmrs.graphs.sparse import SparseMatrix
+from brmrs.models.base import TrainingData
+
+
+def imputed(data: TrainingData, how: Imputation) -> TrainingData:
+    """The data with a vector for every item; `present` still tells which ones are real.
+
+    Args:
+        data: with zeros where a modality is not present.
+        how: "zeros"; "mean" of the items that have the modality; "neighbours", the mean of an
+            item's neighbours in the item graph that have it, weighted by the graph, and the mean
+            of all where there is no such neighbour.
+    """
+    if how == "zeros":
+        return data
+    graph = data.item_graph if how == "neighbours" else None
+    filled = {
+        modality: _filled(vectors, data.present[modality], graph)
+        for modality, vectors in data.features.items()
+    }
+    return replace(data, features=filled)
+
+
+def _filled(vectors: Tensor, present: Tensor, graph: SparseMatrix | None) -> Tensor:
+    """(I, d) vectors with the rows that are not present filled in."""
+    stand_in = vectors[present].mean(dim=0).expand_as(vectors)
+    if graph is not None:
+        weights = graph @ present.to(vectors.dtype).unsqueeze(1)
+        means = (graph @ vectors) / weights.clamp(min=torch.finfo(vectors.dtype).tiny)
+        stand_in = torch.where(weights > 0, means, stand_in)
+    return torch.where(present.unsqueeze(1), vectors, stand_in)

@@ -1,0 +1,106 @@
+"""The flow behind `brmrs/retrain`: look for new dumps, train on them, promote the model or not."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from prefect import State, flow
+from prefect.runtime import flow_run
+from prefect.states import Completed
+
+from brmrs import runs
+from brmrs.artifacts import ArtifactStore, UnderWayError
+from brmrs.config import PipelineConfig
+from brmrs.config_file import load
+from brmrs.ingest.arrivals import look, named_files, wait_for
+from brmrs.serving import current
+from flows.full_pipeline import refused, run_stages
+from flows.prefect_artifacts import publish_artifacts, publish_verdict
+
+LOG = logging.getLogger("brmrs.retrain")
+NO_NEW_DATA, PROMOTED, NOT_PROMOTED = "NoNewData", "Promoted", "NotPromoted"
+
+
+def _run_name() -> str:
+    return f"{Path(flow_run.parameters['config']).stem}-retrain"
+
+
+@flow(name="brmrs", flow_run_name=_run_name)
+def retrain(
+    config: Path,
+    path: str = "",
+    overrides: tuple[str, ...] = (),
+    force: bool = False,
+    artifacts: Path = Path("artifacts"),
+) -> State[dict[str, Any]]:
+    """Train on the dumps that the configuration names, if they are others than last time.
+
+    Args:
+        config: the YAML file; its section `retrain` says how.
+        path: of a new file in a place that the configuration names, to wait for until it is
+            complete; "": take what is complete.
+        overrides: `SECTION.FIELD=VALUE`, as for `brmrs run --set`.
+        force: run the pipeline even if the dumps are the same.
+        artifacts: root of the artifact store.
+
+    Returns:
+        A completed state `NoNewData`, `Promoted` or `NotPromoted` that holds `{"state", "reason",
+        "run", "comparison"}`, or the state `Refused`.
+
+    Raises:
+        UserError: what the user can fix; finished stages stay cached.
+    """
+    settings = load(config, overrides)
+    store = ArtifactStore(artifacts)
+    known = current.read(store).digests
+    for file in [*named_files(settings), *([Path(path)] if path else [])]:
+        wait_for(file, settings, known)
+    try:
+        with store.running(f"{settings.name}, retrain", wait=settings.overlap == "wait"):
+            return _retrain(settings, store, force=force)
+    except UnderWayError as error:
+        return refused(error)
+
+
+def _retrain(settings: PipelineConfig, store: ArtifactStore, *, force: bool) -> State[Any]:
+    past = current.read(store)
+    arrivals = look(settings, past.digests)
+    for path, fault in arrivals.unfinished.items():
+        LOG.warning("left out for now: %s %s", path, fault)
+    if not arrivals.files["reviews"]:
+        return _ended(NO_NEW_DATA, "no complete review file where ingest.reviews points")
+    if arrivals.contents == past.trained_on and not force:
+        return _ended(NO_NEW_DATA, "the same bytes as at the last retraining")
+    served = current.of_data_set(store, settings.name)
+    run = run_stages(_started_from(served, arrivals.into(settings), store), store, None, ())
+    runs.save(run, store)
+    publish_artifacts(run, run.summary(store), store)
+
+    from brmrs.serving.promotion import judge  # loads torch, which `NoNewData` does without
+
+    verdict = judge(store, run, settings.retrain)
+    current.conclude(store, run.name, verdict, arrivals.contents)
+    publish_verdict(run, verdict)
+    name = PROMOTED if verdict.promoted else NOT_PROMOTED
+    return _ended(name, verdict.reason, run.name, verdict.comparison)
+
+
+def _started_from(
+    served: runs.Run | None, settings: PipelineConfig, store: ArtifactStore
+) -> PipelineConfig:
+    """The configuration, with a warm start if one is wanted and the served model fits."""
+    if not settings.retrain.warm_start or served is None:
+        return settings
+    if served.config["model"] != settings.model.model_dump(mode="json"):
+        LOG.info("training starts anew: run %s, which is served, has another model", served.name)
+        return settings
+    folder = store.path(served.artifact("train"))
+    train = settings.train.model_copy(update={"warm_start": folder})
+    return settings.model_copy(update={"train": train})
+
+
+def _ended(
+    name: str, reason: str, run: str | None = None, comparison: dict[str, Any] | None = None
+) -> State[Any]:
+    outcome = {"state": name, "reason": reason, "run": run, "comparison": comparison}
+    return Completed(name=name, message=reason, data=outcome)

@@ -1,0 +1,154 @@
+"""The flow `retrain` over monthly dumps, through a real Prefect server."""
+
+import gzip
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from brmrs.artifacts import ArtifactStore
+from brmrs.config import PipelineConfig
+from brmrs.errors import UserError
+from brmrs.runs import all_runs, find
+from brmrs.serving.current import read, roll_back, serving
+from brmrs.training.bundle import load
+from flows.retrain import retrain
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "one_thread")
+
+# Returns the flow's end state; words are overrides of the configuration.
+Retrain = Callable[..., Any]
+
+
+class Months:
+    """A folder of monthly dumps that come from one dump."""
+
+    def __init__(self, folder: Path, dump: Path):
+        folder.mkdir()
+        self.folder = folder
+        self.lines = gzip.decompress(dump.read_bytes()).splitlines(keepends=True)
+
+    def add(self, name: str, start: float, end: float) -> Path:
+        """A file with this share of the lines, at rest for an hour."""
+        count = len(self.lines)
+        part = self.lines[int(start * count) : int(end * count)]
+        path = self.folder / name
+        path.write_bytes(gzip.compress(b"".join(part)))
+        os.utime(path, (time.time() - 3600, time.time() - 3600))
+        return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("retrain")
+
+
+@pytest.fixture(scope="module")
+def store(place: Path) -> ArtifactStore:
+    return ArtifactStore(place / "artifacts")
+
+
+@pytest.fixture(scope="module")
+def months(place: Path, small_sample: Path) -> Months:
+    months = Months(place / "monthly", small_sample / "reviews.jsonl.gz")
+    months.add("2026-01.jsonl.gz", 0, 0.99)
+    return months
+
+
+@pytest.fixture(scope="module")
+def run(months: Months, place: Path, small_config: PipelineConfig, prefect_server: None) -> Retrain:
+    """The first retraining has been made, with a model that is easily beaten."""
+    values = small_config.model_dump()
+    values["ingest"] |= {"reviews": (months.folder,)}
+    values["images"] |= {"folder": None}  # no pictures: no backbone
+    values["model"] = {"name": "lightgcn", "dim": 8}
+    values["train"] |= {"epochs": 60, "patience": 60, "learning_rate": 0.02}
+    values["retrain"] |= {"warm_start": True, "metric": "recall@5", "at_rest": 0.0}
+    (place / "monthly.yaml").write_text(PipelineConfig.model_validate(values).to_yaml())
+
+    def runner(*overrides: str, **parameters: Any) -> Any:
+        return retrain(
+            place / "monthly.yaml",
+            overrides=overrides,
+            artifacts=place / "artifacts",
+            return_state=True,
+            **parameters,
+        )
+
+    first = runner()
+    assert (first.name, first.message) == ("Promoted", "nothing was promoted before")
+    return runner
+
+
+def test_the_same_bytes_run_no_stage(run: Retrain, months: Months, store: ArtifactStore) -> None:
+    before = len(list(all_runs(store)))
+    assert run().name == "NoNewData"
+    copy = months.folder / "copy.jsonl.gz"
+    copy.write_bytes((months.folder / "2026-01.jsonl.gz").read_bytes())
+    assert run(path=str(copy)).name == "NoNewData"
+    half = months.folder / "half.jsonl.gz"
+    half.write_bytes(copy.read_bytes()[:1000])
+    assert run().name == "NoNewData"
+    copy.unlink()
+    half.unlink()
+    assert len(list(all_runs(store))) == before
+    assert len(read(store).history) == 1
+
+
+def test_a_run_that_may_not_overlap_is_refused(run: Retrain, store: ArtifactStore) -> None:
+    with store.running("somebody else"):
+        state = run("overlap=refuse")
+    assert (state.type.value, state.name) == ("CANCELLED", "Refused")
+    assert "somebody else (process" in state.message
+    with pytest.raises(UserError, match="somebody else"):
+        state.result()
+
+
+def test_one_hundredth_more_reviews_are_trained_on_and_judged(
+    run: Retrain, months: Months, store: ArtifactStore
+) -> None:
+    (earlier,) = read(store).served
+    state = run(path=str(months.add("2026-02.jsonl.gz", 0.99, 1)))
+    assert state.name == "Promoted", state.message
+    outcome = state.result()
+    assert outcome["comparison"]["against"] == earlier
+    assert outcome["comparison"]["users"] > 10
+    assert "not shown worse" in outcome["reason"]
+    assert serving(store).name == outcome["run"]
+    old, new = (find(store, name) for name in (earlier, outcome["run"]))
+    assert [file["name"] for file in new.fingerprint["reviews"]["files"]] == [
+        "2026-01.jsonl.gz",
+        "2026-02.jsonl.gz",
+    ]
+    about = load(store.path(new.artifact("train"))).about
+    assert about.warm_start is not None
+    former = load(store.path(old.artifact("train"))).about
+    assert about.warm_start.tensors_sha256 == former.tensors_sha256
+    assert about.warm_start.users == len(set(about.users) & set(former.users))
+    assert run().name == "NoNewData"
+
+
+def test_a_model_shown_worse_is_not_served(run: Retrain, store: ArtifactStore) -> None:
+    served = serving(store).name
+    state = run("model=most-popular", force=True)
+    assert state.name == "NotPromoted"
+    outcome = state.result()
+    assert outcome["comparison"]["at_most"] < -outcome["comparison"]["margin"]
+    assert "shown worse by more than 0.005" in outcome["reason"]
+    assert serving(store).name == served
+    with get_client(sync_client=True) as client:
+        promotion = [each for each in client.read_artifacts() if each.key == "promotion"]
+    assert any(outcome["reason"] in (each.description or "") for each in promotion)
+    assert run().name == "NoNewData", "it is not tried again on the same bytes"
+    wide = run("model=most-popular", "retrain.margin=1", force=True)
+    assert wide.name == "Promoted"
+    assert roll_back(store).name == served
+
+
+def test_other_data_do_not_replace_what_is_served(run: Retrain) -> None:
+    with pytest.raises(UserError, match="serves small, and this is other"):
+        run("name=other", force=True).result()

@@ -1,0 +1,179 @@
+"""Which files count as new dumps."""
+
+import gzip
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from brmrs.config import PipelineConfig
+from brmrs.config_file import parse
+from brmrs.errors import UserError
+from brmrs.ingest.arrivals import look, named_files, wait_for
+from brmrs.ingest.ingest import ingest
+
+CONTENT = b"".join(b'{"reviewerID": "u%d", "asin": "i", "overall": 5}\n' % n for n in range(999))
+OLD = 1_700_000_000  # long at rest
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "monthly"
+    folder.mkdir()
+    return folder
+
+
+def settings(folder: Path, **retrain: object) -> PipelineConfig:
+    return parse({"ingest": {"reviews": folder}, "retrain": retrain}, "test")
+
+
+def put(path: Path, content: bytes, changed: float = OLD) -> Path:
+    path.write_bytes(content)
+    os.utime(path, (changed, changed))
+    return path
+
+
+def names(config: PipelineConfig) -> list[str]:
+    return [path.name for path in look(config).files["reviews"]]
+
+
+def test_complete_files_of_every_packing(folder: Path) -> None:
+    put(folder / "a.jsonl", CONTENT)
+    put(folder / "b.jsonl.gz", gzip.compress(CONTENT))
+    put(folder / "c.jsonl.gz", gzip.compress(CONTENT) + gzip.compress(CONTENT))
+    put(folder / "d.jsonl.zst", zstandard.compress(CONTENT))
+    put(folder / ".e.jsonl.gz.part", b"hidden")
+    put(folder / "readme.txt", b"no dump")
+    assert names(settings(folder)) == ["a.jsonl", "b.jsonl.gz", "c.jsonl.gz", "d.jsonl.zst"]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_half_a_file_is_left_out_however_long_it_rests(
+    folder: Path, pack: object, share: float
+) -> None:
+    assert callable(pack)
+    whole = pack(CONTENT)
+    path = put(folder / "new.jsonl.packed.json", whole[: int(len(whole) * share)])
+    found = look(settings(folder))
+    assert found.files["reviews"] == {}
+    assert "middle" in found.unfinished[path]
+    put(path, whole, OLD + 1)
+    assert names(settings(folder)) == [path.name]
+
+
+def test_half_a_gzip_trailer_is_not_enough(folder: Path) -> None:
+    whole = gzip.compress(CONTENT)
+    for missing in range(1, 9):  # CRC and size are the last eight bytes
+        path = put(folder / "new.json.gz", whole[:-missing], OLD + missing)
+        assert path in look(settings(folder)).unfinished
+
+
+def test_what_changed_just_now_or_is_empty_waits(folder: Path) -> None:
+    young = put(folder / "young.json", CONTENT, time.time())
+    empty = put(folder / "empty.json", b"")
+    put(folder / "tomorrow.json", CONTENT, time.time() + 86_400)  # somebody else's clock
+    found = look(settings(folder, at_rest=60))
+    assert set(found.unfinished) == {young, empty}
+    assert names(settings(folder, at_rest=0)) == ["tomorrow.json", "young.json"]
+
+
+def test_allow_truncated_takes_what_is_there(folder: Path) -> None:
+    put(folder / "a.json.gz", gzip.compress(CONTENT)[:-20])
+    config = parse({"ingest": {"reviews": folder, "allow_truncated": True}}, "test")
+    assert names(config) == ["a.json.gz"]
+
+
+def test_replace_takes_the_file_changed_last_among_the_complete(folder: Path) -> None:
+    put(folder / "1.json.gz", gzip.compress(CONTENT), OLD)
+    put(folder / "2.json.gz", gzip.compress(CONTENT + CONTENT), OLD + 1)
+    put(folder / "3.json.gz", gzip.compress(CONTENT)[:-1], OLD + 2)
+    assert names(settings(folder, dumps="add")) == ["1.json.gz", "2.json.gz"]
+    assert names(settings(folder, dumps="replace")) == ["2.json.gz"]
+
+
+def test_contents_tell_bytes_not_names(folder: Path) -> None:
+    first = put(folder / "1.json", CONTENT)
+    before = look(settings(folder))
+    first.rename(folder / "other.json")
+    put(folder / "copy.json", CONTENT)
+    after = look(settings(folder))
+    assert after.contents == before.contents
+    assert [path.name for path in after.into(settings(folder)).ingest.reviews] == ["copy.json"]
+    put(folder / "2.json", CONTENT + b"\n")
+    assert look(settings(folder)).contents != before.contents
+
+
+def test_a_known_digest_spares_the_decompression(folder: Path) -> None:
+    path = put(folder / "1.json.gz", gzip.compress(CONTENT)[:-1])
+    (digest,) = (
+        look(parse({"ingest": {"reviews": folder, "allow_truncated": True}}, "t"))
+        .files["reviews"]
+        .values()
+    )
+    assert look(settings(folder), {digest}).files["reviews"] == {path: digest}
+
+
+def test_an_empty_folder_holds_nothing_and_a_missing_one_is_told(folder: Path) -> None:
+    assert look(settings(folder)).contents == {"reviews": [], "metadata": []}
+    with pytest.raises(UserError, match="gone: no such file"):
+        look(settings(folder / "gone"))
+    with pytest.raises(UserError, match=r"ingest\.format"):
+        look(parse({"ingest": {"format": "benchmark", "path": folder}}, "t"))
+
+
+def test_waits_for_a_file_that_is_being_written(folder: Path) -> None:
+    whole = gzip.compress(CONTENT)
+    path = put(folder / "slow.json.gz", whole[:100])
+    done = threading.Event()
+
+    def write_the_rest() -> None:
+        time.sleep(1)
+        done.set()
+        put(path, whole)
+
+    writer = threading.Thread(target=write_the_rest)
+    writer.start()
+    wait_for(path, settings(folder))
+    assert done.is_set()
+    writer.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("monthly/half.json.gz", "ends in the middle"),
+        ("monthly/none.json.gz", "no such file"),
+        ("elsewhere.json", "in no place"),
+        ("monthly/deep/a.json", "in no place"),
+    ],
+)
+def test_a_named_file_that_cannot_be_waited_for_is_told(folder: Path, name: str, told: str) -> None:
+    put(folder / "half.json.gz", gzip.compress(CONTENT)[:-1])
+    with pytest.raises(UserError, match=told):
+        wait_for(folder.parent / name, settings(folder, timeout=0))
+
+
+def test_of_a_pair_in_two_months_the_later_rating_stays(folder: Path) -> None:
+    """Whichever file it stands in."""
+
+    def month(rating: int, second: int) -> bytes:
+        row = {"reviewerID": "u", "asin": "i", "overall": rating, "unixReviewTime": second}
+        return gzip.compress(json.dumps(row).encode() + b"\n")
+
+    put(folder / "2026-01.json.gz", month(1, 2000))
+    put(folder / "2026-02.json.gz", month(5, 1000))
+    config = parse({"ingest": {"reviews": folder, "k": 0}}, "t")
+    found = ingest(look(config).into(config).ingest)
+    assert found.interactions.rating.tolist() == [1.0]
+    assert found.statistics["reviews"]["duplicates"] == 1
+
+
+def test_files_named_one_by_one_are_told_from_folders(folder: Path) -> None:
+    reviews, metadata = put(folder / "r.json", CONTENT), folder / "m.json"
+    values = {"ingest": {"reviews": [str(folder), str(reviews)], "metadata": str(metadata)}}
+    assert named_files(parse(values, "t")) == [reviews, metadata]

@@ -1,0 +1,100 @@
+"""Item-kNN and EASE against their dense formulas in numpy."""
+
+import numpy as np
+import pytest
+import torch
+from literal import ITEMS, USERS, small_data
+from numpy.typing import NDArray
+
+from brmrs.columns import FUSED
+from brmrs.errors import UserError
+from brmrs.graphs import bipartite
+from brmrs.models import item_knn
+from brmrs.models.base import TrainingData
+from brmrs.models.ease import EASE
+from brmrs.models.item_knn import ItemKNN
+
+Floats = NDArray[np.float64]
+
+
+def random_data(users: int, items: int, share: float) -> TrainingData:
+    """The first user and the first item have nothing."""
+    known = np.random.default_rng(0).random((users, items)) < share
+    known[0] = False
+    known[:, 0] = False
+    u, i = (torch.from_numpy(ends) for ends in np.nonzero(known))
+    return TrainingData(users, items, u, i, bipartite.normalised(u, i, users, items))
+
+
+def dense(data: TrainingData) -> Floats:
+    x = np.zeros((data.users, data.items))
+    x[data.train_users.numpy(), data.train_items.numpy()] = 1
+    return x
+
+
+def literal_knn(x: Floats, k: int, shrink: float) -> Floats:
+    """(U, I) scores, pair by pair."""
+    n = x.shape[1]
+    scores = np.zeros(x.shape)
+    for i in range(n):
+        likeness = {}
+        for j in range(n):
+            common = (x[:, i] * x[:, j]).sum()
+            if i != j and common > 0:
+                lengths = np.sqrt(x[:, i].sum() * x[:, j].sum())
+                likeness[j] = common / (lengths + shrink)
+        nearest = sorted(likeness, key=lambda j: (-likeness[j], j))[:k]
+        scores[:, i] = sum(x[:, j] * likeness[j] for j in nearest)
+    return scores
+
+
+DATA = {"small": small_data(), "random": random_data(40, 30, 0.15)}
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize(("k", "shrink"), [(1, 0.0), (2, 0.0), (3, 10.0), (100, 1.5)])
+def test_item_knn_by_the_letter(
+    name: str, k: int, shrink: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DATA[name]
+    monkeypatch.setattr(item_knn, "BLOCK_ROWS", 7)
+    branch = ItemKNN(data, seed=0, neighbours=k, shrink=shrink).branches()[FUSED]
+    users = torch.arange(data.users).flip(0)
+    expected = literal_knn(dense(data), k, shrink)[::-1].copy()
+    torch.testing.assert_close(branch.scores(users), torch.from_numpy(expected).float())
+    assert branch.shape == (data.users, data.items)
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("ridge", [0.5, 20.0])
+def test_ease_by_the_letter(name: str, ridge: float) -> None:
+    data = DATA[name]
+    x = dense(data)
+    p = np.linalg.inv(x.T @ x + ridge * np.eye(data.items))
+    b = -p / np.diag(p)[None, :]
+    np.fill_diagonal(b, 0)
+    branch = EASE(data, seed=0, ridge=ridge, max_bytes=10**9).branches()[FUSED]
+    users = torch.tensor([data.users - 1, 0, 3, 3, 1])
+    scores = torch.from_numpy((x @ b)[users.numpy()]).float()
+    torch.testing.assert_close(branch.scores(users), scores, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        branch.similarities(2), torch.from_numpy(b[2]).float(), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_ease_refuses_what_does_not_fit_before_it_starts() -> None:
+    one = torch.zeros(1, dtype=torch.long)
+    data = TrainingData(1, 63_001, one, one, bipartite.normalised(one, one, 1, 63_001))
+    with pytest.raises(UserError, match=r"63,001 x 63,001 items and needs 47\.6 GB") as error:
+        EASE(data, seed=0, ridge=1.0, max_bytes=8 * 10**9)
+    assert "\n" not in str(error.value)
+
+
+def test_similarities_of_item_knn_are_what_it_adds_up() -> None:
+    data = DATA["small"]
+    branch = ItemKNN(data, seed=0, neighbours=10, shrink=0.0).branches()[FUSED]
+    # user 2 has item 0 alone
+    assert torch.equal(branch.similarities(0), branch.scores(torch.tensor([2]))[0])
+    assert not branch.similarities(4).any()
+    assert branch.similarities(0)[1] == pytest.approx(1 / np.sqrt(3 * 2))
+    assert branch.shape == (USERS, ITEMS)

@@ -1,0 +1,43 @@
+"""Without a modality, or without any, every recommender trains or refuses in one clear line."""
+
+import pytest
+import torch
+from checkerboard import make_data, train
+
+from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.config import PipelineConfig
+from brmrs.errors import UserError
+from brmrs.models.base import TrainingData
+from brmrs.models.registry import RECOMMENDERS, build, load
+from brmrs.training.imputation import imputed
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def trains(name: str, data: TrainingData) -> None:
+    """Three steps with the defaults, all numbers finite."""
+    config = PipelineConfig.model_validate({"model": name}).model
+    model = build(config, data, seed=0)
+    if model.trainable:
+        assert torch.isfinite(torch.tensor(train(model, data, 3))).all()
+    with torch.no_grad():
+        scores = model.branches()[FUSED].scores(torch.arange(data.users))
+    assert scores.shape == (data.users, data.items)
+    assert torch.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("modalities", [(), (TEXT,), (VISUAL,)], ids=["none", TEXT, VISUAL])
+@pytest.mark.parametrize("name", sorted(RECOMMENDERS))
+def test_trains_or_refuses_in_one_line(name: str, modalities: tuple[str, ...]) -> None:
+    try:
+        trains(name, make_data(modalities))
+    except UserError as error:
+        assert load(name).needs
+        assert str(error).startswith(f"model {name} needs ")
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("how", ["mean", "neighbours"])
+@pytest.mark.parametrize("name", sorted(RECOMMENDERS))
+def test_trains_on_imputed_vectors(name: str, how: str) -> None:
+    trains(name, imputed(make_data(), how))  # type: ignore[arg-type]

@@ -1,0 +1,160 @@
+"""The pointer to the served run, and its history."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from toy_dump import dump
+
+from brmrs.artifacts import ArtifactStore
+from brmrs.errors import UserError
+from brmrs.execute import execute
+from brmrs.housekeeping import collect
+from brmrs.runs import Run, all_runs, machine, save
+from brmrs.serving.current import (
+    Verdict,
+    conclude,
+    of_data_set,
+    read,
+    roll_back,
+    serving,
+)
+from brmrs.stages import Stage
+
+CONTENTS = {"reviews": ["ab"], "metadata": []}
+YES, NO = Verdict(True, "good"), Verdict(False, "worse", {"difference": -1.0})
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
+    """Four runs, `run0` to `run3`, each with artifacts of its own."""
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    store = ArtifactStore(tmp_path / "artifacts")
+    for seed in range(4):
+        config, prints = dump(tmp_path, seed=seed)
+        stages = {
+            name: execute(
+                Stage(name, "toy_stage", config=("split",), external=("reviews",)),
+                config,
+                prints,
+                {},
+                store,
+                f"run{seed}",
+            )
+            for name in ("ingest", "train")
+        }
+        values = config.model_dump(mode="json")
+        save(Run(f"run{seed}", values, prints, stages, 1.0, machine()), store)
+    return store
+
+
+def test_before_any_promotion_the_latest_run_is_served(store: ArtifactStore) -> None:
+    assert serving(store).name == "run3"
+    assert read(store).history == ()
+    assert of_data_set(store, "whatever") is None
+    with pytest.raises(UserError, match="no earlier promoted run"):
+        roll_back(store)
+
+
+def test_promoted_turned_down_and_rolled_back(store: ArtifactStore) -> None:
+    conclude(store, "run0", YES, CONTENTS)
+    conclude(store, "run1", YES, {**CONTENTS, "reviews": ["cd"]})
+    conclude(store, "run2", NO, {**CONTENTS, "reviews": ["ef"]})
+    assert serving(store).name == "run1"
+    assert read(store).trained_on == {"reviews": ["ef"], "metadata": []}
+    assert read(store).digests == {"ab", "cd", "ef"}
+    assert roll_back(store).name == "run0"
+    assert serving(store).name == "run0"
+    assert read(store).trained_on == {"reviews": ["ef"], "metadata": []}, "the schedule rests"
+    with pytest.raises(UserError, match="no earlier"):
+        roll_back(store)
+    conclude(store, "run3", YES, CONTENTS)
+    assert read(store).served == ("run0", "run3"), "what was rolled back does not come again"
+    history = [(past.action, past.run) for past in read(store).history]
+    assert history == [
+        ("promoted", "run0"),
+        ("promoted", "run1"),
+        ("not promoted", "run2"),
+        ("rolled back", "run0"),
+        ("promoted", "run3"),
+    ]
+
+
+def test_a_model_that_is_gone_is_not_served_in_silence(store: ArtifactStore) -> None:
+    conclude(store, "run0", YES, CONTENTS)
+    conclude(store, "run1", YES, CONTENTS)
+    first = next(run for run in all_runs(store) if run.name == "run0")
+    (store.path(first.artifact("train")) / "result.txt").unlink()
+    with pytest.raises(UserError, match="run0 is missing or damaged"):
+        roll_back(store)
+    assert serving(store).name == "run1"
+
+
+def test_another_data_set_is_refused(store: ArtifactStore) -> None:
+    conclude(store, "run0", YES, CONTENTS)
+    served = of_data_set(store, "dataset")
+    assert served is not None
+    assert served.name == "run0"
+    with pytest.raises(UserError, match="serves dataset, and this is other"):
+        of_data_set(store, "other")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"served": []}', '{"served": 1, "history": []}'])
+def test_a_damaged_file_is_told(store: ArtifactStore, text: str) -> None:
+    (store.root / "current.json").write_text(text)
+    with pytest.raises(UserError, match=r"current\.json"):
+        read(store)
+
+
+def test_gc_keeps_the_served_run_and_the_one_before(store: ArtifactStore) -> None:
+    conclude(store, "run0", YES, CONTENTS)
+    conclude(store, "run1", YES, CONTENTS)
+    conclude(store, "run2", YES, CONTENTS)
+    collect(store, keep=1)
+    assert [run.name for run in all_runs(store)] == ["run3", "run2", "run1"]
+    assert serving(store).name == "run2"
+    assert roll_back(store).name == "run1"
+
+
+# Promotes and rolls back for ever; each line tells the state that the next one follows.
+CHILD = """
+import sys
+from pathlib import Path
+from brmrs.artifacts import ArtifactStore
+from brmrs.serving.current import Verdict, conclude, roll_back
+store = ArtifactStore(Path(sys.argv[1]))
+while True:
+    conclude(store, "run1", Verdict(True, "x" * 10_000), {"reviews": ["ab"], "metadata": []})
+    roll_back(store)
+"""
+
+
+def test_sigkill_between_the_writes_leaves_a_whole_pointer(store: ArtifactStore) -> None:
+    conclude(store, "run0", YES, CONTENTS)
+    seen = set()
+    for round_ in range(6):
+        (store.root / "current.json").write_text(
+            json.dumps({"served": ["run0"], "history": []}), encoding="utf-8"
+        )
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(store.root)], cwd=Path(__file__).parents[2]
+        )
+        deadline = time.monotonic() + 60
+        while len(read(store).history) < 3 + round_:  # it is at work
+            assert child.poll() is None
+            assert time.monotonic() < deadline
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        found = read(store)
+        seen.add(found.served)
+        assert found.served in (("run0",), ("run0", "run1"))
+        last = found.history[-1].action
+        assert last == ("promoted" if len(found.served) == 2 else "rolled back")
+        assert serving(store).name == found.served[-1]
+    conclude(store, "run2", YES, CONTENTS)  # no lock is left behind
+    assert seen

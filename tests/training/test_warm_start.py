@@ -1,0 +1,132 @@
+"""Starting from an earlier bundle."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from board_artifacts import config, content, context, write_inputs
+
+from brmrs import keys
+from brmrs.columns import ITEM, USER
+from brmrs.config import PipelineConfig
+from brmrs.config_file import parse
+from brmrs.errors import UserError
+from brmrs.graphs.sparse import SparseMatrix
+from brmrs.ingest.fingerprint import fingerprint
+from brmrs.models.base import TrainingData
+from brmrs.models.bpr_mf import BPRMF
+from brmrs.models.registry import RECOMMENDERS, load
+from brmrs.stages import BY_NAME, Stage
+from brmrs.training import bundle
+from brmrs.training.bundle import Bundle, Description
+from brmrs.training.train import run
+from brmrs.training.warm_start import start_from
+from brmrs.user_items import UserItems
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def bpr_mf(users: int, items: int, seed: int, dim: int = 4) -> BPRMF:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    empty = SparseMatrix.from_edges(nothing, nothing, torch.zeros(0), (users, items))
+    data = TrainingData(users, items, nothing, nothing, empty)
+    return BPRMF(data, seed=seed, dim=dim, regularization=0.0)
+
+
+def bundled(model: BPRMF, users: list[str], items: list[str]) -> Bundle:
+    about = Description(
+        model={"name": "bpr-mf"},
+        train={},
+        best_epoch=1,
+        validation={},
+        features={},
+        users=tuple(users),
+        items=tuple(items),
+        tensors_sha256="ab" * 32,
+    )
+    none = torch.zeros(0, dtype=torch.int64)
+    seen = UserItems.from_pairs(none, none, len(users), len(items))
+    return Bundle(about, model.branches(), seen, model.state_dict())
+
+
+def test_rows_follow_their_ids_and_new_ones_start_as_usual() -> None:
+    old = bundled(bpr_mf(3, 2, seed=0), ["ann", "bob", "gone"], ["a", "c"])
+    model, usual = bpr_mf(4, 3, seed=9), bpr_mf(4, 3, seed=9)
+    warm = start_from(old, "bpr-mf", model, ["abe", "ann", "bob", "zoe"], ["a", "b", "c"])
+    assert (warm.users, warm.items, warm.tables) == (2, 2, ("p", "q"))
+    assert warm.tensors_sha256 == old.about.tensors_sha256
+    expected_p = [usual.p[0], old.state["p"][0], old.state["p"][1], usual.p[3]]
+    expected_q = [old.state["q"][0], usual.q[1], old.state["q"][1]]
+    assert torch.equal(model.p, torch.stack(expected_p))
+    assert torch.equal(model.q, torch.stack(expected_q))
+    assert not torch.equal(model.p, usual.p)
+
+
+def test_another_recommender_or_another_length_is_refused() -> None:
+    old = bundled(bpr_mf(2, 2, seed=0), ["ann", "bob"], ["a", "b"])
+    with pytest.raises(UserError, match="holds bpr-mf, the model is lightgcn"):
+        start_from(old, "lightgcn", bpr_mf(2, 2, seed=1), ["ann", "bob"], ["a", "b"])
+    with pytest.raises(UserError, match="length 4, the model's 8"):
+        start_from(old, "bpr-mf", bpr_mf(2, 2, seed=1, dim=8), ["ann", "bob"], ["a", "b"])
+
+
+@pytest.mark.parametrize("name", RECOMMENDERS)
+def test_every_recommender_has_its_tables(tmp_path: Path, name: str) -> None:
+    """Trained once more from its own bundle: all users and items are known by their rows."""
+    first = stage(tmp_path / "first", config(name, epochs=1))
+    again = config(name, epochs=1)
+    again = again.model_copy(update={"train": again.train.model_copy(update={"warm_start": first})})
+    about = bundle.load(stage(tmp_path / "again", again)).about
+    assert about.warm_start is not None
+    assert (about.warm_start.users, about.warm_start.items) == (40, 30)
+    if load(name).trainable:
+        state = bundle.load(first).state
+        for kind, rows in ((USER, 40), (ITEM, 30)):
+            tables = [table for table, of in load(name).tables.items() if of == kind]
+            assert any(table in state and len(state[table]) == rows for table in tables), kind
+
+
+def stage(root: Path, settings: PipelineConfig) -> Path:
+    ready = context(write_inputs(root), root, settings)
+    run(ready)
+    return ready.out
+
+
+def test_training_goes_on_where_the_bundle_stands(tmp_path: Path) -> None:
+    cold = config(epochs=20)
+    first = stage(tmp_path / "first", cold)
+    warm = cold.model_copy(
+        update={"train": cold.train.model_copy(update={"warm_start": first, "epochs": 1})}
+    )
+    one = cold.model_copy(update={"train": cold.train.model_copy(update={"epochs": 1})})
+    values = [
+        bundle.load(stage(tmp_path / name, settings)).about.validation["recall@2"]
+        for name, settings in (("warm", warm), ("one", one))
+    ]
+    assert values[0] > values[1] + 0.2
+    moved = tmp_path / "elsewhere"
+    first.rename(moved)
+    again = warm.model_copy(update={"train": warm.train.model_copy(update={"warm_start": moved})})
+    assert content(stage(tmp_path / "again", again)) == content(tmp_path / "warm" / "out")
+
+
+def test_the_bytes_of_the_bundle_are_in_the_key_and_their_place_is_not(tmp_path: Path) -> None:
+    def key(folder: Path | None) -> str:
+        settings = parse({"train": {"warm_start": folder}}, "test")
+        prints = fingerprint(settings, ("warm_start",))
+        only_external = Stage(
+            "train", "brmrs.training.train", config=("train",), external=("warm_start",)
+        )
+        return keys.key(only_external, keys.parts(only_external, settings, prints, {}))
+
+    def folder(name: str, text: str) -> Path:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bundle.json").write_text(text)
+        return tmp_path / name
+
+    one, same, other = folder("one", "a"), folder("same", "a"), folder("other", "b")
+    assert key(one) == key(same)
+    assert len({key(None), key(one), key(other)}) == 3
+    with pytest.raises(UserError, match=r"train\.warm_start"):
+        key(tmp_path / "gone")
+    assert "warm_start" in BY_NAME["train"].external
