@@ -97,6 +97,7 @@ def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
     )
     select = selector(config.train.selection, validation, train)
     folders = {modality: inputs[f"{modality}_features"] for modality in MODALITIES}
+<<<<<<< HEAD
     data = assemble(train, folders, inputs["graphs"], categories)
     data = imputed(data, config.features.imputation)
     return Prepared(users, items, train, select, folders, data)
@@ -114,6 +115,21 @@ def measured(history: History, on: torch.device) -> dict[str, float]:
         each = f"{taken['seconds_per_epoch']:.2f} s"
         LOG.info("trained %d epochs of %s each; %s", history.epoch, each, peaks)
     return taken
+=======
+    imputation = config.features.imputation
+    data = imputed(assemble(train, folders, inputs["graphs"], categories), imputation)
+    model = build(config.model, data, config.train.seed).to(on)
+    warm = None
+    if config.train.warm_start:
+        previous = load(config.train.warm_start)
+        warm = start_from(previous, config.model.name, model, users, items, validation)
+    history = fit(model, train, select, config.train, context.scratch / CHECKPOINT)
+    used = features(folders, imputation, used=bool(model.needs))
+    about = describe(config, history, used, users, items, warm)
+    bundle(about, model, train).save(context.out)
+    points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
+    write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
+>>>>>>> 830ca1002656874f9dac79c04f962a30200ecca5
 
 
 def device(config: TrainConfig) -> torch.device:
