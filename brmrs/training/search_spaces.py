@@ -46,7 +46,9 @@ def space(model: Section) -> dict[str, BaseDistribution]:
     """
     name = model.model_dump()["name"]
     ranges = {
-        f"model.{field}": BY_FIELD[field] for field in type(model).model_fields if field in BY_FIELD
+        f"model.{field}": BY_FIELD[field]
+        for field, value in model
+        if field in BY_FIELD and isinstance(value, int | float)  # a choice may bear the same name
     }
     if registry.load(name).trainable:
         ranges["train.learning_rate"] = LEARNING_RATE
