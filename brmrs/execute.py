@@ -58,22 +58,14 @@ def execute(
                 shutil.rmtree(scratch, ignore_errors=True)
                 shutil.rmtree(kept, ignore_errors=True)
             scratch.mkdir(parents=True, exist_ok=True)
-<<<<<<< HEAD
+            embeddings = None if refresh else store.embeddings
             context = StageContext(
                 config.only(stage.config),
                 inputs_of(stage, upstream, store),
                 out,
                 scratch,
                 kept,
-                store.embeddings,
-=======
-            inputs = {
-                read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads
-            }
-            embeddings = None if refresh else store.embeddings
-            context = StageContext(
-                config.only(stage.config), inputs, out, scratch, kept, embeddings
->>>>>>> 830ca1002656874f9dac79c04f962a30200ecca5
+                embeddings,
             )
             with machine.peak_memory() as memory:
                 stage.load()(context)

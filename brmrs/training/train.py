@@ -45,7 +45,8 @@ class Prepared:
         users: raw ids, in the order of the dense ids.
         items: asins, likewise.
         train: the training items of each user.
-        select: the selection metric on the validation split.
+        validation: the items to select by.
+        select: the selection metric on them.
         folders: the feature folder of each modality.
         data: what a recommender may know.
     """
@@ -53,6 +54,7 @@ class Prepared:
     users: list[str]
     items: list[str]
     train: UserItems
+    validation: UserItems
     select: Select
     folders: dict[str, Path]
     data: TrainingData
@@ -66,7 +68,9 @@ def run(context: StageContext) -> None:
     warm = None
     if config.train.warm_start:
         previous = load(config.train.warm_start)
-        warm = start_from(previous, config.model.name, model, ready.users, ready.items)
+        warm = start_from(
+            previous, config.model.name, model, ready.users, ready.items, ready.validation
+        )
     file = context.scratch / CHECKPOINT
     history = fit(model, ready.train, ready.select, config.train, file)
     context.notes.update(measured(history, ready.data.device))
@@ -97,10 +101,9 @@ def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
     )
     select = selector(config.train.selection, validation, train)
     folders = {modality: inputs[f"{modality}_features"] for modality in MODALITIES}
-<<<<<<< HEAD
     data = assemble(train, folders, inputs["graphs"], categories)
     data = imputed(data, config.features.imputation)
-    return Prepared(users, items, train, select, folders, data)
+    return Prepared(users, items, train, validation, select, folders, data)
 
 
 def measured(history: History, on: torch.device) -> dict[str, float]:
@@ -115,21 +118,6 @@ def measured(history: History, on: torch.device) -> dict[str, float]:
         each = f"{taken['seconds_per_epoch']:.2f} s"
         LOG.info("trained %d epochs of %s each; %s", history.epoch, each, peaks)
     return taken
-=======
-    imputation = config.features.imputation
-    data = imputed(assemble(train, folders, inputs["graphs"], categories), imputation)
-    model = build(config.model, data, config.train.seed).to(on)
-    warm = None
-    if config.train.warm_start:
-        previous = load(config.train.warm_start)
-        warm = start_from(previous, config.model.name, model, users, items, validation)
-    history = fit(model, train, select, config.train, context.scratch / CHECKPOINT)
-    used = features(folders, imputation, used=bool(model.needs))
-    about = describe(config, history, used, users, items, warm)
-    bundle(about, model, train).save(context.out)
-    points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
-    write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
->>>>>>> 830ca1002656874f9dac79c04f962a30200ecca5
 
 
 def device(config: TrainConfig) -> torch.device:
