@@ -109,6 +109,7 @@ def tune(
         f"The best of {len(finished(study))} trials (number {best.number}) by validation "
         f"{settings.train.selection}, {best.value:.4f}; test was not looked at.",
         f"  brmrs tune -c {config} --model {model} --trials {trials} {words}".rstrip(),
+        f"  brmrs run -c {config} -c {file}",
     ]
     write(file, with_values(settings, best.params), comments)
     result = {"file": str(file), "study": study.study_name, "trials": rows(finished(study))}
