@@ -43,7 +43,7 @@ class MMGCN(Recommender):
     """
 
     needs = frozenset({"features"})
-    user_tables = ("users", "channels.text.users", "channels.visual.users")
+    user_tables = ("users", "preferences.text", "preferences.visual")
 
     def __init__(
         self,
