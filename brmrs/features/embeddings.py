@@ -56,8 +56,8 @@ def recipe(
 
 def distinct(contents: Sequence[str | None]) -> tuple[list[str], np.ndarray]:
     """The distinct contents, sorted, and the (I,) place of each item's among them, -1 for None."""
-    found = sorted(set(contents) - {None})
-    places = {content: place for place, content in enumerate(found)}
+    found = sorted({content for content in contents if content is not None})
+    places: dict[str | None, int] = {content: place for place, content in enumerate(found)}
     return found, np.array([places.get(content, -1) for content in contents], dtype=np.int64)
 
 

@@ -244,5 +244,5 @@ def test_cached_bytes_that_are_no_weights(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_another_size_keeps_the_preset_s_proportions() -> None:
     backbone = find("resnet18", None)
-    sides = [(p.shorter, p.size) for p in (backbone.preprocessing, backbone.at(112).preprocessing)]
-    assert sides == [(256, 224), (128, 112)]
+    found = backbone.preprocessing, backbone.at(112).preprocessing
+    assert [(each.shorter, each.size) for each in found] == [(256, 224), (128, 112)]

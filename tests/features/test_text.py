@@ -291,7 +291,7 @@ def die(folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return write(shelf, contents, vectors)
 
-    Shelf.write = last  # type: ignore[method-assign]
+    Shelf.write = last  # type: ignore[method-assign, assignment]
     run(folder, MANY)
 
 
