@@ -101,7 +101,7 @@ def test_the_status_table_of_a_web_that_misbehaves_in_every_way(
         asked |= dict.fromkeys(private, Status.REFUSED)
         items = [(str(n), [url]) for n, url in enumerate(asked)]
         items.append(("none", []))
-        settings = config(allow_private=False, rate=1000, retries=1, per_host=8)
+        settings = config(allow_private=False, rate=1000, retries=1, timeout=5)
         images.run(context(tmp_path, items, settings))
         assert house.log == []
     statuses = pq.read_table(tmp_path / "out" / "images.parquet")["status"].to_pylist()
