@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from brmrs.graphs.bipartite import inverse_root_degree
-from brmrs.graphs.sparse import SparseMatrix, multiply
+from brmrs.graphs.sparse import SparseMatrix, multiply, wide
 
 
 def lightgcn(matrix: SparseMatrix, users: Tensor, items: Tensor, layers: int) -> tuple[Tensor, ...]:
@@ -21,7 +21,7 @@ def lightgcn(matrix: SparseMatrix, users: Tensor, items: Tensor, layers: int) ->
     Returns:
         (U, d) and (I, d), the means over the layers.
     """
-    result: tuple[Tensor, ...] = _MeanOfLayers.apply(matrix, layers, users, items)
+    result: tuple[Tensor, ...] = _MeanOfLayers.apply(matrix, layers, wide(users), wide(items))
     return result
 
 

@@ -75,7 +75,7 @@ def literal_ids(
         weights_u[u, i] = torch.stack(from_item).max().clamp(min=0)
         weights_i[u, i] = torch.stack(from_user).max().clamp(min=0)
     p, q = list(model.users), list(model.items)
-    sum_p, sum_q = model.users, model.items
+    sum_p, sum_q = model.users.clone(), model.items.clone()
     none = torch.zeros(4, dtype=torch.float64)
     for _ in range(model.layers):
         p, q = (

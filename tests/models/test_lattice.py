@@ -20,7 +20,7 @@ from six_by_five import (
     symmetrically_normalised,
     unit,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from brmrs.columns import FUSED
 from brmrs.graphs import modality
@@ -88,7 +88,9 @@ def test_branches_by_the_letter() -> None:
 
 def test_the_graph_is_learned_in_the_first_step_of_an_epoch_and_kept() -> None:
     model = build()
-    weight = model.transforms["text"].weight
+    transform = model.transforms["text"]
+    assert isinstance(transform, nn.Linear)
+    weight = transform.weight
 
     def gradient() -> Tensor | None:
         terms = model.loss(TRIPLES, torch.Generator())

@@ -15,7 +15,9 @@ from brmrs.config_file import parse
 from brmrs.errors import UserError
 from brmrs.model_config import MODEL_SECTIONS, ObjectiveConfig
 from brmrs.models import registry
+from brmrs.models.base import Branch
 from brmrs.models.objective import Objective
+from brmrs.section import Section
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TAKES = sorted(name for name, cls in MODEL_SECTIONS.items() if "objective" in cls.model_fields)
@@ -29,6 +31,10 @@ SCORES = {
 
 def objective(**values: Any) -> Objective:
     return Objective.of(ObjectiveConfig(**values).model_dump(), (TEXT, VISUAL))
+
+
+def section(name: str, **values: Any) -> Section:
+    return MODEL_SECTIONS[name].model_validate(values)
 
 
 def minus_log_sigma(x: float) -> Tensor:
@@ -69,12 +75,15 @@ def test_the_pool_is_drawn_for_chns_alone() -> None:
 @pytest.mark.parametrize("name", TAKES)
 def test_a_batch_is_scored_by_the_branches_that_rank(name: str) -> None:
     weights = {"chns": 0.3, "synergy": 0.2, "theta": 0.1}
-    model = registry.build(MODEL_SECTIONS[name](dim=4, objective=weights), data(), seed=0)
+    model = registry.build(section(name, dim=4, objective=weights), data(), seed=0)
     in_double(model)
     assert model.negatives == 2
     found = model.loss(TRIPLES, torch.Generator())
     users, items = TRIPLES.users.unsqueeze(1), TRIPLES.triples
-    scores = {m: (b.p[users] * b.q[items]).sum(dim=-1) for m, b in model.branches().items()}
+    scores = {}
+    for name, branch in model.branches().items():
+        assert isinstance(branch, Branch)
+        scores[name] = (branch.p[users] * branch.q[items]).sum(dim=-1)
     has = {m: present[items] for m, present in data().present.items()}
     for term, value in objective(**weights).terms(scores, has).items():
         torch.testing.assert_close(found[term], value, atol=1e-8, rtol=1e-8)
@@ -84,7 +93,7 @@ def test_a_batch_is_scored_by_the_branches_that_rank(name: str) -> None:
 def test_every_model_learns_by_it(name: str) -> None:
     board = make_data()
     weights = {"bpr": 0.0, "chns": 0.5, "synergy": 0.5}
-    model = registry.build(MODEL_SECTIONS[name](dim=16, objective=weights), board, seed=0)
+    model = registry.build(section(name, dim=16, objective=weights), board, seed=0)
     batch = sample(board, model.negatives, torch.Generator().manual_seed(0))
     assert {"chns", "synergy"} <= set(model.loss(batch, torch.Generator()))
     curve = train(model, board, 20)
@@ -93,7 +102,7 @@ def test_every_model_learns_by_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", TAKES)
 def test_one_modality_alone_is_refused_in_one_line(name: str) -> None:
-    config = MODEL_SECTIONS[name](objective={"chns": 0.3})
+    config = section(name, objective={"chns": 0.3})
     with pytest.raises(UserError, match="the data have no visual") as error:
         registry.build(config, make_data((TEXT,)), seed=0)
     assert "\n" not in str(error.value)
