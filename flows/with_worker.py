@@ -11,7 +11,7 @@ import time
 
 STARTED_BY_WORKER = "PREFECT__FLOW_RUN_ID"  # Prefect sets it for the processes it starts
 SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_TO_TELL = 5.0
+SECONDS_TO_TELL = 20.0  # of the crash; a loaded machine takes its time
 
 
 def end_with_worker() -> None:

@@ -28,6 +28,7 @@ ALL = {stage.name for stage in STAGES}
 MODEL = {"train", "evaluate", "publish", "report"}
 GRAPHS = {"graphs", *MODEL}
 SPLIT = {"split", *GRAPHS}
+VISUAL = {"visual_training", "visual_features"}
 GOOD = re.compile(rb'{"rating":[1-5].0,.*"user_id":"A.*}')  # a review that is not broken
 PICTURES = 8  # of the sample's: embedding them takes longest
 # Blanks alone are left out like an empty line: another template, the same texts.
@@ -86,9 +87,9 @@ def test_nothing_changed(made: Pipeline, config: PipelineConfig) -> None:
         ("features.text.template", SAME_TEXTS, {"text_features"}),
         ("features.text.template", "{title}", {"text_features", *GRAPHS}),
         ("images.max_pixels", 40_000_000, {"images"}),
-        ("images.max_bytes", 100, {"images", "visual_features", *GRAPHS}),
+        ("images.max_bytes", 100, {"images", *VISUAL, *GRAPHS}),
         ("images.concurrency", 3, set()),
-        ("features.visual.seed", 1, {"visual_features", *GRAPHS}),
+        ("features.visual.seed", 1, {*VISUAL, *GRAPHS}),
         ("graphs.alpha", 0.25, GRAPHS),
         ("graphs.block_bytes", 2**20, set()),
         ("model.dim", 4, MODEL),
@@ -171,9 +172,9 @@ def test_the_weights_of_the_features(
     file = tmp_path / "weights.safetensors"
     config = changed(config, "features.visual.weights", "file")
     config = changed(config, "features.visual.file", file)
-    for _ in range(2):  # other weights, under the same name
+    for expected in (VISUAL, {"visual_features"}):  # then other weights, under the same name
         save_file(torchvision.models.resnet18(weights=None).state_dict(), file)
-        assert must_rerun(made, config) == {"visual_features", *GRAPHS}
+        assert must_rerun(made, config) == {*expected, *GRAPHS}
     assert made.run(config)[0] == set()
 
 
@@ -289,7 +290,8 @@ def run(context):
         ("ingest", {"ingest"}),  # the others read named files of it
         ("split", {"split"}),
         ("text_features", {"text_features", "graphs", "train"}),  # then the same bundle
-        ("images", {"images", "visual_features", "report"}),
+        ("images", {"images", *VISUAL, "report"}),
+        ("visual_training", VISUAL),
         ("visual_features", {"visual_features", "graphs", "train"}),
         ("graphs", {"graphs", "train"}),
         ("train", MODEL),
@@ -324,7 +326,7 @@ def test_a_stage_that_writes_another_file(
     [
         ("ingest/kcore.py", {"ingest"}),
         ("features/template.py", {"text_features"}),
-        ("features/decode.py", {"images", "visual_features", "report"}),
+        ("features/decode.py", {"images", *VISUAL, "report"}),
         ("graphs/similarity.py", {"graphs"}),
         ("training/trainer.py", {"train"}),
         ("models/br_mrs.py", {"train"}),
