@@ -96,7 +96,7 @@ def pixels(paths: list[Path]) -> Vectors:
     """The pictures' own pixels, squeezed to one size."""
     size, how = (PIXELS, PIXELS), Image.Resampling.BILINEAR
     images = [np.asarray(to_rgb(path.read_bytes()).resize(size, how)) for path in paths]
-    return np.stack(images).reshape(len(images), -1).astype(np.float32) / 255
+    return (np.stack(images).reshape(len(images), -1) / 255).astype(np.float32)
 
 
 def precision(vectors: Vectors, labels: NDArray[np.intp]) -> float:

@@ -19,7 +19,7 @@ from pydantic import (
 
 from brmrs.features import template
 from brmrs.model_config import BRMRSConfig, ModelConfig
-from brmrs.section import KEYLESS, Effort, Section, SectionT, Seed, Share, Weight
+from brmrs.section import KEYLESS, Effort, Rate, Section, SectionT, Seed, Share, Weight
 
 
 def _as_tuple(value: object) -> object:
@@ -199,7 +199,17 @@ class TrainConfig(Section):
     patience: int = Field(50, gt=0)  # epochs without a better validation metric
     selection: str = Field("recall@20", pattern=SELECTION)
     batch_size: int = Field(2048, gt=0)  # interactions
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)  # the largest one, where a schedule changes it
+    # "cosine" falls to 0 at the end of `epochs`: set them to what training takes, not far beyond
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: int = Field(0, ge=0)  # epochs in which the learning rate rises from 0, step by step
+    clip_norm: float | None = Field(None, gt=0)  # largest L2 norm of the whole gradient
+    # decay per step of the average of the weights that is validated and kept instead of them;
+    # 0.99 averages over about the last 100 steps
+    average: Rate | None = None
+    precision: Literal["fp32", "bf16"] = (
+        "fp32"  # of dense products, see brmrs/training/optimiser.py
+    )
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # the folder of a bundle to start from: users and items it knows take its rows, by their own ids
@@ -230,7 +240,7 @@ class RetrainConfig(Section):
     # of each folder in ingest.reviews and ingest.metadata: "add" reads all dumps, "replace" the one
     # changed last
     dumps: Literal["add", "replace"] = "add"
-    at_rest: float = Field(10.0, ge=0)  # seconds that a complete file has not changed for
+    at_rest: float = Field(3.0, ge=0)  # seconds that a complete file has not changed for
     timeout: float = Field(600.0, ge=0)  # seconds to wait for a file that is named
     warm_start: bool = False  # start training from the served model, where it is of one kind
     metric: str = Field("recall@20", pattern=SELECTION)  # on the validation split

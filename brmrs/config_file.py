@@ -64,11 +64,15 @@ def _lay(base: dict[str, Any], over: dict[str, Any]) -> None:
     """Put the values of `over` into `base`, section by section."""
     for name, value in over.items():
         old = base.get(name)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        if both and old.get(NAME) == value.get(NAME, old.get(NAME)):
+        if isinstance(old, dict) and isinstance(value, dict) and _alike(old, value):
             _lay(old, value)
         else:
             base[name] = value
+
+
+def _alike(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether both are of one section, and not of two models."""
+    return NAME not in new or new[NAME] == old.get(NAME)
 
 
 def parse(values: dict[str, Any], source: str) -> PipelineConfig:
@@ -106,6 +110,8 @@ def _told(fault: ErrorDetails) -> str:
         return f"{where}: no model {fault['ctx']['tag']!r}; there are {known}"
     if fault["type"] != "extra_forbidden":
         return f"{where}: {fault['msg']}"
+    if path == ["model", "objective"]:
+        return f"{where}: this model has no text and visual branches that could take an objective"
     near = get_close_matches(path[-1], getattr(_type(path[:-1]), "model_fields", ()), 1)
     return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "")
 

@@ -58,12 +58,13 @@ def execute(
                 shutil.rmtree(scratch, ignore_errors=True)
                 shutil.rmtree(kept, ignore_errors=True)
             scratch.mkdir(parents=True, exist_ok=True)
-            inputs = {
-                read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads
-            }
-            embeddings = None if refresh else store.embeddings
             context = StageContext(
-                config.only(stage.config), inputs, out, scratch, kept, embeddings
+                config.only(stage.config),
+                inputs_of(stage, upstream, store),
+                out,
+                scratch,
+                kept,
+                None if refresh else store.embeddings,
             )
             with machine.peak_memory() as memory:
                 stage.load()(context)
@@ -77,6 +78,13 @@ def execute(
         if artifact.settled:
             shutil.rmtree(scratch, ignore_errors=True)
         return record
+
+
+def inputs_of(
+    stage: Stage, upstream: Mapping[str, Artifact], store: ArtifactStore
+) -> dict[str, Path]:
+    """Where each file or folder lies that a stage reads, by its declared name."""
+    return {read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads}
 
 
 @contextmanager

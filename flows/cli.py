@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from brmrs.errors import StageError, UserError, disk_fault
-from flows import cli_retrain, cli_store
+from flows import cli_benchmark, cli_retrain, cli_store
 from flows.show import print_json
 
 if TYPE_CHECKING:
@@ -290,6 +290,7 @@ def _show_items(served: _Served, ranked: "Ranked", as_json: bool) -> None:
 
 
 app.add_typer(cli_store.app)
+app.add_typer(cli_benchmark.app)
 app.add_typer(cli_retrain.app)
 
 

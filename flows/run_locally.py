@@ -58,6 +58,26 @@ def retrain(parameters: dict[str, Any], console: Console) -> dict[str, Any]:
         return dict(outcome)
 
 
+def benchmark(
+    config: Path,
+    models: list[str],
+    seeds: list[int],
+    overrides: list[str],
+    artifacts: Path,
+    console: Console,
+) -> dict[str, Any]:
+    """Run the flow `benchmark` and return its table.
+
+    Raises:
+        UserError: what the user can fix.
+        IncompleteError: some trainings failed; it carries the table of the others.
+    """
+    with _connected(console):
+        from flows.benchmark import benchmark as flow
+
+        return flow(config, models, seeds, overrides, artifacts)
+
+
 @contextmanager
 def _connected(console: Console) -> Iterator[None]:
     """Show our log and progress, and see to it that a Prefect server answers."""

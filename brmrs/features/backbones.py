@@ -229,7 +229,7 @@ def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
         raise UserError(
             f"features.visual.weights: the pretrained weights of {name} are not cached and could "
             f"not be fetched; put {file.name} into {folder}, or set `weights: file` with `file:`, "
-            f"or `weights: random` for a trial"
+            "or train on these pictures by `weights: simsiam`, or try `weights: random`"
         ) from error
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise UserError(f"{file}: cannot be read ({_one_line(error)}); delete it") from error

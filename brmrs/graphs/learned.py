@@ -55,7 +55,8 @@ class Edges:
     def inner(self, x: Tensor, y: Tensor) -> Tensor:
         """As `affinity`, without a gradient."""
         zero = _filled(self._pattern.csr, x.new_zeros(len(self.rows)))
-        return torch.sparse.sampled_addmm(zero, x.contiguous(), y.T, beta=0.0).values()
+        found: Tensor = torch.sparse.sampled_addmm(zero, x.contiguous(), y.T, beta=0.0).values()
+        return found
 
 
 class _Product(torch.autograd.Function):

@@ -33,8 +33,11 @@ def edges(graph: SparseMatrix) -> Weighted:
 def added(parts: Iterable[Weighted], columns: int) -> Weighted:
     """The sum of graphs with that many columns, sorted; differentiable in the weights."""
     rows, ends, values = (torch.cat(list(part)) for part in zip(*parts, strict=True))
-    keys, place = torch.unique(rows * columns + ends, return_inverse=True)
-    sums = values.new_zeros(len(keys)).index_add(0, place, values)
+    keys, order = torch.sort(rows * columns + ends, stable=True)
+    first = torch.ones_like(keys, dtype=torch.bool)
+    first[1:] = keys.diff() != 0
+    place, keys = first.cumsum(0) - 1, keys[first]
+    sums = values.new_zeros(len(keys)).index_add(0, place, values[order])
     return Weighted(keys // columns, keys % columns, sums)
 
 
@@ -46,7 +49,7 @@ def scaled(weight: float | Tensor, graph: Weighted) -> Weighted:
 def with_self_loops(graph: SparseMatrix) -> SparseMatrix:
     """The same graph, and where a row has edges one of weight 1, the node's cosine with itself."""
     listed = edges(graph)
-    nodes = listed.rows.unique()
+    nodes = graph.csr.crow_indices().diff().nonzero().squeeze(1)
     loops = Weighted(nodes, nodes, torch.ones_like(listed.values[: len(nodes)]))
     return SparseMatrix.from_edges(*added([listed, loops], graph.shape[1]), graph.shape)
 
@@ -80,4 +83,5 @@ def nearest_rows(x: Tensor, k: int) -> Tensor:
     In blocks of rows of at most BLOCK_BYTES; never (n, n).
     """
     size = max(1, BLOCK_BYTES // (x.element_size() * len(x)))
-    return torch.cat([(block @ x.T).topk(min(k, len(x))).indices for block in x.split(size)])
+    blocks = torch.split(x, size)
+    return torch.cat([(block @ x.T).topk(min(k, len(x))).indices for block in blocks])

@@ -48,8 +48,13 @@ class SparseMatrix:
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """(n, m) @ (m, d) -> (n, d), differentiable in `x` alone."""
-        product: Tensor = _Product.apply(self, x)
+        product: Tensor = _Product.apply(self, wide(x))
         return product
+
+
+def wide(x: Tensor) -> Tensor:
+    """What a dense product in bfloat16 gave, in float32: sums over many neighbours need it."""
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def multiply(csr: Tensor, x: Tensor, plus: Tensor | None = None) -> Tensor:
@@ -65,7 +70,8 @@ def multiply(csr: Tensor, x: Tensor, plus: Tensor | None = None) -> Tensor:
     """
     x = x.detach()  # else embedding_bag prepares a backward pass that is never asked for
     if x.is_cuda:
-        return csr @ x if plus is None else torch.addmm(plus, csr, x)
+        with torch.autocast("cuda", enabled=False):
+            return csr @ x if plus is None else torch.addmm(plus, csr, x)
     product = embedding_bag(
         csr.col_indices(),
         x.contiguous(),

@@ -44,6 +44,8 @@ class GRCN(Recommender):
     """
 
     needs = frozenset({"features"})
+    user_tables = ("users", "prototypes.text", "prototypes.visual", "user_confidence")
+    item_tables = ("items", "item_confidence")
 
     def __init__(
         self,
@@ -117,7 +119,8 @@ class GRCN(Recommender):
         to_user = (sender * of_items).amax(dim=1).relu()
         sender = embedding(edges.rows, self.user_confidence)
         to_item = (sender * of_users).amax(dim=1).relu()
-        p, q = [self.users], [self.items]
+        p: list[Tensor] = [self.users]
+        q: list[Tensor] = [self.items]
         for _ in range(self.layers):
             p_next = edges.product(to_user, q[-1])
             q.append(edges.transposed_product(to_item, p[-1]))

@@ -10,6 +10,7 @@ from torch.nn.functional import embedding, leaky_relu, normalize
 from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs import bipartite
+from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import linear, xavier
 from brmrs.models.objective import Objective
@@ -42,6 +43,7 @@ class MMGCN(Recommender):
     """
 
     needs = frozenset({"features"})
+    user_tables = ("users", "channels.text.users", "channels.visual.users")
 
     def __init__(
         self,
@@ -57,61 +59,70 @@ class MMGCN(Recommender):
         generator = torch.Generator().manual_seed(seed)
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
+        self.modalities = tuple(sorted(data.features))
+        self.preferences = nn.ParameterDict(
+            {m: xavier(data.users, dim, generator) for m in self.modalities}
+        )
+        self.projections = nn.ModuleDict(
+            {m: linear(data.features[m].shape[1], dim, generator) for m in self.modalities}
+        )
         self.channels = nn.ModuleDict(
-            {
-                m: _Channel(data, x.shape[1], dim, layers, generator)
-                for m, x in sorted(data.features.items())
-            }
+            {m: _Channel(layers, dim, generator) for m in self.modalities}
         )
         self.data, self.regularization = data, regularization
         self.to_users, self.to_items = bipartite.means(
             data.train_users, data.train_items, data.users, data.items
         )
-        self.objective = Objective.of(objective, tuple(self.channels))
+        self.objective = Objective.of(objective, self.modalities)
         self.negatives = self.objective.drawn
         self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The objective's terms and L2."""
         terms = self.objective.loss(batch, self.branches(), self.data.present)
-        preferences = (channel.users for channel in self.channels.values())
-        rows = [embedding(batch.users, table) for table in (self.users, *preferences)]
+        tables = (self.users, *self.preferences.values())
+        rows = [embedding(batch.users, table) for table in tables]
         rows.append(embedding(batch.triples[:, :2], self.items))
         terms["l2"] = self.regularization * losses.l2(*rows)
         return terms
 
     def branches(self) -> dict[str, Branch]:
         """One branch per modality, and their sum."""
-        of = {m: self._channel(m) for m in self.channels}
+        of = {m: self._of_modality(m) for m in self.modalities}
         p, q = (torch.stack([getattr(b, side) for b in of.values()]).sum(dim=0) for side in "pq")
         return {FUSED: Branch(p, q), **of}
 
-    def _channel(self, m: str) -> Branch:
+    def _of_modality(self, m: str) -> Branch:
         """u_m^(L) of users and items."""
-        channel = self.channels[m]
-        x = channel.projection(self.data.features[m])
-        p, q = normalize(channel.users), normalize(x * self.data.present[m].unsqueeze(1))
-        for layer in channel.layers:
-            to_p = self.to_users @ (q @ layer.neighbour)
-            to_q = self.to_items @ (p @ layer.neighbour)
-            p, q = layer(to_p, p, self.users), layer(to_q, q, self.items)
-        return Branch(p, q)
+        x = self.projections[m](self.data.features[m])
+        p = normalize(self.preferences[m])
+        q = normalize(x * self.data.present[m].unsqueeze(1))
+        ids, means = (self.users, self.items), (self.to_users, self.to_items)
+        return Branch(*self.channels[m](p, q, ids, means))
 
 
 class _Channel(nn.Module):
-    """The parameters of one modality."""
+    """The layers of one modality."""
 
-    def __init__(
-        self, data: TrainingData, width: int, dim: int, layers: int, generator: torch.Generator
-    ):
+    def __init__(self, layers: int, dim: int, generator: torch.Generator):
         super().__init__()
-        self.users = xavier(data.users, dim, generator)
-        self.projection = linear(width, dim, generator)
         self.layers = nn.ModuleList([_Layer(dim, generator) for _ in range(layers)])
+
+    def forward(
+        self,
+        p: Tensor,
+        q: Tensor,
+        ids: tuple[Tensor, Tensor],
+        means: tuple[SparseMatrix, SparseMatrix],
+    ) -> tuple[Tensor, Tensor]:
+        """(U, d) users and (I, d) items, their ids, the means over their neighbours: the last."""
+        for layer in self.layers:
+            p, q = layer(p, q, ids[0], means[0]), layer(q, p, ids[1], means[1])
+        return p, q
 
 
 class _Layer(nn.Module):
-    """Eqs. 2, 4 and 6 of one modality's layer."""
+    """Eqs. 2, 4 and 6."""
 
     def __init__(self, dim: int, generator: torch.Generator):
         super().__init__()
@@ -119,7 +130,8 @@ class _Layer(nn.Module):
         self.own = linear(dim, dim, generator)
         self.aggregated = linear(dim, dim, generator)
 
-    def forward(self, mean: Tensor, u: Tensor, ids: Tensor) -> Tensor:
-        """(n, d) mean over the neighbours of W_1 u_j, (n, d) u, (n, d) u_id: the next u."""
+    def forward(self, u: Tensor, others: Tensor, ids: Tensor, means: SparseMatrix) -> Tensor:
+        """(n, d) nodes, (m, d) the other side, (n, d) u_id, (n, m) means of neighbours: next u."""
+        mean = means @ (others @ self.neighbour)
         combined = leaky_relu(self.own(u)) + ids
         return leaky_relu(self.aggregated(leaky_relu(mean)) + combined)

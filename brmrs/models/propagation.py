@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from brmrs.graphs.bipartite import inverse_root_degree
-from brmrs.graphs.sparse import SparseMatrix, multiply
+from brmrs.graphs.sparse import SparseMatrix, multiply, wide
 
 
 def lightgcn(matrix: SparseMatrix, users: Tensor, items: Tensor, layers: int) -> tuple[Tensor, ...]:
@@ -21,7 +21,7 @@ def lightgcn(matrix: SparseMatrix, users: Tensor, items: Tensor, layers: int) ->
     Returns:
         (U, d) and (I, d), the means over the layers.
     """
-    result: tuple[Tensor, ...] = _MeanOfLayers.apply(matrix, layers, users, items)
+    result: tuple[Tensor, ...] = _MeanOfLayers.apply(matrix, layers, wide(users), wide(items))
     return result
 
 
@@ -46,7 +46,7 @@ def _mean_of_layers(
     p, q = users, items
     for _ in range(layers):  # Horner's scheme: E + A (E + A (E + ...))
         p, q = multiply(matrix.csr, q, users), multiply(matrix.transposed, p, items)
-    return p / (layers + 1), q / (layers + 1)
+    return (p.div_(layers + 1), q.div_(layers + 1)) if layers else (p, q)
 
 
 def drop_edges(

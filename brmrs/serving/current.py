@@ -163,7 +163,7 @@ def serving(store: ArtifactStore) -> Run:
     served = read(store).served
     if served:
         return sound(find(store, served[-1]), store, "ingest", "train")
-    return latest(store, "ingest", "train")
+    return latest(store, "publish")
 
 
 def _write(store: ArtifactStore, served: tuple[str, ...], history: tuple[Decision, ...]) -> None:

@@ -66,6 +66,10 @@ class Sampler:
         below = train.items - (place - train.indptr[train.users])
         self._below = train.users * (train.n_items + 1) + below
 
+    def batches(self, size: int) -> int:
+        """How many batches of `size` interactions an epoch has."""
+        return -(-len(self._users) // size)
+
     def epoch(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Every training interaction once, in random order, with fresh negatives.
 

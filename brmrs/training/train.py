@@ -1,6 +1,8 @@
 """The stage `train`: from the split, the features and the graphs to a model bundle."""
 
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,7 +21,8 @@ from brmrs.config import Imputation, PipelineConfig, TrainConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import measure
 from brmrs.files import read_json, write_parquet
-from brmrs.models.base import Recommender, Scorer
+from brmrs.machine import high_water
+from brmrs.models.base import Recommender, Scorer, TrainingData
 from brmrs.models.registry import build
 from brmrs.stages import ITEMS, SPLIT, USERS, StageContext
 from brmrs.training.bundle import Bundle, Description, Feature, WarmStart, load
@@ -29,13 +32,65 @@ from brmrs.training.trainer import History, Select, fit
 from brmrs.training.warm_start import start_from
 from brmrs.user_items import UserItems
 
+LOG = logging.getLogger(__name__)
 CURVE_FILE = "curve.parquet"
 CHECKPOINT = "checkpoint.pt"
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What the stage reads, ready to train on.
+
+    Attributes:
+        users: raw ids, in the order of the dense ids.
+        items: asins, likewise.
+        train: the training items of each user.
+        validation: likewise of the validation split.
+        select: the selection metric on it.
+        folders: the feature folder of each modality.
+        data: what a recommender may know.
+    """
+
+    users: list[str]
+    items: list[str]
+    train: UserItems
+    validation: UserItems
+    select: Select
+    folders: dict[str, Path]
+    data: TrainingData
+
+
 def run(context: StageContext) -> None:
     """Train the configured recommender on the training split; validation alone selects."""
-    inputs, config = context.inputs, context.config
+    config = context.config
+    ready = prepare(context.inputs, config)
+    model = build(config.model, ready.data, config.train.seed).to(ready.data.device)
+    warm = None
+    if config.train.warm_start:
+        previous = load(config.train.warm_start)
+        warm = start_from(
+            previous, config.model.name, model, ready.users, ready.items, ready.validation
+        )
+    file = context.scratch / CHECKPOINT
+    history = fit(model, ready.train, ready.select, config.train, file)
+    context.notes.update(measured(history, ready.data.device))
+    used = features(ready.folders, config.features.imputation, used=bool(model.needs))
+    about = describe(config, history, used, ready.users, ready.items, warm)
+    bundle(about, model, ready.train).save(context.out)
+    points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
+    write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
+
+
+def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
+    """Read the stage's inputs.
+
+    Args:
+        inputs: by the names that the stage declares.
+        config: the device, the metric to select by, what stands for missing features.
+
+    Raises:
+        UserError: the split has no validation interactions, or there is no such device.
+    """
     users = pq.read_table(inputs[USERS], columns=[USER_ID])[USER_ID].to_pylist()
     of_items = pq.read_table(inputs[ITEMS], columns=[ASIN, CATEGORIES])
     items, categories = (of_items[name].to_pylist() for name in (ASIN, CATEGORIES))
@@ -46,19 +101,23 @@ def run(context: StageContext) -> None:
     )
     select = selector(config.train.selection, validation, train)
     folders = {modality: inputs[f"{modality}_features"] for modality in MODALITIES}
-    imputation = config.features.imputation
-    data = imputed(assemble(train, folders, inputs["graphs"], categories), imputation)
-    model = build(config.model, data, config.train.seed).to(on)
-    warm = None
-    if config.train.warm_start:
-        previous = load(config.train.warm_start)
-        warm = start_from(previous, config.model.name, model, users, items)
-    history = fit(model, train, select, config.train, context.scratch / CHECKPOINT)
-    used = features(folders, imputation, used=bool(model.needs))
-    about = describe(config, history, used, users, items, warm)
-    bundle(about, model, train).save(context.out)
-    points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
-    write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
+    data = assemble(train, folders, inputs["graphs"], categories)
+    data = imputed(data, config.features.imputation)
+    return Prepared(users, items, train, validation, select, folders, data)
+
+
+def measured(history: History, on: torch.device) -> dict[str, float]:
+    """What training took; the memory is this process's peak, whatever else it has done."""
+    taken: dict[str, float] = {"peak_memory_bytes": high_water()}
+    if on.type == "cuda":
+        taken["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(on)
+    peaks = ", ".join(f"{name} {value:,.0f}" for name, value in taken.items())
+    if history.epoch:
+        taken["epochs"] = history.epoch
+        taken["seconds_per_epoch"] = history.seconds / history.epoch
+        each = f"{taken['seconds_per_epoch']:.2f} s"
+        LOG.info("trained %d epochs of %s each; %s", history.epoch, each, peaks)
+    return taken
 
 
 def device(config: TrainConfig) -> torch.device:

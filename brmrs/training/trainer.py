@@ -1,8 +1,9 @@
-"""The training loop: Adam, early stopping on a validation metric, checkpoints."""
+"""The training loop: early stopping on a validation metric, checkpoints, what diverged."""
 
+import copy
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from torch import Tensor
 from brmrs import checkpoint, progress
 from brmrs.columns import FUSED, LOSS, SPLIT_NAMES, VALIDATION
 from brmrs.config import TrainConfig
-from brmrs.errors import UserError
 from brmrs.models.base import Recommender, Scorer
+from brmrs.training.divergence import DivergenceError, culprit, in_parameters
 from brmrs.training.heap import keep_freed_memory
+from brmrs.training.optimiser import Optimiser
 from brmrs.training.sampling import Sampler, seeded
 from brmrs.user_items import UserItems
 
@@ -36,6 +38,7 @@ class History:
         best_value: its selection metric.
         best_state: its parameters.
         curve: (epoch, kind, name, value) points, see `columns.CURVE`.
+        seconds: of all epochs, validation included; nothing that is stored depends on it.
     """
 
     epoch: int = 0
@@ -43,6 +46,7 @@ class History:
     best_value: float = -1.0
     best_state: dict[str, Tensor] = field(default_factory=dict)
     curve: list[tuple[int, str, str, float]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 def fit(
@@ -58,11 +62,11 @@ def fit(
         model: on the device where `train` lies.
         train: the training items of each user.
         select: the selection metric of the fused branch, larger is better.
-        config: batches, patience, learning rate, seed.
+        config: batches, patience, optimisation, seed.
         checkpoint_file: where to go on from, if it exists, and where to save to.
 
     Raises:
-        UserError: the loss or a parameter is not finite any more.
+        DivergenceError: the loss, a gradient or a parameter is not finite any more.
     """
     if not model.trainable:
         value = select(_fused(model))
@@ -90,9 +94,10 @@ class _Run:
     history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
-        rate = self.config.learning_rate
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
-        self.device = next(self.model.parameters()).device
+        parameters = list(self.model.parameters())
+        self.device = parameters[0].device
+        self.batches = self.sampler.batches(self.config.batch_size)
+        self.optimiser = Optimiser(parameters, self.config, self.batches)
         self.saved = time.monotonic()
 
     @property
@@ -102,60 +107,80 @@ class _Run:
 
     def epoch(self) -> str:
         """Train one epoch, validate, keep the best, save; returns what to show."""
+        started = time.monotonic()
         number = self.history.epoch + 1
         losses = self._train(number)
-        value = self.select(_fused(self.model))
+        value = self._validate(number)
         history = self.history
         history.curve += [(number, LOSS, name, loss) for name, loss in losses.items()]
         history.curve.append(_validation(number, self.config, value))
-        if value > history.best_value:
-            history.best_epoch, history.best_value = number, value
-            history.best_state = {
-                name: tensor.clone() for name, tensor in self.model.state_dict().items()
-            }
         history.epoch = number
+        history.seconds += time.monotonic() - started
         self._save()
         terms = " ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         best = f"best {history.best_value:.4f} in epoch {history.best_epoch}"
         return f"{terms} {self.config.selection} {value:.4f} ({best})"
 
+    def _validate(self, epoch: int) -> float:
+        """The selection metric; the weights are kept if it is the best so far."""
+        history = self.history
+        with self.optimiser.averaged():
+            value = self.select(_fused(self.model))
+            if value > history.best_value:
+                history.best_epoch, history.best_value = epoch, value
+                history.best_state = {
+                    name: tensor.clone() for name, tensor in self.model.state_dict().items()
+                }
+        return value
+
     def _train(self, epoch: int) -> dict[str, float]:
         """One pass over the training interactions; returns the mean of each loss term."""
+        before = copy.deepcopy(self._state())
+        names: list[str] = []
+        steps: list[Tensor] = []
+        for terms in self._batches(epoch):
+            self._step(terms)
+            names = list(terms)
+            steps.append(torch.stack([term.detach() for term in terms.values()]))
+        losses = torch.stack(steps).double()
+        # Once an epoch: looking at each step would stall a GPU.
+        fault = _in_losses(names, losses) or in_parameters(dict(self.model.named_parameters()))
+        if fault is not None:
+            raise self._diverged(epoch, before, fault)
+        return dict(zip(names, losses.mean(dim=0).tolist(), strict=True))
+
+    def _batches(self, epoch: int) -> Iterator[dict[str, Tensor]]:
+        """The loss terms of each batch of an epoch; the same again on every call."""
         config, model = self.config, self.model
         generator = seeded(config.seed, epoch, _MODEL, self.device)
         model.train()
         model.begin_epoch(generator)
-        steps: list[Tensor] = []
-        names: list[str] = []
         order = seeded(config.seed, epoch, _SAMPLER, self.device)
         for batch in self.sampler.epoch(config.batch_size, order):
-            terms = model.loss(batch, generator)
-            self.optimizer.zero_grad()
-            torch.autograd.backward(torch.stack(list(terms.values())).sum())
-            self.optimizer.step()
-            names = list(terms)
-            steps.append(torch.stack([term.detach() for term in terms.values()]))
-        losses = torch.stack(steps).double()
-        self._check(epoch, names, losses)
-        return dict(zip(names, losses.mean(dim=0).tolist(), strict=True))
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=config.precision == "bf16"
+            ):
+                terms = model.loss(batch, generator)
+            yield {name: term.float() for name, term in terms.items()}
 
-    def _check(self, epoch: int, names: list[str], losses: Tensor) -> None:
-        """Refuse what is not finite. Once an epoch: looking at each step would stall a GPU."""
-        advice = f"lower train.learning_rate (now {self.config.learning_rate:g})"
-        faults = (~losses.isfinite()).nonzero().tolist()
-        if faults:
-            batch, term = faults[0]
-            value = losses[batch, term].item()
-            raise UserError(
-                f"training diverged: epoch {epoch}, batch {batch + 1} of {len(losses)}, "
-                f"loss term {names[term]} is {value}; {advice}"
-            )
-        for name, parameter in self.model.named_parameters():
-            if not bool(parameter.isfinite().all()):
-                raise UserError(
-                    f"training diverged: after epoch {epoch} parameter {name} is not finite; "
-                    f"{advice}"
-                )
+    def _step(self, terms: dict[str, Tensor]) -> None:
+        self.optimiser.step(torch.stack(list(terms.values())).sum())
+
+    def _diverged(self, epoch: int, before: dict[str, Any], seen: str) -> DivergenceError:
+        """Train the epoch again, slowly, to tell what broke first from what broke because of it.
+
+        Args:
+            epoch: the one that failed.
+            before: the state at its start.
+            seen: what the quick look at the end found, where the fault does not come again.
+        """
+        self._restore(before)
+        parameters = dict(self.model.named_parameters())
+        fault = culprit(self._batches(epoch), parameters, self._step) or seen
+        return DivergenceError(
+            f"training diverged: epoch {epoch} of {self.batches} batches, {fault}; lower "
+            f"train.learning_rate (now {self.config.learning_rate:g}), or set train.clip_norm"
+        )
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is a sound one of this very run."""
@@ -165,8 +190,7 @@ class _Run:
         if state["run"] != self._identity():
             LOG.warning("%s is of another training run and ignored", self.file)
             return
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._restore(state["state"])
         self.history = History(**state["history"])
         LOG.info("training goes on after epoch %d", self.history.epoch)
 
@@ -176,12 +200,19 @@ class _Run:
             return
         state = {
             "run": self._identity(),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "state": self._state(),
             "history": vars(self.history),
         }
         checkpoint.save(self.file, state)
         self.saved = time.monotonic()
+
+    def _state(self) -> dict[str, Any]:
+        """All that the next epoch depends on."""
+        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
 
     def _identity(self) -> dict[str, Any]:
         shapes = {name: list(value.shape) for name, value in self.model.state_dict().items()}
@@ -197,3 +228,12 @@ def _fused(model: Recommender) -> Scorer:
 
 def _validation(epoch: int, config: TrainConfig, value: float) -> tuple[int, str, str, float]:
     return epoch, SPLIT_NAMES[VALIDATION], config.selection, value
+
+
+def _in_losses(names: list[str], losses: Tensor) -> str | None:
+    """The first term that is not finite, of (batches, terms)."""
+    faults = (~losses.isfinite()).nonzero().tolist()
+    if not faults:
+        return None
+    batch, term = faults[0]
+    return f"batch {batch + 1}, loss term {names[term]} is {losses[batch, term].item()}"

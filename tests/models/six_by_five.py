@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import scipy.sparse as sp
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brmrs.columns import TEXT, VISUAL
 from brmrs.graphs import bipartite
@@ -80,7 +80,7 @@ def adjacency(edges: list[tuple[int, int]] = EDGES) -> Tensor:
 
 def symmetrically_normalised(a: Tensor) -> Tensor:
     """D^-1/2 A D^-1/2 entry by entry, D of the row sums."""
-    degrees = a.sum(dim=1).tolist()
+    degrees = a.sum(dim=1)
     result = torch.zeros_like(a)
     for i in range(len(a)):
         for j in range(len(a)):
@@ -98,6 +98,54 @@ def mean_of_layers(graph: Tensor, e: Tensor, layers: int) -> Tensor:
 def minus_log_sigma(x: Tensor) -> Tensor:
     """-log sigma(x) as written."""
     return -torch.log(1 / (1 + torch.exp(-x)))
+
+
+def score(p: Tensor, q: Tensor, u: int, i: int) -> Tensor:
+    """s(u, i) = <p_u, q_i>."""
+    return torch.stack([a * b for a, b in zip(p[u], q[i], strict=True)]).sum()
+
+
+def literal_bpr(p: Tensor, q: Tensor) -> Tensor:
+    """Mean over the triples of -log sigma(s(u, i) - s(u, j)), j the first negative."""
+    return torch.stack(
+        [minus_log_sigma(score(p, q, u, i) - score(p, q, u, j)) for u, i, j in triples()]
+    ).mean()
+
+
+def literal_l2(users: list[Tensor], items: list[Tensor]) -> Tensor:
+    """Mean over the triples of half the squared norms of their rows."""
+    terms = []
+    for u, i, j in triples():
+        rows = [table[u] for table in users] + [table[n] for table in items for n in (i, j)]
+        terms.append(torch.stack([row.square().sum() / 2 for row in rows]).sum())
+    return torch.stack(terms).mean()
+
+
+def triples() -> list[tuple[int, int, int]]:
+    """User, positive, first negative."""
+    columns = TRIPLES.users, TRIPLES.positives, TRIPLES.negatives[:, 0]
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def unit(x: Tensor) -> Tensor:
+    """A vector to length 1; zero stays zero."""
+    return x / x.norm() if x.any() else x
+
+
+def leaky(x: Tensor) -> Tensor:
+    """LeakyReLU with slope 0.01."""
+    return torch.where(x > 0, x, 0.01 * x)
+
+
+def affine(layer: nn.Module, x: Tensor) -> Tensor:
+    """W x + b."""
+    assert isinstance(layer, nn.Linear)
+    return layer.weight @ x + layer.bias
+
+
+def neighbours(node: int) -> list[int]:
+    """Of a user (0..U-1) or an item (U..U+I-1) in the training graph."""
+    return adjacency()[node].nonzero().flatten().tolist()
 
 
 def assert_equal_with_gradients(

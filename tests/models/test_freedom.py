@@ -14,9 +14,11 @@ from six_by_five import (
     assert_equal_with_gradients,
     data,
     in_double,
+    literal_bpr,
     mean_of_layers,
     minus_log_sigma,
     symmetrically_normalised,
+    triples,
 )
 from torch import Tensor
 
@@ -61,7 +63,7 @@ def literal_feature_loss(model: FREEDOM, m: str) -> Tensor:
     terms, x = [], model.data.features[m]
     p, _ = literal_branches(model)[FUSED]
     w = model.projections[m].T
-    for u, i, (j, _) in zip(*(part.tolist() for part in vars(TRIPLES).values()), strict=True):
+    for u, i, j in triples():
         if m == VISUAL and 4 in (i, j):
             continue  # item 4 has no picture
         s_i, s_j = ((p[u] * (w @ x[k])).sum() for k in (i, j))
@@ -73,16 +75,10 @@ def literal_feature_loss(model: FREEDOM, m: str) -> Tensor:
 def test_loss_and_gradient_by_the_letter(layers: int, item_layers: int) -> None:
     settings = {"layers": layers, "item_layers": item_layers, "visual_weight": 0.3}
     model = build(feature_loss=0.1, **settings)
-    batch = dataclasses.replace(TRIPLES, negatives=TRIPLES.negatives[:, :1])
-    p, q = literal_branches(model)[FUSED]
-    margins = [
-        (p[u] * q[i]).sum() - (p[u] * q[j]).sum()
-        for u, i, j in zip(*(x.flatten().tolist() for x in vars(batch).values()), strict=True)
-    ]
-    literal = {"bpr": torch.stack([minus_log_sigma(x) for x in margins]).mean()}
+    literal = {"bpr": literal_bpr(*literal_branches(model)[FUSED])}
     for m in (TEXT, VISUAL):
         literal[f"feature_{m}"] = 0.1 * literal_feature_loss(model, m)
-    assert_equal_with_gradients(model, model.loss(batch, torch.Generator()), literal)
+    assert_equal_with_gradients(model, model.loss(TRIPLES, torch.Generator()), literal)
 
 
 def test_branches_by_the_letter() -> None:

@@ -1,9 +1,11 @@
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -80,6 +82,15 @@ def test_labels_reach_the_bundle_and_say_what_was_used(tmp_path: Path) -> None:
     assert not any(feature.used for feature in idle.values())
 
 
+def test_what_training_took_is_measured_and_not_in_the_artifact(tmp_path: Path) -> None:
+    stage = context(write_inputs(tmp_path), tmp_path, config(epochs=3))
+    run(stage)
+    assert stage.notes["epochs"] == 3
+    assert 0 < stage.notes["seconds_per_epoch"] < 100
+    assert stage.notes["peak_memory_bytes"] > 10**7
+    assert b"peak_memory" not in b"".join(content(stage.out).values())
+
+
 def test_imputation_reaches_the_model_and_is_named_in_the_bundle(tmp_path: Path) -> None:
     settings = config("bm3", epochs=1)
     features = settings.features.model_copy(update={"imputation": "mean"})
@@ -100,6 +111,17 @@ def test_most_popular_is_evaluated_once(tmp_path: Path) -> None:
         ).tolist()
     )
     assert len(pq.read_table(out / "curve.parquet")) == 1
+
+
+@pytest.mark.parametrize("name", ["bpr-mf", "lightgcn", "br-mrs"])
+def test_bf16_finds_what_fp32_finds(name: str, tmp_path: Path) -> None:
+    found = {
+        precision: bundle.load(train(tmp_path / precision, config(name, precision=precision)))
+        for precision in ("fp32", "bf16")
+    }
+    best = {precision: model.about.validation["recall@2"] for precision, model in found.items()}
+    assert best["bf16"] > best["fp32"] - 0.1
+    assert {tensor.dtype for tensor in found["bf16"].state.values()} == {torch.float32}
 
 
 @pytest.mark.parametrize("name", RECOMMENDERS)
@@ -139,9 +161,9 @@ def test_a_split_without_validation_is_refused(tmp_path: Path) -> None:
         train(tmp_path, config(), [row for row in rows() if row[2] != VALIDATION])
 
 
-# Runs the stage with a checkpoint after each epoch; the folder and the epochs are arguments.
+# Runs the stage with a checkpoint after each epoch; the folder and the options are arguments.
 CHILD = """
-import sys
+import json, sys
 from pathlib import Path
 import board_artifacts as board
 from brmrs.stages import StageContext
@@ -152,19 +174,19 @@ root = Path(sys.argv[1])
 inputs = {name: root / name for name in sys.argv[3:]}
 out, scratch = root / "out", root / "scratch"
 out.mkdir(exist_ok=True)
-run(StageContext(board.config(epochs=int(sys.argv[2]), patience=9999), inputs, out, scratch))
+run(StageContext(board.config(**json.loads(sys.argv[2])), inputs, out, scratch))
 """
 
 
 class Child:
     """The stage in a process of its own."""
 
-    def __init__(self, root: Path, epochs: int, inputs: dict[str, Path]):
+    def __init__(self, root: Path, options: dict[str, Any], inputs: dict[str, Path]):
         here = Path(__file__).parents[1]
         path = os.pathsep.join([str(here), str(here.parent)])
         self.checkpoint = root / "scratch" / "checkpoint.pt"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(root), str(epochs), *inputs],
+            [sys.executable, "-c", CHILD, str(root), json.dumps(options), *inputs],
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         )
 
@@ -186,12 +208,20 @@ class Child:
 
 
 def test_killed_runs_go_on_to_the_same_bytes(tmp_path: Path) -> None:
-    epochs = 120
+    options: dict[str, Any] = {
+        "epochs": 120,
+        "patience": 9999,
+        "schedule": "cosine",
+        "warmup": 5,
+        "clip_norm": 0.1,
+        "average": 0.9,
+        "precision": "bf16",
+    }
     root = tmp_path / "killed"
     inputs = write_inputs(root)
     for saves in (1, 10):
-        Child(root, epochs, inputs).kill_in_training(saves)
+        Child(root, options, inputs).kill_in_training(saves)
         assert not (root / "out" / "bundle.json").exists()
-    assert Child(root, epochs, inputs).process.wait() == 0
-    undisturbed = train(tmp_path / "whole", config(epochs=epochs, patience=9999))
+    assert Child(root, options, inputs).process.wait() == 0
+    undisturbed = train(tmp_path / "whole", config(**options))
     assert content(root / "out") == content(undisturbed)

@@ -1,5 +1,6 @@
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from brmrs.graphs import bipartite
 from brmrs.models.base import Batch, Branch, Recommender, Scorer, TrainingData
 from brmrs.models.bpr_mf import BPRMF
 from brmrs.training import trainer
+from brmrs.training.divergence import DivergenceError
 from brmrs.training.train import device, selector
 from brmrs.training.trainer import History, fit
 from brmrs.user_items import UserItems
@@ -91,18 +93,37 @@ def test_an_epoch_without_any_hit_can_be_the_best() -> None:
 def test_a_loss_that_is_not_finite_names_epoch_batch_and_term(fault: float) -> None:
     steps = -(-len(TRAIN.items) // 100)
     model = Toy(fail_at=steps + 2, fault=fault)
-    message = rf"epoch 2, batch 2 of {steps}, loss term bad is {fault}; lower train.learning_rate"
+    message = rf"epoch 2 of {steps} batches, batch 2, loss term bad is {fault}; lower train"
     with pytest.raises(UserError, match=message):
         fit(model, TRAIN, Script(0.1, 0.2, 0.3), TrainConfig(batch_size=100))
 
 
-def test_a_parameter_that_is_not_finite_is_named() -> None:
-    class Explodes(Toy):
-        def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-            return {"root": (self.weight * 0).abs().sqrt().sum()}  # finite, its gradient is not
+class Explodes(Toy):
+    """From the second step on, a term that is finite while its gradient is not: sqrt at 0."""
 
-    with pytest.raises(UserError, match="after epoch 1 parameter weight is not finite"):
-        fit(Explodes(), TRAIN, Script(0.1), TrainConfig(epochs=1))
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        moved = bool(self.weight.detach() != 0)
+        root = (self.weight * 0).abs().sqrt().sum() if moved else self.weight.sum()
+        return {"good": (self.weight - 1).square().sum(), "root": root}
+
+
+class Grows(Toy):
+    """Finite terms and gradients, whatever the step."""
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"good": -self.weight.sum() / 1e30}
+
+
+def test_a_gradient_that_is_not_finite_names_its_own_batch_and_term() -> None:
+    message = "batch 2, the gradient of loss term root by weight is not finite"
+    with pytest.raises(DivergenceError, match=message):  # the losses are nan from batch 3 on
+        fit(Explodes(), TRAIN, Script(0.1), TrainConfig(epochs=1, batch_size=100))
+
+
+def test_a_step_out_of_range_names_the_parameter() -> None:
+    config = TrainConfig(epochs=1, batch_size=100, learning_rate=3e38)
+    with pytest.raises(DivergenceError, match="batch 1, parameter weight is not finite after"):
+        fit(Grows(), TRAIN, Script(0.1), config)
 
 
 def test_an_absurd_learning_rate_ends_in_the_same_advice() -> None:
@@ -125,9 +146,27 @@ def stop_after(count: int) -> trainer.Select:
     return select
 
 
-def train(file: Path | None, count: int = 10**9, seed: int = 0) -> tuple[BPRMF, History]:
+PLAIN: dict[str, Any] = {}
+OPTIONS: list[dict[str, Any]] = [
+    {"clip_norm": 0.05},
+    {"schedule": "cosine", "warmup": 3},
+    {"average": 0.9},
+    {"precision": "bf16"},
+    {
+        "clip_norm": 0.05,
+        "schedule": "cosine",
+        "warmup": 3,
+        "average": 0.9,
+        "precision": "bf16",
+    },
+]
+
+
+def train(
+    file: Path | None, count: int = 10**9, seed: int = 0, options: dict[str, Any] = PLAIN
+) -> tuple[BPRMF, History]:
     model = BPRMF(data(TRAIN), seed=0, dim=4, regularization=1e-3)
-    config = TrainConfig(epochs=12, batch_size=64, learning_rate=0.02, seed=seed)
+    config = TrainConfig(epochs=12, batch_size=64, learning_rate=0.02, seed=seed, **options)
     return model, fit(model, TRAIN, stop_after(count), config, file)
 
 
@@ -147,6 +186,31 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
             train(tmp_path / "c.pt", count)
     resumed = train(tmp_path / "c.pt", 12 - sum(stops))  # an epoch trained twice would raise
     assert same(resumed, train(None))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "+".join(options))
+def test_every_option_changes_the_result_and_survives_an_interruption(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    whole = train(None, options=options)
+    assert same(whole, train(None)) == (options == {"precision": "bf16"})  # it has no product
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "c.pt", 2, options=options)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "c.pt", 5, options=options)
+    assert same(train(tmp_path / "c.pt", options=options), whole)
+
+
+def test_the_average_is_validated_and_kept() -> None:
+    model, script = Toy(), Script(*[0.1 * epoch for epoch in range(1, 6)])
+    fit(model, TRAIN, script, TrainConfig(epochs=5, batch_size=100, average=0.9))
+    plain = Script(*[0.1] * 5)
+    fit(Toy(), TRAIN, plain, TrainConfig(epochs=5, batch_size=100))
+    assert model.weight.item() == script.seen[-1]
+    assert all(
+        averaged < own for averaged, own in zip(script.seen, plain.seen, strict=True)
+    )  # the weight rises from 0 to 1, its average lags behind
 
 
 def test_a_finished_run_trains_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,57 @@
+"""What `brmrs tune` searches: a range for each hyper-parameter, by the name of its field.
+
+One name means one thing in every recommender, so a new one is searched without a line here. What
+is not listed stays as configured: `dim` and `feature_dim`, because published tables compare at a
+fixed size, and whatever is a choice of the model's structure.
+"""
+
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+
+from brmrs.errors import UserError
+from brmrs.models import registry
+from brmrs.section import Section
+
+_RATE = FloatDistribution(0.0, 0.9, step=0.1)
+_WEIGHT = FloatDistribution(0.01, 10.0, log=True)
+
+LEARNING_RATE = FloatDistribution(1e-4, 1e-2, log=True)
+BY_FIELD: dict[str, BaseDistribution] = {
+    "regularization": FloatDistribution(1e-6, 1.0, log=True),
+    "layers": IntDistribution(1, 4),
+    "item_layers": IntDistribution(0, 2),
+    "user_layers": IntDistribution(0, 2),
+    "dropout": _RATE,
+    "edge_dropout": _RATE,
+    "momentum": FloatDistribution(0.9, 0.999),
+    "chns": _WEIGHT,
+    "synergy": _WEIGHT,
+    "contrast": _WEIGHT,
+    "feature": _WEIGHT,
+    "covariance": _WEIGHT,
+    "theta": FloatDistribution(0.0, 1.0, step=0.1),
+    "margin": FloatDistribution(0.1, 4.0),
+    "pool": IntDistribution(1, 16, log=True),
+    "negatives": IntDistribution(1, 16, log=True),
+    "neighbours": IntDistribution(10, 1000, log=True),
+    "shrink": FloatDistribution(0.0, 100.0),
+    "ridge": FloatDistribution(1.0, 10000.0, log=True),
+}
+
+
+def space(model: Section) -> dict[str, BaseDistribution]:
+    """What to search for a recommender: the range of each field, by its dotted path.
+
+    Raises:
+        UserError: it has nothing to search.
+    """
+    name = model.model_dump()["name"]
+    ranges = {
+        f"model.{field}": BY_FIELD[field]
+        for field, value in model
+        if field in BY_FIELD and isinstance(value, int | float)  # a choice may bear the same name
+    }
+    if registry.load(name).trainable:
+        ranges["train.learning_rate"] = LEARNING_RATE
+    if not ranges:
+        raise UserError(f"model {name} has nothing to tune")
+    return ranges

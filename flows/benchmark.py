@@ -1,0 +1,97 @@
+"""The flow `benchmark`: several recommenders and seeds over one data set."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_table_artifact
+from prefect.runtime import flow_run
+
+from brmrs import runs
+from brmrs.artifacts import ArtifactStore, Record
+from brmrs.benchmark import IncompleteError, Outcome, Variant, table, variants
+from brmrs.errors import UserError
+from brmrs.stages import BY_NAME
+from flows.full_pipeline import run_stages
+from flows.show_benchmark import cells
+from tasks.pipeline import stage_tasks
+from tasks.stage import StageRequest
+
+SHARED = "graphs"  # the last stage that all recommenders have in common
+OWN = (BY_NAME["train"], BY_NAME["evaluate"])
+
+
+def _run_name() -> str:
+    return f"benchmark-{Path(flow_run.parameters['config']).stem}"
+
+
+@flow(name="brmrs", flow_run_name=_run_name)
+def benchmark(
+    config: Path,
+    models: list[str],
+    seeds: list[int],
+    overrides: list[str] = [],  # noqa: B006 - Prefect reads the default, nothing changes it
+    artifacts: Path = Path("artifacts"),
+) -> dict[str, Any]:
+    """Train and evaluate every recommender with every seed; what is cached is not run again.
+
+    One training at a time: two on the same cores would spoil each other's seconds.
+
+    Args:
+        config: the YAML file of the data set.
+        models: names of recommenders; the others are compared with the first.
+        seeds: of training.
+        overrides: `section.field=value`, over all files.
+        artifacts: root of the artifact store.
+
+    Returns:
+        The table (see `brmrs.benchmark.table`).
+
+    Raises:
+        UserError: what the user can fix before anything is compared; or another run uses these
+            artifacts, and `overlap` says not to wait for it.
+        IncompleteError: some trainings failed; it carries the table of the others.
+    """
+    every = variants(config, overrides, models, seeds)
+    store = ArtifactStore(artifacts)
+    settings = every[0].config
+    with store.running(settings.name, wait=settings.overlap == "wait"):
+        shared = run_stages(settings, store, SHARED, ())
+        outcomes = [_outcome(variant, shared, store) for variant in every]
+    result = table(outcomes, store)
+    create_table_artifact(
+        key="benchmark",
+        table=[cells(row, result) for row in result["rows"]],
+        description=f"{result['name']} {result['note']}".strip(),
+    )
+    if any(row["faults"] for row in result["rows"]):
+        raise IncompleteError(result)
+    return result
+
+
+def _outcome(variant: Variant, shared: runs.Run, store: ArtifactStore) -> Outcome:
+    """Train and evaluate one variant, as a run of its own; a fault stays its own."""
+    started = time.perf_counter()
+    name = runs.new_name(store)
+    values = variant.config.model_dump(mode="json")
+    request = StageRequest(
+        config=variant.config, fingerprint=shared.fingerprint, artifacts=store.root, run=name
+    )
+    records = dict(shared.stages)
+    for stage in OWN:
+        task: Any = stage_tasks((stage,), store.root, name)[stage.name].with_options(
+            task_run_name=f"{stage.name} {variant.model} seed {variant.seed}"
+        )
+        upstream = {each: records[each].to_json() for each in stage.upstream}
+        state = task(request, upstream, return_state=True)
+        result = state.result(raise_on_failure=False)
+        if isinstance(result, BaseException):
+            fault = str(result) if isinstance(result, UserError) else repr(result)
+            get_run_logger().error("%s seed %d: %s", variant.model, variant.seed, fault)
+            return Outcome(variant, fault=fault)
+        records[stage.name] = Record.from_json(result)
+    seconds = round(time.perf_counter() - started, 3)
+    run = runs.Run(name, values, shared.fingerprint, records, seconds, runs.this_machine())
+    runs.save(run, store)
+    return Outcome(variant, run)

@@ -1,0 +1,119 @@
+"""The commands of `brmrs` that compare recommenders."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from brmrs.errors import UserError
+from flows.show import print_json
+
+app = typer.Typer()
+out = Console()
+err = Console(stderr=True)
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", help="YAML file of the data set's configuration.")
+]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Set one field; repeat.")
+]
+Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+STORE = Path("artifacts")
+
+
+@app.command()
+def benchmark(
+    config: ConfigFile,
+    models: Annotated[
+        str, typer.Option(metavar="A,B,...", help="The others are compared with the first.")
+    ],
+    seeds: Annotated[str, typer.Option(metavar="0,1,...", help="Of training.")] = "0",
+    overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Train several recommenders with several seeds on one data set, and compare them.
+
+    Whatever is cached is not run again. A recommender's own settings come from models/NAME.yaml
+    and tuned/DATA/NAME.yaml beside the configuration, where these exist. Exit code 1 if a training
+    failed; the others' results are shown all the same.
+    """
+    from brmrs.benchmark import IncompleteError, variants
+    from brmrs.ingest.fingerprint import fingerprint
+    from brmrs.stages import externals, needed
+    from flows import run_locally, show_benchmark
+
+    names = [name for name in models.split(",") if name]
+    numbers = _numbers(seeds)
+    every = variants(config, overrides, names, numbers)  # faults are told before Prefect starts
+    fingerprint(every[0].config, externals(needed("evaluate")))
+    failed = False
+    try:
+        result = run_locally.benchmark(config, names, numbers, overrides, artifacts, err)
+    except IncompleteError as error:
+        result, failed = error.table, True
+    if as_json:
+        print_json(result)
+    else:
+        show_benchmark.benchmark(out, result)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--seeds {text}: expected numbers such as 0,1,2") from error
+
+
+@app.command()
+def tune(
+    config: ConfigFile,
+    model: Annotated[str, typer.Option(help="The recommender to tune.")],
+    trials: Annotated[int, typer.Option(min=1, help="In all; those of earlier calls count.")] = 30,
+    overrides: Overrides = [],  # noqa: B006
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Search a recommender's hyper-parameters by its validation metric; test is not looked at.
+
+    Run it again after an interruption: it goes on where it stopped. The winner is written to
+    tuned/DATA/MODEL.yaml beside the configuration, where `benchmark` finds it.
+    """
+    from brmrs import progress
+    from brmrs.artifacts import ArtifactStore
+    from brmrs.benchmark import configured, tuned_file
+    from brmrs.ingest.fingerprint import fingerprint
+    from brmrs.runs import find
+    from brmrs.stages import externals, needed
+    from flows import run_locally, show_benchmark
+
+    settings, _ = configured(config, overrides, model, tuned=False)
+    fingerprint(settings, externals(needed("graphs")))
+    summary = run_locally.run(settings, artifacts, "graphs", (), err)
+    from brmrs.training.tune import finished, rows, winner, with_values
+    from brmrs.training.tune import tune as search
+    from brmrs.training.tuned_file import write
+
+    store = ArtifactStore(artifacts)
+    with progress.shown(err):
+        study = search(settings, find(store, summary["run"]), store, trials)
+    best = winner(study)
+    file = tuned_file(config, settings.name, model)
+    words = " ".join(f"--set {each}" for each in overrides)
+    comments = [
+        f"The best of {len(finished(study))} trials (number {best.number}) by validation "
+        f"{settings.train.selection}, {best.value:.4f}; test was not looked at.",
+        f"  brmrs tune -c {config} --model {model} --trials {trials} {words}".rstrip(),
+        f"  brmrs run -c {config} -c {file}",
+    ]
+    write(file, with_values(settings, best.params), comments)
+    result = {"file": str(file), "study": study.study_name, "trials": rows(finished(study))}
+    if as_json:
+        print_json(result)
+    else:
+        show_benchmark.tuning(out, result, best.number)

@@ -1,0 +1,111 @@
+"""The flow `benchmark` over the small sample, through a real Prefect server."""
+
+import os
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from rich.console import Console
+
+from brmrs.artifacts import ArtifactStore
+from brmrs.benchmark import IncompleteError
+from brmrs.config import PipelineConfig
+from brmrs.runs import all_runs
+from flows import show_benchmark
+from flows.benchmark import benchmark
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "one_thread")
+
+Runner = Callable[[list[str], list[int]], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, small_config: PipelineConfig) -> Path:
+    """The small sample's configuration without any texts or pictures: seconds, not a minute."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    values = yaml.safe_load(small_config.to_yaml())
+    values["ingest"]["metadata"] = []
+    values["images"]["folder"] = None
+    values["model"] = {"name": "lightgcn"}
+    (folder / "small.yaml").write_text(yaml.safe_dump(values))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Runner:
+    def runner(models: list[str], seeds: list[int]) -> dict[str, Any]:
+        return benchmark(folder / "small.yaml", models, seeds, [], folder / "artifacts")
+
+    return runner
+
+
+def trained(folder: Path) -> dict[str, int]:
+    """Of each training ever made, the time its record was written."""
+    records = (folder / "artifacts" / "records" / "train").glob("*.json")
+    return {path.name: path.stat().st_mtime_ns for path in records}
+
+
+def test_models_and_seeds_are_cached_one_by_one_and_a_failure_stays_its_own(
+    run: Runner, folder: Path
+) -> None:
+    first = run(["lightgcn", "bpr-mf"], [0, 1])
+    rows = {row["model"]: row for row in first["rows"]}
+    assert list(rows) == ["lightgcn", "bpr-mf"]
+    for row in rows.values():
+        assert row["seeds"] == [0, 1]
+        assert row["faults"] == []
+        assert row["seconds_per_epoch"]["mean"] > 0
+        assert row["test"]["recall@20"]["deviation"] is not None
+    assert set(rows["bpr-mf"]["against_reference"]) == {"difference", "p"}
+    assert "against_reference" not in rows["lightgcn"]
+    means = [row["test"][first["headline"]]["mean"] for row in rows.values()]
+    difference = rows["bpr-mf"]["against_reference"]["difference"]
+    assert difference == pytest.approx(means[1] - means[0])
+
+    before = trained(folder)
+    assert len(before) == 4
+    again = run(["lightgcn", "bpr-mf"], [0, 1])
+    assert trained(folder) == before
+    assert {row["model"]: row["test"] for row in again["rows"]} == {
+        name: row["test"] for name, row in rows.items()
+    }
+    assert again["rows"][0]["seconds_per_epoch"] == rows["lightgcn"]["seconds_per_epoch"]
+
+    with pytest.raises(IncompleteError, match="br-mrs: seed 0: model br-mrs needs") as error:
+        run(["lightgcn", "br-mrs", "most-popular"], [0])  # nothing has a text or a picture
+    table = error.value.table
+    assert [len(row["seeds"]) for row in table["rows"]] == [1, 0, 1]
+    assert trained(folder).keys() > before.keys()
+    assert len(trained(folder)) == 5  # most-popular alone is new
+
+    store = ArtifactStore(folder / "artifacts")
+    newest = next(iter(all_runs(store)))
+    assert newest.config["model"]["name"] == "most-popular"
+    assert {"ingest", "graphs", "train", "evaluate"} <= set(newest.stages)
+    assert "publish" not in newest.stages  # so `brmrs recommend` does not ask it
+
+    text = StringIO()
+    show_benchmark.benchmark(Console(file=text, width=200), table)
+    assert "br-mrs failed, seed 0: model br-mrs needs" in text.getvalue()
+    assert "0 of 1" in text.getvalue()
+    with get_client(sync_client=True) as client:
+        artifacts = client.read_artifacts()
+        runs = client.read_flow_runs()
+    assert "benchmark" in {each.key for each in artifacts}
+    assert {"COMPLETED", "FAILED"} <= {each.state_type.value for each in runs if each.state_type}
+
+
+def test_the_deployment_names_a_flow_and_models_that_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = Path(__file__).parents[2]
+    described = yaml.safe_load((root / "prefect.yaml").read_text())["deployments"]
+    (deployment,) = [each for each in described if each["name"] == "benchmark"]
+    assert deployment["entrypoint"] == "flows/benchmark.py:benchmark"
+    monkeypatch.chdir(root)
+    assert os.path.isfile(deployment["parameters"]["config"])
+    benchmark.validate_parameters(deployment["parameters"])

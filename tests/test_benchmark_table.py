@@ -1,0 +1,127 @@
+"""Which configuration a benchmark gives each recommender, and the arithmetic of its table."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import wilcoxon
+
+from brmrs.benchmark import configured, mean_and_deviation, paired, tuned_file, variants
+from brmrs.config import PipelineConfig
+from brmrs.errors import UserError
+from brmrs.model_config import LightGCNConfig
+
+BASE = """
+name: toys
+model: {name: br-mrs, dim: 16}
+train: {epochs: 7, batch_size: 64}
+"""
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    path = tmp_path / "toys.yaml"
+    path.write_text(BASE)
+    return path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def lightgcn(config: PipelineConfig) -> LightGCNConfig:
+    assert isinstance(config.model, LightGCNConfig)
+    return config.model
+
+
+def test_without_files_a_model_takes_its_defaults_and_the_base(base: Path) -> None:
+    config, files = configured(base, (), "lightgcn")
+    assert config.model == LightGCNConfig()
+    assert (config.train.epochs, config.train.batch_size, files) == (7, 64, ())
+
+
+def test_the_models_file_then_the_tuned_one_then_overrides(base: Path) -> None:
+    own, tuned = base.parent / "models" / "lightgcn.yaml", tuned_file(base, "toys", "lightgcn")
+    write(own, "model: {name: lightgcn, layers: 2, dim: 32}\ntrain: {batch_size: 128, epochs: 9}")
+    write(tuned, "model: {name: lightgcn, layers: 4}\ntrain: {learning_rate: 0.01}")
+    config, files = configured(base, ("train.epochs=2",), "lightgcn")
+    assert (lightgcn(config).layers, lightgcn(config).dim) == (4, 32)
+    train = config.train
+    assert (train.epochs, train.batch_size, train.learning_rate) == (2, 128, 0.01)
+    assert files == (own, tuned)
+
+
+def test_the_base_keeps_its_fields_for_its_own_model(base: Path) -> None:
+    config, _ = configured(base, (), "br-mrs")
+    assert config.model.model_dump()["dim"] == 16
+
+
+def test_every_model_with_every_seed_in_order_each_once(base: Path) -> None:
+    made = variants(base, (), ["bm3", "lightgcn", "bm3"], [2, 0, 2])
+    assert [(each.model, each.seed) for each in made] == [
+        ("bm3", 2),
+        ("bm3", 0),
+        ("lightgcn", 2),
+        ("lightgcn", 0),
+    ]
+    for each in made:
+        assert (each.config.model.name, each.config.train.seed) == (each.model, each.seed)
+        assert each.config.split.seed == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("model: {name: lightgcn}\ngraphs: {k: 3}", "model .of lightgcn. and train alone"),
+        ("model: {name: bm3}", "model .of lightgcn. and train alone"),
+        ("model: {name: lightgcn, layer: 3}", "model.layer: no such field"),
+        ("train: {epochs: 0}", r"lightgcn\.yaml: train\.epochs"),
+        ("train: [", "not YAML"),
+    ],
+)
+def test_a_bad_file_of_a_model_is_named(base: Path, text: str, told: str) -> None:
+    write(base.parent / "models" / "lightgcn.yaml", text)
+    with pytest.raises(UserError, match=told):
+        configured(base, (), "lightgcn")
+
+
+@pytest.mark.parametrize(
+    ("models", "seeds", "overrides", "told"),
+    [
+        (["lightgcm"], [0], (), "no model 'lightgcm'"),
+        (["bm3"], [-1], (), r"train\.seed"),
+        ([], [0], (), "nothing to compare"),
+        (["bm3"], [], (), "nothing to compare"),
+        (["bm3"], [0], ("model.dim=8",), r"models/bm3\.yaml"),
+        (["bm3"], [0], ("model=bm3",), r"models/bm3\.yaml"),
+        (["bm3"], [0], ("train.epoch=8",), "did you mean epochs"),
+    ],
+)
+def test_what_the_user_can_fix_is_told_before_anything_runs(
+    base: Path, models: list[str], seeds: list[int], overrides: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        variants(base, overrides, models, seeds)
+
+
+def test_mean_and_sample_standard_deviation() -> None:
+    assert mean_and_deviation([1.0, 2.0, 6.0]) == {
+        "mean": 3.0,
+        "deviation": pytest.approx(7**0.5),
+    }
+    assert mean_and_deviation([4.0]) == {"mean": 4.0, "deviation": None}
+    assert mean_and_deviation([]) is None
+
+
+def test_the_paired_test_sees_a_steady_difference_and_no_other() -> None:
+    generator = np.random.default_rng(0)
+    other = generator.random(200)
+    shifted = paired(other + 0.01, other)
+    assert shifted["difference"] == pytest.approx(0.01)
+    assert shifted["p"] < 1e-20
+    noisy = other + generator.normal(0, 0.1, 200)
+    assert paired(noisy, other)["p"] == wilcoxon(noisy - other).pvalue > 0.01
+    assert paired(other, other) == {"difference": 0.0, "p": 1.0}
+    rounded = (other * 3) / 3  # other last bits are ties
+    assert paired(rounded, other)["p"] == 1.0
