@@ -112,6 +112,7 @@ def test_random_weights_are_those_of_torchvision() -> None:
     assert (weights["bn1.weight"] == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "head"),
     [("convnext_tiny", "classifier.2"), ("vit_b_32", "heads.head"), ("swin_t", "head")],
