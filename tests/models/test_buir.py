@@ -94,6 +94,6 @@ def test_each_encoder_has_a_view_of_its_own_in_training_alone() -> None:
         assert not torch.equal(online, target)
         model.target_users.copy_(random(USERS, 3, seed=50))
         model.target_items.copy_(random(ITEMS, 3, seed=51))
-        losses.append(float(total_loss(model, batch(0))))
+        losses.append(total_loss(model, batch(0)).item())
     assert losses[0] == losses[2] != losses[1]
     assert torch.equal(model.branches()[FUSED].scores(torch.arange(USERS)), before)
