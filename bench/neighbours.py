@@ -17,7 +17,7 @@ from PIL import Image
 from sentence_transformers import SentenceTransformer
 
 from brmrs.config import SELF_SUPERVISED, SelfSupervisionConfig, VisualConfig
-from brmrs.features import backbones, visual
+from brmrs.features import backbones, visual, visual_encoder
 from brmrs.features.decode import to_rgb
 from brmrs.features.self_supervised import stage
 from brmrs.text_model import resolve
@@ -74,13 +74,16 @@ def extractors(
     small = backbone.at(training.size)
     network = backbones.build(backbone, random)[0]
     for each in (backbone, small):
-        name = f"{backbone.label}, random weights, {each.size} px"
-        yield name, visual.embed(each, network, paths, 32), untrained
+        name = f"{backbone.label}, random weights, {each.preprocessing.size} px"
+        yield name, visual_encoder.embed_all(network, each.preprocessing, paths, 32), untrained
     for method, (weights, curve) in trained.items():
         network.network.load_state_dict(weights)
         last = " | ".join(f"{point[-1]:.3f}" for point in curve[-2:])
-        name = f"{backbone.label}, {method}, {small.size} px, {training.epochs} epochs"
-        yield name, visual.embed(small, network, paths, 32), last
+        name = (
+            f"{backbone.label}, {method}, {small.preprocessing.size} px, {training.epochs} epochs"
+        )
+        vectors = visual_encoder.embed_all(network, small.preprocessing, paths, 32)
+        yield name, vectors, last
 
 
 def titles(photos: list[dict[str, str]]) -> Vectors:
@@ -93,7 +96,7 @@ def pixels(paths: list[Path]) -> Vectors:
     """The pictures' own pixels, squeezed to one size."""
     size, how = (PIXELS, PIXELS), Image.Resampling.BILINEAR
     images = [np.asarray(to_rgb(path.read_bytes()).resize(size, how)) for path in paths]
-    return np.stack(images).reshape(len(images), -1).astype(np.float32) / 255
+    return (np.stack(images).reshape(len(images), -1) / 255).astype(np.float32)
 
 
 def precision(vectors: Vectors, labels: NDArray[np.intp]) -> float:

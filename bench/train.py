@@ -10,14 +10,13 @@ recbole. `--grow` multiplies users, items and interactions by 1, 4 and 16.
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -26,18 +25,28 @@ import train_data
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from brmrs.config import PipelineConfig, TrainConfig
 from brmrs.errors import UserError
-from brmrs.models.base import Branch
+from brmrs.machine import high_water
+from brmrs.models.base import Scorer
 from brmrs.models.registry import RECOMMENDERS, build
 from brmrs.training.train import device, selector
 from brmrs.training.trainer import fit
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BABY: train_data.Shape = (19_445, 7_050, 118_551)
 ELECTRONICS: train_data.Shape = (192_403, 63_001, 1_250_000)
 DIMENSIONS = (384, 4096)  # of text and visual features
 GROWTH = (1, 4, 16)
 GROWING = ("bpr-mf", "lightgcn", "br-mrs")
-PEERS = ("cornac BPR", "cornac LightGCN", "implicit BPR", "implicit ALS", "recbole BPR")
-PEERS += ("recbole LightGCN",)
+PEERS = (
+    "cornac BPR",
+    "cornac LightGCN",
+    "implicit BPR",
+    "implicit ALS",
+    "recbole BPR",
+    "recbole LightGCN",
+)
 HEADER = "| model | s/epoch | samples/s | evaluation s | peak MB |\n|---|---|---|---|---|"
 
 
@@ -59,7 +68,7 @@ def trained(name: str, folder: Path, epochs: int) -> Result:
     select = selector(settings.selection, validation, train)
     marks = []
 
-    def timed(branch: Branch) -> float:
+    def timed(branch: Scorer) -> float:
         began = synchronised(on)
         value = select(branch)
         marks.append((began, synchronised(on)))
@@ -73,9 +82,9 @@ def trained(name: str, folder: Path, epochs: int) -> Result:
     fit(model, train, timed, settings)
     ends = [started, *(end for _, end in marks)]
     steps = [began - end for (began, _), end in zip(marks, ends, strict=False)]
-    peak = torch.cuda.max_memory_allocated() // 2**20 if on.type == "cuda" else peak_memory()
+    peak = torch.cuda.max_memory_allocated() if on.type == "cuda" else high_water()
     evaluation = min(end - began for began, end in marks)
-    return Result(min(steps[1:] or steps) if model.trainable else 0.0, evaluation, peak)
+    return Result(min(steps[1:] or steps) if model.trainable else 0.0, evaluation, peak // 2**20)
 
 
 def synchronised(on: torch.device) -> float:
@@ -85,16 +94,10 @@ def synchronised(on: torch.device) -> float:
     return time.perf_counter()
 
 
-def peak_memory() -> int:
-    """MB, of this process."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) // 1024
-
-
-def apart(name: str, folder: Path, epochs: int) -> Result:
-    """`trained` in a fresh process."""
+def in_fresh_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a function returns; a process's peak memory never falls, so each has its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(trained, name, folder, epochs).result()
+        return pool.submit(function, *args, **kwargs).result()
 
 
 def row(name: str, interactions: int, result: Result) -> str:
@@ -113,7 +116,7 @@ def compare(folder: Path, models: Sequence[str], epochs: int, peers: str | None)
     print(f"{train.n_users:,} users, {train.n_items:,} items, {size:,} training interactions")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}\n\n{HEADER}")
     for name in models:
-        print(row(name, size, apart(name, folder, epochs)), flush=True)
+        print(row(name, size, in_fresh_process(trained, name, folder, epochs)), flush=True)
     if peers:
         file = folder / "interactions.npz"
         np.savez(file, indptr=train.indptr, items=train.items)
@@ -149,7 +152,7 @@ def grow(root: Path, models: Sequence[str], epochs: int) -> None:
         users, items, interactions = (factor * count for count in BABY)
         folders.append(made(root / f"x{factor}", (users, items, interactions), (64, 64)))
     for name in models:
-        seconds = [apart(name, folder, epochs).epoch for folder in folders]
+        seconds = [in_fresh_process(trained, name, folder, epochs).epoch for folder in folders]
         cells = [f"{value:.2f} ({value / seconds[0]:.1f})" for value in seconds]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
@@ -157,8 +160,22 @@ def grow(root: Path, models: Sequence[str], epochs: int) -> None:
 def made(root: Path, shape: train_data.Shape, dimensions: tuple[int, int]) -> Path:
     """A synthetic data set, ready to train on."""
     train_data.write_synthetic(root / "raw", shape, dimensions)
-    train_data.prepare(root / "raw", root / "stages")
-    return root / "stages"
+    return prepared(root / "raw", root / "stages")
+
+
+def prepared(source: Path, out: Path) -> Path:
+    """Run the stages before training in a fresh process; prints what they took."""
+    started = time.perf_counter()
+    peak = in_fresh_process(prepare, source, out)
+    seconds = time.perf_counter() - started
+    print(f"stages before training: {seconds:.1f} s, peak {peak:,} MB", flush=True)
+    return out
+
+
+def prepare(source: Path, out: Path) -> int:
+    """The peak memory of the stages, in MB."""
+    train_data.prepare(source, out)
+    return high_water() // 2**20
 
 
 def main() -> None:
@@ -178,12 +195,11 @@ def main() -> None:
             grow(root, models or GROWING, given.epochs)
             return
         if given.data:
-            train_data.prepare(given.data, root / "stages")
-            folder = root / "stages"
+            folder = prepared(given.data, root / "stages")
         else:
             folder = made(root, ELECTRONICS if given.electronics else BABY, DIMENSIONS)
         compare(folder, models or list(RECOMMENDERS), given.epochs, given.peers)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

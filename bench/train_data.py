@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brmrs.columns import MODALITIES, TRAIN, VALIDATION
+from brmrs.columns import MODALITIES, TEST, TRAIN, VALIDATION
 from brmrs.config import (
     FeaturesConfig,
     GraphsConfig,
@@ -31,7 +31,7 @@ Shape = tuple[int, int, int]  # users, items, training interactions
 def write_synthetic(folder: Path, shape: Shape, dimensions: tuple[int, int]) -> None:
     """A benchmark of random interactions, items by a power law, and random features.
 
-    Every user has one validation item, and at least one training item; features are normal.
+    Every user but the first has a validation item, and nearly every one a training item.
     """
     users, items, train = shape
     folder.mkdir(parents=True)
@@ -45,6 +45,7 @@ def write_synthetic(folder: Path, shape: Shape, dimensions: tuple[int, int]) -> 
     user, item = user[first], item[first]
     label = np.zeros(len(user), dtype=np.int64)
     label[np.unique(user, return_index=True)[1]] = VALIDATION
+    label[0] = TEST  # the layout asks for one
     with (folder / "synthetic.inter").open("w") as file:
         file.write("userID\titemID\tx_label\n")
         np.savetxt(file, np.stack([user, item, label], axis=1), fmt="%d", delimiter="\t")
@@ -88,4 +89,5 @@ def read(folder: Path, device: torch.device) -> tuple[TrainingData, UserItems, U
         for part in (TRAIN, VALIDATION)
     )
     features = {modality: folder / f"{modality}_features" for modality in MODALITIES}
-    return assemble(train, features, folder / "graphs"), train, validation
+    data = assemble(train, features, folder / "graphs", [()] * counts["items"])
+    return data, train, validation

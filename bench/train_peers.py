@@ -1,7 +1,7 @@
 """One model of another library on the interactions of `train.py`, timed; run by its interpreter.
 
 `python bench/train_peers.py NAME FILE EPOCHS` reads `indptr` and `items` from an .npz file and
-prints JSON. It needs nothing of brmrs, so that the libraries may live in an environment of their own.
+prints JSON. It needs nothing of brmrs, so the libraries may live in an environment of their own.
 """
 
 import json

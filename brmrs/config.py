@@ -120,21 +120,31 @@ SELF_SUPERVISED: tuple[str, ...] = get_args(SelfSupervised)
 
 
 class VisualConfig(Section):
-    """Image embeddings of a torchvision backbone."""
+    """Image embeddings of a torchvision backbone, or of a sentence-transformers model."""
 
-    backbone: str = "vgg16"  # a model name of torchvision, or "imported"
+    # a model name of torchvision; a sentence-transformers model that takes pictures (CLIP), by its
+    # folder or hub id, with a slash: ./clip, sentence-transformers/clip-ViT-B-32; or "imported"
+    backbone: str = "vgg16"
     node: str | None = None  # feature node; None: the usual one of the backbone
     # "pretrained" (torchvision's own), "random" (tests and the sample only), "file", or a method
     # that trains them on the data set's own pictures (brmrs/features/self_supervised)
     weights: Literal["pretrained", "random", "file"] | SelfSupervised = "pretrained"
     file: Location = None  # a state dict for `weights: file`
+    precision: Precision = "auto"  # random weights take fp32: their vectors differ by little
     batch_size: int = Field(32, gt=0)  # images
     seed: Seed = 0  # of random weights, and of the training
     training: SelfSupervisionConfig = SelfSupervisionConfig()
     label: str = ""  # as for texts
 
+    @property
+    def is_tower(self) -> bool:
+        """Whether the backbone is a sentence-transformers model."""
+        return "/" in self.backbone
+
     @model_validator(mode="after")
-    def _label_of_imported_vectors(self) -> Self:
+    def _suits_the_backbone(self) -> Self:
+        if self.is_tower and (self.weights != "pretrained" or self.node is not None):
+            raise ValueError(f"{self.backbone} has its own weights and node; leave them out")
         return _label_checked(self, self.backbone, self.label)
 
 
@@ -220,7 +230,7 @@ class RetrainConfig(Section):
     # of each folder in ingest.reviews and ingest.metadata: "add" reads all dumps, "replace" the one
     # changed last
     dumps: Literal["add", "replace"] = "add"
-    at_rest: float = Field(10.0, ge=0)  # seconds that a complete file has not changed for
+    at_rest: float = Field(3.0, ge=0)  # seconds that a complete file has not changed for
     timeout: float = Field(600.0, ge=0)  # seconds to wait for a file that is named
     warm_start: bool = False  # start training from the served model, where it is of one kind
     metric: str = Field("recall@20", pattern=SELECTION)  # on the validation split

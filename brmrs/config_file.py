@@ -64,11 +64,15 @@ def _lay(base: dict[str, Any], over: dict[str, Any]) -> None:
     """Put the values of `over` into `base`, section by section."""
     for name, value in over.items():
         old = base.get(name)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        if both and old.get(NAME) == value.get(NAME, old.get(NAME)):
+        if isinstance(old, dict) and isinstance(value, dict) and _alike(old, value):
             _lay(old, value)
         else:
             base[name] = value
+
+
+def _alike(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether both are of one section, and not of two models."""
+    return NAME not in new or new[NAME] == old.get(NAME)
 
 
 def parse(values: dict[str, Any], source: str) -> PipelineConfig:

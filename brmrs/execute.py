@@ -61,8 +61,9 @@ def execute(
             inputs = {
                 read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads
             }
+            embeddings = None if refresh else store.embeddings
             context = StageContext(
-                config.only(stage.config), inputs, out, scratch, kept, store.embeddings
+                config.only(stage.config), inputs, out, scratch, kept, embeddings
             )
             with machine.peak_memory() as memory:
                 stage.load()(context)

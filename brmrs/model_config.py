@@ -194,8 +194,8 @@ class ItemKNNConfig(Section):
     """Item-based nearest neighbours (Deshpande, Karypis 2004)."""
 
     name: Literal["item-knn"] = "item-knn"
-    neighbours: int = Field(100, gt=0)  # of each item
-    shrink: Weight = 10.0  # added to the denominator of the cosine
+    neighbours: int = Field(500, gt=0)  # of each item
+    shrink: Weight = 100.0  # added to the denominator of the cosine
 
 
 class EASEConfig(Section):

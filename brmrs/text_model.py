@@ -1,4 +1,4 @@
-"""Where the text model lies: packaged with the installation, in a folder, or on the hub.
+"""Where a sentence-transformers model lies: packaged with brmrs, in a folder, or on the hub.
 
 Imports nothing heavy: the fingerprint asks here without loading torch.
 """
@@ -41,8 +41,12 @@ def packaged_model_folder() -> Path:
     return folder
 
 
-def resolve(model: str) -> Path | str:
-    """The folder of a configured text model, or the hub id itself where it names no folder.
+def resolve(model: str, field: str = "features.text.model") -> Path | str:
+    """The folder of a configured model, or the hub id itself where it names no folder.
+
+    Args:
+        model: as configured.
+        field: of the configuration, that names it.
 
     Raises:
         UserError: neither a folder nor a possible hub id, or the packaged model is unusable.
@@ -54,6 +58,10 @@ def resolve(model: str) -> Path | str:
         return folder
     if _HUB_ID.fullmatch(model):
         return model
-    raise UserError(
-        f"features.text.model: {model!r} is no folder, and no id of a hub (ORGANISATION/NAME)"
-    )
+    raise UserError(f"{field}: {model!r} is no folder, and no id of a hub (ORGANISATION/NAME)")
+
+
+def label(model: str) -> str:
+    """What tables call a model: a folder goes by its name, wherever it lies."""
+    source = resolve(model)
+    return source.name if isinstance(source, Path) and model != PACKAGED else model

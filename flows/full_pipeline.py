@@ -30,7 +30,8 @@ from brmrs.errors import UserError
 from brmrs.housekeeping import sweep
 from brmrs.model_config import ModelConfig
 from brmrs.stages import externals, needed
-from flows.prefect_artifacts import publish_artifacts
+from flows.prefect_artifacts import publish_artifacts, tag_run
+from flows.with_worker import end_with_worker
 from tasks.pipeline import fingerprint, stage_tasks
 from tasks.stage import StageRequest
 
@@ -104,6 +105,7 @@ def full_pipeline(
         UserError: what the user can fix; finished stages stay cached.
     """
     settings = _settings(locals())
+    end_with_worker()
     store = ArtifactStore(artifacts)
     try:
         with store.running(settings.name, wait=settings.overlap == "wait"):
@@ -131,6 +133,7 @@ def run_stages(
     """
     started = time.perf_counter()
     sweep(store)
+    tag_run(config)
     stages = needed(until)
     prints = fingerprint(config, externals(stages))
     run = runs.new_name(store)

@@ -1,12 +1,20 @@
 """What a run leaves on Prefect's own page: its summary, its metrics, a link to the report."""
 
+from base64 import b64encode
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+from prefect.client.orchestration import get_client
 from prefect.events import emit_event
+from prefect.runtime import flow_run
 
 from brmrs.artifacts import ArtifactStore
 from brmrs.columns import by_metric
+from brmrs.config import PipelineConfig
 from brmrs.runs import Run
 from brmrs.serving.current import Verdict
 
@@ -15,7 +23,7 @@ def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -
     """Create the Prefect artifacts of a run that ended well."""
     create_table_artifact(
         key="run-summary",
-        table=[{**stage, "digest": stage["digest"][:12]} for stage in summary["stages"]],
+        table=[_row(stage) for stage in summary["stages"]],
         description=f"Run {run.name}: {summary['name']}, {summary['model']}",
     )
     metrics = summary["metrics"]
@@ -32,6 +40,44 @@ def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -
         create_link_artifact(
             key="report", link=path.resolve().as_uri(), link_text=f"Report of run {run.name}"
         )
+
+    if "train" in run.stages and run.stages["train"].run == run.name:
+        _publish_curve(run, store)
+
+
+def _row(stage: dict[str, Any]) -> dict[str, Any]:
+    """A stage for a reader."""
+    return {
+        "stage": stage["name"],
+        "state": stage["state"],
+        "seconds": stage["seconds"],
+        "peak MB": stage["peak_memory_bytes"] // 10**6,
+        "kB": stage["bytes"] // 10**3,
+        "digest": stage["digest"][:12],
+        "path": stage["path"],
+    }
+
+
+def _publish_curve(run: Run, store: ArtifactStore) -> None:
+    """The training curve, inside its text: Prefect's image artifacts spell out their address."""
+    from brmrs.report.report import training_curve  # loads matplotlib; only after training
+
+    head, bracket, rest = training_curve(store.path(run.artifact("train"))).partition(">")
+    if rest:
+        svg = f'{head}{bracket}<rect width="100%" height="100%" fill="white"/>{rest}'
+        address = f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
+        create_markdown_artifact(
+            f"![training curve]({address})",
+            key="training-curve",
+            description=f"Training of run {run.name}",
+        )
+
+
+def tag_run(config: PipelineConfig) -> None:
+    """Tag the flow run with its data set and its model, to be searched for."""
+    tags = {*flow_run.tags, config.name, config.model.name}
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, tags=sorted(tags))
 
 
 def publish_verdict(run: Run, verdict: Verdict) -> None:

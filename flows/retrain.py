@@ -12,10 +12,11 @@ from brmrs import runs
 from brmrs.artifacts import ArtifactStore, UnderWayError
 from brmrs.config import PipelineConfig
 from brmrs.config_file import load
-from brmrs.ingest.arrivals import look, named_files, wait_for
+from brmrs.ingest.arrivals import let_rest, look, named_files, wait_for
 from brmrs.serving import current
 from flows.full_pipeline import refused, run_stages
 from flows.prefect_artifacts import publish_artifacts, publish_verdict
+from flows.with_worker import end_with_worker
 
 LOG = logging.getLogger("brmrs.retrain")
 NO_NEW_DATA, PROMOTED, NOT_PROMOTED = "NoNewData", "Promoted", "NotPromoted"
@@ -51,10 +52,12 @@ def retrain(
         UserError: what the user can fix; finished stages stay cached.
     """
     settings = load(config, overrides)
+    end_with_worker()
     store = ArtifactStore(artifacts)
     known = current.read(store).digests
     for file in [*named_files(settings), *([Path(path)] if path else [])]:
         wait_for(file, settings, known)
+    let_rest(settings)
     try:
         with store.running(f"{settings.name}, retrain", wait=settings.overlap == "wait"):
             return _retrain(settings, store, force=force)

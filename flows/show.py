@@ -60,7 +60,8 @@ def plan(console: Console, steps: list[Step]) -> None:
 
 def models(console: Console, rows: list[dict[str, Any]]) -> None:
     """One line per recommender."""
-    table = Table("model", "what it is", "needs", "configuration", box=None)
+    table = Table("model", "what it is", "needs", box=None)
+    table.add_column("settings on Baby", no_wrap=True)
     for row in rows:
         needs = ", ".join(row["needs"]) or "interactions"
         table.add_row(row["name"], escape(row["paper"]), needs, row["configuration"])
@@ -154,8 +155,7 @@ def doctor(console: Console, checks: list[Any]) -> None:
 
 def titles(items_file: Path) -> dict[str, str]:
     """ASIN to title, of an items table."""
-    asins, names = _columns(items_file, columns.ASIN, columns.TITLE)
-    return dict(zip(asins, names, strict=True))
+    return dict(_rows(items_file, columns.ASIN, columns.TITLE))
 
 
 def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
@@ -278,7 +278,7 @@ def _metrics(console: Console, path: Path, note: str) -> None:
 
 def _recommendations(console: Console, folders: dict[str, Path]) -> None:
     names = titles(folders["ingest"] / Path(ITEMS).name)
-    users, ranks, asins = _columns(
+    rows = _rows(
         folders["publish"] / "recommendations.parquet",
         columns.USER_ID,
         columns.RANK,
@@ -286,7 +286,7 @@ def _recommendations(console: Console, folders: dict[str, Path]) -> None:
     )
     table = Table("user", "recommended", title="recommendations")
     shown: dict[str, list[str]] = {}
-    for user, rank, asin in zip(users, ranks, asins, strict=True):
+    for user, rank, asin in rows:
         if user not in shown and len(shown) == USERS_SHOWN:
             break
         if rank <= ITEMS_SHOWN:
@@ -296,9 +296,10 @@ def _recommendations(console: Console, folders: dict[str, Path]) -> None:
     console.print(table)
 
 
-def _columns(path: Path, *names: str) -> list[list[Any]]:
-    table = pq.read_table(path, columns=list(names))
-    return [table[name].to_pylist() for name in names]
+def _rows(path: Path, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Rows of a table, read as they are asked for."""
+    for batch in pq.ParquetFile(path).iter_batches(columns=list(names)):
+        yield from zip(*(batch[name].to_pylist() for name in names), strict=True)
 
 
 def _styled(state: str) -> str:

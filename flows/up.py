@@ -1,11 +1,14 @@
 """`brmrs up`: a Prefect server, a worker and a watcher in the foreground, all kept alive."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -17,6 +20,7 @@ from flows.embedded_server import answers
 
 HOST = "127.0.0.1"
 POOL = "brmrs"
+DEFAULT_URL = "http://127.0.0.1:4200/api"  # of prefect.toml
 LOGS = Path("artifacts/logs")
 SECONDS_TO_START = 90.0
 SECONDS_TO_STOP = 10.0
@@ -67,11 +71,35 @@ def up(port: int, console: Console) -> None:
     """Run until SIGINT or SIGTERM.
 
     Raises:
-        UserError: the port is taken, there is no prefect.yaml here, or a service does not stay up.
+        UserError: the port is taken, there is no prefect.yaml here, another `brmrs up` runs in this
+            folder, or a service does not stay up.
     """
     if not Path("prefect.yaml").is_file():
         raise UserError("no prefect.yaml here; start `brmrs up` in the project's folder")
-    _refuse_taken(port)
+    with _only_one(port):
+        _refuse_taken(port)
+        _keep_up(port, console)
+
+
+@contextmanager
+def _only_one(port: int) -> Iterator[None]:
+    """Two servers on one database would block each other."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    path = LOGS / "up.lock"
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it dies with its process
+        except BlockingIOError as error:
+            raise UserError(
+                f"`brmrs up` runs in this folder already, on port {path.read_text()}; stop it first"
+            ) from error
+        file.truncate(0)
+        file.write(str(port))
+        file.flush()
+        yield
+
+
+def _keep_up(port: int, console: Console) -> None:
     url = f"http://{HOST}:{port}/api"
     environment = {
         **os.environ,
@@ -151,7 +179,7 @@ def _deploy(prefect: list[str], environment: dict[str, str]) -> None:
 def _say_ready(console: Console, port: int, url: str) -> None:
     console.print(f"page:    http://{HOST}:{port}")
     console.print("run:     prefect deployment run brmrs/full-pipeline --watch")
-    if port != 4200:
+    if os.environ.get("PREFECT_API_URL", DEFAULT_URL) != url:
         console.print(f"         after: export PREFECT_API_URL={url}")
     console.print("dumps:   new files start brmrs/retrain (see prefect.yaml)")
     console.print(f"logs:    {LOGS}/server.log, worker.log, watcher.log")

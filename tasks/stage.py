@@ -20,12 +20,13 @@ from prefect.results import ResultRecordMetadata  # type: ignore[attr-defined]
 from prefect.serializers import JSONSerializer
 from pydantic import BaseModel, ConfigDict
 
-from brmrs import keys
+from brmrs import keys, progress
 from brmrs.artifacts import Artifact, ArtifactStore, Record
 from brmrs.config import PipelineConfig
 from brmrs.execute import execute
 from brmrs.files import write_json
 from brmrs.stages import Stage
+from tasks.progress import ProgressArtifacts
 
 LOG = logging.getLogger("brmrs.tasks")
 SECONDS_BETWEEN_TRIES = [5.0, 20.0]  # of a stage; single pictures are tried again by the stage
@@ -115,15 +116,16 @@ def stage_task(stage: Stage, root: Path, run: str) -> Task[..., dict[str, Any]]:
         retry_condition_fn=_may_pass,
     )
     def run_stage(request: StageRequest, upstream: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        record = execute(
-            stage,
-            request.config,
-            request.fingerprint,
-            _artifacts(upstream),
-            ArtifactStore(request.artifacts),
-            request.run,
-            refresh=request.refresh,
-        )
+        with progress.watched(ProgressArtifacts(stage.name)):
+            record = execute(
+                stage,
+                request.config,
+                request.fingerprint,
+                _artifacts(upstream),
+                ArtifactStore(request.artifacts),
+                request.run,
+                refresh=request.refresh,
+            )
         return record.to_json()
 
     return run_stage

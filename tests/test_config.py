@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from brmrs.config import PipelineConfig, TextConfig, TrainConfig
 from brmrs.config_file import load, parse
 from brmrs.errors import UserError
-from brmrs.model_config import BM3Config
+from brmrs.model_config import BM3Config, LightGCNConfig
+from brmrs.models.registry import RECOMMENDERS
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +20,42 @@ def test_every_shipped_configuration_parses_and_starts_with_its_command(path: Pa
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
     starts = ("brmrs run -c", "brmrs retrain -c")
     assert any(path.name in line and any(start in line for start in starts) for line in head)
+
+
+@pytest.mark.parametrize("name", RECOMMENDERS)
+def test_every_recommender_has_its_settings_on_baby(name: str) -> None:
+    base, path = ROOT / "configs" / "baby.yaml", ROOT / "configs" / "models" / f"{name}.yaml"
+    config = load(base, over=(path,))
+    assert config.model.name == name
+    assert config.ingest == load(base).ingest
+    assert set(yaml.safe_load(path.read_text())) <= {"model", "train"}
+    assert f"brmrs run -c configs/baby.yaml -c configs/models/{path.name}" in path.read_text()
+
+
+def test_a_later_file_wins_field_by_field(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.yaml", "b.yaml", "c.yaml")]
+    paths[0].write_text("name: a\nmodel: {name: lightgcn, layers: 4}\ntrain: {epochs: 7, seed: 1}")
+    paths[1].write_text("model: {dim: 8}\ntrain: {seed: 2}")
+    paths[2].write_text("model: bm3\ntrain: {seed: 3}")
+    two = load(paths[0], over=(paths[1],))
+    assert two.model == LightGCNConfig(layers=4, dim=8)
+    assert (two.name, two.train.epochs, two.train.seed) == ("a", 7, 2)
+    three = load(paths[0], ("train.seed=4",), over=(paths[1], paths[2]))
+    assert three.model == BM3Config()  # nothing of another model's fields
+    assert (three.train.epochs, three.train.seed) == (7, 4)
+
+
+def test_a_wrong_field_names_all_files_that_were_laid(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.yaml", "b.yaml")]
+    paths[0].write_text("name: a")
+    paths[1].write_text("train: {seed: -1}")
+    with pytest.raises(UserError, match=r"a\.yaml, .*b\.yaml: train\.seed"):
+        load(paths[0], over=(paths[1],))
+    paths[1].write_text("train: 3")
+    with pytest.raises(UserError, match="train"):
+        load(paths[0], over=(paths[1],))
+    with pytest.raises(UserError, match=r"absent\.yaml: No such file"):
+        load(paths[0], over=(tmp_path / "absent.yaml",))
 
 
 def test_yaml_out_is_yaml_in() -> None:

@@ -107,6 +107,20 @@ def test_gc_keeps_what_kept_runs_reach_and_nothing_else(store: ArtifactStore) ->
     assert collect(store, keep=2).paths == ()
 
 
+def test_gc_knows_the_shards_of_embedded_rows(store: ArtifactStore) -> None:
+    names = [f"text/recipe/{letter * 64}.parquet" for letter in "abc"]
+    newest = find(store, "abc2")
+    record = replace(newest.stages["split"], notes={"shards": names[1:]})
+    save(replace(newest, stages={**newest.stages, "split": record}), store)
+    for name in (*names, "text/recipe/1-dead.part"):
+        path = store.embeddings / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    collect(store, keep=1)
+    left = {path for path in store.embeddings.rglob("*") if path.is_file()}
+    assert left == {store.embeddings / name for name in names[1:]}
+
+
 def test_gc_keeps_of_what_stages_kept_the_files_that_artifacts_hold(store: ArtifactStore) -> None:
     folder = store.kept("ingest") / "public"
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Image backbones of torchvision, cut at a named node, with weights from several places."""
+"""Image backbones of torchvision, cut after a module, with weights from several places."""
 
 import difflib
 from collections.abc import Mapping
@@ -12,21 +12,24 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+from torchvision.transforms.functional import pil_modes_mapping
 
 from brmrs.config import SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError
 from brmrs.features import table
+from brmrs.features.loading import LOADING
+from brmrs.features.pictures import Preprocessing
 from brmrs.features.seeded import DrawFrom
 from brmrs.files import digest_file
 
-# The usual node by the beginning of the name. VGG: after the ReLU of the second fully-connected
-# layer, the 4096 floats of the literature (fc7). Others: what the last linear layer gets.
+# The usual node, a module, by the beginning of the name. VGG: after the ReLU of the second
+# fully-connected layer, the 4096 floats of the literature (fc7). Others: what the last linear
+# layer gets.
 NODES = {
     "vgg": "classifier.4",
-    "resnet": "flatten",
-    "resnext": "flatten",
-    "wide_resnet": "flatten",
+    "resnet": "avgpool",
+    "resnext": "avgpool",
+    "wide_resnet": "avgpool",
     "convnext": "classifier.1",
     "vit": "encoder.ln",
     "swin": "flatten",
@@ -42,24 +45,25 @@ LABELS = {
     "swin_t": "Swin-T",
 }
 TRAINED = "weights.safetensors"  # in the artifact of `visual_training`
-_FEATURE = "feature"
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network cut at a node, without weights yet: plain facts and how to build it.
+    """A network cut after a module, without weights yet: plain facts and how to build it.
 
     Attributes:
         name: of torchvision.
-        node: the feature node.
-        size: side of the square images it takes, pixels.
+        node: the module whose output is the features.
+        preprocessing: that of torchvision's own weights.
         dimension: d, of its feature vectors.
+        unused: modules that the features do not need.
     """
 
     name: str
     node: str
-    size: int
+    preprocessing: Preprocessing
     dimension: int
+    unused: tuple[str, ...]
 
     @property
     def label(self) -> str:
@@ -67,20 +71,23 @@ class Backbone:
         return LABELS.get(self.name, self.name)
 
     def at(self, size: int) -> "Backbone":
-        """The same for images of another size."""
-        return replace(self, size=size)
+        """The same for images of another size, of as large a part of the picture."""
+        usual = self.preprocessing
+        shorter = round(size * usual.shorter / usual.size)
+        return replace(self, preprocessing=replace(usual, shorter=shorter, size=size))
 
-    def transform(self, image: Any) -> Tensor:
-        """The preprocessing of torchvision's own weights: an RGB image to (3, size, size)."""
-        preset = _weights(self.name).transforms
-        result: Tensor = preset(crop_size=self.size, resize_size=self.shorter_side)(image)
-        return result
 
-    @property
-    def shorter_side(self) -> int:
-        """Pixels that the shorter side is resized to before the square is cut out."""
-        usual = _weights(self.name).transforms()
-        return round(self.size * usual.resize_size[0] / usual.crop_size[0])
+class _Reached(Exception):  # noqa: N818 - no error: it ends a forward pass
+    """The node's module has run."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+
+def _stop(_module: nn.Module, _inputs: Any, output: Any) -> None:
+    """A forward hook."""
+    raise _Reached(output)
 
 
 class Features(nn.Module):
@@ -89,16 +96,26 @@ class Features(nn.Module):
     Of a sequence of tokens (B, T, d), as in a ViT, the first counts: the class token.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, node: str) -> None:
         super().__init__()
         self.network = network
+        network.get_submodule(node).register_forward_hook(_stop)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed a batch."""
-        output: Tensor = self.network(images)[_FEATURE]
-        if output.ndim == 4:
-            return output.mean(dim=(2, 3))
-        return output[:, 0] if output.ndim == 3 else output
+        """Embed a batch; what comes after the node does not run.
+
+        Raises:
+            ValueError: the node does not run, or gives no floats of such a shape.
+        """
+        try:
+            self.network(images)
+        except _Reached as reached:
+            output = reached.output
+            if torch.is_tensor(output) and output.is_floating_point() and 2 <= output.ndim <= 4:
+                if output.ndim == 4:
+                    return output.mean(dim=(2, 3))
+                return output[:, 0] if output.ndim == 3 else output
+        raise ValueError("the node gives no vectors")
 
 
 def find(name: str, node: str | None) -> Backbone:
@@ -116,13 +133,38 @@ def find(name: str, node: str | None) -> Backbone:
     node = node or usual
     if node is None:
         raise UserError(f"features.visual.node: say which node of {name} gives the features")
-    size = int(_weights(name).transforms().crop_size[0])
-    with torch.device("meta"):
-        features = _cut(name, node, size)
-        output = features(torch.empty(1, 3, size, size))
-    if output.ndim != 2 or not output.is_floating_point():
+    preprocessing = _preprocessing(name)
+    with LOADING, torch.device("meta"):
+        network = _network(name, preprocessing.size)
+    names = [module for module, _ in network.named_modules()][1:]
+    if node not in names:
+        close = difflib.get_close_matches(node, names, n=5) or names[-8:]
+        raise UserError(
+            f"features.visual.node: {name} has no module {node!r}; near it: {', '.join(close)}"
+        )
+    dimension, entered = _try_out(network, node, preprocessing.size)
+    if dimension is None:
         raise UserError(f"features.visual.node: {node!r} of {name} gives no vectors; try {usual}")
-    return Backbone(name, node, size, output.shape[1])
+    # Before the node or in it, modules may work without being entered: attention reads weights.
+    behind = [
+        module
+        for module in names[names.index(node) :]
+        if module not in entered and not module.startswith(f"{node}.")
+    ]
+    unused = (module for module in behind if module.rpartition(".")[0] not in behind)
+    return Backbone(name, node, preprocessing, dimension, tuple(unused))
+
+
+def _try_out(network: nn.Module, node: str, size: int) -> tuple[int | None, set[str]]:
+    """The dimension of a node's vectors, None if it gives none, and the modules on the way."""
+    entered: set[str] = set()
+    for name, module in network.named_modules():
+        module.register_forward_pre_hook(lambda *_, name=name: entered.add(name))
+    with torch.device("meta"):
+        try:
+            return Features(network, node)(torch.empty(1, 3, size, size)).shape[1], entered
+        except ValueError:
+            return None, entered
 
 
 def build(
@@ -140,15 +182,17 @@ def build(
     Raises:
         UserError: the weights cannot be had, or are not those of this backbone.
     """
-    with DrawFrom(torch.Generator().manual_seed(config.seed)):
-        features = _cut(backbone.name, backbone.node, backbone.size)
+    with LOADING, DrawFrom(torch.Generator().manual_seed(config.seed)):
+        network = _network(backbone.name, backbone.preprocessing.size)
+    for module in backbone.unused:
+        network.set_submodule(module, nn.Identity())
     if config.weights != "random":
         file = trained if config.weights in SELF_SUPERVISED else config.file
         source, state = (
             _pretrained(backbone.name) if config.weights == "pretrained" else _from_file(file)
         )
-        _fill(features.network, state, f"{source}: not weights of {backbone.name}")
-    return features.eval(), table.digest(features.network.state_dict())
+        _fill(network, state, f"{source}: not weights of {backbone.name}")
+    return Features(network, backbone.node), table.digest(network.state_dict())
 
 
 def _weights(name: str) -> Any:
@@ -156,18 +200,21 @@ def _weights(name: str) -> Any:
     return get_model_weights(name).DEFAULT
 
 
-def _cut(name: str, node: str, size: int) -> Features:
-    """The network up to a node."""
+def _preprocessing(name: str) -> Preprocessing:
+    preset = _weights(name).transforms()
+    return Preprocessing(
+        shorter=preset.resize_size[0],
+        size=preset.crop_size[0],
+        filter=pil_modes_mapping[preset.interpolation],
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )
+
+
+def _network(name: str, size: int) -> nn.Module:
     options = {"image_size": size} if name.startswith("vit") else {}
-    network = get_model(name, weights=None, **options).eval()
-    try:
-        return Features(create_feature_extractor(network, {node: _FEATURE}))
-    except ValueError as error:
-        nodes = get_graph_node_names(network)[1]
-        close = difflib.get_close_matches(node, nodes, n=5) or nodes[-8:]
-        raise UserError(
-            f"features.visual.node: {name} has no node {node!r}; near it: {', '.join(close)}"
-        ) from error
+    network: nn.Module = get_model(name, weights=None, **options)
+    return network.eval()
 
 
 def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
@@ -182,7 +229,7 @@ def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
         raise UserError(
             f"features.visual.weights: the pretrained weights of {name} are not cached and could "
             f"not be fetched; put {file.name} into {folder}, or set `weights: file` with `file:`, "
-            f"or `weights: random` for a trial"
+            "or train on these pictures by `weights: simsiam`, or try `weights: random`"
         ) from error
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise UserError(f"{file}: cannot be read ({_one_line(error)}); delete it") from error

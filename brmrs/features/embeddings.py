@@ -28,8 +28,8 @@ LOG = logging.getLogger(__name__)
 SHARD = 512  # rows: what a kill may lose
 LETTERS = 16  # of the recipe's digest, in the folder's name
 
-# Embeds contents, given by their places in a list: yields places, each once and in any order, and
-# their (R, d) float32 vectors.
+# Embeds contents, given by their places in a list. Yields (R,) places in what it was given, each
+# once and in any order, and (R, d) float32 vectors.
 Embed = Callable[[np.ndarray], Iterator[tuple[np.ndarray, np.ndarray]]]
 
 
@@ -52,6 +52,13 @@ def recipe(
             "libraries": {name: version(name) for name in libraries},
         }
     )
+
+
+def distinct(contents: Sequence[str | None]) -> tuple[list[str], np.ndarray]:
+    """The distinct contents, sorted, and the (I,) place of each item's among them, -1 for None."""
+    found = sorted(set(contents) - {None})
+    places = {content: place for place, content in enumerate(found)}
+    return found, np.array([places.get(content, -1) for content in contents], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def gather(
     """
     shelf = Shelf(context.embeddings or context.scratch, modality, digest)
     context.scratch.mkdir(parents=True, exist_ok=True)
-    vectors = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+    vectors = np.lib.format.open_memmap(
         context.scratch / f"{modality}-{digest[:LETTERS]}.npy",
         mode="w+",
         dtype=np.float32,
@@ -109,7 +116,8 @@ def gather(
             shards.add(name)
     new = np.flatnonzero(~known)
     with progress.task(f"Embedding {modality}", len(new)) as task:
-        for rows in _in_shards(embed(new), vectors, task):
+        found_now = ((new[rows], values) for rows, values in embed(new))
+        for rows in _in_shards(found_now, vectors, task):
             shards.add(shelf.write([contents[row] for row in rows], vectors[rows]))
     LOG.info("%s: %d rows embedded, %d reused", modality, len(new), len(contents) - len(new))
     return Rows(vectors, len(new), tuple(sorted(shards)))
@@ -120,7 +128,8 @@ def note(context: StageContext, parts: Sequence[Rows]) -> None:
     embedded = sum(part.embedded for part in parts)
     reused = sum(len(part.vectors) for part in parts) - embedded
     context.notes["rows"] = {"embedded": embedded, "reused": reused}
-    context.notes["shards"] = sorted(shard for part in parts for shard in part.shards)
+    if context.embeddings:
+        context.notes["shards"] = sorted(shard for part in parts for shard in part.shards)
 
 
 def _in_shards(

@@ -72,7 +72,7 @@ def run(context: StageContext) -> None:
 
 
 def _kept(context: StageContext) -> KeptPictures | None:
-    """What private addresses gave must not answer for one who may not ask them."""
+    """The pictures that earlier runs kept; those of private addresses where these are allowed."""
     if context.kept is None:
         return None
     return KeptPictures(context.kept / ("any" if context.config.images.allow_private else "public"))

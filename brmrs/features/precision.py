@@ -28,7 +28,7 @@ def device() -> torch.device:
 def has_bf16() -> bool:
     """Whether the processor that models run on multiplies bf16 in hardware."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     found = torch.cpu.get_capabilities()
     return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 

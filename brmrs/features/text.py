@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 from brmrs import text_model
 from brmrs.columns import CATEGORIES, TEXT
 from brmrs.config import TextConfig
-from brmrs.features import embeddings, imported, precision, table, template, text_encoder
+from brmrs.features import embeddings, imported, loading, precision, table, template, text_encoder
 from brmrs.features.embeddings import Rows
 from brmrs.features.table import Extractor
 from brmrs.files import digest_bytes
@@ -33,9 +32,7 @@ def run(context: StageContext) -> None:
         return
     items = pq.read_table(context.inputs[ITEMS], columns=list(template.FIELDS))
     texts = render(items, config.template)
-    distinct = sorted({text for text in texts if text})
-    rows = {text: row for row, text in enumerate(distinct)}
-    which = np.array([rows.get(text, -1) for text in texts], dtype=np.int64)
+    distinct, which = embeddings.distinct([text or None for text in texts])
     LOG.info("text features: %d of %d items have text", (which >= 0).sum(), len(texts))
     found = [embed(context, config, name, distinct) for name in config.models]
     embeddings.note(context, [rows for rows, _ in found])
@@ -65,7 +62,7 @@ def embed(
     Raises:
         UserError: the model cannot be loaded.
     """
-    model = text_encoder.load(name)
+    model = loading.load(name)
     weights = table.digest(model.state_dict())
     settings = text_encoder.settings_digest(model)
     model, chosen = precision.choose(config.precision, model, text_encoder.probe)
@@ -82,14 +79,15 @@ def embed(
     )
 
     def embed_new(new: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        wanted = [texts[row] for row in new]
-        for rows, vectors in text_encoder.embed(model, wanted, config.batch_size, config.long):
-            yield new[rows], vectors
+        wanted = [texts[row] for row in new.tolist()]
+        return text_encoder.embed(model, wanted, config.batch_size, config.long)
 
     contents = [digest_bytes(text.encode("utf-8", "surrogatepass")) for text in texts]
     size = text_encoder.dimension(model)
     found = embeddings.gather(context, TEXT, recipe, contents, size, embed_new)
-    return found, _extractor(name, weights, chosen)
+    label = text_model.label(name)
+    origin = "packaged" if name == text_model.PACKAGED else "pretrained"
+    return found, Extractor(TEXT, label, label, origin, weights, chosen)
 
 
 def side_by_side(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -112,18 +110,4 @@ def together(extractors: Sequence[Extractor]) -> Extractor:
     fields = [vars(extractor) for extractor in extractors]
     return Extractor(
         **{name: " + ".join(dict.fromkeys(each[name] for each in fields)) for name in fields[0]}
-    )
-
-
-def _extractor(name: str, weights: str, chosen: str) -> Extractor:
-    """What made the vectors; a folder goes by its name, wherever it lies."""
-    source = text_model.resolve(name)
-    label = source.name if isinstance(source, Path) and name != text_model.PACKAGED else name
-    return Extractor(
-        modality=TEXT,
-        label=label,
-        model=label,
-        weights="packaged" if name == text_model.PACKAGED else "pretrained",
-        weights_sha256=weights,
-        precision=chosen,
     )

@@ -1,66 +1,25 @@
 """A sentence-transformers model at full speed: tokenised once, batches of like lengths, bf16."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from huggingface_hub import HfApi
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
 
-from brmrs import text_model
 from brmrs.errors import UserError
-from brmrs.features.loading import LOADING
-from brmrs.features.precision import device
 from brmrs.files import digest_bytes, digest_json
 
 Long = Literal["truncate", "mean"]
 BUCKET = 32  # tokens; lengths are padded to a multiple of it
 TOKENS = 128  # of a text of usual length, for which the size of batches is given
 WINDOW = 8192  # texts that are tokenised at once: bounds the memory that tokens take
-HUB_TIMEOUT = 10.0  # seconds
 # The precision is decided on these: of many kinds, and of one token to a few hundred.
 _WORDS = "gift card for a birthday, black leather shoes, size 42; 100% cotton, made in Italy."
 _OTHERS = ("a", "日本語のテキスト", "USB-C 3.2 Gen2 10Gbps 1m #1234", "?!", "Übergröße café naïve")
 PROBES = (*_OTHERS, *(_WORDS[start:] * times for start, times in enumerate((1, 2, 3, 5, 8, 16))))
-
-
-def load(name: str) -> SentenceTransformer:
-    """A sentence-transformers model: the packaged one, a folder, or an id of the hub.
-
-    Raises:
-        UserError: there is none, or it cannot be had.
-    """
-    with LOADING:
-        return _load(name)
-
-
-def _load(name: str) -> SentenceTransformer:
-    source = text_model.resolve(name)
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        # From the disk first: a model that is there needs no network.
-        return SentenceTransformer(str(source), device=str(device()), local_files_only=True)
-    except Exception as error:  # whatever its files make the library raise
-        if isinstance(source, Path):
-            raise UserError(
-                f"features.text.model: {source} is no sentence-transformers model "
-                f"({_one_line(error)}); give the folder that `model.save` wrote"
-            ) from error
-    try:
-        # Asks once; the library itself would try for a minute where there is no network.
-        HfApi().model_info(source, timeout=HUB_TIMEOUT)
-        return SentenceTransformer(source, device=str(device()))
-    except Exception as error:  # the hub's client and the library have no common class
-        raise UserError(
-            f"features.text.model: {name} is neither in the hub's cache nor could it be fetched "
-            f"({_one_line(error)}); connect to the network, give a folder that holds the model, or "
-            f"use {text_model.PACKAGED}"
-        ) from error
 
 
 def settings_digest(model: SentenceTransformer) -> str:
@@ -140,7 +99,7 @@ def _by_encode(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for start in range(0, len(texts), batch_size):
         rows = np.arange(start, min(start + batch_size, len(texts)))
-        batch = [texts[row] for row in np.resize(rows, batch_size)]
+        batch = [texts[row] for row in np.resize(rows, batch_size).tolist()]
         found = model.encode(batch, batch_size=batch_size, show_progress_bar=False)
         yield rows, np.asarray(found[: len(rows)], dtype=np.float32)
 
@@ -185,7 +144,7 @@ def _pieces(
         "text": {"padding": False, "return_overflowing_tokens": long == "mean"},
         "common": {"return_tensors": None},
     }
-    found = dict(
+    found: dict[str, Any] = dict(
         model.preprocess(list(texts), prompt=_prompt(model) or None, processing_kwargs=wanted)
     )
     owner = found.pop("overflow_to_sample_mapping", np.arange(len(texts)))
@@ -198,8 +157,8 @@ def _by_length(
     """Embed pieces in batches of one padded length each, the longest first."""
     lists = {name: values for name, values in pieces.items() if isinstance(values, list)}
     others = {name: values for name, values in pieces.items() if name not in lists}
-    lengths = np.array([len(tokens) for tokens in lists["input_ids"]])
-    limit = model.max_seq_length or model.tokenizer.model_max_length
+    limit, d = model.max_seq_length or model.tokenizer.model_max_length, dimension(model)
+    lengths = np.array([max(1, len(tokens)) for tokens in lists["input_ids"]])
     lengths = np.minimum(-(-lengths // BUCKET) * BUCKET, limit)
     for length in np.unique(lengths)[::-1].tolist():
         size = max(1, batch_size * TOKENS // length)
@@ -212,14 +171,9 @@ def _by_length(
             )
             with torch.inference_mode():
                 found = model({**batch.to(model.device), **others})["sentence_embedding"]
-            yield rows, found[: len(rows), : dimension(model)].float().cpu().numpy()
+            yield rows, found[: len(rows), :d].float().cpu().numpy()
 
 
 def _prompt(model: SentenceTransformer) -> str:
     """What the model puts before every text."""
     return model.prompts.get(model.default_prompt_name or "") or ""
-
-
-def _one_line(error: Exception) -> str:
-    """The first line of the message, or the class where there is none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

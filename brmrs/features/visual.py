@@ -1,31 +1,40 @@
-"""The stage `visual_features`: one vector per item from its picture, by a torchvision backbone."""
+"""The stage `visual_features`: one vector per item from its picture."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 
-from brmrs import progress
+from brmrs import text_model
 from brmrs.columns import SHA256, VISUAL
 from brmrs.config import IMPORTED, SELF_SUPERVISED, VisualConfig
-from brmrs.errors import UserError
-from brmrs.features import backbones, imported, table
-from brmrs.features.backbones import Backbone, Features
-from brmrs.features.decode import to_rgb
+from brmrs.features import (
+    backbones,
+    decode,
+    embeddings,
+    imported,
+    pictures,
+    precision,
+    table,
+    towers,
+    visual_encoder,
+)
 from brmrs.features.images import TABLE, stored_files
-from brmrs.features.loading import LOADING
+from brmrs.features.table import Extractor
+from brmrs.features.visual_encoder import Network
 from brmrs.stages import StageContext
 
 LOG = logging.getLogger(__name__)
+LIBRARIES = ("torch", "torchvision", "transformers", "sentence-transformers", "pillow")
 
 
 def run(context: StageContext) -> None:
     """Embed the items' pictures; writes features.parquet and meta.json.
 
-    Where no item has a picture, no weights are needed and none are loaded.
+    Where no item has a picture, no weights of torchvision are needed and none are loaded.
 
     Raises:
         UserError: the backbone, its node or its weights are not to be had.
@@ -36,67 +45,80 @@ def run(context: StageContext) -> None:
         return
     folder = context.inputs["images"]
     hashes = pq.read_table(folder / TABLE, columns=[SHA256])[SHA256].to_pylist()
-    distinct = sorted(set(hashes) - {None})
-    rows = {digest: row for row, digest in enumerate(distinct)}
-    which = np.array([rows.get(digest, -1) for digest in hashes], dtype=np.int64)
-    with LOADING:
-        backbone = backbones.find(config.backbone, config.node)
-    if config.weights in SELF_SUPERVISED:
-        backbone = backbone.at(config.training.size)
-    weights_sha256 = None
-    vectors = np.zeros((0, backbone.dimension), dtype=np.float32)
-    if distinct:
-        with LOADING:
-            trained = context.inputs["visual_training"] / backbones.TRAINED
-            network, weights_sha256 = backbones.build(backbone, config, trained)
-        files = stored_files(folder)
-        vectors = embed(backbone, network, [files[name] for name in distinct], config.batch_size)
-        if config.weights == "random":
-            vectors = centred(vectors)
+    distinct, which = embeddings.distinct(hashes)
     LOG.info("visual features: %d of %d items have a picture", (which >= 0).sum(), len(which))
-    extractor = _extractor(backbone, config, weights_sha256)
-    table.write(context.out, vectors, which, extractor)
+    trained = context.inputs.get("visual_training")
+    network = load(config, trained and trained / backbones.TRAINED, weights=bool(distinct))
+    vectors, about = np.zeros((0, network.dimension), dtype=np.float32), network.about
+    if distinct:
+        vectors, about = embed_kept(context, config, network, distinct, stored_files(folder))
+    if config.weights == "random":
+        vectors = centred(vectors)
+    table.write(context.out, vectors, which, about)
 
 
-def embed(
-    backbone: Backbone, network: Features, paths: Sequence[Path], batch_size: int
-) -> np.ndarray:
-    """Embed image files that `decode.check` found to be OK.
-
-    A picture has the same bytes whatever the others are: every batch has `batch_size` rows, the
-    last one filled up, as the last bits of a convolution depend on the shape of its operands.
+def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = True) -> Network:
+    """The configured network: a vision tower of sentence-transformers, or torchvision's.
 
     Args:
-        backbone: gives the preprocessing.
-        network: the backbone with its weights.
-        paths: (C,) image files.
-        batch_size: images in a batch.
+        config: names it.
+        trained: the weights that `visual_training` wrote, where the configuration asks for them.
+        weights: whether they are needed.
 
-    Returns:
-        (C, d) float32.
+    Raises:
+        UserError: the backbone, its node or its weights are not to be had.
+    """
+    if config.is_tower:
+        tower, preprocessing, dimension = towers.find(config.backbone)
+        name = text_model.label(config.backbone)
+        about = Extractor(VISUAL, name, name, config.weights, table.digest(tower.state_dict()))
+        return Network(tower, preprocessing, dimension, about)
+    backbone = backbones.find(config.backbone, config.node)
+    if config.weights in SELF_SUPERVISED:
+        backbone = backbone.at(config.training.size)
+    module, digest = backbones.build(backbone, config, trained) if weights else (None, None)
+    return Network(
+        module, backbone.preprocessing, backbone.dimension, _extractor(backbone, config, digest)
+    )
+
+
+def embed_kept(
+    context: StageContext,
+    config: VisualConfig,
+    network: Network,
+    contents: Sequence[str],
+    files: dict[str, Path],
+) -> tuple[np.ndarray, Extractor]:
+    """The vectors of (C,) pictures by content hash, kept ones or new, and what made them.
 
     Raises:
         UserError: the weights give vectors that are not finite.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.to(device).to(memory_format=torch.channels_last)
-    vectors = np.zeros((len(paths), backbone.dimension), dtype=np.float32)
-    with progress.task("Embedding pictures", len(paths)) as task, torch.inference_mode():
-        for start in range(0, len(paths), batch_size):
-            batch = paths[start : start + batch_size]
-            images = torch.zeros(batch_size, 3, backbone.size, backbone.size)
-            for row, path in enumerate(batch):
-                images[row] = backbone.transform(to_rgb(path.read_bytes()))
-            images = images.to(device, memory_format=torch.channels_last)
-            found = network(images)[: len(batch)].float().cpu().numpy()
-            vectors[start : start + len(batch)] = found
-            task.advance(len(batch))
-    if not np.isfinite(vectors).all():
-        raise UserError(
-            f"features.visual: the weights of {backbone.name} give vectors that are not finite; "
-            "use other weights"
-        )
-    return vectors
+    assert network.module is not None
+    assert network.about.weights_sha256 is not None
+    # What random weights give differs by little (see `centred`), and bf16 would blur that.
+    wanted = "fp32" if config.weights == "random" else config.precision
+    module, chosen = precision.choose(wanted, network.module.to(precision.device()), network.probe)
+    settings = {
+        "model": network.about.model,
+        "preprocessing": asdict(network.preprocessing),
+        "precision": chosen,
+        "batch_size": config.batch_size,
+    }
+    recipe = embeddings.recipe(
+        network.about.weights_sha256,
+        settings,
+        code=(backbones, decode, pictures, precision, towers, visual_encoder),
+        libraries=LIBRARIES,
+    )
+
+    def embed_new(new: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        paths = [files[contents[row]] for row in new.tolist()]
+        return visual_encoder.embed(module, network.preprocessing, paths, config.batch_size)
+
+    found = embeddings.gather(context, VISUAL, recipe, contents, network.dimension, embed_new)
+    embeddings.note(context, [found])
+    return found.vectors, replace(network.about, precision=chosen)
 
 
 def centred(vectors: np.ndarray) -> np.ndarray:
@@ -122,8 +144,8 @@ def centred(vectors: np.ndarray) -> np.ndarray:
 
 
 def _extractor(
-    backbone: Backbone, config: VisualConfig, weights_sha256: str | None
-) -> table.Extractor:
+    backbone: backbones.Backbone, config: VisualConfig, weights_sha256: str | None
+) -> Extractor:
     """What made the vectors. A file of weights goes by its content, wherever it lies."""
     which_file = f" {weights_sha256[:8]}" if weights_sha256 else ""
     origin = {
@@ -134,7 +156,7 @@ def _extractor(
         "byol": " (BYOL on these pictures)",
         "barlow-twins": " (Barlow Twins on these pictures)",
     }[config.weights]
-    return table.Extractor(
+    return Extractor(
         modality=VISUAL,
         label=backbone.label + origin,
         model=f"{backbone.name}:{backbone.node}",

@@ -5,6 +5,7 @@ with the end of a gzip member or a zstd frame. Of a plain file, and of a compres
 right between two members, the rest alone tells.
 """
 
+import logging
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from brmrs.files import digest_file
 from brmrs.ingest.files import members
 from brmrs.ingest.lines import CutOffError, read_blocks
 
+LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 0.5
 FILES_REMEMBERED = 4096
 FIELDS = ("reviews", "metadata")
@@ -63,15 +65,36 @@ def look(config: PipelineConfig, known: Collection[str] = ()) -> Arrivals:
     """
     if config.ingest.format != "amazon":
         raise UserError("ingest.format: retraining takes raw dumps (amazon), no ready-made split")
-    files: dict[str, dict[Path, str]] = {}
+    files: dict[str, dict[Path, str]] = {field: {} for field in FIELDS}
     unfinished: dict[Path, str] = {}
     for field in FIELDS:
-        files[field] = {
-            path: digest
-            for place in getattr(config.ingest, field)
-            for path, digest in _complete(place, field, config, known, unfinished)
-        }
+        for place in getattr(config.ingest, field):
+            faults = {path: _fault(path, config, known) for path in _files(place, field)}
+            unfinished |= {path: fault for path, fault in faults.items() if fault}
+            complete = [path for path, fault in faults.items() if not fault]
+            if config.retrain.dumps == "replace":
+                complete = sorted(complete, key=_last_change)[-1:]
+            files[field] |= {path: _digest(path, _signature(path)) for path in complete}
     return Arrivals(files, unfinished)
+
+
+def let_rest(config: PipelineConfig) -> None:
+    """Give the files that changed a moment ago the time to come to rest.
+
+    Raises:
+        UserError: a place does not exist or cannot be read.
+    """
+    at_rest = config.retrain.at_rest
+    ages = [
+        _age(path)
+        for field in FIELDS
+        for place in getattr(config.ingest, field)
+        for path in _files(place, field)
+    ]
+    young = [age for age in ages if 0 <= age < at_rest]
+    if young:
+        LOG.info("a dump changed %.0f s ago; waiting for it to come to rest", min(young))
+        time.sleep(at_rest - min(young))
 
 
 def named_files(config: PipelineConfig) -> list[Path]:
@@ -106,41 +129,33 @@ def wait_for(path: Path, config: PipelineConfig, known: Collection[str] = ()) ->
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _complete(
-    place: Path,
-    field: str,
-    config: PipelineConfig,
-    known: Collection[str],
-    unfinished: dict[Path, str],
-) -> list[tuple[Path, str]]:
-    """The complete files of a place that count, with their digests; notes the others."""
-    found = []
-    for path in members(place, f"ingest.{field}") if place.is_dir() else [place]:
-        fault = _fault(path, config, known)
-        if fault:
-            unfinished[path] = fault
-        else:
-            found.append(path)
-    if config.retrain.dumps == "replace" and found:
-        found = [max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))]
-    return [(path, _digest(path, _signature(path))) for path in found]
+def _files(place: Path, field: str) -> list[Path]:
+    return members(place, f"ingest.{field}") if place.is_dir() else [place]
+
+
+def _last_change(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, path.name
 
 
 def _fault(path: Path, config: PipelineConfig, known: Collection[str]) -> str | None:
     """Why a file is not complete, or None."""
-    try:
-        signature = _signature(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; correct the path") from error
-    size, changed, _ = signature
-    if size == 0:
-        return "is empty"
-    age = time.time() - changed / 1e9
+    age = _age(path)
     if 0 <= age < config.retrain.at_rest:  # a time in the future says nothing
         return f"changed {age:.0f} s ago"
+    signature = _signature(path)
+    if signature[0] == 0:
+        return "is empty"
     if config.ingest.allow_truncated or _digest(path, signature) in known:
         return None
     return _cut_off(path, signature)
+
+
+def _age(path: Path) -> float:
+    """Seconds since the last change."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; correct the path") from error
 
 
 def _signature(path: Path) -> _Signature:

@@ -100,6 +100,8 @@ def _hidden(name: str) -> bool:
 
 
 def _visual_weights(config: VisualConfig) -> dict[str, Any]:
+    if config.is_tower:
+        return _model(resolve(config.backbone, "features.visual.backbone"))
     if config.weights != "file":
         return _by_content([])
     if config.file is None:

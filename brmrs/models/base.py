@@ -3,14 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from brmrs.columns import ITEM, USER
 from brmrs.graphs.sparse import SparseMatrix
+
+# The value, its gradient, two moments of Adam, the best epoch's copy; layers and their gradients.
+TABLES = 16
 
 
 @dataclass(frozen=True)
@@ -139,15 +141,29 @@ class Recommender(nn.Module, ABC):
             "item_graph", "user_graph", "modality_graphs" (at least one). `build` refuses with one
             clear line otherwise.
         trainable: False for a recommender that is complete once constructed.
-        tables: parameters with a row per user (`USER`) or item (`ITEM`), in the order of the dense
-            ids; a warm start matches their rows by raw id.
+        user_tables: parameters with a row per user, in the order of the dense ids, whichever of
+            them there are; a warm start matches their rows by raw id.
+        item_tables: likewise, with a row per item.
         negatives: how many negatives the sampler draws for each positive (Batch.negatives).
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     trainable: ClassVar[bool] = True
-    tables: ClassVar[Mapping[str, str]] = {"users": USER, "items": ITEM}
+    user_tables: ClassVar[tuple[str, ...]] = ("users",)
+    item_tables: ClassVar[tuple[str, ...]] = ("items",)
     negatives: int = 1
+
+    @classmethod
+    def working_bytes(cls, data: TrainingData, hyper_parameters: Mapping[str, Any]) -> int:
+        """About what constructing and training takes at its peak beyond `data`, in bytes.
+
+        By default `TABLES` tables of an embedding per user and item and channel, and a copy of the
+        features. A recommender that holds more (a dense matrix over all items) overrides this;
+        `build` refuses, before anything is allocated, what the machine has no room for.
+        """
+        channels, dim = max(1, len(data.features)), int(hyper_parameters.get("dim", 0))
+        table = 4 * (data.users + data.items) * dim * channels
+        return TABLES * table + sum(x.nbytes for x in data.features.values())
 
     def begin_epoch(self, generator: torch.Generator) -> None:
         """Called before each epoch; draw here what lasts an epoch (edge dropout)."""

@@ -70,7 +70,10 @@ class BM3(Recommender):
         """
         users, items = self._representations()
         h_u, h_i = embedding(batch.users, users), embedding(batch.positives, items)
-        modal = [w(self.data.features[m][batch.positives]) for m, w in self.projections.items()]
+        modal = [
+            w(embedding(batch.positives, self.data.features[m]))
+            for m, w in self.projections.items()
+        ]
         h = torch.stack([h_u, h_i, *modal])
         online, target = normalize(self.predictor(h), dim=-1, eps=1e-8), self._targets(h, generator)
         present = [self.data.present[m][batch.positives] for m in self.projections]

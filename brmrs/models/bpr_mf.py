@@ -1,13 +1,10 @@
 """Matrix factorisation with the pairwise loss that most of the field builds on."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from brmrs.columns import FUSED, ITEM, USER
+from brmrs.columns import FUSED
 from brmrs.losses import bpr, l2
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import xavier
@@ -26,7 +23,8 @@ class BPRMF(Recommender):
         regularization: weight of the L2 term.
     """
 
-    tables: ClassVar[Mapping[str, str]] = {"p": USER, "q": ITEM}
+    user_tables = ("p",)
+    item_tables = ("q",)
 
     def __init__(self, data: TrainingData, *, seed: int, dim: int, regularization: float):
         super().__init__()

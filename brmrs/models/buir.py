@@ -37,6 +37,8 @@ class BUIR(Recommender):
     """
 
     negatives = 0
+    user_tables = ("users", "target_users")
+    item_tables = ("items", "target_items")
 
     def __init__(
         self,

@@ -43,6 +43,8 @@ class DualGNN(Recommender):
     """
 
     needs = frozenset({"features"})
+    user_tables = ("users.text", "users.visual", "attention")
+    item_tables = ()
 
     def __init__(
         self,

@@ -44,6 +44,8 @@ class GRCN(Recommender):
     """
 
     needs = frozenset({"features"})
+    user_tables = ("users", "prototypes.text", "prototypes.visual", "user_confidence")
+    item_tables = ("items", "item_confidence")
 
     def __init__(
         self,

@@ -116,7 +116,7 @@ class MAML(Recommender):
 
 def clipped(x: Tensor) -> Tensor:
     """(n, d) rows, those longer than 1 scaled back to length 1."""
-    return x / x.norm(dim=1, keepdim=True).clamp(min=1)
+    return x / x.square().sum(dim=1, keepdim=True).clamp(min=1).sqrt()
 
 
 def off_diagonal(x: Tensor) -> Tensor:

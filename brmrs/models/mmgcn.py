@@ -43,6 +43,7 @@ class MMGCN(Recommender):
     """
 
     needs = frozenset({"features"})
+    user_tables = ("users", "preferences.text", "preferences.visual")
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ def _mean_of_layers(
     p, q = users, items
     for _ in range(layers):  # Horner's scheme: E + A (E + A (E + ...))
         p, q = multiply(matrix.csr, q, users), multiply(matrix.transposed, p, items)
-    return p / (layers + 1), q / (layers + 1)
+    return (p.div_(layers + 1), q.div_(layers + 1)) if layers else (p, q)
 
 
 def drop_edges(

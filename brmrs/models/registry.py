@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from brmrs.errors import UserError
+from brmrs.memory import free_memory
 from brmrs.model_config import MODEL_SECTIONS
 from brmrs.section import Section
 
@@ -63,7 +64,8 @@ def build(config: Section, data: "TrainingData", seed: int) -> "Recommender":
     """Construct the configured recommender.
 
     Raises:
-        UserError: the data lack something that the recommender needs.
+        UserError: the data lack something that the recommender needs, or the machine has not the
+            memory that it takes.
     """
     values = config.model_dump()
     name = values.pop("name")
@@ -80,4 +82,15 @@ def build(config: Section, data: "TrainingData", seed: int) -> "Recommender":
             f"model {name} needs {' and '.join(missing)}, and the data have none; "
             "give the items texts or pictures, or choose another model"
         )
+    _refuse_what_does_not_fit(name, recommender.working_bytes(data, values), data)
     return recommender(data, seed=seed, **values)
+
+
+def _refuse_what_does_not_fit(name: str, needed: int, data: "TrainingData") -> None:
+    free = free_memory(data.device)
+    if free is not None and needed > free:
+        raise UserError(
+            f"model {name} needs about {needed / 1e9:.1f} GB of memory for {data.users:,} users "
+            f"and {data.items:,} items, and {free / 1e9:.1f} GB are free; choose a smaller "
+            "model.dim, another model, or a machine with more"
+        )

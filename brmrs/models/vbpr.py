@@ -28,6 +28,8 @@ class VBPR(Recommender):
     """
 
     needs = frozenset({"features"})
+    user_tables = ("users", "tastes")
+    item_tables = ("items", "item_bias")
 
     def __init__(self, data: TrainingData, *, seed: int, dim: int, regularization: float):
         super().__init__()

@@ -80,7 +80,7 @@ def render(context: StageContext) -> str:
         "metrics": metrics,
         "tables": _metric_tables(metrics),
         "shown": _shown(metrics),
-        "curve": _curve(inputs["train"] / "curve.parquet", bundle),
+        "curve": training_curve(inputs["train"]),
         "bars": _bars(metrics),
         "stories": _stories(inputs, context.config.report.users),
     }
@@ -116,9 +116,13 @@ def _metric_tables(metrics: dict[str, Any]) -> dict[str, dict[str, dict[str, flo
     return {split: {row: values[split] for row, values in rows.items()} for split in splits}
 
 
-def _curve(path: Path, bundle: dict[str, Any]) -> str:
-    """The training curve; empty where nothing was trained."""
-    table = pl.read_parquet(path)
+def training_curve(train: Path) -> str:
+    """The training curve as SVG; empty where nothing was trained.
+
+    Args:
+        train: the artifact of the stage `train`.
+    """
+    table, bundle = pl.read_parquet(train / "curve.parquet"), read_json(train / "bundle.json")
     selection = bundle["train"]["selection"]
     if table.is_empty() or not bundle["best_epoch"]:
         return ""

@@ -161,52 +161,61 @@ def measure_both(current: Bundle, candidate: Bundle, validation: UserItems, metr
         validation: in the dense ids of the candidate.
         metric: such as "recall@20".
     """
-    users = _common(current.user_index, candidate.about.users)
-    items = _common(current.item_index, candidate.about.items)
-    here, there = (users >= 0).nonzero().squeeze(1), (items >= 0).nonzero().squeeze(1)
-    branches = [
-        Branch(current.fused.p[users[here]], current.fused.q[items[there]]),
-        Branch(candidate.fused.p[here], candidate.fused.q[there]),
-    ]
-    shape = (len(here), len(there))
-    of_candidate = (_places(here, len(users)), _places(there, len(items)))
-    of_current = (
-        _places(users[here], len(current.about.users)),
-        _places(items[there], len(current.about.items)),
-    )
-    seen = [
-        _moved(current.seen, of_current, shape),
-        _moved(candidate.seen, of_candidate, shape),
-    ]
-    masked = _union(seen, shape)
-    held_out = _moved(validation, of_candidate, shape)
+    users = sorted(current.user_index.keys() & candidate.user_index.keys())
+    items = sorted(current.item_index.keys() & candidate.item_index.keys())
+    old, new = (_Ground.of(model, users, items) for model in (current, candidate))
+    masked = _union(old.moved(current.seen), new.moved(candidate.seen))
+    held_out = new.moved(validation)
     fresh = ~masked.contain(held_out.users, held_out.items)
-    held_out = UserItems.from_pairs(held_out.users[fresh], held_out.items[fresh], *shape)
+    held_out = UserItems.from_pairs(
+        held_out.users[fresh], held_out.items[fresh], len(users), len(items)
+    )
     k = int(metric.partition("@")[2])
-    values = [measure(branch, held_out, masked, (k,))[metric].numpy() for branch in branches]
+    values = [
+        measure(ground.branch(model), held_out, masked, (k,))[metric].numpy()
+        for ground, model in ((old, current), (new, candidate))
+    ]
     left_out = int((validation.counts > 0).sum()) - len(values[0])
     return Paired(values[0], values[1], left_out)
 
 
-def _common(known: dict[str, int], names: tuple[str, ...]) -> Tensor:
-    """(len(names),) int64, the place of each name among the known ones, -1 where it has none."""
-    return torch.tensor([known.get(name, -1) for name in names], dtype=torch.int64)
+@dataclass(frozen=True)
+class _Ground:
+    """The users and items that both models know, as one of them numbers them.
+
+    Attributes:
+        users: dense ids in that model; the position is the id on common ground.
+        items: likewise.
+        sizes: of that model, (U, I).
+    """
+
+    users: Tensor
+    items: Tensor
+    sizes: tuple[int, int]
+
+    @classmethod
+    def of(cls, model: Bundle, users: list[str], items: list[str]) -> "_Ground":
+        return cls(
+            torch.tensor([model.user_index[name] for name in users], dtype=torch.int64),
+            torch.tensor([model.item_index[name] for name in items], dtype=torch.int64),
+            (len(model.about.users), len(model.about.items)),
+        )
+
+    def branch(self, model: Bundle) -> Branch:
+        """What the model ranks by, on common ground."""
+        return Branch(model.fused.p[self.users], model.fused.q[self.items])
+
+    def moved(self, sets: UserItems) -> UserItems:
+        """The same sets by their ids on common ground, without what is not there."""
+        places = [
+            torch.full((size,), -1).index_copy(0, kept, torch.arange(len(kept)))
+            for size, kept in zip(self.sizes, (self.users, self.items), strict=True)
+        ]
+        users, items = places[0][sets.users], places[1][sets.items]
+        kept = (users >= 0) & (items >= 0)
+        return UserItems.from_pairs(users[kept], items[kept], len(self.users), len(self.items))
 
 
-def _places(kept: Tensor, count: int) -> Tensor:
-    """(count,) int64, the place of each id among the kept ones, -1 where it is not kept."""
-    places = torch.full((count,), -1)
-    places[kept] = torch.arange(len(kept))
-    return places
-
-
-def _moved(sets: UserItems, places: tuple[Tensor, Tensor], shape: tuple[int, int]) -> UserItems:
-    """The same sets by new ids, without users and items that have none."""
-    users, items = places[0][sets.users], places[1][sets.items]
-    kept = (users >= 0) & (items >= 0)
-    return UserItems.from_pairs(users[kept], items[kept], *shape)
-
-
-def _union(sets: list[UserItems], shape: tuple[int, int]) -> UserItems:
-    users, items = (torch.cat(ids) for ids in zip(*((s.users, s.items) for s in sets), strict=True))
-    return UserItems.from_pairs(users, items, *shape)
+def _union(one: UserItems, other: UserItems) -> UserItems:
+    users, items = torch.cat([one.users, other.users]), torch.cat([one.items, other.items])
+    return UserItems.from_pairs(users, items, one.n_users, one.n_items)

@@ -62,6 +62,8 @@ class WarmStart(BaseModel):
         tables: the parameters whose rows were taken over.
         users: how many users had a row there; all others started as usual.
         items: likewise.
+        validation_trained_on: validation interactions that the earlier model was trained on; test
+            interactions fare alike.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +72,7 @@ class WarmStart(BaseModel):
     tables: tuple[str, ...]
     users: int
     items: int
+    validation_trained_on: int
 
 
 class Description(BaseModel):

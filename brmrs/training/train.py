@@ -52,7 +52,7 @@ def run(context: StageContext) -> None:
     warm = None
     if config.train.warm_start:
         previous = load(config.train.warm_start)
-        warm = start_from(previous, config.model.name, model, users, items)
+        warm = start_from(previous, config.model.name, model, users, items, validation)
     history = fit(model, train, select, config.train, context.scratch / CHECKPOINT)
     used = features(folders, imputation, used=bool(model.needs))
     about = describe(config, history, used, users, items, warm)

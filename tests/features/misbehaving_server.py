@@ -3,20 +3,63 @@
 import itertools
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from pictures import bomb, encoded, jpeg, photo
+import pytest
+from pictures import GOOD, NO_IMAGE, bomb, encoded, jpeg, photo
 
 from brmrs.config import ImagesConfig
+from brmrs.features import fetch
+from brmrs.features.decode import Status
 
 PHOTO = encoded(photo(size=(160, 120)), "JPEG")
+KINDS = [data for data, _ in GOOD.values()] + list(NO_IMAGE.values())
 
 
 def config(**changes: object) -> ImagesConfig:
     """Small limits, so that tests reach them soon."""
     small = {"allow_private": True, "timeout": 1.0, "max_bytes": 200_000, "max_pixels": 1_000_000}
     return ImagesConfig.model_validate(small | changes)
+
+
+# What comes of each path below.
+STATUSES = {
+    "photo": Status.OK,
+    "redirect": Status.OK,
+    "broken-once": Status.OK,
+    "busy-once": Status.OK,
+    "busy-nonsense": Status.OK,
+    "absent": Status.HTTP_ERROR,
+    "gone": Status.HTTP_ERROR,
+    "no-content": Status.HTTP_ERROR,
+    "broken": Status.BUSY,
+    "busy-for-hours": Status.BUSY,
+    "loop": Status.HTTP_ERROR,
+    "redirect-nowhere": Status.HTTP_ERROR,
+    "redirect-file": Status.REFUSED,
+    "redirect-bad": Status.REFUSED,
+    "html": Status.NOT_AN_IMAGE,
+    "zero": Status.NOT_AN_IMAGE,
+    "liar": Status.NOT_AN_IMAGE,
+    "cut": Status.TRUNCATED,
+    "half": Status.TRUNCATED,
+    "endless": Status.TOO_LARGE,
+    "bomb": Status.TOO_LARGE,
+    "drip": Status.UNREACHABLE,
+    "silence": Status.UNREACHABLE,
+    "hang-up": Status.UNREACHABLE,
+    "not-http": Status.UNREACHABLE,
+}
+
+
+@pytest.fixture(name="server")
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator["Server"]:
+    """A server, and a fetcher that tries again at once."""
+    monkeypatch.setattr(fetch, "BACKOFF", 0.02)
+    with Server() as running:
+        yield running
 
 
 class Server(ThreadingHTTPServer):
@@ -92,6 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def photo(self) -> None:
         self.answer(200, PHOTO, Content_Type="text/html")  # the type is never trusted
+
+    def kind(self) -> None:
+        """A picture, or what is none, by its place among the kinds of `pictures`."""
+        self.answer(200, KINDS[int(self.path.rpartition("/")[2])], Content_Type="image/jpeg")
 
     def numbered(self) -> None:
         self.answer(200, jpeg(int(self.path.rpartition("/")[2])))

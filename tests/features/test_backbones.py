@@ -12,7 +12,7 @@ from torchvision.models import get_model
 
 from brmrs.config import VisualConfig
 from brmrs.errors import UserError
-from brmrs.features import backbones, table
+from brmrs.features import table
 from brmrs.features.backbones import build, find
 from brmrs.features.seeded import DrawFrom
 
@@ -42,12 +42,16 @@ def from_file(path: Path) -> VisualConfig:
         ("convnext_tiny", None, 768, "ConvNeXt-T"),
         ("vit_b_16", None, 768, "ViT-B/16"),
         ("swin_t", None, 768, "Swin-T"),
-        ("efficientnet_b0", "flatten", 1280, "efficientnet_b0"),
+        ("efficientnet_b0", "avgpool", 1280, "efficientnet_b0"),
     ],
 )
 def test_find(name: str, node: str | None, dimension: int, label: str) -> None:
-    backbone = find(name, node)
-    assert (backbone.dimension, backbone.label, backbone.size) == (dimension, label, 224)
+    found = find(name, node)
+    assert (found.dimension, found.label, found.preprocessing.size) == (
+        dimension,
+        label,
+        224,
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,9 +61,11 @@ def test_find(name: str, node: str | None, dimension: int, label: str) -> None:
         ("", None, "no ''"),
         ("fasterrcnn_resnet50_fpn", None, "no 'fasterrcnn"),
         ("densenet121", None, "say which node"),
-        ("resnet18", "flaten", "near it: flatten"),
-        ("resnet18", "zzz", "near it: .*flatten, fc"),
+        ("resnet18", "avgpol", "near it: avgpool"),
+        ("resnet18", "zzz", "near it: .*avgpool, fc"),
         ("swin_t", "features.7.1.attn.getitem", "no"),
+        ("vit_b_32", "encoder.layers.encoder_layer_0.self_attention", "gives no vectors"),
+        ("inception_v3", "AuxLogits.fc", "gives no vectors"),
     ],
 )
 def test_what_is_not_there(name: str, node: str | None, fault: str) -> None:
@@ -69,11 +75,8 @@ def test_what_is_not_there(name: str, node: str | None, fault: str) -> None:
 
 def test_vgg16_gives_the_second_fully_connected_layer_after_its_relu() -> None:
     backbone = find("vgg16", None)
-    with torch.device("meta"):
-        names = [name for name, _ in backbones._cut("vgg16", "classifier.4", 224).named_modules()]
-    assert "network.classifier.4" in names
-    assert "network.classifier.6" not in names
     assert backbone.node == "classifier.4"
+    assert backbone.unused == ("classifier.5", "classifier.6")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "swin_t"])
@@ -108,6 +111,20 @@ def test_random_weights_are_those_of_torchvision() -> None:
     weights = network.network.state_dict()
     assert weights["conv1.weight"].std() == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.05)
     assert (weights["bn1.weight"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("convnext_tiny", "classifier.2"), ("vit_b_32", "heads.head"), ("swin_t", "head")],
+)
+def test_families_give_what_their_classifier_gets(name: str, head: str) -> None:
+    network, _ = build(find(name, None), VisualConfig(weights="random"))
+    with DrawFrom(torch.Generator().manual_seed(0)):
+        whole = get_model(name).eval()
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        classes = whole.get_submodule(head)(network(images))
+        assert torch.allclose(classes, whole(images), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "wrapped", "headless"])
@@ -228,5 +245,5 @@ def test_cached_bytes_that_are_no_weights(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_another_size_keeps_the_preset_s_proportions() -> None:
     backbone = find("resnet18", None)
-    assert (backbone.shorter_side, backbone.at(112).shorter_side) == (256, 128)
+    assert (backbone.preprocessing.shorter, backbone.at(112).preprocessing.shorter) == (256, 128)
     assert backbone.at(112).transform(photo(size=(300, 200))).shape == (3, 112, 112)

@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from misbehaving_server import PHOTO, Server, config
+from misbehaving_server import PHOTO, STATUSES, Server, config, served  # noqa: F401 - a fixture
 from pictures import jpeg
 
 from brmrs.errors import UserError
@@ -17,33 +17,6 @@ def one(url: str, tmp_path: Path, **changes: object) -> Picture:
     return gather(["A"], [(url,)], config(**changes), Store(tmp_path))[0]
 
 
-STATUSES = {
-    "photo": Status.OK,
-    "redirect": Status.OK,
-    "broken-once": Status.OK,
-    "busy-once": Status.OK,
-    "busy-nonsense": Status.OK,
-    "absent": Status.HTTP_ERROR,
-    "gone": Status.HTTP_ERROR,
-    "no-content": Status.HTTP_ERROR,
-    "broken": Status.BUSY,
-    "busy-for-hours": Status.BUSY,
-    "loop": Status.HTTP_ERROR,
-    "redirect-nowhere": Status.HTTP_ERROR,
-    "redirect-file": Status.REFUSED,
-    "redirect-bad": Status.REFUSED,
-    "html": Status.NOT_AN_IMAGE,
-    "zero": Status.NOT_AN_IMAGE,
-    "liar": Status.NOT_AN_IMAGE,
-    "cut": Status.TRUNCATED,
-    "half": Status.TRUNCATED,
-    "endless": Status.TOO_LARGE,
-    "bomb": Status.TOO_LARGE,
-    "drip": Status.UNREACHABLE,
-    "silence": Status.UNREACHABLE,
-    "hang-up": Status.UNREACHABLE,
-    "not-http": Status.UNREACHABLE,
-}
 TRIES = {
     "broken-once": 2,
     "busy-once": 2,

@@ -7,12 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from misbehaving_server import Server, config
+from misbehaving_server import KINDS, STATUSES, Server, config, served  # noqa: F401 - a fixture
+from pictures import GOOD
 
 from brmrs.artifacts import digest_folder
 from brmrs.columns import IMAGES, ITEMS
 from brmrs.config import ImagesConfig, PipelineConfig
-from brmrs.features import images
+from brmrs.features import addresses, fetch, images
 from brmrs.features.decode import Picture, Status
 from brmrs.features.images import Store, gather
 from brmrs.stages import StageContext
@@ -78,6 +79,36 @@ def test_the_stage(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert [record.message for record in caplog.records] == [
         "images: 3 of 5 ok (1 http error, 1 missing)"
     ]
+
+
+def test_the_status_table_of_a_web_that_misbehaves_in_every_way(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if 127.0.0.1 lay in the public internet, and 127.0.0.2 were a machine of the house."""
+    monkeypatch.setattr(addresses, "is_public", lambda ip: ip == "127.0.0.1")
+    monkeypatch.setattr(fetch, "MAX_WAIT", 1.0)  # all of this is one host, and it would be given up
+    monkeypatch.setattr(fetch, "GIVE_UP_AFTER", 1000)
+    try:
+        house = Server("127.0.0.2")
+    except OSError:
+        pytest.skip("this system has only one loopback address")
+    expected = dict(STATUSES)
+    expected |= {f"kind/{n}": Status.OK for n in range(len(GOOD))}
+    expected |= {f"kind/{n}": Status.NOT_AN_IMAGE for n in range(len(GOOD), len(KINDS))}
+    with house:
+        asked = {server.url(path): status for path, status in expected.items()}
+        private = house.url("photo"), server.url(f"redirect-far?{house.url('photo')}")
+        asked |= dict.fromkeys(private, Status.REFUSED)
+        items = [(str(n), [url]) for n, url in enumerate(asked)]
+        items.append(("none", []))
+        settings = config(allow_private=False, rate=1000, retries=1, per_host=8)
+        images.run(context(tmp_path, items, settings))
+        assert house.log == []
+    statuses = pq.read_table(tmp_path / "out" / "images.parquet")["status"].to_pylist()
+    assert statuses == [*map(str, asked.values()), "missing"]
+    counts = json.loads((tmp_path / "out" / "statistics.json").read_text())
+    assert counts == {str(status): statuses.count(status) for status in Status}
+    assert all(counts.values())  # every status occurs
 
 
 def test_two_runs_write_the_same_bytes(server: Server, tmp_path: Path) -> None:

@@ -1,7 +1,13 @@
+import gzip
+import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,11 +16,11 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from brmrs import columns
+from brmrs import columns, feature_table
 from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
-from brmrs.features import table, text, text_encoder
-from brmrs.features.precision import has_bf16
+from brmrs.features import embeddings, loading, precision, table, text
+from brmrs.features.embeddings import Shelf
 from brmrs.features.text_encoder import embed_all
 from brmrs.stages import StageContext
 from brmrs.text_model import WEIGHTS, packaged_model_folder
@@ -28,21 +34,23 @@ TEXTS = [
     "stainless steel kitchen knife " * 60,
     "日本語のテキスト \U0001f600",
 ]
-ITEMS = [
+Item = tuple[str, str, list[str], str]
+ITEMS: list[Item] = [
     ("Black leather shoe", "Acme", ["Shoes"], "For men."),
     ("", "", [], ""),
     ("Birthday gift card", "", ["Gift cards", ""], ""),
     ("Black leather shoe", "Acme", ["Shoes"], "For men."),
     (" ", "\t", [""], "\n"),
 ]
+MANY = [(f"A mug for {number} kinds of tea", "", [""], "") for number in range(9)]
 
 
 @pytest.fixture(scope="module")
 def model() -> SentenceTransformer:
-    return text_encoder.load("all-MiniLM-L6-v2")
+    return loading.load("all-MiniLM-L6-v2")
 
 
-def write_items(path: Path) -> None:
+def write_items(path: Path, items: Sequence[Item]) -> None:
     rows = [
         {
             "item": row,
@@ -53,23 +61,34 @@ def write_items(path: Path) -> None:
             "description": description,
             "image_urls": [],
         }
-        for row, (title, brand, categories, description) in enumerate(ITEMS)
+        for row, (title, brand, categories, description) in enumerate(items)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=columns.ITEMS), path)
 
 
-def run(folder: Path) -> None:
-    """The stage on `ITEMS`, into folder/out; also run by a second process."""
-    (folder / "out").mkdir(parents=True)
-    write_items(folder / "items.parquet")
-    text.run(
-        StageContext(
-            config=PipelineConfig(),
-            inputs={"ingest/items.parquet": folder / "items.parquet"},
-            out=folder / "out",
-            scratch=folder / "scratch",
-        )
+def run(
+    folder: Path, items: Sequence[Item] = ITEMS, model: str | list[str] = "all-MiniLM-L6-v2"
+) -> dict[str, Any]:
+    """The stage, into folder/out; its notes. Also run by a second process."""
+    (folder / "out").mkdir(parents=True, exist_ok=True)
+    write_items(folder / "items.parquet", items)
+    context = StageContext(
+        config=PipelineConfig.model_validate({"features": {"text": {"model": model}}}),
+        inputs={"ingest/items.parquet": folder / "items.parquet"},
+        out=folder / "out",
+        scratch=folder / "scratch",
+        embeddings=folder / "embeddings",
     )
+    text.run(context)
+    return context.notes
+
+
+def other_process(function: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Call a function of this module on a folder in another process."""
+    code = f"import sys, pathlib, test_text; test_text.{function}(pathlib.Path(sys.argv[1]))"
+    search = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}"}
+    command = [sys.executable, "-c", code, str(folder)]
+    return subprocess.run(command, env=search, capture_output=True, text=True, check=False)
 
 
 def test_the_stage(tmp_path: Path) -> None:
@@ -91,21 +110,14 @@ def test_the_stage(tmp_path: Path) -> None:
         "dimension": 384,
         "items": 5,
         "present": 3,
-        "precision": "bf16" if has_bf16() else "fp32",
+        "precision": "bf16" if precision.has_bf16() else "fp32",
     }
 
 
 def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
     run(tmp_path / "here")
-    code = "import sys, pathlib, test_text; test_text.run(pathlib.Path(sys.argv[1]))"
-    search = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "there")],
-        env=search,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = other_process("run", tmp_path / "there")
+    assert done.returncode == 0
     assert "Loading" not in done.stderr  # no bars of the library
     for name in ("features.parquet", "meta.json"):
         here, there = (tmp_path / place / "out" / name for place in ("here", "there"))
@@ -148,7 +160,7 @@ def test_the_global_generator_is_left_alone(model: SentenceTransformer) -> None:
 def test_a_model_in_a_folder(model: SentenceTransformer, tmp_path: Path) -> None:
     folder = tmp_path / "my-model"
     model.save(str(folder))
-    again = text_encoder.load(str(folder))
+    again = loading.load(str(folder))
     assert embed_all(again, TEXTS[:2], 8).tobytes() == embed_all(model, TEXTS[:2], 8).tobytes()
     assert table.digest(again.state_dict()) == table.digest(model.state_dict())
 
@@ -158,7 +170,7 @@ def test_a_folder_that_holds_no_model(content: dict[str, str], tmp_path: Path) -
     for name, written in content.items():
         (tmp_path / name).write_text(written)
     with pytest.raises(UserError, match=r"features\.text\.model") as caught:
-        text_encoder.load(str(tmp_path))
+        loading.load(str(tmp_path))
     assert "\n" not in str(caught.value)
 
 
@@ -170,7 +182,7 @@ def test_damaged_weights(tmp_path: Path) -> None:
             target.write_bytes(path.read_bytes())
     (tmp_path / WEIGHTS).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}nonsense")
     with pytest.raises(UserError, match=r"features\.text\.model"):
-        text_encoder.load(str(tmp_path))
+        loading.load(str(tmp_path))
 
 
 def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +191,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", no_network)
     with pytest.raises(UserError, match=r"nobody/no-model.*give a folder"):
-        text_encoder.load("nobody/no-model")
+        loading.load("nobody/no-model")
 
 
 def test_categories_are_joined_without_empty_ones() -> None:
@@ -192,3 +204,102 @@ def test_categories_are_joined_without_empty_ones() -> None:
         }
     )
     assert text.render(items, "{categories}") == ["a, b"]
+
+
+def pieces_by_hand(model: SentenceTransformer, words: str) -> np.ndarray:
+    """The mean of the vectors of a text's pieces, cut by hand, of unit length."""
+    tokens = model.tokenizer(words, add_special_tokens=False)["input_ids"]
+    room = (model.max_seq_length or 0) - 2
+    cut = [tokens[start : start + room] for start in range(0, len(tokens), room)]
+    vectors = model.encode(
+        [model.tokenizer.decode(piece) for piece in cut], show_progress_bar=False
+    )
+    mean = np.mean(vectors, axis=0)
+    return np.asarray(mean / np.linalg.norm(mean))
+
+
+def test_long_texts_are_cut_or_their_pieces_averaged(model: SentenceTransformer) -> None:
+    long = "stainless steel kitchen knife " * 100 + "birthday gift card " * 60
+    cut, mean = (embed_all(model, [long, "a knife"], 2, rule) for rule in ("truncate", "mean"))
+    assert cut[0] == pytest.approx(model.encode(long, show_progress_bar=False), abs=1e-5)
+    assert mean[0] == pytest.approx(pieces_by_hand(model, long), abs=1e-5)
+    assert np.array_equal(cut[1], mean[1])  # short texts are one piece
+    card = embed_all(model, ["birthday gift card"], 2)[0]
+    assert mean[0] @ card > cut[0] @ card + 0.1  # the end of the text counts
+
+
+def test_a_long_text_has_the_same_bytes_whatever_the_others(model: SentenceTransformer) -> None:
+    long = [" ".join(TEXTS[: n + 1] * 9) for n in range(4)]
+    together = embed_all(model, [*TEXTS, *long], 2, "mean")[len(TEXTS) :]
+    backwards = embed_all(model, long[::-1], 2, "mean")[::-1]
+    assert np.array_equal(together, backwards)
+
+
+def test_bf16_is_as_good_on_every_real_text(model: SentenceTransformer, shared_data: Path) -> None:
+    path = shared_data / "raw" / "gift_cards_2018" / "meta_Gift_Cards.json.gz"
+    with gzip.open(path) as file:
+        items = [json.loads(line) for line in itertools.islice(file, 0, 1500, 60)]
+    texts = [f"{item.get('title')}\n{' '.join(item.get('description') or [])}" for item in items]
+    fast = precision.in_bf16(model)
+    found = precision.cosines(embed_all(model, texts, 8), embed_all(fast, texts, 8))
+    assert found.min() >= precision.MIN_COSINE
+    again = embed_all(fast, texts[::-1], 8)[::-1]
+    assert np.array_equal(again, embed_all(fast, texts, 8))  # fixed shapes serve bf16, too
+
+
+def test_two_models_stand_side_by_side(model: SentenceTransformer, tmp_path: Path) -> None:
+    folder = tmp_path / "twice"
+    scaled = SentenceTransformer(modules=[model[0], model[1]])  # without the normalisation
+    scaled.save(str(folder))
+    run(tmp_path / "a", model=["all-MiniLM-L6-v2", str(folder)])
+    run(tmp_path / "b")
+    both, one = (feature_table.read(tmp_path / name / "out") for name in "ab")
+    assert both[0].shape == (len(ITEMS), 768)
+    assert np.array_equal(both[1], one[1])
+    assert both[0][:, :384] == pytest.approx(one[0], abs=1e-6)
+    assert both[0][:, 384:] == pytest.approx(one[0], abs=0.02)  # bf16, normalised by us
+    meta = json.loads((tmp_path / "a" / "out" / "meta.json").read_text())
+    assert meta["label"] == "all-MiniLM-L6-v2 + twice"
+    assert meta["dimension"] == 768
+
+
+def test_one_changed_text_is_one_row_embedded(tmp_path: Path) -> None:
+    first = run(tmp_path, model="all-MiniLM-L6-v2")
+    assert first["rows"] == {"embedded": 2, "reused": 0}
+    whole = (tmp_path / "out" / "features.parquet").read_bytes()
+    again = run(tmp_path)
+    assert again["rows"] == {"embedded": 0, "reused": 2}
+    assert (tmp_path / "out" / "features.parquet").read_bytes() == whole
+    items = [("Another shoe", "Acme", ["Shoes"], "For men."), *ITEMS[1:]]
+    changed = run(tmp_path, items)
+    assert changed["rows"] == {"embedded": 1, "reused": 2}
+    undisturbed = run(tmp_path / "fresh", items)
+    assert undisturbed["rows"] == {"embedded": 3, "reused": 0}
+    for name in ("features.parquet", "meta.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (
+            tmp_path / "fresh" / "out" / name
+        ).read_bytes()
+
+
+def die(folder: Path) -> None:
+    """Run by another process: killed when it has kept three shards of one row."""
+    embeddings.SHARD = 1
+    write, written = Shelf.write, itertools.count(1)
+
+    def last(shelf: Shelf, contents: list[str], vectors: np.ndarray) -> str:
+        if next(written) > 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(shelf, contents, vectors)
+
+    Shelf.write = last  # type: ignore[method-assign]
+    run(folder, MANY)
+
+
+def test_a_run_after_a_kill_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
+    killed = other_process("die", tmp_path / "killed")
+    assert killed.returncode == -signal.SIGKILL
+    assert run(tmp_path / "killed", MANY)["rows"] == {"embedded": len(MANY) - 3, "reused": 3}
+    run(tmp_path / "calm", MANY)
+    for name in ("features.parquet", "meta.json"):
+        here, there = (tmp_path / place / "out" / name for place in ("killed", "calm"))
+        assert here.read_bytes() == there.read_bytes()

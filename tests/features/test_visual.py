@@ -14,7 +14,7 @@ from torchvision.models import get_model
 from brmrs import columns
 from brmrs.config import PipelineConfig, VisualConfig
 from brmrs.errors import UserError
-from brmrs.features import backbones, images, visual
+from brmrs.features import images, visual, visual_encoder
 from brmrs.features.decode import Picture, Status, check
 from brmrs.features.images import Store
 from brmrs.features.seeded import DrawFrom
@@ -56,6 +56,12 @@ def meta(folder: Path) -> dict[str, object]:
     return found
 
 
+def embedded(network: visual_encoder.Network, paths: list[Path], batch_size: int) -> np.ndarray:
+    """(C, d) vectors of files."""
+    assert network.module is not None
+    return visual_encoder.embed_all(network.module, network.preprocessing, paths, batch_size)
+
+
 def test_the_stage_and_another_process(tmp_path: Path) -> None:
     run(tmp_path / "here")
     table = pq.read_table(tmp_path / "here" / "out" / "features.parquet")
@@ -70,7 +76,8 @@ def test_the_stage_and_another_process(tmp_path: Path) -> None:
     assert about == {
         "modality": "visual",
         "label": "ResNet-18 (random weights)",
-        "model": "resnet18:flatten",
+        "model": "resnet18:avgpool",
+        "precision": "fp32",
         "weights": "random",
         "dimension": 512,
         "items": n + 4,
@@ -90,11 +97,10 @@ def test_a_picture_has_the_same_bytes_whatever_the_others(tmp_path: Path) -> Non
     for seed in range(5):
         paths.append(tmp_path / f"{seed}.jpg")
         paths[-1].write_bytes(jpeg(seed))
-    backbone = backbones.find("resnet18", None)
-    network, _ = backbones.build(backbone, RANDOM)
-    together = visual.embed(backbone, network, paths, 4)
-    alone = visual.embed(backbone, network, paths[3:4], 4)
-    backwards = visual.embed(backbone, network, paths[::-1], 4)
+    network = visual.load(RANDOM)
+    together = embedded(network, paths, 4)
+    alone = embedded(network, paths[3:4], 4)
+    backwards = embedded(network, paths[::-1], 4)
     assert together[3].tobytes() == alone[0].tobytes()
     assert together.tobytes() == backwards[::-1].tobytes()
 
@@ -114,29 +120,32 @@ def test_weights_from_a_file_go_by_their_content(tmp_path: Path) -> None:
     with DrawFrom(torch.Generator().manual_seed(7)):
         torch.save(get_model("resnet18").state_dict(), tmp_path / "mine.pth")
     config = VisualConfig(
-        backbone="resnet18", weights="file", file=tmp_path / "mine.pth", batch_size=2
+        backbone="resnet18",
+        weights="file",
+        file=tmp_path / "mine.pth",
+        batch_size=2,
+        precision="fp32",
     )
     stage(tmp_path, [jpeg(1), jpeg(2)], config)
     about = meta(tmp_path)
     short = str(about["weights_sha256"])[:8]
     assert about["label"] == f"ResNet-18 (weights from file {short})"
     assert "mine" not in json.dumps(about)
-    backbone = backbones.find("resnet18", None)
-    network, _ = backbones.build(backbone, config)
+    network = visual.load(config)
     files = images.stored_files(tmp_path / "images")
     hashes = [sha256(jpeg(seed)).hexdigest() for seed in (1, 2)]
-    expected = visual.embed(backbone, network, [files[name] for name in hashes], 2)
+    expected = embedded(network, [files[name] for name in hashes], 2)
     assert vectors(tmp_path) == pytest.approx(expected)  # as they are: not centred
 
 
 def test_weights_that_overflow(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg())
-    backbone = backbones.find("resnet18", None)
-    network, _ = backbones.build(backbone, RANDOM)
+    network = visual.load(RANDOM)
+    assert network.module is not None
     with torch.no_grad():
-        next(network.parameters()).fill_(3e38)
+        next(network.module.parameters()).fill_(3e38)
     with pytest.raises(UserError, match="not finite"):
-        visual.embed(backbone, network, [tmp_path / "a.jpg"], 1)
+        embedded(network, [tmp_path / "a.jpg"], 1)
 
 
 def test_centred_by_hand() -> None:
@@ -151,10 +160,9 @@ def test_neighbours_by_random_features_share_their_category(shared_data: Path) -
     folder = shared_data / "images" / "fashion"
     lines = (folder / "catalogue.jsonl").read_text(encoding="utf-8").splitlines()[::27]
     photos = [json.loads(line) for line in lines]
-    backbone = backbones.find("resnet18", None)
-    network, _ = backbones.build(backbone, RANDOM)
+    network = visual.load(RANDOM)
     paths = [folder / photo["image"] for photo in photos]
-    found = visual.centred(visual.embed(backbone, network, paths, 8))
+    found = visual.centred(embedded(network, paths, 8))
     unit = found / np.linalg.norm(found, axis=1, keepdims=True)
     cosines = unit @ unit.T
     off_diagonal = cosines[~np.eye(len(cosines), dtype=bool)]

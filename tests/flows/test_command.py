@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from brmrs.config import PipelineConfig
+from brmrs.models.registry import RECOMMENDERS
 from brmrs.stages import STAGES, needed
 
 ALL = [stage.name for stage in STAGES]
@@ -48,6 +49,7 @@ def brmrs(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["run"], "Missing option"),
         (["bogus"], "No such command"),
         (["run", "-c", "nope.yaml"], "nope.yaml: No such file"),
+        (["plan", "-c", "small.yaml", "-c", "nope.yaml"], "nope.yaml: No such file"),
         (["run", "-c", "small.yaml", "--set", "train.epochs=0"], "train.epochs"),
         (["run", "-c", "small.yaml", "--until", "nope"], "no stage 'nope'"),
         (["run", "-c", "small.yaml", "--refresh", "nope"], "no stage 'nope'"),
@@ -86,6 +88,23 @@ def test_plan_of_a_fresh_folder(project: Path) -> None:
     assert done.returncode == 0
     steps = json.loads(done.stdout)
     assert [(step["name"], step["state"]) for step in steps] == [(name, "runs") for name in ALL]
+
+
+def test_models_are_listed_with_what_they_need(project: Path) -> None:
+    rows = {row["name"]: row for row in json.loads(brmrs(project, "models", "--json").stdout)}
+    assert sorted(rows) == sorted(RECOMMENDERS)
+    assert rows["vbpr"] == {
+        "name": "vbpr",
+        "paper": "VBPR (He, McAuley 2016)",
+        "needs": ["features"],
+        "trains": True,
+        "configuration": "configs/models/vbpr.yaml",
+    }
+    assert rows["ease"]["needs"] == []
+    assert not rows["ease"]["trains"]
+    assert all(row["paper"] and (ROOT / row["configuration"]).is_file() for row in rows.values())
+    shown = brmrs(project, "models").stdout
+    assert all(row["configuration"] in shown for row in rows.values())
 
 
 def test_inspect_tells_sizes_and_bad_lines(project: Path, small_sample: Path) -> None:

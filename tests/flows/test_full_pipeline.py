@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import FlowRunSort
 
 from brmrs import columns
 from brmrs.artifacts import ArtifactStore
@@ -16,6 +20,8 @@ from brmrs.errors import UserError
 from brmrs.runs import latest
 from brmrs.stages import BY_NAME, STAGES
 from flows.full_pipeline import full_pipeline
+from tasks import progress
+from tasks import stage as stage_tasks
 
 ALL = [stage.name for stage in STAGES]
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -59,6 +65,8 @@ def test_a_second_run_is_all_cached(run: Runner) -> None:
 
 def test_the_summary_tells_metrics_and_where_things_lie(run: Runner) -> None:
     summary = run()
+    assert set(summary["coverage"]) == {"text", "visual"}
+    assert 0 < summary["coverage"]["visual"]["interactions"] < 1
     assert set(summary["metrics"]) == {"test", "validation"}
     assert 0 <= summary["metrics"]["test"]["recall@20"] <= 1
     for stage in summary["stages"]:
@@ -80,6 +88,23 @@ def test_refresh_runs_a_cached_stage_and_equal_bytes_stop_there(run: Runner) -> 
     assert ran(run(refresh=("split",))) == ["split"]
 
 
+def test_pictures_that_may_still_come_are_asked_for_by_every_run(
+    run: Runner, tmp_path: Path
+) -> None:
+    review = {"user_id": "U", "parent_asin": "B", "rating": 5.0, "timestamp": 1}
+    nobody = "http://127.0.0.1:9/a.jpg"  # listens there
+    item = {"parent_asin": "B", "title": "a lamp", "images": [{"large": nobody}]}
+    for name, line in (("reviews", review), ("metadata", item)):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
+    paths = {name: tmp_path / f"{name}.jsonl" for name in ("reviews", "metadata")}
+    web = {"folder": None, "fetch": True, "allow_private": True, "retries": 0}
+    runs = [
+        ran(run(ingest={**paths, "k": 0}, images=web, until="visual_features")) for _ in range(2)
+    ]
+    assert runs[0] == ["ingest", "images", "visual_training", "visual_features"]
+    assert runs[1] == ["images"]  # the same bytes as before: nothing behind it runs
+
+
 @pytest.mark.parametrize("name", ["split", "train"])
 def test_damage_rebuilds_exactly_that_stage(run: Runner, artifacts: Path, name: str) -> None:
     store = ArtifactStore(artifacts)
@@ -99,13 +124,48 @@ def test_a_fault_of_the_user_names_itself_and_keeps_finished_stages(run: Runner)
     assert ran(run()) == []
 
 
-def test_prefect_shows_the_run_its_tasks_and_artifacts(run: Runner) -> None:
-    run()
+def test_prefect_shows_the_run_its_tasks_and_artifacts(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS", 0.0)  # every piece of work is then a long one
+    run(train={"learning_rate": 0.02})
     with get_client(sync_client=True) as client:
-        (flow_run, *_) = client.read_flow_runs()
-        artifacts = {each.key for each in client.read_artifacts()}
-    assert flow_run.state is not None
-    assert {"run-summary", "metrics", "report"} <= artifacts
+        (flow_run, *_) = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+        artifacts = {
+            each.key: each for each in client.read_artifacts() if each.flow_run_id == flow_run.id
+        }
+    assert flow_run.name == "small-br-mrs"
+    assert {"small", "br-mrs"} <= set(flow_run.tags)
+    assert {"run-summary", "metrics", "report", "training-curve"} <= set(artifacts)
+    assert artifacts["progress-train"].data == 100
+    assert artifacts["progress-train"].task_run_id is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (ConnectionResetError(), 3),
+        (httpx.ConnectTimeout("no answer"), 3),
+        (HTTPError("https://example.org", 404, "not found", Message(), None), 1),
+        (ValueError("a bug"), 1),
+    ],
+    ids=["reset", "no answer", "an answer", "a bug"],
+)
+def test_a_stage_is_tried_again_where_the_network_failed_and_nowhere_else(
+    run: Runner, monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int
+) -> None:
+    """What a stage makes of the fault does not matter; that it fails at once else, does."""
+    tried = []
+
+    def fail(*arguments: object, **options: object) -> None:
+        tried.append(1)
+        raise UserError("features.text.model: it cannot be had") from error
+
+    monkeypatch.setattr(stage_tasks, "execute", fail)
+    monkeypatch.setattr(stage_tasks, "SECONDS_BETWEEN_TRIES", [0.0, 0.0])
+    with pytest.raises(UserError, match="cannot be had"):
+        run(until="ingest", refresh=("ingest",))
+    assert len(tried) == tries
 
 
 def test_recommendations_hold_no_training_item_and_k_per_user(

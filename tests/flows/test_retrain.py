@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
+from rich.console import Console
 
 from brmrs.artifacts import ArtifactStore
 from brmrs.config import PipelineConfig
@@ -17,6 +18,7 @@ from brmrs.runs import all_runs, find
 from brmrs.serving.current import read, roll_back, serving
 from brmrs.training.bundle import load
 from flows.retrain import retrain
+from flows.show import promotions
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "one_thread")
 
@@ -64,6 +66,7 @@ def run(months: Months, place: Path, small_config: PipelineConfig, prefect_serve
     """The first retraining has been made, with a model that is easily beaten."""
     values = small_config.model_dump()
     values["ingest"] |= {"reviews": (months.folder,)}
+    values["split"] |= {"protocol": "leave-last-out"}
     values["images"] |= {"folder": None}  # no pictures: no backbone
     values["model"] = {"name": "lightgcn", "dim": 8}
     values["train"] |= {"epochs": 60, "patience": 60, "learning_rate": 0.02}
@@ -147,6 +150,12 @@ def test_a_model_shown_worse_is_not_served(run: Retrain, store: ArtifactStore) -
     wide = run("model=most-popular", "retrain.margin=1", force=True)
     assert wide.name == "Promoted"
     assert roll_back(store).name == served
+    console = Console(record=True, width=300)
+    promotions(console, read(store))
+    shown = console.export_text()
+    assert f"served: run {served}" in shown
+    for part in ("promoted", "not promoted", "rolled back", outcome["reason"]):
+        assert part in shown
 
 
 def test_other_data_do_not_replace_what_is_served(run: Retrain) -> None:

@@ -61,7 +61,16 @@ class Up:
             time.sleep(0.2)
 
     def deploy_run(self, *parameters: str) -> subprocess.CompletedProcess[str]:
-        options = [word for each in parameters for word in ("-p", each)]
+        """Run the deployment to its end."""
+        return self.start_run(*parameters, "--watch")
+
+    def start_run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Ask for a run of the deployment: parameters, and options of `prefect`."""
+        options = [
+            word
+            for each in arguments
+            for word in ([each] if each.startswith("--") else ["-p", each])
+        ]
         return subprocess.run(
             [
                 sys.executable,
@@ -71,7 +80,6 @@ class Up:
                 "run",
                 "brmrs/full-pipeline",
                 *options,
-                "--watch",
             ],
             cwd=self.project,
             env=self.environment,
@@ -84,7 +92,7 @@ class Up:
     def task_states(self) -> list[dict[str, str]]:
         """Of each flow run, the newest first: task name to state name."""
         runs = self.flow_runs()
-        tasks = self._post("task_runs/filter", {})
+        tasks = self.post("task_runs/filter", {})
         return [
             {
                 task["name"].rpartition("-")[0]: task["state"]["name"]
@@ -95,11 +103,11 @@ class Up:
         ]
 
     def flow_runs(self) -> list[dict[str, Any]]:
-        """The flow runs, the newest first."""
-        found: list[dict[str, Any]] = self._post("flow_runs/filter", {"sort": "START_TIME_DESC"})
-        return found
+        """The flow runs that have started, the newest first; the schedule's are yet to come."""
+        found = self.post("flow_runs/filter", {"sort": "START_TIME_DESC"})
+        return [run for run in found if run["start_time"]]
 
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
+    def post(self, path: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(
             f"{self.api}/{path}",
             json.dumps(body).encode(),
@@ -182,15 +190,36 @@ def test_a_killed_worker_comes_back_and_sigterm_ends_all(up: Up) -> None:
         assert probe.connect_ex(("127.0.0.1", up.port)) != 0
 
 
-def test_a_taken_port_is_told(up: Up) -> None:
-    second = subprocess.run(
-        [*COMMAND, "up", "--port", str(up.port)],
-        cwd=up.project,
-        env=up.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert second.returncode == 2
-    assert "taken by a Prefect server" in second.stderr
+def test_a_killed_worker_does_not_block_the_next_run(up: Up) -> None:
+    """The flow run, in a session of its own, ends with its worker and lets the store go."""
+    up.start_run("config=small.yaml", "overlap=refuse")
+    scratch = up.project / "artifacts" / "scratch"
+    up.wait_until(lambda: (scratch / "text_features").exists())
+    (worker,) = [
+        pid for pid, command in children(up.process.pid).items() if "worker start" in command
+    ]
+    (flow,) = [pid for pid, command in children(worker).items() if "prefect.engine" in command]
+    os.killpg(worker, signal.SIGKILL)
+    up.wait_until(lambda: not Path(f"/proc/{flow}").exists())
+    up.start_run("config=small.yaml", "overlap=refuse")
+    up.wait_until(lambda: up.flow_runs()[0]["state_name"] == "Running")
+    up.wait_until(lambda: up.flow_runs()[0]["state_name"] == "Completed")
+    assert up.flow_runs()[1]["state_name"] == "Crashed"
+
+
+def test_a_taken_port_and_a_folder_in_use_are_told(up: Up, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(ROOT / "prefect.yaml", other)
+    for folder, told in ((other, "taken by a Prefect server"), (up.project, "in this folder")):
+        second = subprocess.run(
+            [*COMMAND, "up", "--port", str(up.port)],
+            cwd=folder,
+            env=up.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert second.returncode == 2
+        assert told in second.stderr

@@ -13,7 +13,7 @@ import zstandard
 from brmrs.config import PipelineConfig
 from brmrs.config_file import parse
 from brmrs.errors import UserError
-from brmrs.ingest.arrivals import look, named_files, wait_for
+from brmrs.ingest.arrivals import let_rest, look, named_files, wait_for
 from brmrs.ingest.ingest import ingest
 
 CONTENT = b"".join(b'{"reviewerID": "u%d", "asin": "i", "overall": 5}\n' % n for n in range(999))
@@ -80,6 +80,14 @@ def test_what_changed_just_now_or_is_empty_waits(folder: Path) -> None:
     found = look(settings(folder, at_rest=60))
     assert set(found.unfinished) == {young, empty}
     assert names(settings(folder, at_rest=0)) == ["tomorrow.json", "young.json"]
+
+
+def test_a_file_copied_a_moment_ago_is_given_its_time(folder: Path) -> None:
+    put(folder / "a.json", CONTENT, time.time())
+    config = settings(folder, at_rest=0.5)
+    assert names(config) == []
+    let_rest(config)
+    assert names(config) == ["a.json"]
 
 
 def test_allow_truncated_takes_what_is_there(folder: Path) -> None:

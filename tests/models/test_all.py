@@ -159,3 +159,16 @@ def test_checkerboard_would_catch_popularity(data: TrainingData) -> None:
     scores = build("most-popular", data).branches()[FUSED].scores(torch.arange(data.users))
     other = torch.arange(data.users)[:, None] % 2 != torch.arange(data.items)[None, :] % 2
     assert any(scores[u][held_out[u]].min() <= scores[u][other[u]].max() for u in range(30))
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_refuses_before_building_what_does_not_fit(
+    name: str, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = registry.load(name).working_bytes(data, config(name).model_dump())
+    assert needed > 0
+    monkeypatch.setattr(registry, "free_memory", lambda device: needed - 1)
+    with pytest.raises(UserError, match=rf"{name} needs about .* GB of memory for 32 users"):
+        build(name, data)
+    monkeypatch.setattr(registry, "free_memory", lambda device: needed)
+    build(name, data)

@@ -15,7 +15,7 @@ from brmrs.artifacts import ArtifactStore
 from brmrs.errors import UserError
 from brmrs.execute import execute
 from brmrs.housekeeping import collect
-from brmrs.runs import Run, all_runs, machine, save
+from brmrs.runs import Run, all_runs, save
 from brmrs.serving.current import (
     Verdict,
     conclude,
@@ -49,7 +49,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
             for name in ("ingest", "train")
         }
         values = config.model_dump(mode="json")
-        save(Run(f"run{seed}", values, prints, stages, 1.0, machine()), store)
+        save(Run(f"run{seed}", values, prints, stages, 1.0, {}), store)
     return store
 
 

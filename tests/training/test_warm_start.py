@@ -1,5 +1,6 @@
 """Starting from an earlier bundle."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,6 @@ import torch
 from board_artifacts import config, content, context, write_inputs
 
 from brmrs import keys
-from brmrs.columns import ITEM, USER
 from brmrs.config import PipelineConfig
 from brmrs.config_file import parse
 from brmrs.errors import UserError
@@ -33,7 +33,15 @@ def bpr_mf(users: int, items: int, seed: int, dim: int = 4) -> BPRMF:
     return BPRMF(data, seed=seed, dim=dim, regularization=0.0)
 
 
-def bundled(model: BPRMF, users: list[str], items: list[str]) -> Bundle:
+Pairs = Sequence[tuple[int, int]]
+
+
+def pairs(found: Pairs, users: int, items: int) -> UserItems:
+    ids = torch.tensor(found, dtype=torch.int64).reshape(-1, 2)
+    return UserItems.from_pairs(ids[:, 0], ids[:, 1], users, items)
+
+
+def bundled(model: BPRMF, users: list[str], items: list[str], trained_on: Pairs = ()) -> Bundle:
     about = Description(
         model={"name": "bpr-mf"},
         train={},
@@ -44,15 +52,15 @@ def bundled(model: BPRMF, users: list[str], items: list[str]) -> Bundle:
         items=tuple(items),
         tensors_sha256="ab" * 32,
     )
-    none = torch.zeros(0, dtype=torch.int64)
-    seen = UserItems.from_pairs(none, none, len(users), len(items))
+    seen = pairs(trained_on, len(users), len(items))
     return Bundle(about, model.branches(), seen, model.state_dict())
 
 
 def test_rows_follow_their_ids_and_new_ones_start_as_usual() -> None:
     old = bundled(bpr_mf(3, 2, seed=0), ["ann", "bob", "gone"], ["a", "c"])
     model, usual = bpr_mf(4, 3, seed=9), bpr_mf(4, 3, seed=9)
-    warm = start_from(old, "bpr-mf", model, ["abe", "ann", "bob", "zoe"], ["a", "b", "c"])
+    ids = ["abe", "ann", "bob", "zoe"], ["a", "b", "c"]
+    warm = start_from(old, "bpr-mf", model, *ids, pairs([], 4, 3))
     assert (warm.users, warm.items, warm.tables) == (2, 2, ("p", "q"))
     assert warm.tensors_sha256 == old.about.tensors_sha256
     expected_p = [usual.p[0], old.state["p"][0], old.state["p"][1], usual.p[3]]
@@ -63,27 +71,34 @@ def test_rows_follow_their_ids_and_new_ones_start_as_usual() -> None:
 
 
 def test_another_recommender_or_another_length_is_refused() -> None:
-    old = bundled(bpr_mf(2, 2, seed=0), ["ann", "bob"], ["a", "b"])
+    ids = ["ann", "bob"], ["a", "b"]
+    old = bundled(bpr_mf(2, 2, seed=0), *ids)
     with pytest.raises(UserError, match="holds bpr-mf, the model is lightgcn"):
-        start_from(old, "lightgcn", bpr_mf(2, 2, seed=1), ["ann", "bob"], ["a", "b"])
+        start_from(old, "lightgcn", bpr_mf(2, 2, seed=1), *ids, pairs([], 2, 2))
     with pytest.raises(UserError, match="length 4, the model's 8"):
-        start_from(old, "bpr-mf", bpr_mf(2, 2, seed=1, dim=8), ["ann", "bob"], ["a", "b"])
+        start_from(old, "bpr-mf", bpr_mf(2, 2, seed=1, dim=8), *ids, pairs([], 2, 2))
+
+
+def test_a_bundle_that_was_trained_on_what_validates_is_refused() -> None:
+    """As after another random split."""
+    names = [f"u{user:02}" for user in range(20)], ["a", "b"]
+    shifted = [f"u{user:02}" for user in range(1, 21)], ["b", "c"]
+    old = bundled(bpr_mf(20, 2, seed=0), *names, trained_on=[(5, 1), (6, 1), (7, 0)])
+    two = pairs([(user, 0) for user in range(20)], 20, 2)  # everybody's b; u05 and u06 trained on
+    warm = start_from(old, "bpr-mf", bpr_mf(20, 2, seed=1), *shifted, two)
+    assert warm.validation_trained_on == 2
+    few = pairs([(user, 0) for user in range(10)], 20, 2)
+    with pytest.raises(UserError, match="trained on 2 of the 10 validation"):
+        start_from(old, "bpr-mf", bpr_mf(20, 2, seed=1), *shifted, few)
 
 
 @pytest.mark.parametrize("name", RECOMMENDERS)
-def test_every_recommender_has_its_tables(tmp_path: Path, name: str) -> None:
-    """Trained once more from its own bundle: all users and items are known by their rows."""
-    first = stage(tmp_path / "first", config(name, epochs=1))
-    again = config(name, epochs=1)
-    again = again.model_copy(update={"train": again.train.model_copy(update={"warm_start": first})})
-    about = bundle.load(stage(tmp_path / "again", again)).about
-    assert about.warm_start is not None
-    assert (about.warm_start.users, about.warm_start.items) == (40, 30)
-    if load(name).trainable:
-        state = bundle.load(first).state
-        for kind, rows in ((USER, 40), (ITEM, 30)):
-            tables = [table for table, of in load(name).tables.items() if of == kind]
-            assert any(table in state and len(state[table]) == rows for table in tables), kind
+def test_every_recommender_declares_its_tables(tmp_path: Path, name: str) -> None:
+    """On the board nothing else has 40 or 30 rows."""
+    state = bundle.load(stage(tmp_path, config(name, epochs=1))).state
+    for declared, rows in ((load(name).user_tables, 40), (load(name).item_tables, 30)):
+        tables = {table for table, values in state.items() if len(values) == rows}
+        assert tables == state.keys() & set(declared)
 
 
 def stage(root: Path, settings: PipelineConfig) -> Path:
@@ -104,6 +119,10 @@ def test_training_goes_on_where_the_bundle_stands(tmp_path: Path) -> None:
         for name, settings in (("warm", warm), ("one", one))
     ]
     assert values[0] > values[1] + 0.2
+    told = bundle.load(tmp_path / "warm" / "out").about.warm_start
+    assert told is not None
+    assert (told.users, told.items, told.tables) == (40, 30, ("p", "q"))
+    assert told.validation_trained_on == 0
     moved = tmp_path / "elsewhere"
     first.rename(moved)
     again = warm.model_copy(update={"train": warm.train.model_copy(update={"warm_start": moved})})

@@ -35,7 +35,9 @@ CURVE_FILE, CHECKPOINT = "curve.parquet", "checkpoint.pt"
 
 
 def run(context: StageContext) -> None:
-    """Train; writes weights.safetensors and curve.parquet, or nothing where there is no need.
+    """Train; writes weights.safetensors and curve.parquet.
+
+    Where there is no need, or nothing to train on, the curve is empty and there are no weights.
 
     Raises:
         UserError: the backbone or its node is not to be had, there is but one picture, or the
@@ -43,13 +45,13 @@ def run(context: StageContext) -> None:
     """
     config = context.config.features.visual
     files = stored_files(context.inputs["images"])
-    if config.weights not in SELF_SUPERVISED or not files:
-        return
-    paths = [files[digest] for digest in sorted(files)]
-    weights, curve = train(paths, config, context.scratch / CHECKPOINT)
-    save_file(weights, context.out / backbones.TRAINED)
-    points = zip(CURVE.names, zip(*curve, strict=True), strict=True)
-    write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
+    curve: list[Point] = []
+    if config.weights in SELF_SUPERVISED and files:
+        paths = [files[digest] for digest in sorted(files)]
+        weights, curve = train(paths, config, context.scratch / CHECKPOINT)
+        save_file(weights, context.out / backbones.TRAINED)
+    columns = {name: [point[n] for point in curve] for n, name in enumerate(CURVE.names)}
+    write_parquet(context.out / CURVE_FILE, CURVE, columns)
 
 
 def train(
@@ -84,7 +86,7 @@ def train(
             method = METHODS[config.weights](network, backbone.dimension)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     method = method.to(device).to(memory_format=torch.channels_last)
-    pictures = Pictures(paths, backbone.shorter_side)
+    pictures = Pictures(paths, backbone.preprocessing.shorter)
     curve = Fit(method, pictures, config.training, config.seed).run(checkpoint)
-    weights = method.backbone.network.state_dict()
+    weights = method.backbone.get_submodule("network").state_dict()
     return {name: value.cpu().contiguous() for name, value in weights.items()}, curve

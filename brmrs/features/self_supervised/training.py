@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from brmrs import checkpoint, progress
 from brmrs.columns import LOSS, SPREAD
@@ -143,7 +144,7 @@ def without_dropout(network: nn.Module) -> nn.Module:
     The views are noise enough, and the ResNets of the methods' papers have neither.
     """
     for module in network.modules():
-        if hasattr(module, "p") and type(module).__name__ in ("Dropout", "StochasticDepth"):
+        if isinstance(module, nn.Dropout | StochasticDepth):
             module.p = 0.0
     return network
 

@@ -26,7 +26,7 @@ def network() -> nn.Module:
 
 def method(cls: type[Method]) -> Method:
     with DrawFrom(torch.Generator().manual_seed(1)):
-        return cls(network, 8)  # type: ignore[call-arg]
+        return cls(network, 8)
 
 
 def views() -> tuple[Tensor, Tensor]:
@@ -52,10 +52,12 @@ def test_simsiam_s_target_has_no_gradient_and_its_predictor_no_schedule() -> Non
     assert isinstance(made, SimSiam)
     for parameter in made.predictor.parameters():
         nn.init.zeros_(parameter)
-    nn.init.ones_(made.predictor[-1].bias)  # p is constant: all gradient to z would be the target's
+    with torch.no_grad():  # p is constant: all gradient of z would be the target's
+        made.predictor.get_parameter("3.bias").fill_(1)
     loss, _ = made(*views())
     loss.backward()
-    assert not any(parameter.grad.any() for parameter in made.projector.parameters())
+    gradients = [parameter.grad for parameter in made.projector.parameters()]
+    assert not any(gradient.any() for gradient in gradients if gradient is not None)
     assert made.unscheduled() == set(made.predictor.parameters())
 
 
@@ -72,12 +74,14 @@ def test_byol_is_the_squared_distance_of_unit_vectors() -> None:
 def test_byol_s_target_starts_as_the_online_network_and_follows_it() -> None:
     made = method(BYOL)
     assert isinstance(made, BYOL)
-    online, target = made.backbone[1].weight, made.target_backbone[1].weight
+    online, target = (
+        each.get_parameter("1.weight") for each in (made.backbone, made.target_backbone)
+    )
     assert torch.equal(online, target)
     assert not target.requires_grad
     before = target.clone()
     with torch.no_grad():
-        online += 1
+        online.add_(1)
     made.after_step(0.5)
     tau = 1 - (1 - BASE_DECAY) * (math.cos(math.pi / 2) + 1) / 2
     assert torch.allclose(target, before + (1 - tau), atol=1e-6)

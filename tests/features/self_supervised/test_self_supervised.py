@@ -17,7 +17,7 @@ from brmrs.features.decode import Picture, Status
 from brmrs.features.self_supervised import stage
 from brmrs.features.self_supervised.base import Method
 from brmrs.features.self_supervised.pictures import Pictures
-from brmrs.features.self_supervised.training import Fit, without_dropout
+from brmrs.features.self_supervised.training import Fit, Point, without_dropout
 from brmrs.features.self_supervised.views import Views, alike, unlike
 from brmrs.files import read_json
 from brmrs.stages import StageContext
@@ -54,11 +54,12 @@ class Toy(Method):
         return (z_1 - z_2).square().mean(), z_1 + (1 - self.scale) * self.offset
 
 
-def fit(paths: list[Path], checkpoint: Path, epochs: int, method: Method | None = None) -> Fit:
+def fit(
+    paths: list[Path], checkpoint: Path, epochs: int, method: Method | None = None
+) -> tuple[Fit, list[Point]]:
     config = SelfSupervisionConfig(size=32, epochs=epochs, batch_size=4, learning_rate=0.05)
     made = Fit(method or Toy(), Pictures(paths, 36), config, seed=3)
-    made.curve = made.run(checkpoint)  # type: ignore[attr-defined]
-    return made
+    return made, made.run(checkpoint)
 
 
 @pytest.mark.parametrize("kind", [alike, unlike])
@@ -93,8 +94,8 @@ def test_pictures_are_decoded_small_and_the_cache_is_bounded(tmp_path: Path) -> 
 def test_training_lowers_the_loss_and_a_resumed_one_ends_the_same(
     paths: list[Path], tmp_path: Path
 ) -> None:
-    whole = fit(paths, tmp_path / "whole.pt", 16)
-    losses = [value for _, kind, _, value in whole.curve if kind == LOSS]  # type: ignore[attr-defined]
+    whole, curve = fit(paths, tmp_path / "whole.pt", 16)
+    losses = [value for _, kind, _, value in curve if kind == LOSS]
     assert sum(losses[-4:]) < sum(losses[:4])
 
     class KilledError(RuntimeError):
@@ -110,8 +111,8 @@ def test_training_lowers_the_loss_and_a_resumed_one_ends_the_same(
 
     with pytest.raises(KilledError):
         fit(paths, tmp_path / "cut.pt", 16, Dies())
-    resumed = fit(paths, tmp_path / "cut.pt", 16)
-    assert resumed.curve == whole.curve  # type: ignore[attr-defined]
+    resumed, again = fit(paths, tmp_path / "cut.pt", 16)
+    assert again == curve
     for left, right in zip(resumed.method.parameters(), whole.method.parameters(), strict=True):
         assert torch.equal(left, right)
 
@@ -137,7 +138,7 @@ def test_the_rate_falls_along_a_cosine_but_for_what_has_no_schedule(
         def unscheduled(self) -> set[nn.Parameter]:
             return {self.offset}
 
-    made = fit(paths, tmp_path / "c.pt", 2, Half())
+    made, _ = fit(paths, tmp_path / "c.pt", 2, Half())
     made._set_rate(1)  # of two steps
     assert [group["lr"] for group in made.optimizer.param_groups] == pytest.approx([0.025, 0.05])
 
@@ -191,7 +192,8 @@ def test_other_weights_need_no_training(context: StageContext, weights: str) -> 
     values = {"features": {"visual": {"backbone": "no such", "weights": weights}}}
     config = PipelineConfig.model_validate(values)
     stage.run(StageContext(config, context.inputs, context.out, context.scratch))
-    assert list(context.out.iterdir()) == []
+    assert [path.name for path in context.out.iterdir()] == ["curve.parquet"]
+    assert len(pq.read_table(context.out / "curve.parquet")) == 0
 
 
 def test_one_picture_is_too_few(paths: list[Path], tmp_path: Path) -> None:

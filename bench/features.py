@@ -1,0 +1,165 @@
+"""How fast texts and pictures become vectors, in one table.
+
+    python bench/features.py --metadata meta_Gift_Cards.json.gz --photos FOLDER
+
+Beside the plain library calls in fp32: brmrs, from raw contents to kept shards, and the limit, the
+forward pass alone on batches that lie ready. The last column is the smallest cosine of a row of
+brmrs to the same row of the plain call. Backbones have random weights, as fast as any.
+"""
+
+import argparse
+import gzip
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from sentence_transformers import SentenceTransformer
+from torch import nn
+from torchvision.models import get_model_weights
+
+from brmrs.config import PipelineConfig, TextConfig, VisualConfig
+from brmrs.features import embeddings, pictures, precision, text_encoder, visual, visual_encoder
+from brmrs.features.embeddings import Embed
+from brmrs.features.loading import load
+from brmrs.stages import StageContext
+
+BATCH = 32  # of the plain calls
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what the work gave."""
+    began = time.perf_counter()
+    result = work()
+    return time.perf_counter() - began, result
+
+
+def row(what: str, count: int, seconds: float, cosine: float | None = None) -> float:
+    """Print a row of the table; returns the rate."""
+    worst = "" if cosine is None else f"{cosine:.5f}"
+    print(f"| {what} | {count} | {seconds:.2f} | {count / seconds:,.1f} | {worst} |", flush=True)
+    return count / seconds
+
+
+def kept(count: int, dimension: int, embed: Embed) -> np.ndarray:
+    """Embed into an empty store, as the stages do."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        context = StageContext(PipelineConfig(), {}, root, root, embeddings=root)
+        contents = [str(number) for number in range(count)]
+        return np.array(embeddings.gather(context, "bench", "", contents, dimension, embed).vectors)
+
+
+def read_texts(path: Path, count: int) -> list[str]:
+    """Distinct titles with descriptions of a metadata file, from all over it."""
+    with gzip.open(path) as file:
+        items = [json.loads(line) for line in file]
+    joined = ("\n".join([str(item.get("title")), *item.get("description", ())]) for item in items)
+    distinct = list(dict.fromkeys(joined))
+    return distinct[:: max(1, len(distinct) // count)][:count]
+
+
+def compare_texts(texts: list[str]) -> str:
+    """The packaged model; the ratios."""
+    model = load("all-MiniLM-L6-v2")
+    fast, chosen = precision.choose("auto", model, text_encoder.probe)
+    config = TextConfig()
+
+    def plain() -> np.ndarray:
+        return np.asarray(model.encode(texts, batch_size=BATCH, show_progress_bar=False))
+
+    def ours() -> np.ndarray:
+        return kept(
+            len(texts),
+            text_encoder.dimension(fast),
+            lambda _: text_encoder.embed(fast, texts, config.batch_size, config.long),
+        )
+
+    model.encode(texts[:BATCH], show_progress_bar=False)
+    seconds, expected = timed(plain)
+    usual = row(f"texts, encode(batch_size={BATCH}), fp32", len(texts), seconds)
+    seconds, found = timed(ours)
+    worst = precision.cosines(expected, found).min()
+    rate = row(f"texts, brmrs, {chosen}", len(texts), seconds, worst)
+    limit = row(f"texts, forward alone, {chosen}", len(texts), forward_seconds(fast, ours))
+    return f"texts: {rate / usual:.2f} times encode, {rate / limit:.2f} of the limit"
+
+
+def forward_seconds(model: SentenceTransformer, work: Callable[[], Any]) -> float:
+    """Seconds that a model's forward passes take of some work."""
+    began, spent = [0.0], [0.0]
+
+    def start(*_: Any) -> None:
+        began[0] = time.perf_counter()
+
+    def stop(*_: Any) -> None:
+        spent[0] += time.perf_counter() - began[0]
+
+    hooks = model.register_forward_pre_hook(start), model.register_forward_hook(stop)
+    work()
+    for hook in hooks:
+        hook.remove()
+    return spent[0]
+
+
+def compare_pictures(name: str, paths: list[Path]) -> str:
+    """One backbone; the ratios."""
+    config = VisualConfig(backbone=name, weights="random")
+    network = visual.load(config)
+    assert network.module is not None
+    plain_module = network.module.to(precision.device())
+    module, chosen = precision.choose("auto", plain_module, network.probe)
+
+    def ours() -> np.ndarray:
+        embed = visual_encoder.embed(module, network.preprocessing, paths, config.batch_size)
+        return kept(len(paths), network.dimension, lambda _: embed)
+
+    loop(name, plain_module, paths[:BATCH])
+    seconds, expected = timed(lambda: loop(name, plain_module, paths))
+    usual = row(f"{name}, torchvision loop, fp32", len(paths), seconds)
+    seconds, found = timed(ours)
+    worst = precision.cosines(expected, found).min()
+    rate = row(f"{name}, brmrs, {chosen}", len(paths), seconds, worst)
+    ready = list(pictures.batches(paths, network.preprocessing, config.batch_size))
+    images = [visual_encoder.tensor(batch, network.preprocessing, module) for batch in ready]
+    with torch.inference_mode():
+        seconds, _ = timed(lambda: [module(batch) for batch in images])
+    limit = row(f"{name}, forward alone, {chosen}", len(paths), seconds)
+    return f"{name}: {rate / usual:.2f} times the loop, {rate / limit:.2f} of the limit"
+
+
+def loop(name: str, module: nn.Module, paths: list[Path]) -> np.ndarray:
+    """What a notebook does."""
+    transform = get_model_weights(name).DEFAULT.transforms()
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(paths), BATCH):
+            images = [
+                transform(Image.open(path).convert("RGB")) for path in paths[start : start + BATCH]
+            ]
+            found.append(module(torch.stack(images).to(precision.device())).cpu().numpy())
+    return np.concatenate(found)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--metadata", type=Path, help="gzip JSON lines with title and description")
+    parser.add_argument("--photos", type=Path, help="a folder of JPEGs")
+    parser.add_argument("--texts", type=int, default=500, help="how many, at most")
+    parser.add_argument("--pictures", type=int, default=128, help="how many, at most")
+    parser.add_argument("--backbones", nargs="+", default=["resnet50", "vgg16"])
+    arguments = parser.parse_args()
+    print(f"{torch.get_num_threads()} threads, {precision.device()}\n")
+    print("| what | rows | s | rows/s | smallest cosine |\n|---|---|---|---|---|")
+    ratios = []
+    if arguments.metadata:
+        ratios.append(compare_texts(read_texts(arguments.metadata, arguments.texts)))
+    if arguments.photos:
+        photos = sorted(arguments.photos.glob("*.jpg"))[: arguments.pictures]
+        ratios += [compare_pictures(name, photos) for name in arguments.backbones]
+    print("", *ratios, sep="\n")

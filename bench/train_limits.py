@@ -1,0 +1,98 @@
+"""The two limits of an epoch of BR-MRS: `python bench/train_limits.py FOLDER` of a benchmark.
+
+What must be moved, over the bandwidth measured here, and what must be computed, over the rate of a
+matrix product measured here; and how far the measured epoch is from each. Counted is what the
+algorithm asks for, each table read or written once per operation, nothing kept in a cache between
+two operations; gathered rows count once per table, as if the cache held it.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import train
+import train_data
+
+import flows  # noqa: F401 - sets how threads wait, before torch is loaded
+from brmrs.config import TrainConfig
+from brmrs.graphs.sparse import SparseMatrix
+from brmrs.model_config import BRMRSConfig
+from brmrs.models.base import TrainingData
+
+FLOAT = 4  # bytes
+EDGE = FLOAT + 4  # bytes of an edge: its value, an int32 column
+ADAM = 7  # passes: value, gradient, two moments read; value, moments written
+SIZE = 2**26  # floats copied to measure the bandwidth
+SIDE = 2048  # of the matrices multiplied to measure the rate
+
+
+def best(work: Callable[[], object], repeats: int = 5) -> float:
+    """Seconds of the fastest of several runs."""
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def bandwidth() -> float:
+    """Bytes per second of a large copy, read and written."""
+    source, target = torch.ones(SIZE), torch.ones(SIZE)
+    return 2 * FLOAT * SIZE / best(lambda: target.copy_(source))
+
+
+def rate() -> float:
+    """Operations per second of a large float32 matrix product."""
+    a = torch.ones(SIDE, SIDE)
+    return float(2 * SIDE**3 / best(lambda: a @ a))
+
+
+def edges(graph: SparseMatrix | None) -> int:
+    """Entries of a graph."""
+    return 0 if graph is None else graph.csr.values().numel()
+
+
+def counted(data: TrainingData, model: BRMRSConfig, batch: int) -> tuple[float, float]:
+    """Bytes and operations of one step, forward and backward and Adam."""
+    width = len(data.features) * model.dim
+    rows = data.users + data.items
+    table = FLOAT * rows * width
+    kept = (1 - model.edge_dropout) * len(data.train_users)
+    smoothed = model.item_layers * edges(data.item_graph) + model.user_layers * edges(
+        data.user_graph
+    )
+    products = smoothed + 2 * model.layers * kept  # entries multiplied, one way
+    features = sum(data.items * min(x.shape[1], model.feature_dim) for x in data.features.values())
+    looked_up = FLOAT * width * batch * (2 + model.pool)
+    passes = 3 * (1 + model.layers)  # of each sum E + A H: two tables read, one written
+    moved = 2 * (passes * table + EDGE * products + FLOAT * features + 2 * looked_up)
+    return moved + (1 + ADAM) * table, 2 * 2 * (products * width + features * model.dim)
+
+
+def main() -> None:
+    """Print the limits and the measured epoch."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = train.prepared(given.data, Path(name) / "stages")
+        data, _, _ = train_data.read(folder, torch.device("cpu"))
+        seconds = train.in_fresh_process(train.trained, "br-mrs", folder, 4).epoch
+    batch = TrainConfig().batch_size
+    steps = -(-len(data.train_users) // batch)
+    for amount, speed, unit in zip(
+        counted(data, BRMRSConfig(), batch), (bandwidth(), rate()), ("GB", "GFLOP"), strict=True
+    ):
+        limit = steps * amount / speed
+        print(
+            f"{steps * amount / 1e9:.1f} {unit} at {speed / 1e9:.0f} {unit}/s: {limit:.2f} s; "
+            f"an epoch takes {seconds:.2f} s, {seconds / limit:.1f} times that"
+        )
+
+
+if __name__ == "__main__":
+    main()

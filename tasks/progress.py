@@ -1,0 +1,57 @@
+"""Progress of long stages on Prefect's own page."""
+
+import contextlib
+import time
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.runtime import flow_run, task_run
+
+from brmrs.progress import Task
+
+SECONDS = 5.0  # between two looks; what takes less is not shown
+
+
+class ProgressArtifacts:
+    """A progress artifact for each long piece of a stage's work; watches its tasks.
+
+    Made in the stage's own thread, called in any.
+
+    Prefect stores every artifact for good: only what takes long gets one, and few updates.
+    """
+
+    def __init__(self, stage: str):
+        self.stage = stage
+        self._task_run, self._flow_run = UUID(task_run.id), UUID(flow_run.id)
+        self._last = time.monotonic()
+        self._shown: dict[str, UUID] = {}
+
+    def __call__(self, task: Task) -> None:
+        """A step was made."""
+        now = time.monotonic()
+        shown = self._shown.get(task.description)
+        if now - self._last < SECONDS and not (task.ended and shown):
+            return
+        self._last = now
+        percent = 100.0 if task.ended else min(100.0 * task.done / max(task.total, 1), 100.0)
+        told = f"{self.stage}: {task.description}, {task.done:,} of {task.total:,} {task.note}"
+        # The stage matters more than its bar.
+        with contextlib.suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+            if shown:
+                update = ArtifactUpdate(data=percent, description=told.strip())
+                client.update_artifact(shown, update)
+            else:
+                created = client.create_artifact(self._artifact(percent, told.strip()))
+                self._shown[task.description] = created.id
+
+    def _artifact(self, percent: float, told: str) -> ArtifactCreate:
+        return ArtifactCreate(
+            key=f"progress-{self.stage.replace('_', '-')}",
+            type="progress",
+            description=told,
+            data=percent,
+            task_run_id=self._task_run,
+            flow_run_id=self._flow_run,
+        )

@@ -1,0 +1,163 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brmrs import progress
+from brmrs.config import PipelineConfig
+from brmrs.features import embeddings
+from brmrs.features.embeddings import gather, recipe
+from brmrs.stages import StageContext
+
+CONTENTS = [f"{number:064x}" for number in range(20)]
+D = 3
+
+
+def vector(content: str) -> np.ndarray:
+    return np.array([int(content, 16), 1, -1], dtype=np.float32) / 7
+
+
+class Embedder:
+    """Counts what it is asked for; dies before a content, if told to."""
+
+    def __init__(self, contents: list[str], dies_at: str = "") -> None:
+        self.contents, self.dies_at = contents, dies_at
+        self.asked: list[str] = []
+
+    def __call__(self, new: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        self.asked = [self.contents[row] for row in new]
+        for start in range(0, len(new), 3):
+            rows = np.arange(start, min(start + 3, len(new)))
+            names = [self.asked[row] for row in rows]
+            if self.dies_at in names:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield rows, np.stack([vector(name) for name in names])
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "SHARD", 4)
+
+
+def context(folder: Path) -> StageContext:
+    return StageContext(
+        PipelineConfig(),
+        {},
+        folder / "out",
+        folder / "scratch",
+        embeddings=folder / "embeddings",
+    )
+
+
+def embedded(
+    folder: Path, contents: list[str], digest: str = "a" * 64, dies_at: str = ""
+) -> tuple[embeddings.Rows, list[str]]:
+    """The rows of contents, checked, and those that were embedded for them."""
+    embedder = Embedder(contents, dies_at)
+    rows = gather(context(folder), "text", digest, contents, D, embedder)
+    expected = [vector(content) for content in contents]
+    assert np.array_equal(rows.vectors, np.array(expected, dtype=np.float32).reshape(-1, D))
+    assert rows.embedded == len(embedder.asked)
+    return rows, embedder.asked
+
+
+def shards(folder: Path) -> list[Path]:
+    return sorted((folder / "embeddings").glob("*/*/*"))
+
+
+def test_what_is_kept_is_not_embedded_again(tmp_path: Path) -> None:
+    assert embedded(tmp_path, CONTENTS)[1] == CONTENTS
+    assert [path.suffix for path in shards(tmp_path)] == [".parquet"] * 5
+    assert embedded(tmp_path, CONTENTS)[1] == []
+    changed = [*CONTENTS[::-1][:19], f"{99:064x}"]
+    rows, asked = embedded(tmp_path, changed)
+    assert asked == [f"{99:064x}"]
+    assert len(rows.shards) == 6
+    assert all((tmp_path / "embeddings" / name).is_file() for name in rows.shards)
+
+
+def test_nothing_to_embed(tmp_path: Path) -> None:
+    rows, _ = embedded(tmp_path, [])
+    assert rows.vectors.shape == (0, D)
+    assert rows.shards == ()
+
+
+def test_only_shards_that_hold_a_wanted_row_are_named(tmp_path: Path) -> None:
+    embedded(tmp_path, CONTENTS)
+    assert len(embedded(tmp_path, CONTENTS[:1])[0].shards) == 1
+
+
+def test_another_recipe_or_modality_shares_nothing(tmp_path: Path) -> None:
+    embedded(tmp_path, CONTENTS)
+    assert embedded(tmp_path, CONTENTS, "b" * 64)[1] == CONTENTS
+    found = gather(context(tmp_path), "visual", "a" * 64, CONTENTS, D, Embedder(CONTENTS))
+    assert found.embedded == len(CONTENTS)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 and nonsense", None])
+def test_a_damaged_shard_is_dropped_and_its_rows_embedded_again(
+    tmp_path: Path, damage: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    embedded(tmp_path, CONTENTS)
+    path = shards(tmp_path)[2]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data) if damage is None else damage)
+    _, asked = embedded(tmp_path, CONTENTS)
+    assert len(asked) == 4
+    assert f"{path.name} is damaged" in caplog.text
+    assert embedded(tmp_path, CONTENTS)[1] == []
+
+
+def die(folder: str) -> None:
+    """Run by another process."""
+    embeddings.SHARD = 4
+    embedded(Path(folder), CONTENTS, dies_at=CONTENTS[13])
+
+
+def other(code: str, *words: str) -> "subprocess.Popen[bytes]":
+    search = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[2])))
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import sys, test_embeddings as t; {code}", *words],
+        env={**os.environ, "PYTHONPATH": search},
+    )
+
+
+def test_a_kill_loses_one_shard_at_most(tmp_path: Path) -> None:
+    assert other("t.die(sys.argv[1])", str(tmp_path)).wait() == -signal.SIGKILL
+    _, asked = embedded(tmp_path, CONTENTS)
+    assert asked == CONTENTS[12:]  # the twelve rows before the kill fill three shards
+
+
+def race(folder: str) -> None:
+    """Run by other processes."""
+    embeddings.SHARD = 4
+    for last in range(1, len(CONTENTS) + 1):
+        embedded(Path(folder), CONTENTS[:last])
+
+
+def test_two_processes_at_once(tmp_path: Path) -> None:
+    # Scratch folders are of one stage under one key, and a lock lets one process have that.
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "embeddings").symlink_to(tmp_path, target_is_directory=True)
+    racing = [other("t.race(sys.argv[1])", str(tmp_path / name)) for name in ("one", "two")]
+    assert [process.wait() for process in racing] == [0, 0]
+    assert not list(tmp_path.glob("text/*/*.part"))
+
+
+def test_a_recipe_is_weights_settings_code_and_libraries(tmp_path: Path) -> None:
+    base = recipe("w", {"a": 1}, (progress,), ("numpy",))
+    assert base == recipe("w", {"a": 1}, (progress,), ("numpy",))
+    others = [
+        recipe("v", {"a": 1}, (progress,), ("numpy",)),
+        recipe("w", {"a": 2}, (progress,), ("numpy",)),
+        recipe("w", {"a": 1}, (embeddings,), ("numpy",)),
+        recipe("w", {"a": 1}, (progress,), ("pyarrow",)),
+    ]
+    assert len({base, *others}) == 5

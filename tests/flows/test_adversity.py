@@ -1,0 +1,240 @@
+"""Kills, full disks, folders that cannot be written: told in a line, nothing damaged."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brmrs.artifacts import ArtifactStore
+from brmrs.config import PipelineConfig
+from brmrs.housekeeping import damaged
+from brmrs.stages import STAGES
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
+ALL = [stage.name for stage in STAGES]
+KILLS = 20
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture
+def project(tmp_path: Path, small_config: PipelineConfig) -> Path:
+    (tmp_path / "small.yaml").write_text(small_config.to_yaml())
+    return tmp_path
+
+
+def start(
+    project: Path, *arguments: str, prepare: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
+    """The command, in a process group of its own. One thread: equal bytes need equal threads."""
+    home = project.parent / "prefect-home"  # of all tests here: a fresh database costs seconds
+    environment = {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=project,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=prepare,
+    )
+
+
+def brmrs(
+    project: Path, *arguments: str, prepare: Callable[[], None] | None = None
+) -> tuple[int, str, str]:
+    process = start(project, *arguments, prepare=prepare)
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out, err
+
+
+def run(project: Path, artifacts: str, *arguments: str) -> dict[str, Any]:
+    code, out, err = brmrs(
+        project, "run", "-c", "small.yaml", "--artifacts", artifacts, "--json", "-", *arguments
+    )
+    assert code == 0, err
+    summary: dict[str, Any] = json.loads(out)
+    return summary
+
+
+def digests(summary: dict[str, Any]) -> dict[str, str]:
+    return {stage["name"]: stage["digest"] for stage in summary["stages"]}
+
+
+def ran(summary: dict[str, Any]) -> list[str]:
+    return [stage["name"] for stage in summary["stages"] if stage["state"] == "ran"]
+
+
+def kill_at(process: subprocess.Popen[str], running: Path, seconds: float) -> bool:
+    """Kill a run so long after it took its lock; False if it ended before."""
+    while process.poll() is None and not running.exists():
+        time.sleep(0.01)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def test_twenty_kills_in_a_row_then_completion(project: Path) -> None:
+    """Each run makes every stage anew, so each kill hits work; the last completes what is left."""
+    calm = run(project, "calm")
+    points = random.Random(0)
+    everything = [word for name in ALL for word in ("--refresh", name)]
+    store = project / "killed"
+    running = store / "locks" / "running.lock"
+    killed = 0
+    for _ in range(KILLS):
+        running.unlink(missing_ok=True)
+        process = start(project, "run", "-c", "small.yaml", "--artifacts", "killed", *everything)
+        killed += kill_at(process, running, points.uniform(0, calm["seconds"]))
+    assert killed >= KILLS - 2  # one may have been faster than the calm run
+    completed = run(project, "killed")
+    assert digests(completed) == digests(calm)
+    assert damaged(ArtifactStore(store)) == []
+    assert brmrs(project, "gc", "--keep", "1", "--artifacts", "killed")[0] == 0
+    run(project, "calm")  # its manifest is then of the same kind: all cached
+    assert brmrs(project, "gc", "--keep", "1", "--artifacts", "calm")[0] == 0
+    assert files(store) == files(project / "calm")
+
+
+def files(store: Path) -> set[str]:
+    """Everything in a store but locks, manifests and what Prefect kept, which have random names."""
+    paths = (path.relative_to(store) for path in store.rglob("*"))
+    return {path.as_posix() for path in paths if path.parts[0] not in ("locks", "runs", "prefect")}
+
+
+def test_two_processes_at_once_run_each_stage_once(project: Path) -> None:
+    arguments = ("run", "-c", "small.yaml", "--json", "-")
+    both = [start(project, *arguments) for _ in range(2)]
+    told = [process.communicate(timeout=600) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    one, other = (json.loads(out) for out, _ in told)
+    assert sorted(ran(one) + ran(other)) == sorted(ALL)
+    assert digests(one) == digests(other)
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[Path, str], None]]:
+    """Mount a tmpfs with options; skips where that is not allowed."""
+    mounted = []
+
+    def mounter(folder: Path, options: str) -> None:
+        folder.mkdir(exist_ok=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)],
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            pytest.skip(f"no small disk can be mounted here: {done.stderr.decode().strip()}")
+        mounted.append(folder)
+
+    yield mounter
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("kilobytes", [40, 200, 420])
+def test_a_full_disk(project: Path, mount: Callable[[Path, str], None], kilobytes: int) -> None:
+    """It fills up in different stages; with more room the run goes on where it stopped."""
+    disk = project / "disk"
+    mount(disk, f"size={kilobytes}k")
+    code, _, err = brmrs(project, "run", "-c", "small.yaml", "--artifacts", "disk/artifacts")
+    assert code == 2, err
+    assert_one_line(err, "No space left on device; make room")
+    assert damaged(ArtifactStore(disk / "artifacts")) == []
+    subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+    summary = run(project, "disk/artifacts")
+    assert digests(summary) == digests(run(project, "calm"))
+
+
+def assert_one_line(err: str, told: str) -> None:
+    assert "Traceback" not in err
+    (line,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert told in line
+
+
+def test_files_may_grow_only_so_far(project: Path) -> None:
+    """As with a quota, the stage that would write more is named."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    code, _, err = brmrs(project, "run", "-c", "small.yaml", prepare=limit)
+    assert code == 2, err
+    assert_one_line(err, "File too large; allow larger files")
+
+
+def test_an_artifacts_folder_that_cannot_be_written(
+    project: Path, mount: Callable[[Path, str], None]
+) -> None:
+    """Nothing runs in it; what only reads still works."""
+    disk = project / "disk"
+    mount(disk, "size=100m")
+    summary = run(project, "disk/artifacts")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    where = ("--artifacts", "disk/artifacts")
+    code, _, err = brmrs(project, "run", "-c", "small.yaml", *where)
+    assert code == 2
+    assert_one_line(err, "--artifacts disk/artifacts: it cannot be written; choose another")
+    code, _, err = brmrs(project, "gc", "--keep", "1", *where)
+    assert code == 2
+    assert_one_line(err, "Read-only file system; choose")
+    for look in (("plan", "-c", "small.yaml"), ("runs",), ("show", summary["run"]), ("verify",)):
+        code, _, err = brmrs(project, *look, *where)
+        assert code == 0, err
+
+
+def test_folders_behind_links(project: Path, small_sample: Path) -> None:
+    """The same bytes, wherever they lie; a link that leads nowhere is told."""
+    direct = run(project, "artifacts")
+    (project / "elsewhere").mkdir()
+    shutil.move(project / "artifacts", project / "elsewhere")
+    (project / "artifacts").symlink_to("elsewhere/artifacts", target_is_directory=True)
+    (project / "data").symlink_to(small_sample, target_is_directory=True)
+    places = (
+        *("--set", "ingest.reviews=data/reviews.jsonl.gz"),
+        *("--set", "ingest.metadata=data/meta.jsonl.gz"),
+        *("--set", "images.folder=data/images"),
+    )
+    linked = run(project, "artifacts", *places)
+    assert ran(linked) == []
+    assert digests(linked) == digests(direct)
+    for link, told in (("data", "data/reviews.jsonl.gz"), ("artifacts", "--artifacts artifacts")):
+        (project / link).unlink()
+        (project / link).symlink_to("nowhere")
+        code, _, err = brmrs(project, "run", "-c", "small.yaml", *places)
+        assert code == 2
+        assert_one_line(err, told)
+        (project / link).unlink()
+        (project / link).symlink_to(small_sample if link == "data" else "elsewhere/artifacts")
+
+
+def test_a_clock_that_was_set_back(project: Path) -> None:
+    """By a year: the run of today still counts as made, and the newest run as the newest."""
+    today = run(project, "artifacts")
+    (manifest,) = (project / "artifacts" / "runs").iterdir()
+    ahead = json.loads(manifest.read_text())
+    ahead["name"] = f"2999{ahead['name'][4:]}"
+    manifest.with_name(f"{ahead['name']}.json").write_text(json.dumps(ahead))
+    manifest.unlink()
+    for path in (project / "artifacts" / "objects").rglob("*"):
+        os.utime(path, (32_472_144_000, 32_472_144_000))  # 2999, as seen from today
+    again = run(project, "artifacts")
+    assert ran(again) == []
+    assert digests(again) == digests(today)
+    listed = json.loads(brmrs(project, "runs", "--json")[1])
+    assert listed[0]["run"] == again["run"]
