@@ -12,7 +12,8 @@ from brmrs import runs
 from brmrs.artifacts import ArtifactStore, Record
 from brmrs.benchmark import IncompleteError, Outcome, Variant, table, variants
 from brmrs.errors import UserError
-from brmrs.stages import BY_NAME
+from brmrs.ingest.fingerprint import fingerprint
+from brmrs.stages import BY_NAME, externals
 from flows.full_pipeline import run_stages
 from flows.show_benchmark import cells
 from tasks.pipeline import stage_tasks
@@ -75,8 +76,9 @@ def _outcome(variant: Variant, shared: runs.Run, store: ArtifactStore) -> Outcom
     started = time.perf_counter()
     name = runs.new_name(store)
     values = variant.config.model_dump(mode="json")
+    prints = {**shared.fingerprint, **fingerprint(variant.config, externals(OWN))}
     request = StageRequest(
-        config=variant.config, fingerprint=shared.fingerprint, artifacts=store.root, run=name
+        config=variant.config, fingerprint=prints, artifacts=store.root, run=name
     )
     records = dict(shared.stages)
     for stage in OWN:
@@ -92,6 +94,6 @@ def _outcome(variant: Variant, shared: runs.Run, store: ArtifactStore) -> Outcom
             return Outcome(variant, fault=fault)
         records[stage.name] = Record.from_json(result)
     seconds = round(time.perf_counter() - started, 3)
-    run = runs.Run(name, values, shared.fingerprint, records, seconds, runs.this_machine())
+    run = runs.Run(name, values, prints, records, seconds, runs.this_machine())
     runs.save(run, store)
     return Outcome(variant, run)

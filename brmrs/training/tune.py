@@ -26,6 +26,7 @@ from brmrs.config_file import parse
 from brmrs.errors import UserError
 from brmrs.execute import inputs_of
 from brmrs.files import digest_json
+from brmrs.ingest.fingerprint import fingerprint
 from brmrs.models.base import Scorer
 from brmrs.models.registry import build
 from brmrs.runs import Run
@@ -56,7 +57,8 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
     """
     ranges = space(config.model)
     upstream = {name: run.artifact(name) for name in TRAIN.upstream}
-    key = keys.key(TRAIN, keys.parts(TRAIN, config, run.fingerprint, upstream))
+    prints = {**run.fingerprint, **fingerprint(config, TRAIN.external)}
+    key = keys.key(TRAIN, keys.parts(TRAIN, config, prints, upstream))
     searched = digest_json({name: str(each) for name, each in ranges.items()})
     name = f"{config.name}-{config.model.name}-{digest_json([key, searched])[:12]}"
     with store.lock(f"tune-{name}"):
