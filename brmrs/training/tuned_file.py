@@ -7,7 +7,7 @@ import yaml
 
 from brmrs.config import PipelineConfig
 
-HERE_AND_NOW = {"seed", "device"}  # of the section `train`: no outcome of a search
+HERE_AND_NOW = {"seed", "device", "warm_start"}  # of the section `train`: no outcome of a search
 
 
 def write(path: Path, config: PipelineConfig, comments: list[str]) -> None:
