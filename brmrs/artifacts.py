@@ -8,7 +8,7 @@ Layout under the root:
     kept/<stage>/                   what a stage may use again under other keys
     embeddings/<modality>/<recipe>/ embedded rows, in shards named by the digest of their bytes
     tmp/                            artifacts being written
-    locks/                          flock files; the lock dies with its process
+    locks/                          flock files, in folders those that only runs hold
     current.json                    which run is served, and how it came to be
     runs/                           manifests of runs
     failures/                       what stages that failed had to say
@@ -198,7 +198,7 @@ class ArtifactStore:
         """Move a finished folder to its place. An equal artifact that verifies is kept instead."""
         artifact = digest_folder(folder, stage)
         place = self.path(artifact)
-        with self.lock(f"commit-{stage}-{artifact.digest}"):
+        with self.lock(f"commit/{stage}-{artifact.digest}"):
             if not self.verify(artifact):
                 with contextlib.suppress(FileNotFoundError):
                     shutil.rmtree(place)

@@ -61,7 +61,7 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
         raise UserError("gc: keep at least one run")
     if not store.root.is_dir():
         return Garbage((), 0)
-    with store.alone():
+    with store.alone(), store.lock(current.LOCK):
         pinned = current.read(store).served[-2:]  # what is served, and what `rollback` returns to
         runs = [
             run for place, run in enumerate(all_runs(store)) if place < keep or run.name in pinned
@@ -130,7 +130,8 @@ def _unreached(
     yield from root.glob("tmp/*")
     yield from root.glob("scratch/*/*")
     yield from root.glob("failures/*")
-    yield from (path for path in root.glob("locks/*") if path.name != "running.lock")
+    yield from root.glob("locks/*/*")  # the others may be held now, by what is no run
+    yield from root.glob(f".{current.FILE}.*")
 
 
 def _unused(root: Path, files: set[str]) -> Iterator[Path]:

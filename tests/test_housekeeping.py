@@ -130,6 +130,23 @@ def test_gc_keeps_of_what_stages_kept_the_files_that_artifacts_hold(store: Artif
     assert [path.name for path in folder.iterdir()] == ["aa.constant.txt"]
 
 
+def test_gc_leaves_the_locks_that_others_than_runs_may_hold(store: ArtifactStore) -> None:
+    """Whoever comes next would lock another file of that name, and hold the lock, too."""
+    with store.lock("tune-somebody"):
+        collect(store, keep=1)
+        held = (store.root / "locks" / "tune-somebody.lock").stat().st_ino
+    with store.lock("tune-somebody"):
+        assert (store.root / "locks" / "tune-somebody.lock").stat().st_ino == held
+    assert not list(store.root.glob("locks/*/*"))
+
+
+def test_gc_removes_the_half_pointer_of_a_killed_promotion(store: ArtifactStore) -> None:
+    half = store.root / ".current.json.1-ab"
+    half.write_text("{")
+    assert half.name in collect(store, keep=1).paths
+    assert not half.exists()
+
+
 def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:
     script = (
         "import sys; from pathlib import Path; from brmrs.artifacts import ArtifactStore\n"
