@@ -111,10 +111,10 @@ def full_pipeline(
         with store.running(settings.name, wait=settings.overlap == "wait"):
             run = run_stages(settings, store, until, refresh)
             runs.save(run, store)
+            summary = run.summary(store)
+            publish_artifacts(run, summary, store)
     except UnderWayError as error:
         return refused(error)
-    summary = run.summary(store)
-    publish_artifacts(run, summary, store)
     get_run_logger().info("run %s ended after %.1f s", run.name, run.seconds)
     return summary
 
