@@ -25,7 +25,7 @@ from brmrs.config import (
     SplitConfig,
     TrainConfig,
 )
-from brmrs.config_file import load
+from brmrs.config_file import load, parse
 from brmrs.errors import UserError
 from brmrs.housekeeping import sweep
 from brmrs.model_config import ModelConfig
@@ -45,14 +45,19 @@ def _run_name() -> str:
 
 
 def _settings(parameters: Mapping[str, Any]) -> PipelineConfig:
-    """The file's configuration with the given sections laid over it."""
+    """The file's configuration with the given sections laid over it.
+
+    Raises:
+        UserError: the file is wrong, or does not go with what is laid over it.
+    """
     path = parameters["config"]
     given = {
         name: parameters[name]
         for name in PipelineConfig.model_fields
         if parameters[name] is not None
     }
-    return (load(Path(path)) if path else PipelineConfig()).overlaid(given)
+    laid = (load(Path(path)) if path else PipelineConfig()).overlaid(given)
+    return parse(laid.model_dump(), source="parameters")
 
 
 @flow(name="brmrs", flow_run_name=_run_name)
