@@ -64,7 +64,6 @@ def execute(
                 out,
                 scratch,
                 kept,
-                None if refresh else store.embeddings,
             )
             with machine.peak_memory() as memory:
                 stage.load()(context)
