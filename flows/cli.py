@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from brmrs.errors import StageError, UserError, disk_fault
 from flows import cli_benchmark, cli_retrain, cli_store
+from flows.cli_options import STORE, Artifacts, AsJson, Overrides
 from flows.show import print_json
 
 if TYPE_CHECKING:
@@ -36,18 +37,12 @@ ConfigFiles = Annotated[
     list[Path],
     typer.Option("--config", "-c", help="YAML file of the configuration; repeat, the later wins."),
 ]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Set one field; repeat.")
-]
 Until = Annotated[str | None, typer.Option(help="The last stage to run.")]
-Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Count = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
 RunName = Annotated[
     str | None,
     typer.Option("--run", metavar="RUN", help="Its name, or the end; the served one."),
 ]
-STORE = Path("artifacts")
 
 
 class Generation(StrEnum):

@@ -1,27 +1,17 @@
 """The commands of `brmrs` that compare recommenders."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from brmrs.errors import UserError
+from flows.cli_options import STORE, Artifacts, AsJson, ConfigFile, Overrides
 from flows.show import print_json
 
 app = typer.Typer()
 out = Console()
 err = Console(stderr=True)
-
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", help="YAML file of the data set's configuration.")
-]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Set one field; repeat.")
-]
-Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-STORE = Path("artifacts")
 
 
 @app.command()

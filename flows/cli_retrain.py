@@ -9,29 +9,21 @@ from rich.markup import escape
 
 from brmrs.artifacts import ArtifactStore
 from flows import show
+from flows.cli_options import STORE, Artifacts, AsJson, ConfigFile, Overrides
 from flows.show import print_json
 
 app = typer.Typer()
 out = Console()
 err = Console(stderr=True)
 
-Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-STORE = Path("artifacts")
-
 
 @app.command()
 def retrain(
-    config: Annotated[
-        Path, typer.Option("--config", "-c", help="YAML file of the pipeline's configuration.")
-    ],
+    config: ConfigFile,
     path: Annotated[
         Path | None, typer.Argument(help="A new file to wait for; else what is complete.")
     ] = None,
-    overrides: Annotated[
-        list[str],
-        typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Set one field; repeat."),
-    ] = [],  # noqa: B006 - Typer reads the default, nothing changes it
+    overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
     force: Annotated[bool, typer.Option(help="Run even if the dumps are the same.")] = False,
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,

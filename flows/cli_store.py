@@ -1,6 +1,5 @@
 """The commands of `brmrs` that look into the artifact store or clean it."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,15 +7,13 @@ from rich.console import Console
 
 from brmrs.artifacts import ArtifactStore
 from flows import show
+from flows.cli_options import STORE, Artifacts, AsJson
 from flows.show import print_json
 
 app = typer.Typer()
 out = Console()
 
-Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Its name, or the end of it.")]
-STORE = Path("artifacts")
 
 
 @app.command()
