@@ -63,9 +63,8 @@ class SplitConfig(Section):
 
     # "given": the one that a benchmark brings along
     protocol: Literal["random", "leave-last-out", "time", "given"] = "random"
-    held_out: float = Field(
-        0.2, gt=0, lt=1
-    )  # random: share of a user's interactions; time: share of all
+    # random: share of a user's interactions; time: share of all
+    held_out: float = Field(0.2, gt=0, lt=1)
     seed: Seed = 0
 
 
@@ -207,9 +206,7 @@ class TrainConfig(Section):
     # decay per step of the average of the weights that is validated and kept instead of them;
     # 0.99 averages over about the last 100 steps
     average: Rate | None = None
-    precision: Literal["fp32", "bf16"] = (
-        "fp32"  # of dense products, see brmrs/training/optimiser.py
-    )
+    precision: Literal["fp32", "bf16"] = "fp32"  # of dense products (brmrs/training/optimiser.py)
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # the folder of a bundle to start from: users and items it knows take its rows, by their own ids
