@@ -11,6 +11,7 @@ from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs import modality
 from brmrs.graphs.learned import Edges
+from brmrs.graphs.sparse import wide
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import linear, xavier
 from brmrs.models.objective import Objective
@@ -134,10 +135,11 @@ class LATTICE(Recommender):
     def _of_modality(self, m: str) -> modality.Weighted:
         """A_m = lambda S_m + (1 - lambda) S~_m."""
         items = self.data.present[m].nonzero().squeeze(1)
-        x = normalize(self.transforms[m](self.data.features[m][items]))
+        x = normalize(wide(self.transforms[m](self.data.features[m][items])))
         near = modality.nearest_rows(x, self.k + 1)
         cosines = (x.unsqueeze(1) * embedding(near, x)).sum(dim=-1).relu()
-        root = cosines.sum(dim=1, keepdim=True).rsqrt()  # at least 1: each is its own neighbour
+        # Degrees are at least 1, as each is its own neighbour; 0 where x~ is, near to nothing.
+        root = cosines.sum(dim=1, keepdim=True).clamp(min=0.5).rsqrt()
         values = root * cosines * embedding(near, root).squeeze(-1)
         rows = items.repeat_interleave(near.shape[1])
         learned = modality.Weighted(rows, items[near].flatten(), values.flatten())

@@ -46,7 +46,7 @@ class VBPR(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """BPR, and L2 over the batch's rows."""
-        pairs = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+        pairs = batch.triples
         p, theta = embedding(batch.users, self.users), embedding(batch.users, self.tastes)
         q, bias = embedding(pairs, self.items), embedding(pairs, self.item_bias)
         x = self.features[pairs]

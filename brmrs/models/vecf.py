@@ -55,7 +55,7 @@ class VECF(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy, and L2 over the batch's rows."""
-        triples = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+        triples = batch.triples
         p, q = embedding(batch.users, self.users), embedding(triples, self.items)
         keys, values = self._projected(triples)
         scores = (p.unsqueeze(1) * q).sum(dim=-1) + attended(

@@ -108,6 +108,19 @@ def test_the_graph_is_learned_in_the_first_step_of_an_epoch_and_kept() -> None:
     assert model.loss(TRIPLES, torch.Generator())["bpr"] != kept
 
 
+def test_a_vector_of_zeros_is_near_to_nothing() -> None:
+    """So an item that is present, with a vector of zeros, must not break the normalisation."""
+    model = build()
+    with torch.no_grad():
+        model.data.features["text"][2] = 0
+        model.transforms["text"].get_parameter("bias").zero_()
+    terms = model.loss(TRIPLES, torch.Generator())
+    gradients = torch.autograd.grad(
+        torch.stack(list(terms.values())).sum(), list(model.parameters()), materialize_grads=True
+    )
+    assert all(value.isfinite().all() for value in (*terms.values(), *gradients))
+
+
 def test_neighbours_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     whole = modality.nearest_rows(x, 4)
