@@ -171,7 +171,7 @@ def test_checkerboard_would_catch_popularity(data: TrainingData) -> None:
     assert any(scores[u][held_out[u]].min() <= scores[u][other[u]].max() for u in range(30))
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("name", [*TRAINABLE, "ease"])
 def test_refuses_before_building_what_does_not_fit(
     name: str, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
