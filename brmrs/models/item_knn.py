@@ -19,8 +19,11 @@ BLOCK_ROWS = 1024  # items compared at once; bounds memory, not the result
 class ItemKNN(Recommender):
     """Deshpande and Karypis 2004, 'Item-Based Top-N Recommendation Algorithms'.
 
-    s(u, i) = sum of s_ij over the user's items j that are among the k nearest of i (eq. 2's sum),
+    s(u, i) = sum of s_ij over the user's items j that are among the k nearest of i,
     s_ij = |N_i n N_j| / (sqrt(|N_i| |N_j|) + shrink), N_i the users of i. Nothing is trained.
+
+    Where this is not the paper: there the k nearest of each of the user's items j count, here those
+    of the candidate i, as in the field's libraries; the shrinkage is theirs as well.
 
     Args:
         data: the training split.

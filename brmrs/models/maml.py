@@ -74,7 +74,8 @@ class MAML(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The metric, feature and covariance terms."""
-        items, place = torch.unique(batch.triples, return_inverse=True)  # the MLP sees each item once
+        # The MLP sees each item once.
+        items, place = torch.unique(batch.triples, return_inverse=True)
         p, q = clipped(embedding(batch.users, self.users)), clipped(embedding(items, self.items))
         z = self.mlp(self.features[items])
         distances = attentive_distance(

@@ -71,13 +71,13 @@ class VECF(Recommender):
 
     def branches(self) -> dict[str, AttentiveParts]:
         """One branch; its attention is computed for each pair."""
-        keys, values = self._projected(torch.arange(len(self.items), device=self.items.device))
+        keys, values = self._projected(slice(None))
         queries = self.users @ self.query
         scorer = AttentiveParts(self.users, self.items, queries, keys, values, self.present)
         return {FUSED: scorer}
 
-    def _projected(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Of items in any shape the (..., K, d) keys W_f f_ik and values W_v f_ik."""
+    def _projected(self, items: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Of items in any shape (a slice copies no features) (..., K, d) W_f f_ik and W_v f_ik."""
         rows = {m: x[items] for m, x in self.parts.items()}
         keys = torch.stack([x @ self.keys[m] for m, x in rows.items()], dim=-2)
         return keys, torch.stack([x @ self.values[m] for m, x in rows.items()], dim=-2)
