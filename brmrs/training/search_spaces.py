@@ -48,7 +48,7 @@ def space(model: Section) -> dict[str, BaseDistribution]:
         UserError: it has nothing to search.
     """
     name = model.model_dump()["name"]
-    ranges = {
+    ranges: dict[str, BaseDistribution] = {
         f"model.{field}": BY_FIELD[field]
         for field, value in model
         if field in BY_FIELD and isinstance(value, int | float)  # a choice may bear the same name
