@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from literal import ITEMS, USERS, small_data
 from numpy.typing import NDArray
+from six_by_five import ITEMS, USERS
+from six_by_five import data as small_data
 
 from brmrs.columns import FUSED
 from brmrs.errors import UserError
