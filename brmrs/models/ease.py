@@ -17,8 +17,9 @@ BYTES_PER_PAIR = 12  # the Gram matrix, its Cholesky factor and the inverse, flo
 class EASE(Recommender):
     """Steck 2019, 'Embarrassingly Shallow Autoencoders for Sparse Data'.
 
-    min_B |X - X B|^2 + lambda |B|^2 with diag(B) = 0 (eq. 3): P = (X^T X + lambda I)^-1,
-    B_ij = -P_ij / P_jj off the diagonal (eq. 8); s(u, .) = X_u B. Nothing is trained by gradient.
+    min_B |X - X B|^2 + lambda |B|^2 with diag(B) = 0: P = (X^T X + lambda I)^-1,
+    B_ij = -P_ij / P_jj off the diagonal (section 3.1); s(u, .) = X_u B. Nothing is
+    trained by gradient.
 
     Args:
         data: the training split.

@@ -38,7 +38,7 @@ def build(**values: Any) -> LATTICE:
 
 
 def literal_graphs(model: LATTICE) -> dict[str, Tensor]:
-    """A_m and A: eqs. 1 to 7."""
+    """A_m and A."""
     result = {}
     for m, cosines in COSINES.items():
         present = [i for i in range(ITEMS) if model.data.present[m][i]]
