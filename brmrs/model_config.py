@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from brmrs.section import Effort, Rate, Section, Share, Weight
+from brmrs.section import Rate, Section, Share, Weight
 
 
 class MostPopularConfig(Section):
@@ -203,7 +203,6 @@ class EASEConfig(Section):
 
     name: Literal["ease"] = "ease"
     ridge: float = Field(200.0, gt=0)
-    max_bytes: Effort = 8_000_000_000  # 12 bytes for each pair of items
 
 
 ModelConfig = Annotated[

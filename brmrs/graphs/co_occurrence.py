@@ -2,14 +2,13 @@
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from torch import Tensor
 
 from brmrs.graphs.homogeneous import row_normalised
+from brmrs.graphs.similarity import Similarity, nearest
 from brmrs.graphs.sparse import SparseMatrix
 
-Ints = NDArray[np.int32]
-BLOCK_ROWS = 1024  # users whose common items are counted at once
+BLOCK_BYTES = 2**28  # of the pairs of users that are looked at at once
 
 
 def user_graph(users: Tensor, items: Tensor, n_users: int, n_items: int, k: int) -> SparseMatrix:
@@ -25,20 +24,12 @@ def user_graph(users: Tensor, items: Tensor, n_users: int, n_items: int, k: int)
         k: neighbours.
     """
     ends = users.cpu().numpy(), items.cpu().numpy()
-    r = sp.csr_matrix((np.ones(len(users), dtype=np.int32), ends), shape=(n_users, n_items))
-    blocks = [_nearest(r, start, k) for start in range(0, n_users, BLOCK_ROWS)]
-    rows, columns, counts = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    weights = sp.csr_matrix((np.exp(counts), (rows, columns)), shape=(n_users, n_users))
+    r = sp.csr_matrix((np.ones(len(users)), ends), shape=(n_users, n_items))
+    found = nearest(Similarity(r, {}, {}, 1.0, "count"), k, BLOCK_BYTES, "user co-occurrence")
+    # The overlap "count" is divided by the largest degree.
+    counts = np.rint(found.weights * np.diff(r.indptr).max(initial=0))
+    most = np.zeros(n_users)
+    np.maximum.at(most, found.rows, counts)
+    shares = np.exp(counts - most[found.rows])
+    weights = sp.csr_matrix((shares, (found.rows, found.columns)), shape=(n_users, n_users))
     return SparseMatrix.from_scipy(row_normalised(weights)).to(users.device)
-
-
-def _nearest(r: sp.csr_matrix, start: int, k: int) -> tuple[Ints, Ints, Ints]:
-    """(E,) users of a block, (E,) their neighbours, (E,) how many items less than the nearest."""
-    common = sp.coo_matrix(r[start : start + BLOCK_ROWS] @ r.T)
-    others = common.row + start != common.col
-    rows, columns, counts = common.row[others], common.col[others], common.data[others]
-    order = np.lexsort((columns, -counts, rows))
-    rows, columns, counts = rows[order], columns[order], counts[order]
-    first = np.searchsorted(rows, rows)  # the place of each user's nearest
-    kept = np.arange(len(rows)) - first < k
-    return rows[kept] + start, columns[kept], (counts - counts[first])[kept]

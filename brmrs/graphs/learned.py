@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brmrs.graphs.sparse import SparseMatrix, multiply
+from brmrs.graphs.sparse import SparseMatrix, multiply, wide
 
 
 class Edges:
@@ -39,17 +39,17 @@ class Edges:
 
     def product(self, values: Tensor, x: Tensor) -> Tensor:
         """(E,) weights and (m, d) to A x, (n, d); differentiable in both."""
-        result: Tensor = _Product.apply(self, values, x, False)
+        result: Tensor = _Product.apply(self, wide(values), wide(x), False)
         return result
 
     def transposed_product(self, values: Tensor, x: Tensor) -> Tensor:
         """(E,) weights and (n, d) to A^T x, (m, d); differentiable in both."""
-        result: Tensor = _Product.apply(self, values, x, True)
+        result: Tensor = _Product.apply(self, wide(values), wide(x), True)
         return result
 
     def affinity(self, x: Tensor, y: Tensor) -> Tensor:
         """(n, d) and (m, d) to the (E,) inner products <x_i, y_j>; differentiable in both."""
-        result: Tensor = _Affinity.apply(self, x, y)
+        result: Tensor = _Affinity.apply(self, wide(x), wide(y))
         return result
 
     def inner(self, x: Tensor, y: Tensor) -> Tensor:

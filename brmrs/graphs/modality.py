@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from brmrs.graphs.sparse import SparseMatrix
+from brmrs.graphs.sparse import SparseMatrix, multiply
 
 BLOCK_BYTES = 2**26  # of the inner products held at once
 
@@ -57,7 +57,8 @@ def with_self_loops(graph: SparseMatrix) -> SparseMatrix:
 def symmetric(graph: SparseMatrix) -> SparseMatrix:
     """D^-1/2 W D^-1/2 with D_ii = sum_j W_ij; nothing reaches a node without edges of its own."""
     rows, columns, values = edges(graph)
-    degrees = values.new_zeros(graph.shape[0]).index_add_(0, rows, values)
+    # Sums in the order of the edges: those of index_add come in any order on a GPU.
+    degrees = multiply(graph.csr, values.new_ones(graph.shape[1], 1)).squeeze(1)
     root = degrees.rsqrt().where(degrees > 0, 0)
     return SparseMatrix.from_edges(rows, columns, root[rows] * values * root[columns], graph.shape)
 

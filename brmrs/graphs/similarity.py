@@ -258,8 +258,18 @@ def _nearest_of_overlaps(
     rows = np.repeat(np.arange(start, stop), np.diff(overlaps.indptr))
     columns, scores = overlaps.indices, similarity.alpha * overlaps.data
     kept = np.flatnonzero((scores > 0) & (rows != columns))
-    order = kept[np.lexsort((-scores[kept], rows[kept]))]  # stable: ties stay in order of column
-    counts = np.bincount(rows[order] - start, minlength=stop - start)
-    place = np.arange(len(order)) - np.repeat(counts.cumsum() - counts, counts)
-    best = np.sort(order[place < k])
+    best = kept[largest(rows[kept], scores[kept], k)]
     return rows[best], columns[best], scores[best]
+
+
+def largest(rows: NDArray[np.integer], scores: Floats, k: int) -> NDArray[np.intp]:
+    """Places of the k largest of the (E,) scores of each row, increasing; ties go to the first.
+
+    Args:
+        rows: (E,) increasing.
+        scores: (E,).
+        k: entries kept per row, at most.
+    """
+    order = np.lexsort((-scores, rows))  # stable
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    return np.sort(order[place < k])

@@ -1,13 +1,13 @@
 """The one interface that every recommender follows, no exceptions."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding, normalize
 
 from brmrs.graphs.sparse import SparseMatrix
 
@@ -73,6 +73,19 @@ class Batch:
     def triples(self) -> Tensor:
         """(B, 1 + n) items, column 0 the positive."""
         return torch.cat([self.positives.unsqueeze(1), self.negatives], dim=1)
+
+    def rows(self, users: Iterable[Tensor], items: Iterable[Tensor]) -> list[Tensor]:
+        """What a loss of pairs looks up, for the field's L2 term.
+
+        Args:
+            users: (U, d) tables.
+            items: (I, d) tables.
+
+        Returns:
+            (B, d) the users' rows, and (B, 2, d) those of the positives and the first negatives.
+        """
+        of_users = [embedding(self.users, table) for table in users]
+        return [*of_users, *(embedding(self.triples[:, :2], table) for table in items)]
 
 
 class Scorer(ABC):

@@ -1,13 +1,13 @@
 """BM3 (Zhou 2023; method/003, 004)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import embedding, normalize
 
 from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
-from brmrs.models.initialise import linear, xavier
+from brmrs.models.initialise import linear, projections, xavier
 from brmrs.models.propagation import lightgcn
 
 
@@ -54,9 +54,7 @@ class BM3(Recommender):
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
         self.predictor = linear(dim, dim, generator)
-        self.projections = nn.ModuleDict(
-            {m: linear(x.shape[1], dim, generator) for m, x in sorted(data.features.items())}
-        )
+        self.projections = projections(data.features, dim, generator)
         self.data = data
         self.layers, self.dropout = layers, dropout
         self.regularization, self.contrast = regularization, contrast

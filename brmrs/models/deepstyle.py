@@ -51,7 +51,7 @@ class DeepStyle(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """BPR, and L2 over the batch's rows."""
-        pairs = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+        pairs = batch.triples
         p, q = embedding(batch.users, self.users), embedding(pairs, self.items)
         of_category = embedding(self.category[pairs], self.categories)
         style = self.features[pairs] @ self.projection - of_category

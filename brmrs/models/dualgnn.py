@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, normalize
+from torch.nn.functional import normalize
 
 from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs.co_occurrence import user_graph
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
-from brmrs.models.initialise import linear, xavier
+from brmrs.models.initialise import linear, tables
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import lightgcn
 
@@ -60,9 +60,7 @@ class DualGNN(Recommender):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.modalities = tuple(sorted(data.features))
-        self.users = nn.ParameterDict(
-            {m: xavier(data.users, dim, generator) for m in self.modalities}
-        )
+        self.users = tables(self.modalities, data.users, dim, generator)
         self.transforms = nn.ModuleDict(
             {
                 m: nn.Sequential(
@@ -85,8 +83,7 @@ class DualGNN(Recommender):
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The objective's terms and L2."""
         terms = self.objective.loss(batch, self.branches(), self.data.present)
-        tables = (*self.users.values(), self.attention)
-        rows = (embedding(batch.users, table) for table in tables)
+        rows = batch.rows([*self.users.values(), self.attention], [])
         terms["l2"] = self.regularization * losses.l2(*rows)
         return terms
 

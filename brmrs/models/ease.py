@@ -1,12 +1,12 @@
 """EASE (Steck 2019): a linear item-item model in closed form."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from brmrs.columns import FUSED
-from brmrs.errors import UserError
 from brmrs.models.base import Batch, Recommender, TrainingData
 from brmrs.models.item_knn import history, interactions
 from brmrs.models.scorers import ItemWeights
@@ -17,30 +17,29 @@ BYTES_PER_PAIR = 12  # the Gram matrix, its Cholesky factor and the inverse, flo
 class EASE(Recommender):
     """Steck 2019, 'Embarrassingly Shallow Autoencoders for Sparse Data'.
 
-    min_B |X - X B|^2 + lambda |B|^2 with diag(B) = 0 (eq. 3): P = (X^T X + lambda I)^-1,
-    B_ij = -P_ij / P_jj off the diagonal (eq. 8); s(u, .) = X_u B. Nothing is trained by gradient.
+    min_B |X - X B|^2 + lambda |B|^2 with diag(B) = 0: P = (X^T X + lambda I)^-1,
+    B_ij = -P_ij / P_jj off the diagonal (section 3.1); s(u, .) = X_u B. Nothing is
+    trained by gradient.
 
     Args:
         data: the training split.
         seed: unused.
         ridge: lambda.
-        max_bytes: refuse beforehand what needs more memory than that.
-
-    Raises:
-        UserError: I^2 floats do not fit.
     """
 
     trainable: ClassVar[bool] = False
 
-    def __init__(self, data: TrainingData, *, seed: int, ridge: float, max_bytes: int):
+    @classmethod
+    def working_bytes(
+        cls,
+        data: TrainingData,
+        hyper_parameters: Mapping[str, Any],  # noqa: ARG003 - of the interface
+    ) -> int:
+        """Three (I, I) matrices, and nothing of the features."""
+        return BYTES_PER_PAIR * data.items**2
+
+    def __init__(self, data: TrainingData, *, seed: int, ridge: float):
         super().__init__()
-        needed = BYTES_PER_PAIR * data.items**2
-        if needed > max_bytes:
-            raise UserError(
-                f"model ease inverts a matrix of {data.items:,} x {data.items:,} items and needs "
-                f"{needed / 1e9:.1f} GB, model.max_bytes allows {max_bytes / 1e9:.1f} GB; raise it "
-                "if the memory is there, or choose item-knn"
-            )
         r = interactions(data)
         gram = torch.from_numpy((r.T @ r).toarray()).to(data.device)
         gram.diagonal().add_(ridge)

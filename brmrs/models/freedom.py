@@ -21,13 +21,13 @@ from brmrs.models.propagation import drop_edges, lightgcn
 class FREEDOM(Recommender):
     """Zhou and Shen 2023, 'A Tale of Two Graphs: Freezing and Denoising Graph Structures ...'.
 
-    Frozen item graph (eqs. 1 to 5): per modality the unweighted graph of the k nearest items and
+    Frozen item graph (section 3.1): per modality the unweighted graph of the k nearest items and
     the item itself, normalised D^-1/2 S D^-1/2, then S = (1 - a_v) S_t + a_v S_v. Denoised
-    user-item graph (eqs. 6 to 8): each epoch keeps a degree-sensitive sample of the edges; the
+    user-item graph (section 3.2): each epoch keeps a degree-sensitive sample of the edges; the
     full graph ranks. h_i = (S^L_ii E_I)_i; LightGCN's mean over the layers gives p_u and q_i; the
-    item is q_i + h_i (eqs. 9 to 11).
+    item is q_i + h_i (section 3.3).
 
-        L = L_bpr(<p_u, q_i + h_i>) + lambda sum_m L_bpr(<p_u, W_m x_i^m>)     (eqs. 12, 13)
+        L = L_bpr(<p_u, q_i + h_i>) + lambda sum_m L_bpr(<p_u, W_m x_i^m>)
 
     Branches: the view that one modality's graph gives of an item, s_m = <p_u, (S_m^L_ii E_I)_i>.
     (With one item layer s_f = <p_u, q_i> + sum_m a_m s_m; adding q_i to each branch would make s_f
@@ -132,5 +132,5 @@ class FREEDOM(Recommender):
 
 
 def _frozen(graph: SparseMatrix) -> SparseMatrix:
-    """D^-1/2 S D^-1/2 of the unweighted graph with self loops (eqs. 2 and 3)."""
+    """D^-1/2 S D^-1/2 of the unweighted graph with self loops."""
     return modality.symmetric(modality.unweighted(modality.with_self_loops(graph)))

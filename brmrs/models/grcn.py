@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import embedding, leaky_relu, normalize
 
 from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs.learned import Edges
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
-from brmrs.models.initialise import linear, xavier
+from brmrs.models.initialise import projections, tables, xavier
 from brmrs.models.objective import Objective
 
 
@@ -63,12 +63,8 @@ class GRCN(Recommender):
         self.modalities = tuple(sorted(data.features))
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
-        self.prototypes = nn.ParameterDict(
-            {m: xavier(data.users, dim, generator) for m in self.modalities}
-        )
-        self.projections = nn.ModuleDict(
-            {m: linear(data.features[m].shape[1], dim, generator) for m in self.modalities}
-        )
+        self.prototypes = tables(self.modalities, data.users, dim, generator)
+        self.projections = projections(data.features, dim, generator)
         self.user_confidence = xavier(data.users, len(self.modalities), generator)
         self.item_confidence = xavier(data.items, len(self.modalities), generator)
         self.edges = Edges(data.train_users, data.train_items, (data.users, data.items))
@@ -81,9 +77,7 @@ class GRCN(Recommender):
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The objective's terms and L2."""
         terms = self.objective.loss(batch, self.branches(), self.data.present)
-        tables = (self.users, *self.prototypes.values())
-        rows = [embedding(batch.users, table) for table in tables]
-        rows.append(embedding(batch.triples[:, :2], self.items))
+        rows = batch.rows([self.users, *self.prototypes.values()], [self.items])
         terms["l2"] = self.regularization * losses.l2(*rows)
         return terms
 

@@ -1,7 +1,9 @@
 """Parameters drawn from a generator of their own, never from the global one."""
 
+from collections.abc import Iterable, Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def xavier(rows: int, columns: int, generator: torch.Generator) -> nn.Parameter:
@@ -20,3 +22,18 @@ def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     nn.init.xavier_normal_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def tables(
+    modalities: Iterable[str], rows: int, dim: int, generator: torch.Generator
+) -> nn.ParameterDict:
+    """A (rows, dim) table for each modality."""
+    return nn.ParameterDict({m: xavier(rows, dim, generator) for m in modalities})
+
+
+def projections(
+    features: Mapping[str, Tensor], dim: int, generator: torch.Generator
+) -> nn.ModuleDict:
+    """W_m x + b_m of the (I, d_m) features of each modality, by name, to (I, dim)."""
+    widths = {m: x.shape[1] for m, x in sorted(features.items())}
+    return nn.ModuleDict({m: linear(width, dim, generator) for m, width in widths.items()})

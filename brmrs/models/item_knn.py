@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brmrs.columns import FUSED
+from brmrs.graphs.similarity import largest
 from brmrs.models.base import Batch, Recommender, TrainingData
 from brmrs.models.scorers import ItemNeighbours
 
@@ -19,8 +20,11 @@ BLOCK_ROWS = 1024  # items compared at once; bounds memory, not the result
 class ItemKNN(Recommender):
     """Deshpande and Karypis 2004, 'Item-Based Top-N Recommendation Algorithms'.
 
-    s(u, i) = sum of s_ij over the user's items j that are among the k nearest of i (eq. 2's sum),
+    s(u, i) = sum of s_ij over the user's items j that are among the k nearest of i,
     s_ij = |N_i n N_j| / (sqrt(|N_i| |N_j|) + shrink), N_i the users of i. Nothing is trained.
+
+    Where this is not the paper: there the k nearest of each of the user's items j count, here those
+    of the candidate i, as in the field's libraries; the shrinkage is theirs as well.
 
     Args:
         data: the training split.
@@ -71,17 +75,18 @@ def history(r: sp.csr_matrix, on: torch.device) -> tuple[Tensor, Tensor]:
 
 def _nearest(
     r: sp.csr_matrix, k: int, shrink: float
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+) -> Iterator[tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.float64]]]:
     """Blocks of (item, one of its k nearest others, similarity)."""
     of_items = sp.csr_matrix(r.T)
     degrees = np.diff(of_items.indptr).astype(np.float64)
     for start in range(0, r.shape[1], BLOCK_ROWS):
-        common = sp.coo_matrix(of_items[start : start + BLOCK_ROWS] @ r)
-        items, others = common.row.astype(np.int64) + start, common.col.astype(np.int64)
+        common = sp.csr_matrix(of_items[start : start + BLOCK_ROWS] @ r)
+        common.sort_indices()
+        items = np.repeat(
+            np.arange(len(degrees))[start : start + BLOCK_ROWS], np.diff(common.indptr)
+        )
+        others = common.indices
         values = common.data / (np.sqrt(degrees[items] * degrees[others]) + shrink)
-        order = np.lexsort((others, -values, items))
-        order = order[items[order] != others[order]]
-        items, others, values = items[order], others[order], values[order]
-        place = np.arange(len(items)) - np.searchsorted(items, items)
-        near = place < k
+        other = np.flatnonzero(items != others)
+        near = other[largest(items[other], values[other], k)]
         yield items[near], others[near], values[near]

@@ -11,8 +11,9 @@ from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs import modality
 from brmrs.graphs.learned import Edges
+from brmrs.graphs.sparse import wide
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
-from brmrs.models.initialise import linear, xavier
+from brmrs.models.initialise import projections, xavier
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import lightgcn
 
@@ -21,10 +22,9 @@ class LATTICE(Recommender):
     """Zhang et al. 2021, 'Mining Latent Structures for Multimedia Recommendation'.
 
     Initial graph S_m of each modality: cosines of each item with its k nearest and itself,
-    normalised D^-1/2 S D^-1/2 (eqs. 1 to 3). Learned graph of x~_m = W_m x_m + b_m: the same of
-    the k nearest by cosine, negative ones suppressed (eqs. 4 and 5). A_m = lambda S_m +
-    (1 - lambda) S~_m (eq. 6); A = sum_m softmax(a)_m A_m (eq. 7). h = A^L_ii E_I (eq. 8), and with
-    LightGCN's p_u, q_i the item is q_i + h_i / |h_i| (eq. 9).
+    normalised D^-1/2 S D^-1/2. Learned graph S~_m of x~_m = W_m x_m + b_m: the same of the k
+    nearest by cosine, negative ones suppressed. A_m = lambda S_m + (1 - lambda) S~_m; A = sum_m
+    softmax(a)_m A_m. h = A^L_ii E_I, and with LightGCN's p_u, q_i the item is q_i + h_i / |h_i|.
 
         L = L_bpr(<p_u, q_i + h_i / |h_i|>) + regularization |p_u, items|^2
 
@@ -70,9 +70,8 @@ class LATTICE(Recommender):
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
         self.modalities = tuple(m for m in data.modality_graphs if m in data.features)
-        self.transforms = nn.ModuleDict(
-            {m: linear(data.features[m].shape[1], dim, generator) for m in self.modalities}
-        )
+        features = {m: data.features[m] for m in self.modalities}
+        self.transforms = projections(features, dim, generator)
         self.modality_weights = nn.Parameter(torch.zeros(len(self.modalities)))
         self.initial = {
             m: modality.edges(modality.symmetric(modality.with_self_loops(data.modality_graphs[m])))
@@ -95,8 +94,7 @@ class LATTICE(Recommender):
         self._kept = {name: (edges, values.detach()) for name, (edges, values) in graphs.items()}
         branches = self._branches(graphs, unimodal=self.objective.of_branches)
         terms = self.objective.loss(batch, branches, self.data.present)
-        fused, pairs = branches[FUSED], batch.triples[:, :2]
-        rows = embedding(batch.users, fused.p), embedding(pairs, fused.q)
+        rows = batch.rows([branches[FUSED].p], [branches[FUSED].q])
         terms["l2"] = self.regularization * losses.l2(*rows)
         return terms
 
@@ -134,10 +132,11 @@ class LATTICE(Recommender):
     def _of_modality(self, m: str) -> modality.Weighted:
         """A_m = lambda S_m + (1 - lambda) S~_m."""
         items = self.data.present[m].nonzero().squeeze(1)
-        x = normalize(self.transforms[m](self.data.features[m][items]))
+        x = normalize(wide(self.transforms[m](self.data.features[m][items])))
         near = modality.nearest_rows(x, self.k + 1)
         cosines = (x.unsqueeze(1) * embedding(near, x)).sum(dim=-1).relu()
-        root = cosines.sum(dim=1, keepdim=True).rsqrt()  # at least 1: each is its own neighbour
+        # Degrees are at least 1, as each is its own neighbour; 0 where x~ is, near to nothing.
+        root = cosines.sum(dim=1, keepdim=True).clamp(min=0.5).rsqrt()
         values = root * cosines * embedding(near, root).squeeze(-1)
         rows = items.repeat_interleave(near.shape[1])
         learned = modality.Weighted(rows, items[near].flatten(), values.flatten())

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED
+from brmrs.graphs.sparse import wide
 from brmrs.models.base import Batch, Recommender, TrainingData
 from brmrs.models.frozen_features import side_by_side
 from brmrs.models.initialise import linear, xavier
@@ -73,8 +74,8 @@ class MAML(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The metric, feature and covariance terms."""
-        triples = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
-        items, place = torch.unique(triples, return_inverse=True)  # the MLP sees each item once
+        # The MLP sees each item once.
+        items, place = torch.unique(batch.triples, return_inverse=True)
         p, q = clipped(embedding(batch.users, self.users)), clipped(embedding(items, self.items))
         z = self.mlp(self.features[items])
         distances = attentive_distance(
@@ -122,5 +123,5 @@ def clipped(x: Tensor) -> Tensor:
 def off_diagonal(x: Tensor) -> Tensor:
     """Sum of the squared covariances of different columns of (n, d)."""
     centred = x - x.mean(dim=0)
-    covariance = centred.T @ centred / len(x)
+    covariance = wide(centred.T @ centred) / len(x)
     return (covariance - covariance.diagonal().diag()).square().sum()

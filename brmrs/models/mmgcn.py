@@ -5,14 +5,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, leaky_relu, normalize
+from torch.nn.functional import leaky_relu, normalize
 
 from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs import bipartite
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
-from brmrs.models.initialise import linear, xavier
+from brmrs.models.initialise import linear, projections, tables, xavier
 from brmrs.models.objective import Objective
 
 
@@ -22,11 +22,11 @@ class MMGCN(Recommender):
     Each modality m has a user-item graph of its own. Layer 0: a free preference of each user and
     the projected features of each item, scaled to length 1. A layer, for users and items alike:
 
-        h = LeakyReLU(mean_(j in N) W_1 u_j)          aggregation, mean (eq. 2)
-        u^ = LeakyReLU(W_2 u + b_2) + u_id            combination with the id (eq. 4)
-        u' = LeakyReLU(W_3 h + b_3 + u^)              element-wise (eq. 6)
+        h = LeakyReLU(mean_(j in N) W_1 u_j)          aggregation layer, by the mean
+        u^ = LeakyReLU(W_2 u + b_2) + u_id            combination layer, with the id
+        u' = LeakyReLU(W_3 h + b_3 + u^)              of both, element-wise
 
-    u* = sum_m u_m^(L) (eq. 9), s = <u*, i*>; BPR, and L2 on the ids and preferences of the batch.
+    u* = sum_m u_m^(L), s = <u*, i*>; BPR, and L2 on the ids and preferences of the batch.
 
     Branches: a modality's last layer, u_m^(L), before the sum.
 
@@ -60,12 +60,8 @@ class MMGCN(Recommender):
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
         self.modalities = tuple(sorted(data.features))
-        self.preferences = nn.ParameterDict(
-            {m: xavier(data.users, dim, generator) for m in self.modalities}
-        )
-        self.projections = nn.ModuleDict(
-            {m: linear(data.features[m].shape[1], dim, generator) for m in self.modalities}
-        )
+        self.preferences = tables(self.modalities, data.users, dim, generator)
+        self.projections = projections(data.features, dim, generator)
         self.channels = nn.ModuleDict(
             {m: _Channel(layers, dim, generator) for m in self.modalities}
         )
@@ -80,9 +76,7 @@ class MMGCN(Recommender):
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The objective's terms and L2."""
         terms = self.objective.loss(batch, self.branches(), self.data.present)
-        tables = (self.users, *self.preferences.values())
-        rows = [embedding(batch.users, table) for table in tables]
-        rows.append(embedding(batch.triples[:, :2], self.items))
+        rows = batch.rows([self.users, *self.preferences.values()], [self.items])
         terms["l2"] = self.regularization * losses.l2(*rows)
         return terms
 
@@ -122,7 +116,7 @@ class _Channel(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Eqs. 2, 4 and 6."""
+    """Aggregation and combination, see `MMGCN`."""
 
     def __init__(self, dim: int, generator: torch.Generator):
         super().__init__()

@@ -91,6 +91,6 @@ def _refuse_what_does_not_fit(name: str, needed: int, data: "TrainingData") -> N
     if free is not None and needed > free:
         raise UserError(
             f"model {name} needs about {needed / 1e9:.1f} GB of memory for {data.users:,} users "
-            f"and {data.items:,} items, and {free / 1e9:.1f} GB are free; choose a smaller "
-            "model.dim, another model, or a machine with more"
+            f"and {data.items:,} items, and {free / 1e9:.1f} GB are free; choose "
+            "another model, a smaller model.dim if it has one, or a machine with more"
         )

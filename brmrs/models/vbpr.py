@@ -15,7 +15,7 @@ class VBPR(Recommender):
     """He and McAuley 2016, 'VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback'.
 
     s(u, i) = <p_u, q_i> + <theta_u, E x_i> + b_i + <beta, x_i> (eq. 4 without what is the same for
-    all items), -log sigma(s_ui - s_uj) + lambda |p_u, theta_u, q_i, q_j, b_i, b_j|^2 (eqs. 7, 8).
+    all items), -log sigma(s_ui - s_uj) + lambda |p_u, theta_u, q_i, q_j, b_i, b_j|^2.
 
     Where this is not the paper: x_i holds the unit-length features of every modality side by side,
     as in the field's tables; the paper had pictures alone. E and beta are not regularised.
@@ -46,7 +46,7 @@ class VBPR(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """BPR, and L2 over the batch's rows."""
-        pairs = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+        pairs = batch.triples
         p, theta = embedding(batch.users, self.users), embedding(batch.users, self.tastes)
         q, bias = embedding(pairs, self.items), embedding(pairs, self.item_bias)
         x = self.features[pairs]

@@ -55,7 +55,7 @@ class VECF(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy, and L2 over the batch's rows."""
-        triples = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+        triples = batch.triples
         p, q = embedding(batch.users, self.users), embedding(triples, self.items)
         keys, values = self._projected(triples)
         scores = (p.unsqueeze(1) * q).sum(dim=-1) + attended(
@@ -71,13 +71,13 @@ class VECF(Recommender):
 
     def branches(self) -> dict[str, AttentiveParts]:
         """One branch; its attention is computed for each pair."""
-        keys, values = self._projected(torch.arange(len(self.items), device=self.items.device))
+        keys, values = self._projected(slice(None))
         queries = self.users @ self.query
         scorer = AttentiveParts(self.users, self.items, queries, keys, values, self.present)
         return {FUSED: scorer}
 
-    def _projected(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Of items in any shape the (..., K, d) keys W_f f_ik and values W_v f_ik."""
+    def _projected(self, items: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Of items in any shape (a slice copies no features) (..., K, d) W_f f_ik and W_v f_ik."""
         rows = {m: x[items] for m, x in self.parts.items()}
         keys = torch.stack([x @ self.keys[m] for m, x in rows.items()], dim=-2)
         return keys, torch.stack([x @ self.values[m] for m, x in rows.items()], dim=-2)

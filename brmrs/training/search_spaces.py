@@ -15,7 +15,7 @@ _RATE = FloatDistribution(0.0, 0.9, step=0.1)
 _WEIGHT = FloatDistribution(0.01, 10.0, log=True)
 
 LEARNING_RATE = FloatDistribution(1e-4, 1e-2, log=True)
-BY_FIELD: dict[str, BaseDistribution] = {
+BY_FIELD: dict[str, FloatDistribution | IntDistribution] = {
     "regularization": FloatDistribution(1e-6, 1.0, log=True),
     "layers": IntDistribution(1, 4),
     "item_layers": IntDistribution(0, 2),
@@ -33,7 +33,7 @@ BY_FIELD: dict[str, BaseDistribution] = {
     "pool": IntDistribution(1, 16, log=True),
     "negatives": IntDistribution(1, 16, log=True),
     "neighbours": IntDistribution(10, 1000, log=True),
-    "shrink": FloatDistribution(0.0, 100.0),
+    "shrink": FloatDistribution(0.0, 1000.0),
     "ridge": FloatDistribution(1.0, 10000.0, log=True),
 }
 
@@ -41,14 +41,18 @@ BY_FIELD: dict[str, BaseDistribution] = {
 def space(model: Section) -> dict[str, BaseDistribution]:
     """What to search for a recommender: the range of each field, by its dotted path.
 
+    What is configured as 0 is switched off, and stays so where the range is logarithmic: there the
+    first trial, the configuration as it stands, would have no place.
+
     Raises:
         UserError: it has nothing to search.
     """
     name = model.model_dump()["name"]
-    ranges = {
+    ranges: dict[str, BaseDistribution] = {
         f"model.{field}": BY_FIELD[field]
         for field, value in model
         if field in BY_FIELD and isinstance(value, int | float)  # a choice may bear the same name
+        if value > 0 or not BY_FIELD[field].log
     }
     if registry.load(name).trainable:
         ranges["train.learning_rate"] = LEARNING_RATE

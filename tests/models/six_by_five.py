@@ -12,21 +12,12 @@ from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import Batch, Recommender, TrainingData
 
 USERS, ITEMS = 6, 5
-EDGES = [
-    (0, 0),
-    (0, 1),
-    (1, 1),
-    (1, 2),
-    (2, 0),
-    (3, 0),
-    (3, 2),
-    (3, 3),
-    (4, 3),
-]  # not user 5, item 4
+# Neither user 5 nor item 4 has any.
+EDGES = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 0), (3, 0), (3, 2), (3, 3), (4, 3)]
 TRIPLES = Batch(
     torch.tensor([0, 1, 3, 3, 4]),
     torch.tensor([0, 1, 2, 3, 3]),
-    torch.tensor([[2, 3], [3, 4], [4, 1], [1, 4], [0, 2]]),
+    torch.tensor([[2, 3, 4], [3, 4, 0], [4, 1, 3], [1, 4, 2], [0, 2, 1]]),
 )
 # The cosines of each item with its two nearest; item 4 has no picture.
 TEXT_COSINES = [[0, 0.9, 0.5, 0, 0], [0.9, 0, 0, 0.4, 0], [0.5, 0, 0, 0, 0.8], [0, 0.4, 0.3, 0, 0]]
@@ -55,10 +46,16 @@ def data() -> TrainingData:
         user_item=bipartite.normalised(users, items, USERS, ITEMS),
         features=features,
         present=present,
+        categories=torch.tensor([0, 1, 1, 2, 0]),
         modality_graphs={
             m: SparseMatrix.from_scipy(sp.csr_matrix(rows)) for m, rows in COSINES.items()
         },
     )
+
+
+def batch(negatives: int) -> Batch:
+    """The triples with so many negatives, at most 3."""
+    return Batch(TRIPLES.users, TRIPLES.positives, TRIPLES.negatives[:, :negatives])
 
 
 def in_double(model: Recommender) -> None:

@@ -1,7 +1,6 @@
 """What every recommender of the registry promises, no exceptions."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,13 +24,7 @@ STEPS = {"mmgcn": 60}
 MODALITY_CHOICES = [(TEXT, VISUAL), (TEXT,), (VISUAL,)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Such small products gain nothing from threads, and lose much where cores are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -106,6 +99,23 @@ def test_every_parameter_gets_a_gradient(name: str, data: TrainingData) -> None:
         assert parameter.grad.any(), parameter_name
 
 
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_bf16_is_for_dense_products_alone(name: str, data: TrainingData) -> None:
+    """Terms and gradients are float32, and near to those without autocast."""
+    terms, gradients = {}, {}
+    for precision, enabled in (("fp32", False), ("bf16", True)):
+        model, generator = build(name, data), torch.Generator().manual_seed(0)
+        batch = sample(data, model.negatives, generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            terms[precision] = model.loss(batch, generator)
+        torch.stack(list(terms[precision].values())).sum().backward()  # type: ignore[no-untyped-call]
+        gradients[precision] = [parameter.grad for parameter in model.parameters()]
+    assert all(term.dtype == torch.float32 for term in terms["bf16"].values())
+    assert all(grad is not None and grad.isfinite().all() for grad in gradients["bf16"])
+    for term, exact in terms["fp32"].items():
+        torch.testing.assert_close(terms["bf16"][term], exact, rtol=0.05, atol=0.01)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_seed_decides_and_the_global_generator_is_left_alone(name: str, data: TrainingData) -> None:
     before = torch.get_rng_state()
@@ -161,7 +171,7 @@ def test_checkerboard_would_catch_popularity(data: TrainingData) -> None:
     assert any(scores[u][held_out[u]].min() <= scores[u][other[u]].max() for u in range(30))
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("name", [*TRAINABLE, "ease"])
 def test_refuses_before_building_what_does_not_fit(
     name: str, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,10 +75,10 @@ def test_loss_gradient_and_branches_by_the_letter() -> None:
         torch.testing.assert_close(found[name], expected, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("block", [1, 2, 1024])
+@pytest.mark.parametrize("block", [1, 2**20])
 def test_user_graph_by_hand(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Users 0 and 1 have two items in common, 2 one with each, 3 nothing with anybody."""
-    monkeypatch.setattr(co_occurrence, "BLOCK_ROWS", block)
+    monkeypatch.setattr(co_occurrence, "BLOCK_BYTES", block)
     pairs = torch.tensor([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 1), (2, 3), (3, 4)])
     e = math.e
 

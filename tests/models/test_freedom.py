@@ -37,7 +37,7 @@ def build(**values: Any) -> FREEDOM:
 
 
 def literal_items(model: FREEDOM) -> dict[str, Tensor]:
-    """h^m of each modality, and h of the mixture: eqs. 2 to 5 and 9."""
+    """h^m of each modality, and h of the mixture."""
     frozen = {}
     for m, cosines in COSINES.items():
         s = torch.zeros(ITEMS, ITEMS, dtype=torch.float64)

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from literal import ITEMS, USERS, small_data
 from numpy.typing import NDArray
+from six_by_five import ITEMS, USERS
+from six_by_five import data as small_data
 
 from brmrs.columns import FUSED
 from brmrs.errors import UserError
 from brmrs.graphs import bipartite
-from brmrs.models import item_knn
+from brmrs.model_config import EASEConfig
+from brmrs.models import item_knn, registry
 from brmrs.models.base import TrainingData
 from brmrs.models.ease import EASE
 from brmrs.models.item_knn import ItemKNN
@@ -73,7 +75,7 @@ def test_ease_by_the_letter(name: str, ridge: float) -> None:
     p = np.linalg.inv(x.T @ x + ridge * np.eye(data.items))
     b = -p / np.diag(p)[None, :]
     np.fill_diagonal(b, 0)
-    branch = EASE(data, seed=0, ridge=ridge, max_bytes=10**9).branches()[FUSED]
+    branch = EASE(data, seed=0, ridge=ridge).branches()[FUSED]
     users = torch.tensor([data.users - 1, 0, 3, 3, 1])
     scores = torch.from_numpy((x @ b)[users.numpy()]).float()
     torch.testing.assert_close(branch.scores(users), scores, atol=1e-5, rtol=1e-4)
@@ -82,11 +84,12 @@ def test_ease_by_the_letter(name: str, ridge: float) -> None:
     )
 
 
-def test_ease_refuses_what_does_not_fit_before_it_starts() -> None:
+def test_ease_refuses_what_does_not_fit_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     one = torch.zeros(1, dtype=torch.long)
     data = TrainingData(1, 63_001, one, one, bipartite.normalised(one, one, 1, 63_001))
-    with pytest.raises(UserError, match=r"63,001 x 63,001 items and needs 47\.6 GB") as error:
-        EASE(data, seed=0, ridge=1.0, max_bytes=8 * 10**9)
+    monkeypatch.setattr(registry, "free_memory", lambda device: 16 * 10**9)
+    with pytest.raises(UserError, match=r"ease needs about 47\.6 GB .* 16\.0 GB are free") as error:
+        registry.build(EASEConfig(), data, seed=0)
     assert "\n" not in str(error.value)
 
 

@@ -38,7 +38,7 @@ def build(**values: Any) -> LATTICE:
 
 
 def literal_graphs(model: LATTICE) -> dict[str, Tensor]:
-    """A_m and A: eqs. 1 to 7."""
+    """A_m and A."""
     result = {}
     for m, cosines in COSINES.items():
         present = [i for i in range(ITEMS) if model.data.present[m][i]]
@@ -106,6 +106,19 @@ def test_the_graph_is_learned_in_the_first_step_of_an_epoch_and_kept() -> None:
     assert model.loss(TRIPLES, torch.Generator())["bpr"] == kept
     model.begin_epoch(torch.Generator())
     assert model.loss(TRIPLES, torch.Generator())["bpr"] != kept
+
+
+def test_a_vector_of_zeros_is_near_to_nothing() -> None:
+    """So an item that is present, with a vector of zeros, must not break the normalisation."""
+    model = build()
+    with torch.no_grad():
+        model.data.features["text"][2] = 0
+        model.transforms["text"].get_parameter("bias").zero_()
+    terms = model.loss(TRIPLES, torch.Generator())
+    gradients = torch.autograd.grad(
+        torch.stack(list(terms.values())).sum(), list(model.parameters()), materialize_grads=True
+    )
+    assert all(value.isfinite().all() for value in (*terms.values(), *gradients))
 
 
 def test_neighbours_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

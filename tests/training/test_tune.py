@@ -23,6 +23,7 @@ from brmrs.training.tune import finished, open_study, rows, search, winner, with
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+CONFIGS = Path(__file__).parents[2] / "configs" / "models"
 SETTINGS = config("bpr-mf", epochs=8, learning_rate=0.01)
 
 
@@ -142,5 +143,14 @@ def test_both_ends_of_every_range_are_valid(name: str) -> None:
     for end in ("low", "high"):
         values = {path: getattr(each, end) for path, each in ranges.items()}
         assert with_values(base, values).section(next(iter(values))) is not None
+    on_baby = base.overlaid({"model": load(CONFIGS / f"{name}.yaml").model})
     for path, each in ranges.items():
         assert each.low <= base.section(path) <= each.high, path
+        assert each.low <= on_baby.section(path) <= each.high, path
+
+
+def test_what_is_switched_off_stays_off(board: Path) -> None:
+    """The first trial is as configured, and 0 has no place in a logarithmic range."""
+    bare = SETTINGS.overlaid({"model": SETTINGS.model.model_copy(update={"regularization": 0.0})})
+    found = rows(finished(searched(board, 2, bare)))
+    assert all(set(row["parameters"]) == {"train.learning_rate"} for row in found)
