@@ -5,10 +5,9 @@ Layout under the root:
     objects/<stage>/<digest>.stat   size, times and inode of each file when it was last hashed
     records/<stage>/<key>.json      which artifact a cache key led to, and what the key was made of
     scratch/<stage>/<key>/          half-done work that outlives a kill
-    kept/<stage>/                   what a stage may use again under other keys
-    embeddings/<modality>/<recipe>/ embedded rows, in shards named by the digest of their bytes
+    kept/<stage>/<folder>/          what a stage may use again under other keys
     tmp/                            artifacts being written
-    locks/                          flock files; the lock dies with its process
+    locks/                          flock files, in folders those that only runs hold
     current.json                    which run is served, and how it came to be
     runs/                           manifests of runs
     failures/                       what stages that failed had to say
@@ -130,11 +129,6 @@ class ArtifactStore:
         """The folder of a stage for all its keys."""
         return self.root / "kept" / stage
 
-    @property
-    def embeddings(self) -> Path:
-        """Where embedded rows are kept."""
-        return self.root / "embeddings"
-
     def lookup(self, stage: str, key: str, run: str = "") -> Record | None:
         """The record under a key if its artifact is there and verifies, else None.
 
@@ -198,7 +192,7 @@ class ArtifactStore:
         """Move a finished folder to its place. An equal artifact that verifies is kept instead."""
         artifact = digest_folder(folder, stage)
         place = self.path(artifact)
-        with self.lock(f"commit-{stage}-{artifact.digest}"):
+        with self.lock(f"commit/{stage}-{artifact.digest}"):
             if not self.verify(artifact):
                 with contextlib.suppress(FileNotFoundError):
                     shutil.rmtree(place)

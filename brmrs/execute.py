@@ -47,7 +47,7 @@ def execute(
     parts = keys.parts(stage, config, fingerprint, upstream)
     key = keys.key(stage, parts)
     log = store.root / "failures" / f"{run}-{stage.name}.log"
-    with _told(stage, parts, log), store.lock(f"{stage.name}-{key}"):
+    with _told(stage, parts, log), store.lock(f"{stage.name}/{key}"):
         record = None if refresh else store.lookup(stage.name, key, run)
         if record is not None:
             return record
@@ -64,7 +64,6 @@ def execute(
                 out,
                 scratch,
                 kept,
-                None if refresh else store.embeddings,
             )
             with machine.peak_memory() as memory:
                 stage.load()(context)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brmrs import progress
-from brmrs.artifacts import DIGEST_LETTERS, Artifact, ArtifactStore
+from brmrs.artifacts import DIGEST_LETTERS, Artifact, ArtifactStore, Record
 from brmrs.errors import UserError
 from brmrs.runs import all_runs
 from brmrs.serving import current
-from brmrs.stages import STAGES
+from brmrs.stages import KEPT, STAGES
 
 DAYS_OF_SCRATCH = 7.0  # after which nobody is expected to go on
 
@@ -61,33 +61,15 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
         raise UserError("gc: keep at least one run")
     if not store.root.is_dir():
         return Garbage((), 0)
-    with store.alone():
+    with store.alone(), store.lock(current.LOCK):
         pinned = current.read(store).served[-2:]  # what is served, and what `rollback` returns to
         runs = [
             run for place, run in enumerate(all_runs(store)) if place < keep or run.name in pinned
         ]
         names = {run.name for run in runs}
-        records = {
-            (stage, record.key): record.artifact
-            for run in runs
-            for stage, record in run.stages.items()
-        }
-        reached = {
-            (artifact.stage, artifact.digest[:DIGEST_LETTERS]) for artifact in records.values()
-        }
-        files = {name for artifact in records.values() for name in artifact.files}
-        shards = {
-            shard
-            for run in runs
-            for record in run.stages.values()
-            for shard in record.notes.get("shards", ())
-        }
-        paths = sorted(
-            [
-                *_unreached(store, names, set(records), reached, shards),
-                *_unused(store.root, {name.rpartition("/")[2] for name in files}),
-            ]
-        )
+        # All of them: under one key two runs may have had two artifacts, if these are unsettled.
+        records = [record for run in runs for record in run.stages.values()]
+        paths = sorted([*_unreached(store.root, names, records), *_unused(store, records)])
         size = sum(_remove(path) for path in paths)
     return Garbage(tuple(path.relative_to(store.root).as_posix() for path in paths), size)
 
@@ -108,35 +90,35 @@ def _last_change(folder: Path) -> float:
     return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
 
 
-def _unreached(
-    store: ArtifactStore,
-    runs: set[str],
-    records: set[tuple[str, str]],
-    objects: set[tuple[str, str]],
-    shards: set[str],
-) -> Iterator[Path]:
-    root = store.root
+def _unreached(root: Path, runs: set[str], records: list[Record]) -> Iterator[Path]:
+    artifacts = [record.artifact for record in records]
+    objects = {(artifact.stage, artifact.digest[:DIGEST_LETTERS]) for artifact in artifacts}
+    keys = {(record.artifact.stage, record.key) for record in records}
     yield from (path for path in root.glob("runs/*") if path.stem not in runs)
     for path in root.glob("objects/*/*"):
         if (path.parent.name, path.name.partition(".")[0]) not in objects:
             yield path
     for path in [*root.glob("records/*/*"), *root.glob("prefect/*/*")]:
-        if (path.parent.name, path.stem) not in records:
-            yield path
-    for path in store.embeddings.glob("*/*/*"):
-        if path.relative_to(store.embeddings).as_posix() not in shards:
+        if (path.parent.name, path.stem) not in keys:
             yield path
     # No run is under way: whatever lies here is left over. A failed stage loses its half-done work.
     yield from root.glob("tmp/*")
     yield from root.glob("scratch/*/*")
     yield from root.glob("failures/*")
-    yield from (path for path in root.glob("locks/*") if path.name != "running.lock")
+    yield from root.glob("locks/*/*")  # the others may be held now, by what is no run
+    yield from root.glob(f".{current.FILE}.*")
 
 
-def _unused(root: Path, files: set[str]) -> Iterator[Path]:
-    """What stages kept of which no reached artifact holds a file (see `StageContext.kept`)."""
-    for path in root.glob("kept/*/*/*"):
-        if path.name.partition(".")[2] not in files:
+def _unused(store: ArtifactStore, records: list[Record]) -> Iterator[Path]:
+    """What stages kept and no reached record or artifact knows (see `StageContext.kept`)."""
+    noted = {
+        store.kept(record.artifact.stage) / name
+        for record in records
+        for name in record.notes.get(KEPT, ())
+    }
+    files = {name.rpartition("/")[2] for record in records for name in record.artifact.files}
+    for path in store.root.glob("kept/*/*/*"):
+        if path not in noted and path.name.partition(".")[2] not in files:
             yield path
 
 

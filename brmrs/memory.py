@@ -34,7 +34,13 @@ def _available() -> int | None:
 
 def _left_by_limit() -> int | None:
     try:
-        limit, used = ((CGROUP / name).read_text() for name in ("memory.max", "memory.current"))
+        names = ("memory.max", "memory.current", "memory.stat")
+        limit, used, parts = ((CGROUP / name).read_text() for name in names)
     except OSError:
         return None
-    return None if limit.strip() == "max" else max(0, int(limit) - int(used))
+    if limit.strip() == "max":
+        return None
+    sizes = dict(line.split() for line in parts.splitlines())
+    # Files that were read count as used, and are given up as soon as somebody asks.
+    cached = sum(int(sizes.get(name, 0)) for name in ("active_file", "inactive_file"))
+    return max(0, int(limit) - int(used) + cached)

@@ -28,11 +28,10 @@ class StageContext:
             half-done work go there. It is removed once the artifact is stored, unless that is
             unsettled.
         kept: a folder of the stage that outlives its keys, for what may be used again under
-            another: it saves work and shapes no output. Of its files, `<folder>/<any>.<name>`,
-            garbage collection leaves those whose `<name>` a reached artifact has. None: nothing
+            another: it saves work and shapes no output. Of its files, `<folder>/<file>`, garbage
+            collection leaves those that a reached record notes under `KEPT`, and those whose name
+            ends, after its first dot, with the name of a file of a reached artifact. None: nothing
             is kept.
-        embeddings: where embedded rows are kept for all runs of the store
-            (`brmrs.features.embeddings`); None: nowhere but in `scratch`.
         notes: what the stage tells of its work, as JSON values. They go to the record, never to
             the artifact, as they may depend on what was there before.
     """
@@ -42,7 +41,6 @@ class StageContext:
     out: Path
     scratch: Path
     kept: Path | None = None
-    embeddings: Path | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -79,6 +77,8 @@ class Stage:
         function: Callable[[StageContext], None] = import_module(self.module).run
         return function
 
+
+KEPT = "kept"  # the note with the files of `StageContext.kept` that the stage used
 
 # A file of an artifact that serves the run that made it alone: the next one tries again what
 # failed. It says what, {reason: count}.

@@ -4,18 +4,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import State, flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
 from brmrs import runs
-from brmrs.artifacts import ArtifactStore, Record
+from brmrs.artifacts import ArtifactStore, Record, UnderWayError
 from brmrs.benchmark import IncompleteError, Outcome, Variant, table, variants
 from brmrs.errors import UserError
 from brmrs.ingest.fingerprint import fingerprint
 from brmrs.stages import BY_NAME, externals
-from flows.full_pipeline import run_stages
+from flows.full_pipeline import refused, run_stages
 from flows.show_benchmark import cells
+from flows.with_worker import end_with_worker
 from tasks.pipeline import stage_tasks
 from tasks.stage import StageRequest
 
@@ -34,7 +35,7 @@ def benchmark(
     seeds: list[int],
     overrides: list[str] = [],  # noqa: B006 - Prefect reads the default, nothing changes it
     artifacts: Path = Path("artifacts"),
-) -> dict[str, Any]:
+) -> dict[str, Any] | State[Any]:
     """Train and evaluate every recommender with every seed; what is cached is not run again.
 
     One training at a time: two on the same cores would spoil each other's seconds.
@@ -47,20 +48,22 @@ def benchmark(
         artifacts: root of the artifact store.
 
     Returns:
-        The table (see `brmrs.benchmark.table`).
+        The table (see `brmrs.benchmark.table`), or the state `Refused`.
 
     Raises:
-        UserError: what the user can fix before anything is compared; or another run uses these
-            artifacts, and `overlap` says not to wait for it.
+        UserError: what the user can fix before anything is compared.
         IncompleteError: some trainings failed; it carries the table of the others.
     """
     every = variants(config, overrides, models, seeds)
+    end_with_worker()
     store = ArtifactStore(artifacts)
     settings = every[0].config
-    with store.running(settings.name, wait=settings.overlap == "wait"):
-        shared = run_stages(settings, store, SHARED, ())
-        outcomes = [_outcome(variant, shared, store) for variant in every]
-    result = table(outcomes, store)
+    try:
+        with store.running(f"{settings.name}, benchmark", wait=settings.overlap == "wait"):
+            shared = run_stages(settings, store, SHARED, ())
+            result = table([_outcome(variant, shared, store) for variant in every], store)
+    except UnderWayError as error:
+        return refused(error)
     create_table_artifact(
         key="benchmark",
         table=[cells(row, result) for row in result["rows"]],

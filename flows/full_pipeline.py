@@ -25,7 +25,7 @@ from brmrs.config import (
     SplitConfig,
     TrainConfig,
 )
-from brmrs.config_file import load
+from brmrs.config_file import load, parse
 from brmrs.errors import UserError
 from brmrs.housekeeping import sweep
 from brmrs.model_config import ModelConfig
@@ -45,14 +45,19 @@ def _run_name() -> str:
 
 
 def _settings(parameters: Mapping[str, Any]) -> PipelineConfig:
-    """The file's configuration with the given sections laid over it."""
+    """The file's configuration with the given sections laid over it.
+
+    Raises:
+        UserError: the file is wrong, or does not go with what is laid over it.
+    """
     path = parameters["config"]
     given = {
         name: parameters[name]
         for name in PipelineConfig.model_fields
         if parameters[name] is not None
     }
-    return (load(Path(path)) if path else PipelineConfig()).overlaid(given)
+    laid = (load(Path(path)) if path else PipelineConfig()).overlaid(given)
+    return parse(laid.model_dump(), source="parameters")
 
 
 @flow(name="brmrs", flow_run_name=_run_name)
@@ -111,10 +116,10 @@ def full_pipeline(
         with store.running(settings.name, wait=settings.overlap == "wait"):
             run = run_stages(settings, store, until, refresh)
             runs.save(run, store)
+            summary = run.summary(store)
+            publish_artifacts(run, summary, store)
     except UnderWayError as error:
         return refused(error)
-    summary = run.summary(store)
-    publish_artifacts(run, summary, store)
     get_run_logger().info("run %s ended after %.1f s", run.name, run.seconds)
     return summary
 

@@ -12,7 +12,7 @@ from brmrs import runs
 from brmrs.artifacts import ArtifactStore, UnderWayError
 from brmrs.config import PipelineConfig
 from brmrs.config_file import load
-from brmrs.ingest.arrivals import let_rest, look, named_files, wait_for
+from brmrs.ingest.arrivals import absent, let_rest, look, named_files, wait_for
 from brmrs.serving import current
 from flows.full_pipeline import refused, run_stages
 from flows.prefect_artifacts import publish_artifacts, publish_verdict
@@ -54,9 +54,12 @@ def retrain(
     settings = load(config, overrides)
     end_with_worker()
     store = ArtifactStore(artifacts)
-    known = current.read(store).digests
+    past = current.read(store)
+    if past.trained_on is None and not path and (missing := absent(settings)):
+        # Nothing has been set up yet. Later on, a place that is gone is a fault.
+        return _ended(NO_NEW_DATA, f"not there yet: {', '.join(map(str, missing))}")
     for file in [*named_files(settings), *([Path(path)] if path else [])]:
-        wait_for(file, settings, known)
+        wait_for(file, settings, past.digests)
     let_rest(settings)
     try:
         with store.running(f"{settings.name}, retrain", wait=settings.overlap == "wait"):
@@ -93,6 +96,11 @@ def _started_from(
 ) -> PipelineConfig:
     """The configuration, with a warm start if one is wanted and the served model fits."""
     if not settings.retrain.warm_start or served is None:
+        return settings
+    if not store.verify(served.artifact("train")):
+        LOG.warning(
+            "training starts anew: the model of run %s, which is served, is damaged", served.name
+        )
         return settings
     if served.config["model"] != settings.model.model_dump(mode="json"):
         LOG.info("training starts anew: run %s, which is served, has another model", served.name)

@@ -75,7 +75,8 @@ def benchmark(
     with _connected(console):
         from flows.benchmark import benchmark as flow
 
-        return flow(config, models, seeds, overrides, artifacts)
+        result: Any = flow(config, models, seeds, overrides, artifacts)
+        return dict(result)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from brmrs.artifacts import ArtifactStore
 from brmrs.config_file import load
 from brmrs.errors import UserError
-from brmrs.ingest.arrivals import look, named_files
+from brmrs.ingest.arrivals import absent, look, named_files
 from brmrs.serving import current
 
 DEPLOYMENT = "brmrs/retrain"
@@ -35,7 +35,10 @@ def complete_files(parameters: dict[str, Any]) -> Files | None:
     """
     config = load(Path(parameters["config"]), tuple(parameters.get("overrides", ())))
     store = ArtifactStore(Path(parameters.get("artifacts", "artifacts")))
-    found = look(config, current.read(store).digests)
+    past = current.read(store)
+    if past.trained_on is None and absent(config):
+        return None
+    found = look(config, past.digests)
     if not found.files["reviews"] or found.unfinished.keys() & set(named_files(config)):
         return None
     return found.files

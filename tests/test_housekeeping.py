@@ -15,7 +15,7 @@ from brmrs.execute import execute
 from brmrs.housekeeping import collect, damaged, sweep
 from brmrs.lineage import difference, origin
 from brmrs.runs import Run, all_runs, find, latest, new_name, save
-from brmrs.stages import Stage
+from brmrs.stages import KEPT, Stage
 
 # Named like real stages: housekeeping looks at the declared ones.
 UP = Stage("ingest", "toy_stage", config=("split",), external=("reviews",))
@@ -107,18 +107,29 @@ def test_gc_keeps_what_kept_runs_reach_and_nothing_else(store: ArtifactStore) ->
     assert collect(store, keep=2).paths == ()
 
 
-def test_gc_knows_the_shards_of_embedded_rows(store: ArtifactStore) -> None:
-    names = [f"text/recipe/{letter * 64}.parquet" for letter in "abc"]
+def test_gc_keeps_every_artifact_that_one_key_led_to(store: ArtifactStore) -> None:
+    """Of unsettled ones, each run has its own."""
+    new, old = find(store, "abc2"), find(store, "abc1")
+    record = replace(old.stages["split"], key=new.stages["split"].key)
+    save(replace(old, stages={**old.stages, "split": record}), store)
+    collect(store, keep=2)
+    for run in (new, old):
+        assert store.verify(run.artifact("split"))
+
+
+def test_gc_leaves_what_a_reached_record_notes_as_kept(store: ArtifactStore) -> None:
+    names = [f"recipe/{letter * 64}.parquet" for letter in "abc"]
     newest = find(store, "abc2")
-    record = replace(newest.stages["split"], notes={"shards": names[1:]})
+    record = replace(newest.stages["split"], notes={KEPT: names[1:]})
     save(replace(newest, stages={**newest.stages, "split": record}), store)
-    for name in (*names, "text/recipe/1-dead.part"):
-        path = store.embeddings / name
+    folder = store.kept("split")
+    for name in (*names, "recipe/1-dead.part"):
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     collect(store, keep=1)
-    left = {path for path in store.embeddings.rglob("*") if path.is_file()}
-    assert left == {store.embeddings / name for name in names[1:]}
+    left = {path for path in folder.rglob("*") if path.is_file()}
+    assert left == {folder / name for name in names[1:]}
 
 
 def test_gc_keeps_of_what_stages_kept_the_files_that_artifacts_hold(store: ArtifactStore) -> None:
@@ -128,6 +139,23 @@ def test_gc_keeps_of_what_stages_kept_the_files_that_artifacts_hold(store: Artif
         (folder / name).touch()
     collect(store, keep=1)
     assert [path.name for path in folder.iterdir()] == ["aa.constant.txt"]
+
+
+def test_gc_leaves_the_locks_that_others_than_runs_may_hold(store: ArtifactStore) -> None:
+    """Whoever comes next would lock another file of that name, and hold the lock, too."""
+    with store.lock("tune-somebody"):
+        collect(store, keep=1)
+        held = (store.root / "locks" / "tune-somebody.lock").stat().st_ino
+    with store.lock("tune-somebody"):
+        assert (store.root / "locks" / "tune-somebody.lock").stat().st_ino == held
+    assert not list(store.root.glob("locks/*/*"))
+
+
+def test_gc_removes_the_half_pointer_of_a_killed_promotion(store: ArtifactStore) -> None:
+    half = store.root / ".current.json.1-ab"
+    half.write_text("{")
+    assert half.name in collect(store, keep=1).paths
+    assert not half.exists()
 
 
 def test_gc_refuses_while_a_run_is_under_way(store: ArtifactStore) -> None:

@@ -18,9 +18,11 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def limit(system: Path, most: str, used: str) -> None:
+def limit(system: Path, most: str, used: str, cached: int = 0) -> None:
     (system / "memory.max").write_text(most + "\n")
     (system / "memory.current").write_text(used + "\n")
+    parts = f"anon 7\nfile {2 * cached}\ninactive_file {cached}\nactive_file {cached}\n"
+    (system / "memory.stat").write_text(parts)
 
 
 def test_unknown_where_nothing_is_told(system: Path) -> None:
@@ -39,6 +41,11 @@ def test_the_smaller_of_machine_and_container(system: Path) -> None:
     assert memory.free_memory(CPU) == 1000
     limit(system, "6000", "7000")
     assert memory.free_memory(CPU) == 0
+
+
+def test_files_that_the_container_read_are_no_memory_in_use(system: Path) -> None:
+    limit(system, "6000", "5900", cached=1000)
+    assert memory.free_memory(CPU) == 2100
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -243,7 +243,9 @@ def test_a_damaged_record(made: Pipeline, config: PipelineConfig, content: bytes
 def test_locks_side_cars_and_temporary_files_left_over(
     made: Pipeline, config: PipelineConfig
 ) -> None:
-    for path in (made.store.root / "locks").iterdir():
+    left = list((made.store.root / "locks").rglob("*.lock"))
+    assert left
+    for path in left:
         path.write_text("12345")
     for path in made.store.root.glob("objects/*/*.stat"):
         path.write_text("{")

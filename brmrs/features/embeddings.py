@@ -1,7 +1,7 @@
-"""Embedded rows, kept by content for later runs: Parquet shards in a folder of the store.
+"""Embedded rows, kept by content for later runs: Parquet shards in the folder that a stage keeps.
 
-Layout: <folder>/<modality>/<recipe>/<SHA-256 of the shard's bytes>.parquet. A recipe is all that
-shapes a vector beside its content: weights, preprocessing, code, libraries.
+Layout: <folder>/<recipe>/<SHA-256 of the shard's bytes>.parquet. A recipe is all that shapes a
+vector beside its content: weights, preprocessing, code, libraries.
 """
 
 import logging
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from brmrs import progress
 from brmrs.columns import SHA256, VECTOR, embeddings
 from brmrs.files import digest_bytes, digest_file, digest_json
-from brmrs.stages import StageContext
+from brmrs.stages import KEPT, StageContext
 
 LOG = logging.getLogger(__name__)
 SHARD = 512  # rows: what a kill may lose
@@ -68,7 +68,7 @@ class Rows:
     Attributes:
         vectors: (C, d) float32, on disk: a file mapped into memory.
         embedded: how many were embedded now; the others were kept from before.
-        shards: that hold them all, relative to the store's folder of embeddings.
+        shards: that hold them all, relative to the folder that the stage keeps.
     """
 
     vectors: np.ndarray
@@ -89,17 +89,17 @@ def gather(
     Several processes may do this at once: shards appear whole, under the digest of their bytes.
 
     Args:
-        context: of the stage. Without a folder for embeddings they are kept in its scratch folder.
-        modality: "text" or "visual".
+        context: of the stage. If it keeps nothing, the rows lie in its scratch folder.
+        modality: "text" or "visual", for what is told.
         digest: of the recipe.
         contents: (C,) distinct digests of the contents.
         dimension: d.
         embed: is asked for the new ones alone.
     """
-    shelf = Shelf(context.embeddings or context.scratch, modality, digest)
+    shelf = Shelf(context.kept or context.scratch, digest)
     context.scratch.mkdir(parents=True, exist_ok=True)
     vectors = np.lib.format.open_memmap(
-        context.scratch / f"{modality}-{digest[:LETTERS]}.npy",
+        context.scratch / f"{digest[:LETTERS]}.npy",
         mode="w+",
         dtype=np.float32,
         shape=(len(contents), dimension),
@@ -128,8 +128,8 @@ def note(context: StageContext, parts: Sequence[Rows]) -> None:
     embedded = sum(part.embedded for part in parts)
     reused = sum(len(part.vectors) for part in parts) - embedded
     context.notes["rows"] = {"embedded": embedded, "reused": reused}
-    if context.embeddings:
-        context.notes["shards"] = sorted(shard for part in parts for shard in part.shards)
+    if context.kept:
+        context.notes[KEPT] = sorted(shard for part in parts for shard in part.shards)
 
 
 def _in_shards(
@@ -151,9 +151,8 @@ def _in_shards(
 class Shelf:
     """The shards of one recipe."""
 
-    def __init__(self, root: Path, modality: str, digest: str) -> None:
-        self._name = f"{modality}/{digest[:LETTERS]}"
-        self._folder = root / modality / digest[:LETTERS]
+    def __init__(self, root: Path, digest: str) -> None:
+        self._folder = root / digest[:LETTERS]
 
     def read(self, dimension: int) -> Iterator[tuple[str, list[str], np.ndarray]]:
         """Name, contents and (R, d) vectors of each shard that is whole; damaged ones are removed.
@@ -172,7 +171,7 @@ class Shelf:
             table = pq.read_table(BytesIO(data), schema=embeddings(dimension))
             vectors = table[VECTOR].combine_chunks().flatten().to_numpy()
             yield (
-                f"{self._name}/{path.name}",
+                f"{self._folder.name}/{path.name}",
                 table[SHA256].to_pylist(),
                 vectors.reshape(-1, dimension),
             )
@@ -190,4 +189,4 @@ class Shelf:
         part = self._folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
         part.write_bytes(data)
         part.replace(path)
-        return f"{self._name}/{path.name}"
+        return f"{self._folder.name}/{path.name}"

@@ -67,14 +67,13 @@ def look(config: PipelineConfig, known: Collection[str] = ()) -> Arrivals:
         raise UserError("ingest.format: retraining takes raw dumps (amazon), no ready-made split")
     files: dict[str, dict[Path, str]] = {field: {} for field in FIELDS}
     unfinished: dict[Path, str] = {}
-    for field in FIELDS:
-        for place in getattr(config.ingest, field):
-            faults = {path: _fault(path, config, known) for path in _files(place, field)}
-            unfinished |= {path: fault for path, fault in faults.items() if fault}
-            complete = [path for path, fault in faults.items() if not fault]
-            if config.retrain.dumps == "replace":
-                complete = sorted(complete, key=_last_change)[-1:]
-            files[field] |= {path: _digest(path, _signature(path)) for path in complete}
+    for field, place in _places(config):
+        faults = {path: _fault(path, config, known) for path in _files(place, field)}
+        unfinished |= {path: fault for path, fault in faults.items() if fault}
+        complete = [path for path, fault in faults.items() if not fault]
+        if config.retrain.dumps == "replace":
+            complete = sorted(complete, key=_last_change)[-1:]
+        files[field] |= {path: _digest(path, _signature(path)) for path in complete}
     return Arrivals(files, unfinished)
 
 
@@ -85,22 +84,21 @@ def let_rest(config: PipelineConfig) -> None:
         UserError: a place does not exist or cannot be read.
     """
     at_rest = config.retrain.at_rest
-    ages = [
-        _age(path)
-        for field in FIELDS
-        for place in getattr(config.ingest, field)
-        for path in _files(place, field)
-    ]
+    ages = [_age(path) for field, place in _places(config) for path in _files(place, field)]
     young = [age for age in ages if 0 <= age < at_rest]
     if young:
         LOG.info("a dump changed %.0f s ago; waiting for it to come to rest", min(young))
         time.sleep(at_rest - min(young))
 
 
+def absent(config: PipelineConfig) -> list[Path]:
+    """The configured places where there is nothing, neither a file nor a folder."""
+    return [place for _, place in _places(config) if not place.exists()]
+
+
 def named_files(config: PipelineConfig) -> list[Path]:
     """The configured places that are no folders: nothing is trained while one is incomplete."""
-    places = [place for field in FIELDS for place in getattr(config.ingest, field)]
-    return [place for place in places if not place.is_dir()]
+    return [place for _, place in _places(config) if not place.is_dir()]
 
 
 def wait_for(path: Path, config: PipelineConfig, known: Collection[str] = ()) -> None:
@@ -114,10 +112,10 @@ def wait_for(path: Path, config: PipelineConfig, known: Collection[str] = ()) ->
     Raises:
         UserError: it lies in no configured place, or is not complete in time.
     """
-    places = {place.resolve() for field in FIELDS for place in getattr(config.ingest, field)}
-    if not places & {path.resolve(), path.resolve().parent}:
+    places = {place.resolve() for _, place in _places(config)}
+    if path.is_dir() or not places & {path.resolve(), path.parent.resolve()}:
         raise UserError(
-            f"{path}: in no place that ingest.reviews or ingest.metadata names; move it there"
+            f"{path}: no file in a place that ingest.reviews or ingest.metadata names; move it"
         )
     deadline = time.monotonic() + config.retrain.timeout
     while fault := _fault(path, config, known):
@@ -127,6 +125,11 @@ def wait_for(path: Path, config: PipelineConfig, known: Collection[str] = ()) ->
                 "its end, or raise retrain.timeout"
             )
         time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _places(config: PipelineConfig) -> list[tuple[str, Path]]:
+    """Every file and folder that the configuration names, with its field."""
+    return [(field, place) for field in FIELDS for place in getattr(config.ingest, field)]
 
 
 def _files(place: Path, field: str) -> list[Path]:

@@ -13,6 +13,7 @@ from brmrs.files import read_json, write_json
 from brmrs.runs import Run, find, latest, sound
 
 FILE = "current.json"
+LOCK = "current"  # of the store, around what reads and replaces the file
 PROMOTED, NOT_PROMOTED, ROLLED_BACK = "promoted", "not promoted", "rolled back"
 
 # SHA-256 of dump files, sorted, each once, by field of the configuration ("ingest.reviews").
@@ -111,7 +112,7 @@ def conclude(store: ArtifactStore, run: str, verdict: Verdict, contents: Content
     """
     action = PROMOTED if verdict.promoted else NOT_PROMOTED
     decision = Decision(action, run, verdict.reason, contents, verdict.comparison, _now())
-    with store.lock("current"):
+    with store.lock(LOCK):
         past = read(store)
         served = (*past.served, run) if verdict.promoted else past.served
         _write(store, served, (*past.history, decision))
@@ -123,7 +124,7 @@ def roll_back(store: ArtifactStore) -> Run:
     Raises:
         UserError: there is none, or its model is missing or damaged.
     """
-    with store.lock("current"):
+    with store.lock(LOCK):
         past = read(store)
         if len(past.served) < 2:
             raise UserError("rollback: no earlier promoted run; `brmrs current` lists them")

@@ -50,7 +50,7 @@ def context(folder: Path) -> StageContext:
         {},
         folder / "out",
         folder / "scratch",
-        embeddings=folder / "embeddings",
+        kept=folder / "kept",
     )
 
 
@@ -67,7 +67,7 @@ def embedded(
 
 
 def shards(folder: Path) -> list[Path]:
-    return sorted((folder / "embeddings").glob("*/*/*"))
+    return sorted((folder / "kept").glob("*/*"))
 
 
 def test_what_is_kept_is_not_embedded_again(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_what_is_kept_is_not_embedded_again(tmp_path: Path) -> None:
     rows, asked = embedded(tmp_path, changed)
     assert asked == [f"{99:064x}"]
     assert len(rows.shards) == 6
-    assert all((tmp_path / "embeddings" / name).is_file() for name in rows.shards)
+    assert all((tmp_path / "kept" / name).is_file() for name in rows.shards)
 
 
 def test_nothing_to_embed(tmp_path: Path) -> None:
@@ -92,11 +92,9 @@ def test_only_shards_that_hold_a_wanted_row_are_named(tmp_path: Path) -> None:
     assert len(embedded(tmp_path, CONTENTS[:1])[0].shards) == 1
 
 
-def test_another_recipe_or_modality_shares_nothing(tmp_path: Path) -> None:
+def test_another_recipe_shares_nothing(tmp_path: Path) -> None:
     embedded(tmp_path, CONTENTS)
     assert embedded(tmp_path, CONTENTS, "b" * 64)[1] == CONTENTS
-    found = gather(context(tmp_path), "visual", "a" * 64, CONTENTS, D, Embedder(CONTENTS))
-    assert found.embedded == len(CONTENTS)
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 and nonsense", None])
@@ -145,10 +143,10 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     # Scratch folders are of one stage under one key, and a lock lets one process have that.
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "embeddings").symlink_to(tmp_path, target_is_directory=True)
+        (tmp_path / name / "kept").symlink_to(tmp_path, target_is_directory=True)
     racing = [other("t.race(sys.argv[1])", str(tmp_path / name)) for name in ("one", "two")]
     assert [process.wait() for process in racing] == [0, 0]
-    assert not list(tmp_path.glob("text/*/*.part"))
+    assert not list(tmp_path.glob("*/*.part"))
 
 
 def test_a_recipe_is_weights_settings_code_and_libraries(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def run(
         inputs={"ingest/items.parquet": folder / "items.parquet"},
         out=folder / "out",
         scratch=folder / "scratch",
-        embeddings=folder / "embeddings",
+        kept=folder / "kept",
     )
     text.run(context)
     return context.notes

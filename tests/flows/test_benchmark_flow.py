@@ -38,7 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, small_config: PipelineConfi
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Runner:
     def runner(models: list[str], seeds: list[int]) -> dict[str, Any]:
-        return benchmark(folder / "small.yaml", models, seeds, [], folder / "artifacts")
+        made = benchmark(folder / "small.yaml", models, seeds, [], folder / "artifacts")
+        assert isinstance(made, dict)
+        return made
 
     return runner
 
@@ -97,6 +99,20 @@ def test_models_and_seeds_are_cached_one_by_one_and_a_failure_stays_its_own(
         runs = client.read_flow_runs()
     assert "benchmark" in {each.key for each in artifacts}
     assert {"COMPLETED", "FAILED"} <= {each.state_type.value for each in runs if each.state_type}
+
+
+def test_one_that_may_not_overlap_is_refused(folder: Path) -> None:
+    with ArtifactStore(folder / "artifacts").running("somebody else"):
+        state: Any = benchmark(
+            folder / "small.yaml",
+            ["lightgcn"],
+            [0],
+            ["overlap=refuse"],
+            folder / "artifacts",
+            return_state=True,
+        )
+    assert (state.type.value, state.name) == ("CANCELLED", "Refused")
+    assert "somebody else (process" in state.message
 
 
 def test_the_deployment_names_a_flow_and_models_that_are_there(

@@ -15,7 +15,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from brmrs import columns
 from brmrs.artifacts import ArtifactStore
-from brmrs.config import PipelineConfig
+from brmrs.config import FeaturesConfig, PipelineConfig
 from brmrs.errors import UserError
 from brmrs.runs import latest
 from brmrs.stages import BY_NAME, STAGES
@@ -55,6 +55,16 @@ def run(artifacts: Path, small_config: PipelineConfig, prefect_server: None) -> 
 
 def ran(summary: dict[str, Any]) -> list[str]:
     return [stage["name"] for stage in summary["stages"] if stage["state"] == "ran"]
+
+
+def test_sections_that_do_not_go_with_the_file_are_told(
+    tmp_path: Path, small_config: PipelineConfig
+) -> None:
+    """Each may be right by itself: the file sets weights, the parameter a backbone with its own."""
+    (tmp_path / "small.yaml").write_text(small_config.to_yaml())
+    given = FeaturesConfig.model_validate({"visual": {"backbone": "somebody/clip"}})
+    with pytest.raises(UserError, match="somebody/clip has its own weights"):
+        full_pipeline(config=tmp_path / "small.yaml", features=given)
 
 
 def test_a_second_run_is_all_cached(run: Runner) -> None:

@@ -82,6 +82,10 @@ def run(months: Months, place: Path, small_config: PipelineConfig, prefect_serve
             **parameters,
         )
 
+    months.folder.rename(place / "later")
+    early = runner()
+    assert (early.name, early.message) == ("NoNewData", f"not there yet: {months.folder}")
+    (place / "later").rename(months.folder)
     first = runner()
     assert (first.name, first.message) == ("Promoted", "nothing was promoted before")
     return runner
@@ -100,6 +104,13 @@ def test_the_same_bytes_run_no_stage(run: Retrain, months: Months, store: Artifa
     half.unlink()
     assert len(list(all_runs(store))) == before
     assert len(read(store).history) == 1
+
+
+def test_a_place_that_is_gone_is_a_fault(run: Retrain, months: Months) -> None:
+    elsewhere = months.folder.rename(months.folder.with_name("elsewhere"))
+    with pytest.raises(UserError, match="no such file"):
+        run().result()
+    elsewhere.rename(months.folder)
 
 
 def test_a_run_that_may_not_overlap_is_refused(run: Retrain, store: ArtifactStore) -> None:

@@ -13,7 +13,7 @@ import zstandard
 from brmrs.config import PipelineConfig
 from brmrs.config_file import parse
 from brmrs.errors import UserError
-from brmrs.ingest.arrivals import let_rest, look, named_files, wait_for
+from brmrs.ingest.arrivals import absent, let_rest, look, named_files, wait_for
 from brmrs.ingest.ingest import ingest
 
 CONTENT = b"".join(b'{"reviewerID": "u%d", "asin": "i", "overall": 5}\n' % n for n in range(999))
@@ -156,14 +156,24 @@ def test_waits_for_a_file_that_is_being_written(folder: Path) -> None:
     [
         ("monthly/half.json.gz", "ends in the middle"),
         ("monthly/none.json.gz", "no such file"),
-        ("elsewhere.json", "in no place"),
-        ("monthly/deep/a.json", "in no place"),
+        ("elsewhere.json", "no file in a place"),
+        ("monthly/deep/a.json", "no file in a place"),
+        ("monthly/../elsewhere.json", "no file in a place"),
+        ("monthly", "no file in a place"),
     ],
 )
 def test_a_named_file_that_cannot_be_waited_for_is_told(folder: Path, name: str, told: str) -> None:
     put(folder / "half.json.gz", gzip.compress(CONTENT)[:-1])
     with pytest.raises(UserError, match=told):
         wait_for(folder.parent / name, settings(folder, timeout=0))
+
+
+def test_a_named_file_may_be_a_link_to_where_it_lies(folder: Path) -> None:
+    put(folder.parent / "elsewhere.json", CONTENT)
+    link = folder / "1.json"
+    link.symlink_to(folder.parent / "elsewhere.json")
+    wait_for(link, settings(folder, timeout=0))
+    assert names(settings(folder)) == ["1.json"]
 
 
 def test_of_a_pair_in_two_months_the_later_rating_stays(folder: Path) -> None:
@@ -185,3 +195,4 @@ def test_files_named_one_by_one_are_told_from_folders(folder: Path) -> None:
     reviews, metadata = put(folder / "r.json", CONTENT), folder / "m.json"
     values = {"ingest": {"reviews": [str(folder), str(reviews)], "metadata": str(metadata)}}
     assert named_files(parse(values, "t")) == [reviews, metadata]
+    assert absent(parse(values, "t")) == [metadata]

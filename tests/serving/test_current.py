@@ -46,7 +46,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
                 store,
                 f"run{seed}",
             )
-            for name in ("ingest", "train")
+            for name in ("ingest", "train", "publish")
         }
         values = config.model_dump(mode="json")
         save(Run(f"run{seed}", values, prints, stages, 1.0, {}), store)
