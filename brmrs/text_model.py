@@ -4,6 +4,7 @@ Imports nothing heavy: the fingerprint asks here without loading torch.
 """
 
 import re
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,16 +30,24 @@ def packaged_model_folder() -> Path:
             f"features.text.model: {PACKAGED} needs the package {DISTRIBUTION}; install it"
         )
     folder = Path(spec.submodule_search_locations[0]) / "model"
+    weights = folder / WEIGHTS
     try:
-        digest = digest_file(folder / WEIGHTS)
+        found = weights.stat()
+        digest = _digest(weights, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; reinstall {DISTRIBUTION}") from error
     if digest != WEIGHTS_SHA256:
         raise UserError(
-            f"{folder / WEIGHTS}: SHA-256 is {digest}, expected {WEIGHTS_SHA256}; "
+            f"{weights}: SHA-256 is {digest}, expected {WEIGHTS_SHA256}; "
             f"reinstall {DISTRIBUTION}"
         )
     return folder
+
+
+@cache
+def _digest(weights: Path, *_signature: int) -> str:
+    """Asked for several times a run, hashed once: it takes a tenth of a second."""
+    return digest_file(weights)
 
 
 def resolve(model: str, field: str = "features.text.model") -> Path | str:

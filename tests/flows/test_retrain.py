@@ -3,6 +3,7 @@
 import gzip
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from rich.console import Console
 from brmrs.artifacts import ArtifactStore
 from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
+from brmrs.ingest.dump import RejectedError
+from brmrs.ingest.reviews import parse
 from brmrs.runs import all_runs, find
 from brmrs.serving.current import read, roll_back, serving
 from brmrs.training.bundle import load
@@ -26,18 +29,35 @@ pytestmark = pytest.mark.usefixtures("prefect_server", "one_thread")
 Retrain = Callable[..., Any]
 
 
+def asin(line: bytes) -> str:
+    try:
+        return parse(line).asin
+    except RejectedError:
+        return ""
+
+
 class Months:
-    """A folder of monthly dumps that come from one dump."""
+    """A folder of monthly dumps that come from one dump.
+
+    Attributes:
+        folder: where they lie.
+        lines: of the dump, those of one item last: about a hundredth of all.
+        known: the share of the lines before them.
+    """
 
     def __init__(self, folder: Path, dump: Path):
         folder.mkdir()
         self.folder = folder
-        self.lines = gzip.decompress(dump.read_bytes()).splitlines(keepends=True)
+        lines = gzip.decompress(dump.read_bytes()).splitlines(keepends=True)
+        reviewed = Counter(map(asin, lines))
+        new = min(reviewed, key=lambda item: abs(reviewed[item] - len(lines) / 100))
+        self.lines = sorted(lines, key=lambda line: asin(line) == new)
+        self.known = 1 - reviewed[new] / len(lines)
 
     def add(self, name: str, start: float, end: float) -> Path:
         """A file with this share of the lines, at rest for an hour."""
         count = len(self.lines)
-        part = self.lines[int(start * count) : int(end * count)]
+        part = self.lines[round(start * count) : round(end * count)]
         path = self.folder / name
         path.write_bytes(gzip.compress(b"".join(part)))
         os.utime(path, (time.time() - 3600, time.time() - 3600))
@@ -57,7 +77,7 @@ def store(place: Path) -> ArtifactStore:
 @pytest.fixture(scope="module")
 def months(place: Path, small_sample: Path) -> Months:
     months = Months(place / "monthly", small_sample / "reviews.jsonl.gz")
-    months.add("2026-01.jsonl.gz", 0, 0.99)
+    months.add("2026-01.jsonl.gz", 0, months.known)
     return months
 
 
@@ -126,7 +146,7 @@ def test_one_hundredth_more_reviews_are_trained_on_and_judged(
     run: Retrain, months: Months, store: ArtifactStore
 ) -> None:
     (earlier,) = read(store).served
-    state = run(path=str(months.add("2026-02.jsonl.gz", 0.99, 1)))
+    state = run(path=str(months.add("2026-02.jsonl.gz", months.known, 1)))
     assert state.name == "Promoted", state.message
     outcome = state.result()
     assert outcome["comparison"]["against"] == earlier
@@ -143,6 +163,10 @@ def test_one_hundredth_more_reviews_are_trained_on_and_judged(
     former = load(store.path(old.artifact("train"))).about
     assert about.warm_start.tensors_sha256 == former.tensors_sha256
     assert about.warm_start.users == len(set(about.users) & set(former.users))
+    assert len(set(about.items) - set(former.items)) == 1
+    rows = new.stages["text_features"].notes["rows"]
+    assert rows["embedded"] == 1
+    assert rows["reused"] > 40
     assert run().name == "NoNewData"
 
 
