@@ -38,8 +38,7 @@ def packaged_model_folder() -> Path:
         raise UserError(f"{error.filename}: {error.strerror}; reinstall {DISTRIBUTION}") from error
     if digest != WEIGHTS_SHA256:
         raise UserError(
-            f"{weights}: SHA-256 is {digest}, expected {WEIGHTS_SHA256}; "
-            f"reinstall {DISTRIBUTION}"
+            f"{weights}: SHA-256 is {digest}, expected {WEIGHTS_SHA256}; reinstall {DISTRIBUTION}"
         )
     return folder
 
