@@ -11,9 +11,6 @@ from torch.nn.functional import embedding, normalize
 
 from brmrs.graphs.sparse import SparseMatrix
 
-# The value, its gradient, two moments of Adam, the best epoch's copy; layers and their gradients.
-TABLES = 16
-
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -157,6 +154,9 @@ class Recommender(nn.Module, ABC):
         user_tables: parameters with a row per user, in the order of the dense ids, whichever of
             them there are; a warm start matches their rows by raw id.
         item_tables: likewise, with a row per item.
+        tables_held: how many tables of an embedding per user and item and channel training holds
+            at its peak: value, gradient, Adam's moments, copies, and what layers keep for the
+            backward pass; measured (tests/models/test_working_bytes.py).
         negatives: how many negatives the sampler draws for each positive (Batch.negatives).
     """
 
@@ -164,19 +164,20 @@ class Recommender(nn.Module, ABC):
     trainable: ClassVar[bool] = True
     user_tables: ClassVar[tuple[str, ...]] = ("users",)
     item_tables: ClassVar[tuple[str, ...]] = ("items",)
+    tables_held: ClassVar[int] = 16
     negatives: int = 1
 
     @classmethod
     def working_bytes(cls, data: TrainingData, hyper_parameters: Mapping[str, Any]) -> int:
         """About what constructing and training takes at its peak beyond `data`, in bytes.
 
-        By default `TABLES` tables of an embedding per user and item and channel, and a copy of the
-        features. A recommender that holds more (a dense matrix over all items) overrides this;
+        By default `tables_held` tables of an embedding per user and item and channel, and a copy of
+        the features. A recommender that holds more (a dense matrix over all items) overrides this;
         `build` refuses, before anything is allocated, what the machine has no room for.
         """
         channels, dim = max(1, len(data.features)), int(hyper_parameters.get("dim", 0))
         table = 4 * (data.users + data.items) * dim * channels
-        return TABLES * table + sum(x.nbytes for x in data.features.values())
+        return cls.tables_held * table + sum(x.nbytes for x in data.features.values())
 
     def begin_epoch(self, generator: torch.Generator) -> None:
         """Called before each epoch; draw here what lasts an epoch (edge dropout)."""

@@ -57,6 +57,7 @@ class BRMRS(Recommender):
     """
 
     needs = frozenset({"features", "item_graph", "user_graph"})
+    tables_held = 24
 
     def __init__(
         self,

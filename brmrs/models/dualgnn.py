@@ -45,6 +45,7 @@ class DualGNN(Recommender):
     needs = frozenset({"features"})
     user_tables = ("users.text", "users.visual", "attention")
     item_tables = ()
+    tables_held = 24
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ class GRCN(Recommender):
     needs = frozenset({"features"})
     user_tables = ("users", "prototypes.text", "prototypes.visual", "user_confidence")
     item_tables = ("items", "item_confidence")
+    tables_held = 32
 
     def __init__(
         self,

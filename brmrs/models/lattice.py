@@ -51,6 +51,7 @@ class LATTICE(Recommender):
     """
 
     needs = frozenset({"features", "modality_graphs"})
+    tables_held = 24
 
     def __init__(
         self,

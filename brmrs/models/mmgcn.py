@@ -44,6 +44,7 @@ class MMGCN(Recommender):
 
     needs = frozenset({"features"})
     user_tables = ("users", "preferences.text", "preferences.visual")
+    tables_held = 32
 
     def __init__(
         self,

@@ -74,5 +74,18 @@ def test_cosines_by_hand() -> None:
     assert cosines(one, other) == pytest.approx([1, 1, 0, -1, -1])
 
 
-def test_hardware_is_asked() -> None:
-    assert isinstance(has_bf16(), bool)
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": True, "amx_bf16": False}, True),
+        ({"avx512_bf16": False}, False),
+        ({"avx2": True}, False),
+    ],
+)
+def test_hardware_is_asked(
+    capabilities: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert has_bf16() is expected
