@@ -24,8 +24,9 @@ from brmrs.ingest.reviews import REVIEWS, Review
 from brmrs.ingest.typed import Reviews
 
 PIECE = 64  # lines; of a block with an odd line, only the piece that holds it is read line by line
-# Blocks decoded at once: two keep up with the inflating thread.
-DECODERS = 2
+# Blocks decoded ahead. One thread decodes while another inflates: decoding holds the interpreter's
+# lock, inflating does not.
+AHEAD = 3
 MAPPED_AT_ONCE = 1_000_000  # reviews whose ids wait, at least
 # Bytes of all files, on disk, from which several processes pay: one starts in about a second.
 SEVERAL_PROCESSES = 64 << 20
@@ -188,7 +189,7 @@ def _code_file(
         for first, block in stream:
             coded.add(list(lines.records(first, lines_of(block))), config.min_rating)
     else:
-        with ThreadPoolExecutor(DECODERS) as pool:
+        with ThreadPoolExecutor(1) as pool:
             for first, block, found in _decoded(stream, pool):
                 _code_block(first, block, found, config, coded, lines)
     lines.end()
@@ -197,11 +198,11 @@ def _code_file(
 def _decoded(
     stream: Iterable[tuple[int, bytes]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[int, bytes, Reviews | None]]:
-    """The blocks in their order, decoded ahead in threads; few at a time, to bound the memory."""
+    """The blocks in their order, decoded ahead in a thread; few at a time, to bound the memory."""
     waiting: deque[tuple[int, bytes, Future[Reviews | None]]] = deque()
     for first, block in stream:
         waiting.append((first, block, pool.submit(typed.decode, block)))
-        if len(waiting) > DECODERS + 1:
+        if len(waiting) > AHEAD:
             number, content, found = waiting.popleft()
             yield number, content, found.result()
     for number, content, found in waiting:

@@ -68,7 +68,7 @@ REVIEWS = Kind(
 
 
 def _first(found: typed.Reviews) -> Review:
-    """A line that orjson refuses for what no review needs, such as NaN in another field."""
+    """A line that orjson refuses for what no review needs, such as 1e999 in another field."""
     time = int(found.timestamp[0])
     return Review(
         found.user[0].as_py(),

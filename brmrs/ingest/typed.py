@@ -1,19 +1,19 @@
-"""Blocks of review lines decoded at once by Arrow's JSON reader, the needed fields alone.
+"""Blocks of review lines decoded at once, each needed field to its one type.
 
 What is read here is what `reviews.parse` would read; whatever else a block may hold, even in one
 line, makes it unreadable as a whole, and its lines go through `reviews.parse`.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pj
+from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
 from brmrs.ingest.dump import MAX_ID, RejectedError, identifier
-from brmrs.ingest.interactions import NO_TIME
 from brmrs.ingest.lines import MAX_LINE
 
 # All three data sets document stars from 1 to 5; a rating of 0 or 100 is no rating.
@@ -21,18 +21,49 @@ MIN_RATING, MAX_RATING = 1.0, 5.0
 MAX_TIME = 4_102_444_800_000  # ms; the year 2100
 MILLISECONDS = {"2014": 1000, "2018": 1000, "2023": 1}  # in the unit of each generation
 
-# Large strings: the ids of a corpus may take more than 2 GiB together.
-_STRING, _DOUBLE, _WHOLE = pa.large_string(), pa.float64(), pa.int64()
-_OLD = {"reviewerID": _STRING, "asin": _STRING, "overall": _DOUBLE, "unixReviewTime": _WHOLE}
-_NEW = {"user_id": _STRING, "parent_asin": _STRING, "rating": _DOUBLE, "timestamp": _WHOLE}
+Stars = Annotated[float, Meta(ge=MIN_RATING, le=MAX_RATING)]
+Seconds = Annotated[int, Meta(ge=0, lt=MAX_TIME // 1000)]
+Milliseconds = Annotated[int, Meta(ge=0, lt=MAX_TIME)]
+OLD = {"user": "reviewerID", "item": "asin", "rating": "overall", "time": "unixReviewTime"}
+NEW = {"user": "user_id", "item": "parent_asin", "time": "timestamp"}
 
 
-def _only(fields: dict[str, pa.DataType]) -> pj.ParseOptions:
-    return pj.ParseOptions(explicit_schema=pa.schema(fields), unexpected_field_behavior="ignore")
+class Row2014(Struct, gc=False, rename=OLD):
+    """A review of 2014."""
+
+    user: str
+    item: str
+    rating: Stars
+    time: Seconds
+    verified: UnsetType = UNSET  # absent
 
 
-_READ_OLD = _only({**_OLD, "verified": pa.bool_()})
-_READ_NEW = _only({**_NEW, "reviewerID": _STRING})
+class Row2018(Struct, gc=False, rename=OLD):
+    """A review of 2018."""
+
+    user: str
+    item: str
+    rating: Stars
+    time: Seconds
+    verified: bool
+
+
+class Row2023(Struct, gc=False, rename=NEW):
+    """A review of 2023."""
+
+    user: str
+    item: str
+    rating: Stars
+    time: Milliseconds
+    reviewerID: UnsetType = UNSET  # absent  # noqa: N815
+
+
+Row = Row2014 | Row2018 | Row2023
+_DECODERS: dict[str, msgspec.json.Decoder[Row]] = {
+    "2014": msgspec.json.Decoder(Row2014),
+    "2018": msgspec.json.Decoder(Row2018),
+    "2023": msgspec.json.Decoder(Row2023),
+}
 
 
 class Reviews(NamedTuple):
@@ -56,8 +87,6 @@ class Reviews(NamedTuple):
 def decode(block: bytes) -> Reviews | None:
     """The reviews of a block of whole lines, or None: then its lines must be read one by one.
 
-    Holds no lock of the interpreter for most of its time, so several threads may decode at once.
-
     Args:
         block: lines that end with a line feed.
     """
@@ -66,55 +95,31 @@ def decode(block: bytes) -> Reviews | None:
     count = _objects(block)
     if not count:
         return None
-    old = b'"reviewerID"' in block[: block.index(b"\n")]  # else the lines of 2023, or none
-    options = pj.ReadOptions(use_threads=False, block_size=len(block) + 1)
+    generation = _likely(block[: block.index(b"\n")])
     try:
-        table = pj.read_json(
-            pa.BufferReader(block),
-            read_options=options,
-            parse_options=_READ_OLD if old else _READ_NEW,
-        )
-    except (pa.ArrowInvalid, UnicodeDecodeError):  # the latter from Arrow's message
+        rows = _DECODERS[generation].decode_lines(block)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if table.num_rows != count:
+    if len(rows) != count:
         return None
-    if old and not table["reviewerID"].null_count:
-        verified = count - table["verified"].null_count
-        generations = {"2018": verified, "2014": count - verified}
-        return _checked(table.select(list(_OLD)), MILLISECONDS["2018"], generations)
-    if not old and table["reviewerID"].null_count == count:
-        return _checked(table.select(list(_NEW)), MILLISECONDS["2023"], {"2023": count})
-    return None
+    user = pa.array([row.user for row in rows], pa.large_string())
+    item = pa.array([row.item for row in rows], pa.large_string())
+    if not (_are_ids(user) and _are_ids(item)):
+        return None
+    rating = np.array([row.rating for row in rows], dtype=np.float32)
+    time = np.array([row.time for row in rows], dtype=np.int64)
+    return Reviews(user, item, rating, time * MILLISECONDS[generation], {generation: count})
 
 
-def _checked(table: pa.Table, unit: int, generations: dict[str, int]) -> Reviews | None:
-    """The reviews, if each field of each line may stand as it is.
-
-    Args:
-        table: user, item, rating, time.
-        unit: milliseconds in a unit of the time.
-        generations: the number of lines of each.
-    """
-    user, item, stars, when = (column.combine_chunks() for column in table.columns)
-    if stars.null_count or not (_are_ids(user) and _are_ids(item)):
-        return None
-    rating = stars.to_numpy()
-    time = pc.fill_null(when, 0).to_numpy()
-    in_range = (rating >= MIN_RATING) & (rating <= MAX_RATING)
-    in_range &= (time >= 0) & (time < MAX_TIME // unit)
-    if not in_range.all():
-        return None
-    timestamp = time * unit
-    if when.null_count:
-        timestamp = np.where(when.is_null().to_numpy(zero_copy_only=False), NO_TIME, timestamp)
-    present = {name: lines for name, lines in generations.items() if lines}
-    return Reviews(user, item, rating.astype(np.float32), timestamp, present)
+def _likely(line: bytes) -> str:
+    """The generation that a line seems to be of; only the decoder knows."""
+    if b'"reviewerID"' not in line:
+        return "2023"
+    return "2018" if b'"verified"' in line else "2014"
 
 
 def _are_ids(values: pa.LargeStringArray) -> bool:
     """Whether `dump.identifier` takes all of them; nearly all are short, of letters and digits."""
-    if values.null_count:
-        return False
     short = pc.less_equal(pc.binary_length(values), MAX_ID)
     other = pc.invert(pc.and_(pc.ascii_is_alnum(values), short))
     try:
@@ -128,7 +133,7 @@ def _are_ids(values: pa.LargeStringArray) -> bool:
 def _objects(block: bytes) -> int:
     """How many lines, if each can only be one JSON object in UTF-8; else 0.
 
-    Arrow takes any white space between values and inside them, and does not look at the bytes of
+    msgspec takes any white space between values and inside them, and does not look at the bytes of
     strings that it skips. Between a "}" and a "{" no value can go on, and strings hold no line
     feed, so where every line feed stands between such, all are between values.
     """
