@@ -14,7 +14,7 @@ from brmrs.errors import UserError
 MAX_LINE = 10_000_000  # bytes; the longest lines of the public dumps have about 300,000
 BLOCK = 1 << 20  # bytes of whole lines given at once, about
 PLAIN_BLOCK = 1 << 20
-# Decompressed bytes. Much smaller ones wait for the interpreter's lock more often than they inflate.
+# Decompressed bytes. Small ones wait for the interpreter's lock longer than they inflate.
 GZIP_BLOCK = 1 << 20
 # Compressed bytes taken at once: 4 KiB of zstd can swell to 128 MiB, and no further.
 PACKED_BLOCK = 1 << 12
