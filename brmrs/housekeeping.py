@@ -52,7 +52,8 @@ def damaged(store: ArtifactStore) -> list[Artifact]:
 def collect(store: ArtifactStore, keep: int) -> Garbage:
     """Remove what no kept run reaches, and what killed runs left behind.
 
-    Kept are the newest `keep` runs, the served one and the one that `rollback` returns to.
+    Kept are the newest `keep` runs of those in which a stage ran, whatever came after the oldest of
+    them, the served run and the one that `rollback` returns to.
 
     Raises:
         UserError: a run is under way, or `keep` is not positive.
@@ -63,9 +64,11 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
         return Garbage((), 0)
     with store.alone(), store.lock(current.LOCK):
         pinned = current.read(store).served[-2:]  # what is served, and what `rollback` returns to
-        runs = [
-            run for place, run in enumerate(all_runs(store)) if place < keep or run.name in pinned
-        ]
+        runs, made = [], 0
+        for run in all_runs(store):  # the newest first
+            if made < keep or run.name in pinned:
+                runs.append(run)
+            made += any(record.run == run.name for record in run.stages.values())
         names = {run.name for run in runs}
         # All of them: under one key two runs may have had two artifacts, if these are unsettled.
         records = [record for run in runs for record in run.stages.values()]

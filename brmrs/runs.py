@@ -130,12 +130,17 @@ def all_runs(store: ArtifactStore) -> Iterator[Run]:
 
 
 def find(store: ArtifactStore, name: str) -> Run:
-    """The run of that name, or the only one whose name ends so.
+    """The run of that name, or the only one whose name begins or ends so; "latest": the newest.
 
     Raises:
         UserError: there is none, or several.
     """
-    found = [path for path in sorted(_folder(store).glob("*.json")) if path.stem.endswith(name)]
+    paths = sorted(_folder(store).glob("*.json"))
+    if name == "latest":
+        found = paths[-1:]
+    else:
+        alike = [path for path in paths if path.stem.startswith(name) or path.stem.endswith(name)]
+        found = [path for path in alike if path.stem == name] or alike
     if len(found) != 1:
         known = ", ".join(path.stem for path in found) or "none of that name"
         raise UserError(f"run {name}: {known}; `brmrs runs` lists them")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from brmrs.errors import StageError, UserError, disk_fault
 from flows import cli_benchmark, cli_retrain, cli_store
 from flows.cli_options import STORE, Artifacts, AsJson, Overrides
+from flows.console import console
 from flows.show import print_json
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console()
-err = Console(stderr=True)
+out = console()
+err = console(stderr=True)
 
 ConfigFiles = Annotated[
     list[Path],

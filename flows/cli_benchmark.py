@@ -3,15 +3,15 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from brmrs.errors import UserError
 from flows.cli_options import STORE, Artifacts, AsJson, ConfigFile, Overrides
+from flows.console import console
 from flows.show import print_json
 
 app = typer.Typer()
-out = Console()
-err = Console(stderr=True)
+out = console()
+err = console(stderr=True)
 
 
 @app.command()

@@ -4,17 +4,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from brmrs.artifacts import ArtifactStore
 from flows import show
 from flows.cli_options import STORE, Artifacts, AsJson, ConfigFile, Overrides
+from flows.console import console
 from flows.show import print_json
 
 app = typer.Typer()
-out = Console()
-err = Console(stderr=True)
+out = console()
+err = console(stderr=True)
 
 
 @app.command()

@@ -3,15 +3,15 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from brmrs.artifacts import ArtifactStore
 from flows import show
 from flows.cli_options import STORE, Artifacts, AsJson
+from flows.console import console
 from flows.show import print_json
 
 app = typer.Typer()
-out = Console()
+out = console()
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Its name, or the end of it.")]
 
@@ -87,7 +87,7 @@ def verify(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
     from brmrs import progress
     from brmrs.housekeeping import damaged
 
-    with progress.shown(Console(stderr=True)):
+    with progress.shown(console(stderr=True)):
         found = damaged(ArtifactStore(artifacts))
     rows = [{"stage": artifact.stage, "digest": artifact.digest} for artifact in found]
     if as_json:

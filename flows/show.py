@@ -18,6 +18,7 @@ from brmrs.plan import Step
 from brmrs.runs import Run
 from brmrs.serving.current import Promotions
 from brmrs.stages import ITEMS
+from flows.console import folding_table
 
 BAR = 40  # characters of the longest
 USERS_SHOWN = 5
@@ -28,7 +29,9 @@ STATE_STYLE = {"ran": "yellow", "cached": "green", "runs": "yellow", "waits": "c
 
 def run(console: Console, summary: dict[str, Any]) -> None:
     """The end of a run: stages, metrics, a few recommendations, the report."""
-    stages = Table("stage", "state", "seconds", "size", "artifact", title=f"run {summary['run']}")
+    stages = folding_table(
+        "stage", "state", "seconds", "size", "artifact", title=f"run {summary['run']}"
+    )
     for column in stages.columns[2:4]:
         column.justify = "right"
     for stage in summary["stages"]:
@@ -52,7 +55,7 @@ def run(console: Console, summary: dict[str, Any]) -> None:
 
 def plan(console: Console, steps: list[Step]) -> None:
     """One line per stage."""
-    table = Table("stage", "state", "why", box=None)
+    table = folding_table("stage", "state", "why", box=None)
     for step in steps:
         table.add_row(step.stage, _styled(step.state), escape("; ".join(step.reasons)))
     console.print(table)
@@ -60,8 +63,8 @@ def plan(console: Console, steps: list[Step]) -> None:
 
 def models(console: Console, rows: list[dict[str, Any]]) -> None:
     """One line per recommender."""
-    table = Table("model", "what it is", "needs", box=None)
-    table.add_column("settings on Baby", no_wrap=True)
+    table = folding_table("model", "what it is", "needs", box=None)
+    table.add_column("settings on Baby", overflow="fold")
     for row in rows:
         needs = ", ".join(row["needs"]) or "interactions"
         table.add_row(row["name"], escape(row["paper"]), needs, row["configuration"])
@@ -117,7 +120,7 @@ def _day(milliseconds: int) -> str:
 
 
 def _ratings(console: Console, ratings: dict[str, int]) -> None:
-    table = Table("rating", "interactions", "", box=None)
+    table = folding_table("rating", "interactions", "", box=None)
     table.columns[1].justify = "right"
     most = max(ratings.values())
     for stars, count in sorted(ratings.items(), key=lambda row: float(row[0])):
@@ -126,7 +129,7 @@ def _ratings(console: Console, ratings: dict[str, int]) -> None:
 
 
 def _cores(console: Console, found: dict[str, Any]) -> None:
-    table = Table("k-core", "users", "items", "interactions", "share", box=None)
+    table = folding_table("k-core", "users", "items", "interactions", "share", box=None)
     for column in table.columns:
         column.justify = "right"
     everything = found["before_k_core"]
@@ -139,7 +142,7 @@ def _cores(console: Console, found: dict[str, Any]) -> None:
 
 def items(console: Console, rows: list[dict[str, Any]], title: str) -> None:
     """Ranked items with titles."""
-    table = Table("rank", "asin", "score", "title", title=escape(title))
+    table = folding_table("rank", "asin", "score", "title", title=escape(title))
     for row in rows:
         cells = str(row["rank"]), row["asin"], f"{row['score']:.4f}", row["title"]
         table.add_row(*(escape(cell) for cell in cells))
@@ -160,9 +163,9 @@ def titles(items_file: Path) -> dict[str, str]:
 
 def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
     """One line per run."""
-    table = Table(box=None)
+    table = folding_table(box=None)
     for name in ("run", "data", "model", "ran", "seconds", "recall@20", "ndcg@20"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     for summary in summaries:
         test = summary["metrics"].get("test", {})
         ran = sum(stage["state"] == "ran" for stage in summary["stages"])
@@ -184,7 +187,7 @@ def promotions(console: Console, found: Promotions) -> None:
         console.print("nothing was promoted yet: the latest run is served")
         return
     console.print(f"served: run {found.served[-1]}", highlight=False)
-    table = Table("when (UTC)", "what", "run", "why", box=None)
+    table = folding_table("when (UTC)", "what", "run", "why", box=None)
     for past in found.history:
         table.add_row(past.time, past.action, past.run, escape(past.reason))
     console.print(table)
@@ -197,7 +200,7 @@ def one_run(console: Console, run: Run) -> None:
     )
     for name, entry in run.fingerprint.items():
         _outside(console, name, entry["files"])
-    table = Table("stage", "key", "artifact", "made by run", "seconds", "size")
+    table = folding_table("stage", "key", "artifact", "made by run", "seconds", "size")
     for name, record in run.stages.items():
         table.add_row(
             name,
@@ -261,7 +264,7 @@ def _metrics(console: Console, path: Path, note: str) -> None:
     names = sorted(metrics[test], key=columns.by_metric)
     cut_offs = sorted({int(name.partition("@")[2]) for name in names})
     users = metrics["users"][test]
-    table = Table("", title=f"test metrics, all-ranking, {users:,} users")
+    table = folding_table("", title=f"test metrics, all-ranking, {users:,} users")
     for row in rows:
         for k in cut_offs:
             table.add_column(f"{row if k == cut_offs[0] else ''}\n@{k}", justify="right")
@@ -284,7 +287,7 @@ def _recommendations(console: Console, folders: dict[str, Path]) -> None:
         columns.RANK,
         columns.ASIN,
     )
-    table = Table("user", "recommended", title="recommendations")
+    table = folding_table("user", "recommended", title="recommendations")
     shown: dict[str, list[str]] = {}
     for user, rank, asin in rows:
         if user not in shown and len(shown) == USERS_SHOWN:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from brmrs import columns
+from flows.console import folding_table
 
 SHOWN_CUT_OFFS = 2  # the largest; --json has all
 SHOWN_METRICS = ("recall", "ndcg")
@@ -17,7 +18,7 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
     rows = [cells(row, result) for row in result["rows"]]
     table = Table(title=escape(f"{result['name']} {result['note']}".strip()))
     for name in rows[0]:
-        table.add_column(name, justify="left" if name == "model" else "right")
+        table.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row.values()))
     console.print(table)
@@ -38,7 +39,7 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
 def tuning(console: Console, result: dict[str, Any], best: int) -> None:
     """The trials, and where the winner stands."""
     names = list(result["trials"][0]["parameters"])
-    table = Table("trial", "state", "epochs", "validation", *names, box=None)
+    table = folding_table("trial", "state", "epochs", "validation", *names, box=None)
     for trial in result["trials"]:
         value = "" if trial["state"] == "diverged" else f"{trial['value']:.4f}"
         cells = [str(trial["number"]), trial["state"], str(trial["epochs"]), value]

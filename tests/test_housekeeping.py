@@ -55,7 +55,8 @@ def files(store: ArtifactStore) -> set[str]:
 
 def test_runs_come_back_newest_first(store: ArtifactStore) -> None:
     assert [run.config["split"]["seed"] for run in all_runs(store)] == [2, 1, 0]
-    assert find(store, "abc1").config["split"]["seed"] == 1
+    for name, seed in (("abc1", 1), ("20260100", 0), ("latest", 2)):
+        assert find(store, name).config["split"]["seed"] == seed
     assert latest(store, "split").config["split"]["seed"] == 2
 
 
@@ -105,6 +106,15 @@ def test_gc_keeps_what_kept_runs_reach_and_nothing_else(store: ArtifactStore) ->
     assert not list(store.root.glob("tmp/*"))
     assert not list(store.root.glob("scratch/*/*"))
     assert collect(store, keep=2).paths == ()
+
+
+def test_gc_does_not_count_runs_in_which_nothing_ran(store: ArtifactStore) -> None:
+    newest = find(store, "latest")
+    for name in ("20260103-000000-same", "20260104-000000-same"):
+        save(replace(newest, name=name), store)
+    collect(store, keep=2)
+    kept = ["20260104-000000-same", "20260103-000000-same", newest.name, "20260101-000000-abc1"]
+    assert [run.name for run in all_runs(store)] == kept
 
 
 def test_gc_keeps_every_artifact_that_one_key_led_to(store: ArtifactStore) -> None:
