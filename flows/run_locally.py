@@ -2,11 +2,12 @@
 
 import logging
 import os
+import signal
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -15,6 +16,8 @@ from brmrs import progress
 from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
 from flows import embedded_server
+
+INTERRUPTED = 128 + signal.SIGINT  # exit code, as of shells
 
 # Before Prefect is imported: our own lines tell the user what happens, Prefect's stay on its page.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -85,9 +88,28 @@ def _connected(console: Console) -> Iterator[None]:
     logger = logging.getLogger("brmrs")
     logger.setLevel(logging.INFO)
     logger.addHandler(RichHandler(console=console, show_path=False, show_level=False))
-    with progress.shown(console):
+    with progress.shown(console), _ends_at_once(console):
         _find_server()
         yield
+
+
+@contextmanager
+def _ends_at_once(console: Console) -> Iterator[None]:
+    """Ctrl-C ends the process. Else Prefect waits for the stages' threads, for training's, too.
+
+    It is as safe as any kill: artifacts appear whole, locks and the embedded server end with us.
+    """
+
+    def end(_number: int, _frame: object) -> NoReturn:
+        console.show_cursor()
+        console.print("\ninterrupted: finished stages stay cached, the next run goes on from there")
+        os._exit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _find_server() -> None:

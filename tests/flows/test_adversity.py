@@ -108,6 +108,19 @@ def test_twenty_kills_in_a_row_then_completion(project: Path) -> None:
     assert all(path.startswith("kept") for path in calm_left - left)
 
 
+def test_ctrl_c_does_not_wait_for_training(project: Path) -> None:
+    long = ("--set", "train.epochs=100000", "--set", "train.patience=100000")
+    process = start(project, "run", "-c", "small.yaml", *long)
+    while process.poll() is None and not list(project.glob("artifacts/scratch/train/*/*")):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT, err
+    assert "interrupted" in out + err
+    summary = run(project, "artifacts")
+    assert ran(summary) == ["train", "evaluate", "publish", "report"]
+
+
 def files(store: Path) -> set[str]:
     """Everything in a store but locks, manifests and what Prefect kept, which have random names."""
     paths = (path.relative_to(store) for path in store.rglob("*"))
