@@ -115,7 +115,8 @@ def wait_for(path: Path, config: PipelineConfig, known: Collection[str] = ()) ->
     places = {place.resolve() for _, place in _places(config)}
     if path.is_dir() or not places & {path.resolve(), path.parent.resolve()}:
         raise UserError(
-            f"{path}: no file in a place that ingest.reviews or ingest.metadata names; move it"
+            f"{path}: no file in a place that ingest.reviews or ingest.metadata names; "
+            "correct the path, or move the file there"
         )
     deadline = time.monotonic() + config.retrain.timeout
     while fault := _fault(path, config, known):
