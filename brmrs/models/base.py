@@ -22,8 +22,9 @@ class TrainingData:
         train_users: (N,) int64, sorted with `train_items` by (user, item), no pair twice.
         train_items: (N,) int64.
         features: per modality the (I, d_m) float32 vectors; zero, or whatever
-            `features.imputation` says, where not present. A modality that no item has is left out.
-        present: per modality the (I,) bool mask of `features`.
+            `features.imputation` says, where an item has none. A modality that no item has is left
+            out.
+        present: per modality the (I,) bool mask of `features`; imputed ones count as present.
         user_item: (U, I) the normalised D^-1/2 R D^-1/2 of the training interactions (LightGCN).
         item_graph: (I, I) the homogeneous graph G_ii, row-normalised; None where there is none.
         user_graph: (U, U) the homogeneous graph G_uu, row-normalised; None where there is none.

@@ -11,7 +11,10 @@ from brmrs.models.base import TrainingData
 
 
 def imputed(data: TrainingData, how: Imputation) -> TrainingData:
-    """The data with a vector for every item; `present` still tells which ones are real.
+    """The data with a vector for every item, which the recommender takes for the item's own.
+
+    `present` is true of all then: its models keep an item that lacks a modality out of losses and
+    sums, and would do so whatever stood for its vector.
 
     Args:
         data: with zeros where a modality is not present.
@@ -26,7 +29,8 @@ def imputed(data: TrainingData, how: Imputation) -> TrainingData:
         modality: _filled(vectors, data.present[modality], graph)
         for modality, vectors in data.features.items()
     }
-    return replace(data, features=filled)
+    present = {modality: torch.ones_like(mask) for modality, mask in data.present.items()}
+    return replace(data, features=filled, present=present)
 
 
 def _filled(vectors: Tensor, present: Tensor, graph: SparseMatrix | None) -> Tensor:

@@ -38,7 +38,8 @@ def test_zeros_change_nothing(data: TrainingData) -> None:
 def test_the_mean_of_those_that_have_it(data: TrainingData) -> None:
     found = imputed(data, "mean")
     assert found.features[TEXT].tolist() == [[4, 0], [0, 8], [2, 4], [2, 4]]
-    assert found.present is data.present
+    assert found.present[TEXT].all()
+    assert data.present[TEXT].tolist() == [True, True, False, False]
 
 
 def test_the_neighbours_mean_and_the_mean_where_no_neighbour_has_it(data: TrainingData) -> None:

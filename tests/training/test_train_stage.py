@@ -98,6 +98,7 @@ def test_imputation_reaches_the_model_and_is_named_in_the_bundle(tmp_path: Path)
     filled = bundle.load(train(tmp_path / "b", settings.model_copy(update={"features": features})))
     named = [{f.imputation for f in each.about.features.values()} for each in (plain, filled)]
     assert named == [{"zeros"}, {"mean"}]
+    assert any(not torch.equal(plain.state[part], filled.state[part]) for part in plain.state)
 
 
 def test_most_popular_is_evaluated_once(tmp_path: Path) -> None:
