@@ -22,7 +22,7 @@ from brmrs.errors import UserError
 from brmrs.features import embeddings, loading, precision, table, text
 from brmrs.features.embeddings import Shelf
 from brmrs.features.text_encoder import embed_all
-from brmrs.stages import StageContext
+from brmrs.stages import KEPT, StageContext
 from brmrs.text_model import WEIGHTS, packaged_model_folder
 
 TEXTS = [
@@ -272,7 +272,10 @@ def test_of_one_percent_changed_texts_one_percent_is_embedded(tmp_path: Path) ->
     changed = [
         ("New " + item[0], *item[1:]) if n % 100 == 7 else item for n, item in enumerate(items)
     ]
-    assert run(tmp_path, changed)["rows"] == {"embedded": 4, "reused": 396}
+    notes = run(tmp_path, changed)
+    assert notes["rows"] == {"embedded": 4, "reused": 396}
+    shards = (tmp_path / "kept").glob("*/*")  # garbage collection leaves what the notes name
+    assert notes[KEPT] == sorted(str(path.relative_to(tmp_path / "kept")) for path in shards)
     assert run(tmp_path / "fresh", changed)["rows"] == {"embedded": 400, "reused": 0}
     same_tables(tmp_path, tmp_path / "fresh")
     assert run(tmp_path, items)["rows"] == {"embedded": 0, "reused": 400}  # back again
