@@ -219,7 +219,7 @@ def test_of_one_percent_changed_titles_one_percent_is_embedded(
     ]
     write_dump(project / "changed", changed, web)
     words = ("--set", "ingest.metadata=changed/metadata.jsonl", "--until")
-    kept = run(project, "artifacts", *words, "visual_features")
+    kept = run(project, "artifacts", *words, "graphs")
     fresh = run(project, "fresh", *words, "text_features")
     rows = stages(kept)["text_features"]["rows"]
     assert rows["embedded"] == 11
