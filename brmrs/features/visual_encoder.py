@@ -12,6 +12,7 @@ from brmrs.errors import UserError
 from brmrs.features import pictures, precision
 from brmrs.features.pictures import Preprocessing
 from brmrs.features.table import Extractor
+from brmrs.heap import keep_freed_memory
 
 PROBES = 16  # pictures that the precision is decided on
 
@@ -64,6 +65,7 @@ def embed(
     Raises:
         UserError: the weights give vectors that are not finite.
     """
+    keep_freed_memory()
     module = module.to(precision.device()).to(memory_format=torch.channels_last)
     start = 0
     for pixels in pictures.batches(paths, preprocessing, batch_size):
