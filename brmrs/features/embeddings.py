@@ -98,12 +98,7 @@ def gather(
     """
     shelf = Shelf(context.kept or context.scratch, digest)
     context.scratch.mkdir(parents=True, exist_ok=True)
-    vectors = np.lib.format.open_memmap(
-        context.scratch / f"{digest[:LETTERS]}.npy",
-        mode="w+",
-        dtype=np.float32,
-        shape=(len(contents), dimension),
-    )
+    vectors = on_disk(context.scratch / f"{digest[:LETTERS]}.npy", len(contents), dimension)
     shards = set()
     place = {content: row for row, content in enumerate(contents)}
     known = np.zeros(len(contents), dtype=bool)
@@ -121,6 +116,11 @@ def gather(
             shards.add(shelf.write([contents[row] for row in rows], vectors[rows]))
     LOG.info("%s: %d rows embedded, %d reused", modality, len(new), len(contents) - len(new))
     return Rows(vectors, len(new), tuple(sorted(shards)))
+
+
+def on_disk(path: Path, rows: int, dimension: int) -> np.ndarray:
+    """(rows, d) float32 zeros in a new file, mapped into memory."""
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, dimension))
 
 
 def note(context: StageContext, parts: Sequence[Rows]) -> None:
