@@ -9,8 +9,8 @@ ITERATIONS = 4  # of the subspace; the spectra of image and text features fall f
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """(..., d) rows scaled to length 1; a zero row, an item without the modality, stays zero."""
-    return torch.nn.functional.normalize(x, dim=-1, eps=torch.finfo(x.dtype).tiny)
+    """(I, d) rows scaled to length 1; a zero row, an item without the modality, stays zero."""
+    return torch.nn.functional.normalize(x, dim=1, eps=torch.finfo(x.dtype).tiny)
 
 
 def side_by_side(features: Mapping[str, Tensor]) -> Tensor:

@@ -11,7 +11,6 @@ from torch.utils.checkpoint import checkpoint
 from brmrs import losses
 from brmrs.columns import FUSED, VISUAL
 from brmrs.models.base import Batch, Recommender, TrainingData
-from brmrs.models.frozen_features import unit_rows
 from brmrs.models.initialise import xavier
 from brmrs.models.scorers import AttentiveParts, attended
 
@@ -121,21 +120,29 @@ class VECF(Recommender):
 
     def _of_block(self, items: Tensor, *sought: Tensor) -> Tensor:
         """(B, n), of (B, n) items and (B, 2, d_m) what users look for in the parts of each m."""
-        products = [
-            torch.einsum("btd,bnkd->tbnk", each, self._rows(m, items))
-            for m, each in zip(self.parts, sought, strict=True)
-        ]
+        products = []
+        for modality, each in zip(self.parts, sought, strict=True):
+            rows, lengths = self._rows(modality, items)
+            products.append(torch.einsum("btd,bnkd->tbnk", each, rows) / lengths)
         logits, values = torch.cat(products, dim=-1)
         return attended(logits, values, self.present[items])
 
     def _projected(self, items: Tensor, weights: nn.ParameterDict) -> Tensor:
         """(n, K, d) W f_ik of (n,) items, as precise as the features are kept."""
-        parts = [(self._rows(m, items) @ weights[m]).to(x.dtype) for m, x in self.parts.items()]
-        return torch.cat(parts, dim=1)
+        projected = []
+        for modality, x in self.parts.items():
+            rows, lengths = self._rows(modality, items)
+            projected.append((rows @ weights[modality] / lengths.unsqueeze(-1)).to(x.dtype))
+        return torch.cat(projected, dim=1)
 
-    def _rows(self, modality: str, items: Tensor) -> Tensor:
-        """(..., K_m, d_m) f_ik of items in any shape."""
-        return unit_rows(self.parts[modality][items].to(self.users.dtype))
+    def _rows(self, modality: str, items: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., K_m, d_m) features of items in any shape, not scaled, and (..., K_m) lengths.
+
+        Products are divided by the lengths, as they are fewer numbers than the features.
+        """
+        rows = self.parts[modality][items].to(self.users.dtype)
+        lengths = torch.linalg.vector_norm(rows, dim=-1)
+        return rows, lengths.clamp(min=torch.finfo(rows.dtype).tiny)
 
     def _block(self, items: int) -> int:
         """How many times so many items are looked up at once."""
