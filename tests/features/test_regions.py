@@ -86,16 +86,17 @@ def test_a_node_that_gives_a_map() -> None:
 def test_vgg16_goes_on_from_its_map_to_its_vector() -> None:
     module = visual.load(VisualConfig(weights="random", regions=True)).module
     assert isinstance(module, regions.WithRegions)
-    vgg = module.features.network
     vectors, maps = parts(module, IMAGES[:1])
     assert maps.shape == (1, 4, 4, 512)
+    network = module.features.network
+    layers, pool, head = (network.get_submodule(x) for x in ("features", "avgpool", "classifier"))
+    assert isinstance(layers, nn.Sequential)
+    assert isinstance(head, nn.Sequential)
     with torch.inference_mode():
-        map_ = vgg.get_submodule("features")[:30](IMAGES[:1])  # type: ignore[index, operator]
-        assert torch.equal(maps.permute(0, 3, 1, 2), map_)
-        pooled = vgg.get_submodule("avgpool")(vgg.get_submodule("features")[30](map_))  # type: ignore[index, operator]
-        classifier = vgg.get_submodule("classifier")
-        assert isinstance(classifier, nn.Sequential)
-        torch.testing.assert_close(classifier[:5](pooled.flatten(1)), vectors)
+        found = layers[:30](IMAGES[:1])
+        assert torch.equal(maps.permute(0, 3, 1, 2), found)
+        hidden = head[:4](pool(layers[30](found)).flatten(1))
+        torch.testing.assert_close(torch.relu(hidden), vectors)
 
 
 def test_vectors_are_the_same_without_maps() -> None:

@@ -109,7 +109,8 @@ def test_regions_are_written_beside_the_same_vectors(tmp_path: Path) -> None:
     assert {**plain, "regions.npy": found["regions.npy"]} == found
     maps = feature_table.regions(tmp_path / "regions" / "out")
     assert maps is not None
-    assert (maps.shape, maps.dtype) == ((4, 7, 7, 512), np.float16)
+    assert maps.shape == (4, 7, 7, 512)
+    assert maps.dtype == np.float16
     assert not maps[1].any()
     assert (maps[0] == maps[3]).all()
     # ResNet's vector is the mean of its map; the table has random weights' vectors centred.
