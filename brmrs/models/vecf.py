@@ -89,7 +89,7 @@ class VECF(Recommender):
     def branches(self) -> dict[str, AttentiveParts]:
         """One branch; its attention is computed for each pair."""
         blocks = torch.split(
-            torch.arange(len(self.items), device=self.items.device), self._block(1)
+            torch.arange(len(self.items), device=self.items.device), self._at_once(1)
         )
         keys, values = (
             torch.cat([self._projected(items, weights) for items in blocks])
@@ -110,7 +110,7 @@ class VECF(Recommender):
             torch.stack([p @ self.query @ self.keys[m].T, p @ self.values[m].T], dim=1)
             for m in self.parts
         ]
-        size = self._block(items.shape[1])
+        size = self._at_once(items.shape[1])
         blocks = zip(*(torch.split(each, size) for each in (items, *sought)), strict=True)
         scores = [
             checkpoint(self._of_block, *block, use_reentrant=False, preserve_rng_state=False)
@@ -144,8 +144,8 @@ class VECF(Recommender):
         lengths = torch.linalg.vector_norm(rows, dim=-1)
         return rows, lengths.clamp(min=torch.finfo(rows.dtype).tiny)
 
-    def _block(self, items: int) -> int:
-        """How many times so many items are looked up at once."""
+    def _at_once(self, items: int) -> int:
+        """How many rows of so many items each are looked up at once."""
         numbers = sum(x[0].numel() for x in self.parts.values())
         return max(1, BLOCK_BYTES // (items * numbers * self.users.itemsize))
 
