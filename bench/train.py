@@ -23,6 +23,7 @@ import torch
 import train_data
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
+from brmrs.columns import VISUAL
 from brmrs.config import PipelineConfig, TrainConfig
 from brmrs.errors import UserError
 from brmrs.machine import high_water
@@ -41,7 +42,7 @@ GROWTH = (1, 4, 16)
 GROWING = ("bpr-mf", "lightgcn", "br-mrs")
 PEERS = (
     "cornac BPR",
-    "cornac LightGCN",
+    "cornac VBPR",
     "implicit BPR",
     "implicit ALS",
     "recbole BPR",
@@ -111,7 +112,7 @@ def row(name: str, interactions: int, result: Result) -> str:
 
 def compare(folder: Path, models: Sequence[str], epochs: int, peers: str | None) -> None:
     """Print the table of one data set, peers included."""
-    _, train, _ = train_data.read(folder, torch.device("cpu"))
+    data, train, _ = train_data.read(folder, torch.device("cpu"))
     size = len(train.items)
     print(f"{train.n_users:,} users, {train.n_items:,} items, {size:,} training interactions")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}\n\n{HEADER}")
@@ -119,7 +120,8 @@ def compare(folder: Path, models: Sequence[str], epochs: int, peers: str | None)
         print(row(name, size, in_fresh_process(trained, name, folder, epochs)), flush=True)
     if peers:
         file = folder / "interactions.npz"
-        np.savez(file, indptr=train.indptr, items=train.items)
+        features = data.features.get(VISUAL, torch.zeros(train.n_items, 1))
+        np.savez(file, indptr=train.indptr, items=train.items, features=features)
         for peer in PEERS:
             print(row(peer, size, of_peer(peers, peer, file, epochs)), flush=True)
 

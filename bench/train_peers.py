@@ -1,7 +1,11 @@
 """One model of another library on the interactions of `train.py`, timed; run by its interpreter.
 
-`python bench/train_peers.py NAME FILE EPOCHS` reads `indptr` and `items` from an .npz file and
-prints JSON. It needs nothing of brmrs, so the libraries may live in an environment of their own.
+`python bench/train_peers.py NAME FILE EPOCHS` reads `indptr`, `items` and `features` from an .npz
+file and prints JSON. It needs nothing of brmrs, so the libraries may live in an environment of
+their own. recbole 1.2.1 asks for old ones beside it:
+
+    pip install cornac implicit recbole 'numpy<2' 'scipy<1.11' 'pandas<2.3' ray tensorboard \
+        tabulate plotly texttable psutil hyperopt colorlog colorama 'setuptools<80'
 """
 
 import json
@@ -16,27 +20,33 @@ import numpy as np
 DIM, BATCH = 64, 2048
 
 
-def cornac_model(name: str, indptr: Any, items: Any, epochs: int) -> float:
+def cornac_model(name: str, arrays: Any, epochs: int) -> float:
     """Seconds per epoch of a model of cornac, its data set built beforehand."""
     cornac = import_module("cornac")
-    users = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    users, items, features = pairs(arrays), arrays["items"], arrays["features"]
     triples = [(int(u), int(i), 1.0) for u, i in zip(users, items, strict=True)]
     data = cornac.data.Dataset.from_uir(triples, seed=0)
     if name == "BPR":
         model = cornac.models.BPR(k=DIM, max_iter=epochs, num_threads=2, verbose=False, seed=0)
     else:
-        model = cornac.models.LightGCN(
-            emb_size=DIM, num_epochs=epochs, num_layers=3, batch_size=BATCH, verbose=False, seed=0
+        data.add_modalities(item_image=cornac.data.ImageModality(features=features))
+        model = cornac.models.VBPR(
+            k=DIM, k2=DIM, n_epochs=epochs, batch_size=BATCH, verbose=False, seed=0
         )
     started = time.perf_counter()
     model.fit(data)
     return (time.perf_counter() - started) / epochs
 
 
-def implicit_model(name: str, indptr: Any, items: Any, epochs: int) -> float:
+def pairs(arrays: Any) -> Any:
+    """The user of each training interaction."""
+    return np.repeat(np.arange(len(arrays["indptr"]) - 1), np.diff(arrays["indptr"]))
+
+
+def implicit_model(name: str, arrays: Any, epochs: int) -> float:
     """Seconds per epoch of a model of implicit."""
-    ones = np.ones(len(items), dtype=np.float32)
-    matrix = import_module("scipy.sparse").csr_matrix((ones, items, indptr))
+    ones = np.ones(len(arrays["items"]), dtype=np.float32)
+    matrix = import_module("scipy.sparse").csr_matrix((ones, arrays["items"], arrays["indptr"]))
     module = import_module("implicit.bpr" if name == "BPR" else "implicit.als")
     options = {"factors": DIM, "iterations": epochs, "num_threads": 2, "random_state": 0}
     if name == "BPR":
@@ -48,17 +58,17 @@ def implicit_model(name: str, indptr: Any, items: Any, epochs: int) -> float:
     return (time.perf_counter() - started) / epochs
 
 
-def recbole_model(name: str, indptr: Any, items: Any, epochs: int) -> float:
+def recbole_model(name: str, arrays: Any, epochs: int) -> float:
     """Seconds per epoch of a model of recbole, by its own trainer, without evaluation."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data"
         path.mkdir()
-        users = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+        rows = np.stack([pairs(arrays), arrays["items"]], axis=1)
         with (path / "data.inter").open("w") as file:
             file.write("user_id:token\titem_id:token\n")
-            np.savetxt(file, np.stack([users, items], axis=1), fmt="%d", delimiter="\t")
+            np.savetxt(file, rows, fmt="%d", delimiter="\t")
         options = {
             "data_path": folder,
             "load_col": {"inter": ["user_id", "item_id"]},
@@ -95,7 +105,7 @@ def main(peer: str, file: str, epochs: int) -> None:
         return
     arrays = np.load(file)
     try:
-        seconds = LIBRARIES[library](name, arrays["indptr"], arrays["items"], epochs)
+        seconds = LIBRARIES[library](name, arrays, epochs)
     except Exception as error:
         print(json.dumps({"fault": f"{type(error).__name__}: {error}".splitlines()[0][:80]}))
         return

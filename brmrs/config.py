@@ -89,7 +89,7 @@ class TextConfig(Section):
     # text is cut into pieces of as many as it takes, and the vector is the mean of the pieces'
     long: Literal["truncate", "mean"] = "truncate"
     precision: Precision = "auto"
-    batch_size: int = Field(8, gt=0)  # texts of 128 tokens; of shorter ones more fit a batch
+    batch_size: int = Field(16, gt=0)  # texts of 128 tokens; of shorter ones more fit a batch
     label: str = ""  # of imported vectors, in all tables and reports; "": that they are imported
 
     @property
@@ -132,7 +132,7 @@ class VisualConfig(Section):
     precision: Precision = "auto"  # random weights take fp32: their vectors differ by little
     # also the feature map before its last pooling, for models that attend to regions (VECF)
     regions: bool = False
-    batch_size: int = Field(32, gt=0)  # images
+    batch_size: int = Field(16, gt=0)  # images
     seed: Seed = 0  # of random weights, and of the training
     training: SelfSupervisionConfig = SelfSupervisionConfig()
     label: str = ""  # as for texts

@@ -14,6 +14,7 @@ from brmrs.features.embeddings import Embedded
 from brmrs.features.pictures import Preprocessing
 from brmrs.features.regions import Place
 from brmrs.features.table import Extractor
+from brmrs.heap import keep_freed_memory
 
 PROBES = 16  # pictures that the precision is decided on
 
@@ -70,6 +71,7 @@ def embed(
     Raises:
         UserError: the weights give numbers that are not finite, or too large for float16.
     """
+    keep_freed_memory()
     module = module.to(precision.device()).to(memory_format=torch.channels_last)
     start = 0
     for pixels in pictures.batches(paths, preprocessing, batch_size):

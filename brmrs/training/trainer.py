@@ -14,9 +14,9 @@ from torch import Tensor
 from brmrs import checkpoint, progress
 from brmrs.columns import FUSED, LOSS, SPLIT_NAMES, VALIDATION
 from brmrs.config import TrainConfig
+from brmrs.heap import keep_freed_memory
 from brmrs.models.base import Recommender, Scorer
 from brmrs.training.divergence import DivergenceError, culprit, in_parameters
-from brmrs.training.heap import keep_freed_memory
 from brmrs.training.optimiser import Optimiser
 from brmrs.training.sampling import Sampler, seeded
 from brmrs.user_items import UserItems
