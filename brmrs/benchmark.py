@@ -86,37 +86,45 @@ def variants(
 
 
 def configured(
-    file: Path, overrides: Sequence[str], model: str, *, tuned: bool = True
+    file: Path,
+    overrides: Sequence[str],
+    model: str,
+    later: Sequence[Path] = (),
+    *,
+    tuned: bool = True,
 ) -> tuple[PipelineConfig, tuple[Path, ...]]:
-    """A recommender's configuration, and the files laid over the base for it.
+    """A recommender's configuration, and its own files, which are laid over the base.
 
     Args:
         file: the base configuration.
         overrides: as for `variants`.
         model: the recommender's name.
+        later: more files, which win over the recommender's own.
         tuned: whether what `brmrs tune` found counts.
 
     Raises:
-        UserError: an unknown recommender, a bad file, or an override of `model`.
+        UserError: an unknown recommender, a bad file, or one or an override that sets another.
     """
     of_model = [each for each in overrides if each.partition("=")[0].partition(".")[0] == "model"]
     if of_model:
         where = file.parent / "models" / f"{model}.yaml"
         raise UserError(f"--set {of_model[0]}: set what concerns one model in {where}")
-    config = load(file, tuple(overrides))
-    config = config.overlaid({"model": parse({"model": {"name": model}}, "models").model})
+    defaults = parse({"model": {"name": model}}, "models").model
     own = [file.parent / "models" / f"{model}.yaml"]
     if tuned:
-        own.append(tuned_file(file, config.name, model))
+        own.append(tuned_file(file, load(file, tuple(overrides), tuple(later)).name, model))
     files = tuple(path for path in own if path.is_file())
-    of_training = tuple(each for each in overrides if each.startswith("train."))
     for path in files:
-        given = load(path, of_training)
-        sections = given.model_fields_set
-        if sections - OWN_SECTIONS or given.model.name != model:
+        given = load(path)
+        if given.model_fields_set - OWN_SECTIONS or given.model.name != model:
             raise UserError(f"{path}: may set the sections model (of {model}) and train alone")
-        config = config.overlaid({name: getattr(given, name) for name in sections})
-    return config, files
+    config = load(file, tuple(overrides), (*files, *later))
+    if config.model.name == model:
+        return config, files
+    if files:
+        told = ", ".join(map(str, later))
+        raise UserError(f"{told}: sets model {config.model.name}, not {model}; leave it out")
+    return config.overlaid({"model": defaults}), files
 
 
 def tuned_file(file: Path, data: str, model: str) -> Path:

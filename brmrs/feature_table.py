@@ -18,11 +18,18 @@ def read(table: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     Returns:
         (I, d) float32 vectors, zero where not present, and the (I,) mask of presence.
     """
-    columns = pq.read_table(table, columns=[VECTOR, PRESENT])
-    dimension = columns.schema.field(VECTOR).type.list_size
-    vectors = columns[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    present = columns[PRESENT].to_numpy()
-    return vectors.reshape(-1, dimension).astype(np.float32, copy=False), present
+    file = pq.ParquetFile(table)
+    items, dimension = file.metadata.num_rows, file.schema_arrow.field(VECTOR).type.list_size
+    vectors = np.empty((items, dimension), dtype=np.float32)
+    present = np.empty(items, dtype=np.bool_)
+    start = 0
+    for group in range(file.num_row_groups):  # read as a whole, a table would be in memory twice
+        part = file.read_row_group(group, columns=[VECTOR, PRESENT])
+        rows = slice(start, start + len(part))
+        vectors[rows] = part[VECTOR].combine_chunks().flatten().to_numpy().reshape(-1, dimension)
+        present[rows] = part[PRESENT].to_numpy()
+        start = rows.stop
+    return vectors, present
 
 
 def presence(table: Path) -> NDArray[np.bool_]:

@@ -4,8 +4,11 @@ from typing import Any
 
 from brmrs.artifacts import ArtifactStore
 from brmrs.errors import UserError
+from brmrs.files import digest_json
 from brmrs.keys import flatten
 from brmrs.runs import Run, all_runs
+
+NOTHING = {digest_json([]), digest_json({})}  # of no files from outside, of an absent folder
 
 
 def difference(old: Run, new: Run, store: ArtifactStore) -> dict[str, dict[str, list[Any]]]:
@@ -29,7 +32,8 @@ def origin(digest: str, store: ArtifactStore) -> list[dict[str, Any]]:
 
     Returns:
         The artifact's stage first, then every stage it was made from, then the files from outside:
-        `{"name", "digest", "reads"}`, or `{"name", "files"}`.
+        `{"name", "digest", "reads"}`, or `{"name", "files"}`. What a stage may read, and was not
+        there, is left out.
 
     Raises:
         UserError: no run holds such an artifact.
@@ -52,7 +56,9 @@ def _back(run: Run, name: str) -> list[dict[str, Any]]:
             steps[current] = {"name": current, "files": run.fingerprint[current]["files"]}
             continue
         record = run.stages[current]
-        reads = sorted(record.parts["input"])
+        reads = sorted(
+            read for read, digest in record.parts["input"].items() if digest not in NOTHING
+        )
         steps[current] = {"name": current, "digest": record.artifact.digest, "reads": reads}
         todo += [read.partition("/")[0] for read in reads]
     return list(steps.values())

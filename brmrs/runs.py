@@ -3,7 +3,7 @@
 import contextlib
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from brmrs import machine
 from brmrs.artifacts import Artifact, ArtifactStore, Record
 from brmrs.errors import UserError
 from brmrs.files import write_json
+from brmrs.stages import STAGES
 
 MOMENT = "%Y%m%d-%H%M%S-%f"  # in the names of runs, of which the last three digits are left out
 
@@ -174,6 +175,12 @@ def sound(run: Run, store: ArtifactStore, *stages: str) -> Run:
     return run
 
 
+def _in_order(stages: Iterable[str]) -> list[str]:
+    """As declared, which is how they run: in the manifest they are sorted by name."""
+    declared = {stage.name: place for place, stage in enumerate(STAGES)}
+    return sorted(stages, key=lambda name: declared.get(name, len(declared)))
+
+
 def _folder(store: ArtifactStore) -> Path:
     return store.root / "runs"
 
@@ -185,7 +192,10 @@ def _read(path: Path) -> Run:
             values["name"],
             values["config"],
             values["fingerprint"],
-            {name: Record.from_json(record) for name, record in values["stages"].items()},
+            {
+                name: Record.from_json(values["stages"][name])
+                for name in _in_order(values["stages"])
+            },
             values["seconds"],
             values["machine"],
         )

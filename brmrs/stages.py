@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from brmrs.columns import TEXT, VISUAL
 from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
+
+_IMPORTING = Lock()
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,13 @@ class Stage:
         return tuple(dict.fromkeys(read.partition("/")[0] for read in self.reads))
 
     def load(self) -> Callable[[StageContext], None]:
-        """The stage's function. Imported late: a cached stage never loads torch."""
-        function: Callable[[StageContext], None] = import_module(self.module).run
+        """The stage's function. Imported late: a cached stage never loads torch.
+
+        One import at a time: torchvision's modules import each other, and where two stages' threads
+        do it at once, one of them finds a half-made module.
+        """
+        with _IMPORTING:
+            function: Callable[[StageContext], None] = import_module(self.module).run
         return function
 
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from brmrs.errors import StageError, UserError, disk_fault
 from flows import cli_benchmark, cli_retrain, cli_store
-from flows.cli_options import STORE, Artifacts, AsJson, Overrides
+from flows.cli_options import STORE, Artifacts, AsJson, ConfigFiles, Overrides
 from flows.console import console
 from flows.show import print_json
 
@@ -33,10 +33,6 @@ app = typer.Typer(
 out = console()
 err = console(stderr=True)
 
-ConfigFiles = Annotated[
-    list[Path],
-    typer.Option("--config", "-c", help="YAML file of the configuration; repeat, the later wins."),
-]
 Until = Annotated[str | None, typer.Option(help="The last stage to run.")]
 Count = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
 RunName = Annotated[

@@ -1,11 +1,14 @@
 """The commands of `brmrs` that compare recommenders."""
 
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from brmrs.errors import UserError
-from flows.cli_options import STORE, Artifacts, AsJson, ConfigFile, Overrides
+from flows.cli_options import STORE, Artifacts, AsJson, ConfigFile, ConfigFiles, Overrides
 from flows.console import console
 from flows.show import print_json
 
@@ -62,7 +65,7 @@ def _numbers(text: str) -> list[int]:
 
 @app.command()
 def tune(
-    config: ConfigFile,
+    config: ConfigFiles,
     model: Annotated[str, typer.Option(help="The recommender to tune.")],
     trials: Annotated[int, typer.Option(min=1, help="In all; those of earlier calls count.")] = 30,
     overrides: Overrides = [],  # noqa: B006
@@ -72,7 +75,7 @@ def tune(
     """Search a recommender's hyper-parameters by its validation metric; test is not looked at.
 
     Run it again after an interruption: it goes on where it stopped. The winner is written to
-    tuned/DATA/MODEL.yaml beside the configuration, where `benchmark` finds it.
+    tuned/DATA/MODEL.yaml beside the first configuration, where `benchmark` finds it.
     """
     from brmrs import progress
     from brmrs.artifacts import ArtifactStore
@@ -82,7 +85,8 @@ def tune(
     from brmrs.stages import externals, needed
     from flows import run_locally, show_benchmark
 
-    settings, _ = configured(config, overrides, model, tuned=False)
+    first, *later = config
+    settings, own = configured(first, overrides, model, later, tuned=False)
     fingerprint(settings, externals(needed("graphs")))
     summary = run_locally.run(settings, artifacts, "graphs", (), err)
     from brmrs.training.tune import finished, rows, winner, with_values
@@ -93,17 +97,22 @@ def tune(
     with progress.shown(err):
         study = search(settings, find(store, summary["run"]), store, trials)
     best = winner(study)
-    file = tuned_file(config, settings.name, model)
-    words = " ".join(f"--set {each}" for each in overrides)
+    file = tuned_file(first, settings.name, model)
     comments = [
         f"The best of {len(finished(study))} trials (number {best.number}) by validation "
         f"{settings.train.selection}, {best.value:.4f}; test was not looked at.",
-        f"  brmrs tune -c {config} --model {model} --trials {trials} {words}".rstrip(),
-        f"  brmrs run -c {config} -c {file}",
+        f"  brmrs tune {_words(config, overrides)} --model {model} --trials {trials}",
+        f"  brmrs run {_words((first, *own, *later, file), overrides)}",
     ]
-    write(file, with_values(settings, best.params), comments)
+    write(file, with_values(settings, best.params), best.params, comments)
     result = {"file": str(file), "study": study.study_name, "trials": rows(finished(study))}
     if as_json:
         print_json(result)
     else:
         show_benchmark.tuning(out, result, best.number)
+
+
+def _words(files: Iterable[Path], overrides: Iterable[str]) -> str:
+    """How a command is given these files and overrides."""
+    given = [("-c", str(path)) for path in files] + [("--set", each) for each in overrides]
+    return shlex.join(word for pair in given for word in pair)

@@ -6,6 +6,10 @@ from typing import Annotated
 import typer
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="YAML file of the configuration.")]
+ConfigFiles = Annotated[
+    list[Path],
+    typer.Option("--config", "-c", help="YAML file of the configuration; repeat, the later wins."),
+]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Set one field; repeat.")
 ]

@@ -31,7 +31,7 @@ def runs(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
 
 @app.command("show")
 def show_run(run: RunName, as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
-    """Show a run: what it started from, its stages with keys and artifacts, the machine."""
+    """Show a run: what it started from, its stages with keys and artifacts, metrics, machine."""
     from brmrs.runs import find
 
     store = ArtifactStore(artifacts)
@@ -48,7 +48,7 @@ def show_run(run: RunName, as_json: AsJson = False, artifacts: Artifacts = STORE
             }
         )
     else:
-        show.one_run(out, found)
+        show.one_run(out, found, store)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from brmrs import columns
+from brmrs.artifacts import ArtifactStore
 from brmrs.files import read_json
 from brmrs.plan import Step
 from brmrs.runs import Run
@@ -24,6 +25,7 @@ BAR = 40  # characters of the longest
 USERS_SHOWN = 5
 ITEMS_SHOWN = 3
 FILES_SHOWN = 4
+METRICS = "evaluate/metrics.json"
 STATE_STYLE = {"ran": "yellow", "cached": "green", "runs": "yellow", "waits": "cyan"}
 
 
@@ -46,7 +48,7 @@ def run(console: Console, summary: dict[str, Any]) -> None:
     console.print(f"{summary['seconds']:.1f} s in all")
     folders = {stage["name"]: Path(stage["path"]) for stage in summary["stages"]}
     if summary["metrics"]:
-        _metrics(console, folders["evaluate"] / "metrics.json", summary["note"])
+        _metrics(console, folders["evaluate"] / Path(METRICS).name, summary["note"])
     if "publish" in folders:
         _recommendations(console, folders)
     if "report" in folders:
@@ -193,7 +195,7 @@ def promotions(console: Console, found: Promotions) -> None:
     console.print(table)
 
 
-def one_run(console: Console, run: Run) -> None:
+def one_run(console: Console, run: Run, store: ArtifactStore) -> None:
     """What a run started from, made and ran on."""
     console.print(
         f"run {run.name}: {run.config['name']}, {run.config['model']['name']}", highlight=False
@@ -211,7 +213,17 @@ def one_run(console: Console, run: Run) -> None:
             size(record.artifact.bytes),
         )
     console.print(table)
-    console.print(f"machine: {run.machine}", highlight=False, soft_wrap=True)
+    if run.metrics(store):
+        _metrics(console, store.path(run.artifact("evaluate"), METRICS), run.config["note"])
+    console.print(escape(f"machine: {_machine(run.machine)}"), highlight=False, soft_wrap=True)
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    """What `brmrs.runs.this_machine` found, in one line."""
+    return (
+        f"{machine['platform']}, Python {machine['python']}, {machine['cpus']} CPUs; the process "
+        f"held {size(machine['peak_memory_bytes'])} at most"
+    )
 
 
 def difference(console: Console, found: dict[str, dict[str, list[Any]]]) -> None:

@@ -52,6 +52,21 @@ def test_the_models_file_then_the_tuned_one_then_overrides(base: Path) -> None:
     assert files == (own, tuned)
 
 
+def test_later_files_win_over_the_models_own(base: Path) -> None:
+    own, later = base.parent / "models" / "lightgcn.yaml", base.parent / "later.yaml"
+    write(own, "model: {name: lightgcn, layers: 2, dim: 32}\ntrain: {batch_size: 128}")
+    write(later, "model: {layers: 1}\ntrain: {batch_size: 32}\nsplit: {seed: 5}")
+    config, files = configured(base, ("train.epochs=2",), "lightgcn", (later,))
+    assert (lightgcn(config).layers, lightgcn(config).dim) == (1, 32)
+    assert (config.train.batch_size, config.train.epochs, config.split.seed) == (32, 2, 5)
+    assert files == (own,)
+    write(later, "model: bm3")
+    with pytest.raises(UserError, match=r"later\.yaml: sets model bm3, not lightgcn"):
+        configured(base, (), "lightgcn", (later,))
+    own.unlink()
+    assert configured(base, (), "lightgcn", (later,))[0].model == LightGCNConfig()
+
+
 def test_the_base_keeps_its_fields_for_its_own_model(base: Path) -> None:
     config, _ = configured(base, (), "br-mrs")
     assert config.model.model_dump()["dim"] == 16

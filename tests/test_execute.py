@@ -2,6 +2,7 @@ import errno
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,18 @@ def test_two_processes_at_once_compute_once(tmp_path: Path, log: Path) -> None:
     assert all(child.returncode == 0 for child in children)
     assert len(digests) == 1
     assert runs(log) == 1
+
+
+def test_two_threads_never_import_stages_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["slow_stage_one", "slow_stage_two"]
+    code = "import time\ntimes = [time.monotonic()]\ntime.sleep(0.1)\nrun = print\n"
+    for name in names:
+        (tmp_path / f"{name}.py").write_text(f"{code}times.append(time.monotonic())\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with ThreadPoolExecutor() as pool:
+        loading = [pool.submit(Stage(name, name).load) for name in names]
+        assert [future.result() for future in loading] == [print, print]
+    first, second = sorted(sys.modules[name].times for name in names)
+    assert first[1] <= second[0]

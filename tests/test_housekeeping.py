@@ -12,6 +12,7 @@ from toy_dump import dump
 from brmrs.artifacts import ArtifactStore, UnderWayError
 from brmrs.errors import UserError
 from brmrs.execute import execute
+from brmrs.files import digest_json
 from brmrs.housekeeping import collect, damaged, sweep
 from brmrs.lineage import difference, origin
 from brmrs.runs import Run, all_runs, find, latest, new_name, save
@@ -58,6 +59,14 @@ def test_runs_come_back_newest_first(store: ArtifactStore) -> None:
     for name, seed in (("abc1", 1), ("20260100", 0), ("latest", 2)):
         assert find(store, name).config["split"]["seed"] == seed
     assert latest(store, "split").config["split"]["seed"] == 2
+
+
+def test_stages_come_back_in_the_order_in_which_they_run(store: ArtifactStore) -> None:
+    run = find(store, "latest")
+    record = run.stages["split"]
+    names = ["ingest", "split", "graphs", "train", "evaluate", "of another version"]
+    save(replace(run, stages=dict.fromkeys(names, record)), store)
+    assert list(find(store, "latest").stages) == names
 
 
 @pytest.mark.parametrize("name", ["nope", "abc", ""])
@@ -153,11 +162,11 @@ def test_gc_keeps_of_what_stages_kept_the_files_that_artifacts_hold(store: Artif
 
 def test_gc_leaves_the_locks_that_others_than_runs_may_hold(store: ArtifactStore) -> None:
     """Whoever comes next would lock another file of that name, and hold the lock, too."""
-    with store.lock("tune-somebody"):
+    with store.lock("somebody"):
         collect(store, keep=1)
-        held = (store.root / "locks" / "tune-somebody.lock").stat().st_ino
-    with store.lock("tune-somebody"):
-        assert (store.root / "locks" / "tune-somebody.lock").stat().st_ino == held
+        held = (store.root / "locks" / "somebody.lock").stat().st_ino
+    with store.lock("somebody"):
+        assert (store.root / "locks" / "somebody.lock").stat().st_ino == held
     assert not list(store.root.glob("locks/*/*"))
 
 
@@ -255,3 +264,24 @@ def test_from_an_artifact_back_to_the_bytes_of_the_dump(store: ArtifactStore) ->
     assert [file["name"] for file in outside["files"]] == ["reviews.json"]
     with pytest.raises(UserError, match="no run holds"):
         origin("f" * 20, store)
+
+
+def test_what_was_not_there_is_no_origin(store: ArtifactStore) -> None:
+    """No warm start, no benchmark that brings a split; but a model of the hub, without files."""
+    run = find(store, "abc1")
+    record = run.stages["split"]
+    more = {"warm_start": digest_json([]), "ingest/given/split/": digest_json({})}
+    more["text_model"] = digest_json("organisation/name")
+    parts = {**record.parts, "input": {**record.parts["input"], **more}}
+    prints = {name: {"sha256": digest, "files": []} for name, digest in more.items()}
+    save(
+        replace(
+            run,
+            stages={**run.stages, "split": replace(record, parts=parts)},
+            fingerprint={**run.fingerprint, **prints},
+        ),
+        store,
+    )
+    first, *others = origin(record.artifact.digest, store)
+    assert first["reads"] == ["ingest/result.txt", "text_model"]
+    assert {step["name"] for step in others} == {"ingest", "text_model", "reviews"}

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -104,7 +105,7 @@ def gather(
     """
     schema = embeddings(dimension, regions)
     shelf = Shelf(context.kept or context.scratch, digest, schema)
-    columns = _on_disk(context.scratch, digest, schema, len(contents))
+    columns = _columns(context.scratch, digest, schema, len(contents))
     shards = set()
     place = {content: row for row, content in enumerate(contents)}
     known = np.zeros(len(contents), dtype=bool)
@@ -127,6 +128,19 @@ def gather(
     return Rows(columns[VECTOR], columns.get(REGIONS), len(new), tuple(sorted(shards)))
 
 
+def on_disk(path: Path, rows: int, width: int, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
+    """(rows, width) zeros in a new file, mapped into memory.
+
+    Raises:
+        OSError: the disk has no room. Found later, it would end the process without a word.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(rows, width))
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
 def note(context: StageContext, parts: Sequence[Rows]) -> None:
     """Tell the record how many rows were embedded and reused, and the shards that hold them."""
     embedded = sum(part.embedded for part in parts)
@@ -136,22 +150,14 @@ def note(context: StageContext, parts: Sequence[Rows]) -> None:
         context.notes[KEPT] = sorted(shard for part in parts for shard in part.shards)
 
 
-def _on_disk(scratch: Path, digest: str, schema: pa.Schema, count: int) -> dict[str, np.ndarray]:
-    """An array for each column but the contents' digests, of `count` rows, mapped into memory.
-
-    Raises:
-        OSError: the disk has no room. Found later, it would end the process without a word.
-    """
+def _columns(scratch: Path, digest: str, schema: pa.Schema, rows: int) -> dict[str, np.ndarray]:
+    """A file for each column but the contents' digests, mapped into memory."""
     scratch.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, np.ndarray] = {}
+    arrays = {}
     for field in (field for field in schema if field.name != SHA256):
         path = scratch / f"{digest[:LETTERS]}-{field.name}.npy"
-        shape = (count, field.type.list_size)
         dtype = field.type.value_type.to_pandas_dtype()
-        arrays[field.name] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-        if hasattr(os, "posix_fallocate"):
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        arrays[field.name] = on_disk(path, rows, field.type.list_size, dtype)
     return arrays
 
 

@@ -189,9 +189,10 @@ def _parse(address: str, base: httpx.URL | None = None) -> httpx.URL | None:
         url = httpx.URL(address.strip())
         url = base.join(url) if base else url
         httpcore.URL(str(url))  # stricter: checks the port, and that all is ASCII
+        usable = url.scheme in ("http", "https") and url.host  # raises where it is no IDNA
     except (httpx.InvalidURL, ValueError, TypeError):
         return None
-    return url if url.scheme in ("http", "https") and url.host else None
+    return url if usable else None
 
 
 def _seconds(retry_after: str) -> float:
@@ -200,7 +201,7 @@ def _seconds(retry_after: str) -> float:
         return float(retry_after)
     try:
         moment = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -25,7 +25,7 @@ def run(context: StageContext, modality: str, label: str) -> None:
             f"features.{modality}: {IMPORTED} needs a ready-made benchmark "
             f"(ingest.format=benchmark) with {modality} features; name a model instead"
         )
-    vectors = np.load(path, allow_pickle=False)
+    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     extractor = table.Extractor(
         modality=modality,
         label=label or f"{IMPORTED} {modality} features ({vectors.shape[1]}-d)",

@@ -25,6 +25,15 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def processor() -> dict[str, str | list[str]]:
+    """The kind of processor that models run on: another kind rounds otherwise."""
+    if torch.cuda.is_available():
+        return {"device": "cuda", "name": torch.cuda.get_device_name()}
+    found = torch.cpu.get_capabilities()
+    # Its sets of instructions, for which the libraries choose their kernels.
+    return {"device": "cpu", "has": sorted(name for name, has in found.items() if has is True)}
+
+
 def has_bf16() -> bool:
     """Whether the processor that models run on multiplies bf16 in hardware."""
     if torch.cuda.is_available():

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from brmrs import feature_table
 from brmrs.errors import UserError
-from brmrs.features import backbones
+from brmrs.features import backbones, table
 from brmrs.features.backbones import Backbone, Features
 from brmrs.features.loading import LOADING
 
 POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-BLOCK_BYTES = 64 << 20  # of maps in memory
 
 
 @dataclass(frozen=True)
@@ -125,11 +124,10 @@ def write(out: Path, rows: np.ndarray, which: np.ndarray, shape: tuple[int, int,
         shape: (h, w, D).
     """
     header = {"descr": "<f2", "fortran_order": False, "shape": (len(which), *shape)}
-    block = max(1, BLOCK_BYTES // (2 * rows.shape[1]))
     with (out / feature_table.REGIONS).open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(which), block):
-            part = which[start : start + block]
+        for block in table.blocks(len(which), rows.shape[1]):
+            part = which[block]
             maps = np.zeros((len(part), rows.shape[1]), dtype="<f2")
             maps[part >= 0] = rows[part[part >= 0]]
             file.write(maps.data)

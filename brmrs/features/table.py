@@ -1,7 +1,7 @@
 """The feature table of a modality: features.parquet and meta.json."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,17 +65,30 @@ def write(out: Path, rows: np.ndarray, which: np.ndarray, extractor: Extractor) 
     """
     items, dimension = len(which), rows.shape[1]
     schema = features(dimension)
-    block = max(1, BLOCK_BYTES // (4 * dimension))
     with pq.ParquetWriter(out / feature_table.FILE, schema) as writer:
-        for start in range(0, max(items, 1), block):
-            part = which[start : start + block]
+        for block in blocks(items, dimension):
+            part = which[block]
             vectors = np.zeros((len(part), dimension), dtype=np.float32)
             vectors[part >= 0] = rows[part[part >= 0]]
             columns = {
-                ITEM: pa.array(np.arange(start, start + len(part), dtype=np.int32)),
+                ITEM: pa.array(np.arange(block.start, block.stop, dtype=np.int32)),
                 VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dimension),
                 PRESENT: pa.array(part >= 0),
             }
-            writer.write_table(pa.table(columns, schema=schema), row_group_size=block)
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=len(part))
     sizes = {"dimension": dimension, "items": items, "present": int((which >= 0).sum())}
     write_json(out / META, {**asdict(extractor), **sizes})
+
+
+def blocks(rows: int, dimension: int) -> Iterator[slice]:
+    """Slices of rows whose vectors take `BLOCK_BYTES` at most."""
+    size = max(1, BLOCK_BYTES // (4 * dimension))
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def units(vectors: np.ndarray) -> np.ndarray:
+    """(R, d) float32 rows of unit length; a row of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    result: np.ndarray = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return result

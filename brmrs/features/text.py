@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from brmrs.files import digest_bytes
 from brmrs.stages import ITEMS, StageContext
 
 LOG = logging.getLogger(__name__)
+TOGETHER = "together.npy"  # in the scratch folder
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers")
 
 
@@ -36,7 +38,7 @@ def run(context: StageContext) -> None:
     LOG.info("text features: %d of %d items have text", (which >= 0).sum(), len(texts))
     found = [embed(context, config, name, distinct) for name in config.models]
     embeddings.note(context, [rows for rows, _ in found])
-    vectors = side_by_side([rows.vectors for rows, _ in found])
+    vectors = side_by_side([rows.vectors for rows, _ in found], context.scratch / TOGETHER)
     table.write(context.out, vectors, which, together([extractor for _, extractor in found]))
 
 
@@ -71,6 +73,7 @@ def embed(
         {
             "model": settings,
             "precision": chosen,
+            "processor": precision.processor(),
             "long": config.long,
             "batch_size": config.batch_size,
         },
@@ -90,19 +93,26 @@ def embed(
     return found, Extractor(TEXT, label, label, origin, weights, chosen)
 
 
-def side_by_side(parts: Sequence[np.ndarray]) -> np.ndarray:
+def side_by_side(parts: Sequence[np.ndarray], path: Path) -> np.ndarray:
     """(C, d_1), (C, d_2), ... to (C, d_1 + d_2 + ...), each part's rows of unit length.
 
     So a cosine is the mean of the models' cosines, whatever lengths their vectors have. A single
     model's vectors stay as they are.
+
+    Args:
+        parts: the vectors of each model.
+        path: of the file that is to hold those of several.
     """
     if len(parts) == 1:
         return parts[0]
-    tiny = np.finfo(np.float32).tiny
-    lengths = [np.linalg.norm(part, axis=1, keepdims=True) for part in parts]
-    return np.hstack(
-        [part / np.maximum(size, tiny) for part, size in zip(parts, lengths, strict=True)]
-    )
+    vectors = embeddings.on_disk(path, len(parts[0]), sum(part.shape[1] for part in parts))
+    start = 0
+    for part in parts:
+        columns = slice(start, start + part.shape[1])
+        for rows in table.blocks(*part.shape):
+            vectors[rows, columns] = table.units(part[rows])
+        start = columns.stop
+    return vectors
 
 
 def together(extractors: Sequence[Extractor]) -> Extractor:

@@ -58,7 +58,7 @@ def run(context: StageContext) -> None:
         if network.regions and found.regions is not None:
             regions.write(context.out, found.regions, which, network.regions.shape)
     if config.weights == "random":
-        vectors = centred(vectors)
+        vectors = centred(vectors, into=vectors)
     table.write(context.out, vectors, which, about)
 
 
@@ -109,6 +109,7 @@ def embed_kept(
         "model": network.about.model,
         "preprocessing": asdict(network.preprocessing),
         "precision": chosen,
+        "processor": precision.processor(),
         "batch_size": config.batch_size,
         "regions": network.regions and network.regions.module,
     }
@@ -129,7 +130,7 @@ def embed_kept(
     return found, replace(network.about, precision=chosen)
 
 
-def centred(vectors: np.ndarray) -> np.ndarray:
+def centred(vectors: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
     """Unit vectors less their mean, for networks with random weights.
 
     Such a network answers nearly the same to every picture: on real photos the cosines of
@@ -138,16 +139,20 @@ def centred(vectors: np.ndarray) -> np.ndarray:
     worse. The price: a vector depends on all pictures, not on its own alone.
 
     Args:
-        vectors: (C, d), one per distinct picture.
+        vectors: (C, d) float32, one per distinct picture.
+        into: takes the result; may be `vectors` themselves.
 
     Returns:
         (C, d) float32; `vectors` themselves where C < 2, as nothing would be left.
     """
     if len(vectors) < 2:
         return vectors
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    result: np.ndarray = (unit - unit.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    result = np.empty(vectors.shape, dtype=np.float32) if into is None else into
+    total = np.zeros(vectors.shape[1])
+    for rows in table.blocks(*vectors.shape):
+        total += table.units(vectors[rows]).sum(axis=0, dtype=np.float64)
+    for rows in table.blocks(*vectors.shape):
+        result[rows] = table.units(vectors[rows]) - total / len(vectors)
     return result
 
 

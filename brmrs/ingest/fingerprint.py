@@ -6,10 +6,13 @@ nothing. Imports nothing heavy: `brmrs plan` must answer at once.
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from brmrs import torchvision_models
 from brmrs.config import (
+    IMPORTED,
     ImagesConfig,
     IngestConfig,
     PipelineConfig,
@@ -45,7 +48,8 @@ def fingerprint(
         files by name.
 
     Raises:
-        UserError: a file is missing or unreadable, or no reviews are configured.
+        UserError: a file is missing or unreadable, no reviews are configured, or torchvision has no
+            such backbone.
     """
     entries: dict[str, Callable[[], dict[str, Any]]] = {
         "reviews": lambda: _reviews(config.ingest),
@@ -102,6 +106,13 @@ def _hidden(name: str) -> bool:
 def _visual_weights(config: VisualConfig) -> dict[str, Any]:
     if config.is_tower:
         return _model(resolve(config.backbone, "features.visual.backbone"))
+    known = torchvision_models.names()
+    if known and config.backbone not in {IMPORTED, *known}:
+        near = get_close_matches(config.backbone, known) or sorted(known)
+        raise UserError(
+            f"features.visual.backbone: torchvision has no {config.backbone!r}; it has "
+            f"{', '.join(near)}"
+        )
     if config.weights != "file":
         return _by_content([])
     if config.file is None:

@@ -23,7 +23,11 @@ class BM3(Recommender):
           + lambda (|h_u|^2 + |h_i|^2)
 
     Without negatives. Ranks by <h~_u, h~_i>. The contrast weight is the released code's (its 2.0);
-    with 1 this is method/003 to the letter. Items that lack m leave its two terms.
+    with 1 these are the terms of method/003. Items that lack m leave its two terms.
+
+    Deviations: features stay as they are, where the released code trains them with the rest. The
+    L2 term is `losses.l2` of the batch; the released code's is of the whole tables, their norms and
+    not the squares, by the number of items: its lambda is another one.
 
     Args:
         data: the training split with features of at least one modality.

@@ -25,7 +25,9 @@ class BUIR(Recommender):
     after every step. No negatives. s(u, i) = <h(f(u)), f(i)> + <f(u), h(f(i))>.
 
     Where this is not the paper: each encoder sees its own random share of every neighbourhood
-    (the paper's augmentation), drawn once an epoch, not once a step.
+    (the paper's augmentation), drawn once an epoch, not once a step. The released code draws the
+    share itself, too, up to .2, and scales what is left up, where here the graph is normalised
+    anew; its Adam decays the weights by 1e-4, which has no place here.
 
     Args:
         data: the training split.

@@ -21,9 +21,9 @@ class DeepStyle(Recommender):
     and -log sigma(s_ui - s_uj) + lambda |p_u, q_i, q_j, l_c(i), l_c(j)|^2.
 
     Where this is not the paper: x_i holds the unit-length features of every modality side by side;
-    the paper had pictures alone. The category is the most specific one of the item's path. Where
-    the data have no categories (a ready-made benchmark), l is one vector for all items, cancels in
-    every comparison, and nothing of the style is left but the projected features.
+    the paper had pictures alone. E is not regularised. The category is the most specific one of the
+    item's path. Where the data have no categories (a ready-made benchmark), l is one vector for all
+    items, cancels in every comparison, and nothing of the style is left but the projected features.
 
     Args:
         data: the training split with features of at least one modality, and the categories.

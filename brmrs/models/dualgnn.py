@@ -30,7 +30,9 @@ class DualGNN(Recommender):
     Branches: the single-modal representations p^m, q^m.
 
     Deviations: a user with fewer than `user_k` co-occurring users keeps those (the released code
-    repeats random ones); an item without m has q^m from its users alone.
+    repeats random ones); a_u is a softmax throughout, equal to begin with (the released code takes
+    one of random weights at the start, and learns them freely from there); an item without m has
+    q^m from its users alone.
 
     Args:
         data: the training split, features of at least one modality.

@@ -21,11 +21,10 @@ from brmrs.models.propagation import drop_edges, lightgcn
 class FREEDOM(Recommender):
     """Zhou and Shen 2023, 'A Tale of Two Graphs: Freezing and Denoising Graph Structures ...'.
 
-    Frozen item graph (section 3.1): per modality the unweighted graph of the k nearest items and
-    the item itself, normalised D^-1/2 S D^-1/2, then S = (1 - a_v) S_t + a_v S_v. Denoised
-    user-item graph (section 3.2): each epoch keeps a degree-sensitive sample of the edges; the
-    full graph ranks. h_i = (S^L_ii E_I)_i; LightGCN's mean over the layers gives p_u and q_i; the
-    item is q_i + h_i (section 3.3).
+    Frozen item graph: per modality the unweighted graph of the k nearest items and the item
+    itself, normalised D^-1/2 S D^-1/2, then S = (1 - a_v) S_t + a_v S_v. Denoised user-item graph:
+    each epoch keeps a degree-sensitive sample of the edges; the full graph ranks. h_i =
+    (S^L_ii E_I)_i; LightGCN's mean over the layers gives p_u and q_i; the item is q_i + h_i.
 
         L = L_bpr(<p_u, q_i + h_i>) + lambda sum_m L_bpr(<p_u, W_m x_i^m>)
 
@@ -33,9 +32,10 @@ class FREEDOM(Recommender):
     (With one item layer s_f = <p_u, q_i> + sum_m a_m s_m; adding q_i to each branch would make s_f
     their convex combination, whose margin can never exceed the better of the two.)
 
-    Deviations: k neighbours and the item itself, where the paper's k counts the item; pairs of
-    which an item lacks m leave that modality's feature loss; no bias beside W_m, which a
-    difference of scores never sees.
+    Deviations: k neighbours and the item itself, where the released code's k counts the item, as
+    the nearest to itself; features stay as they are, where the released code trains them with the
+    rest; pairs of which an item lacks m leave that modality's feature loss; no bias beside W_m,
+    which a difference of scores never sees.
 
     Args:
         data: the training split, a graph of at least one modality.

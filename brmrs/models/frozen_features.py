@@ -21,9 +21,9 @@ def side_by_side(features: Mapping[str, Tensor]) -> Tensor:
 def principal(x: Tensor, dim: int, generator: torch.Generator) -> Tensor:
     """(I, dim) coordinates of the rows in the leading `dim` right singular directions of (I, d) x.
 
-    Not centred, so that a zero row stays zero. By orthogonal iteration (Halko et al. 2011,
-    algorithm 4.4): d is 4096 for VGG16, and a full decomposition would take longer than many
-    epochs. `x` itself where d <= dim.
+    Not centred, so that a zero row stays zero. By subspace iteration (Halko et al. 2011, algorithm
+    4.4, but one QR for x and its transpose together): d is 4096 for VGG16, and a full decomposition
+    would take longer than many epochs. `x` itself where d <= dim.
 
     Args:
         x: (I, d), any device.

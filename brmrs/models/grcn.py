@@ -31,7 +31,9 @@ class GRCN(Recommender):
 
     Branches: the representations of one modality.
 
-    Deviation: an item without m takes no part in that modality's softmaxes.
+    Deviations: an item without m takes no part in that modality's softmaxes. The released code
+    scales the ids to length 1 before the convolution, so they weigh as much as the content from the
+    first step on; here they grow.
 
     Args:
         data: the training split, features of at least one modality.

@@ -35,8 +35,10 @@ class LATTICE(Recommender):
     Branches: the view that one modality's graph gives of an item, normalize(A_m^L_ii E_I), against
     the same p_u.
 
-    Deviations: k neighbours and the item itself, where the paper's k counts the item; items
-    without a modality have no edges in its graphs.
+    Deviations: k neighbours and the item itself, where the released code's k counts the item, as
+    the nearest to itself; items without a modality have no edges in its graphs. The released code
+    mixes the learned graphs of the modalities first and normalises the mixture, keeps negative
+    cosines, trains the features with the rest, and propagates p_u and q_i over D^-1 (A + I).
 
     Args:
         data: the training split, features and their graphs.

@@ -14,8 +14,11 @@ from brmrs.models.propagation import lightgcn
 class LightGCN(Recommender):
     """He et al. 2020, 'LightGCN: Simplifying and Powering Graph Convolution Network'.
 
-    E^(l+1) = D^-1/2 A D^-1/2 E^(l) (eq. 7), E = mean over l = 0..L (eq. 8), s = <e_u, e_i>;
-    -log sigma(s_ui - s_uj) + lambda |E^(0)|^2 (eq. 15) over the rows that the batch looks up.
+    E^(l+1) = D^-1/2 A D^-1/2 E^(l), E = mean over l = 0..L, s = <e_u, e_i>;
+    -log sigma(s_ui - s_uj) + lambda |E^(0)|^2 over the rows that the batch looks up (`losses.l2`,
+    as in their released code).
+
+    Deviation: embeddings start Xavier uniform; its authors' PyTorch code draws N(0, .1^2).
 
     Args:
         data: the training split.

@@ -27,9 +27,13 @@ class MAML(Recommender):
     margin), the estimated rank; C is the covariance of the batch's points.
 
     Where this is not the paper: points are scaled back into the ball when they are looked up, not
-    after each step; means instead of sums; no dropout in the MLP, of one hidden layer. The hinge
-    takes every sampled j; the authors' code takes the nearest, which is most often a false
-    negative on small data. x_i: unit-length features side by side.
+    after each step; means instead of sums; no dropout in the MLP, of one hidden layer. x_i:
+    unit-length features side by side.
+
+    Where the authors' code is otherwise: its hinge takes the nearest j alone, which is most often a
+    false negative on small data; its MLP has three hidden layers, and z_i is halved and scaled back
+    into the ball; what enters most layers is scaled to length 1; the last two terms run over all
+    items and users, and the covariances are summed as they are; only p and q are optimised.
 
     Args:
         data: the training split with features of at least one modality.

@@ -30,8 +30,11 @@ class MMGCN(Recommender):
 
     Branches: a modality's last layer, u_m^(L), before the sum.
 
-    Deviations: every modality is projected to d, as the released code does for wide ones. An item
-    without m starts from 0 in its graph and learns there from its neighbours and its id.
+    Deviations: of the released code's two ways to combine, the other puts h and u^ side by side
+    under W_3. Every modality is projected to d; the released code projects the pictures alone, to
+    256, and lets the first layer reach d. It takes the mean over m where the sum is here, and its
+    ids and preferences stay as drawn, as they are no parameters of its network; here they learn. An
+    item without m starts from 0 in its graph and learns there from its neighbours and its id.
 
     Args:
         data: the training split, features of at least one modality.

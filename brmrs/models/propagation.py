@@ -10,7 +10,7 @@ from brmrs.graphs.sparse import SparseMatrix, multiply, wide
 
 
 def lightgcn(matrix: SparseMatrix, users: Tensor, items: Tensor, layers: int) -> tuple[Tensor, ...]:
-    """E = 1/(L+1) sum_l (D^-1/2 A D^-1/2)^l E^(0) (He 2020, eqs. 7 and 8).
+    """E = 1/(L+1) sum_l (D^-1/2 A D^-1/2)^l E^(0) (He 2020).
 
     Args:
         matrix: (U, I) block D^-1/2 R D^-1/2 of the normalised adjacency.

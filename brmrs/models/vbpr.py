@@ -14,11 +14,12 @@ from brmrs.models.initialise import xavier
 class VBPR(Recommender):
     """He and McAuley 2016, 'VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback'.
 
-    s(u, i) = <p_u, q_i> + <theta_u, E x_i> + b_i + <beta, x_i> (eq. 4 without what is the same for
-    all items), -log sigma(s_ui - s_uj) + lambda |p_u, theta_u, q_i, q_j, b_i, b_j|^2.
+    s(u, i) = <p_u, q_i> + <theta_u, E x_i> + b_i + <beta, x_i> (without what is the same for all
+    items), -log sigma(s_ui - s_uj) + lambda |p_u, theta_u, q_i, q_j, b_i, b_j|^2.
 
     Where this is not the paper: x_i holds the unit-length features of every modality side by side,
-    as in the field's tables; the paper had pictures alone. E and beta are not regularised.
+    as in the field's tables; the paper had pictures alone. One lambda for all, none for E and beta.
+    MMRec's VBPR leaves b and beta out.
 
     Args:
         data: the training split with features of at least one modality.

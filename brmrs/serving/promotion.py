@@ -10,9 +10,9 @@ Both models rank on common ground, so that only the models differ:
   random split, items that validate the candidate were training items of the served model.
 
 With d_u the candidate's metric minus the served model's for user u, the users are drawn with
-replacement, as many as there are, and the mean of d_u taken, many times over (Efron & Tibshirani
-1993, section 13.3). The candidate is shown worse by more than the margin if the `confidence`
-quantile of these means lies below minus the margin.
+replacement, as many as there are, and the mean of d_u taken, many times over (the percentile
+interval of Efron & Tibshirani 1993). The candidate is shown worse by more than the margin if the
+`confidence` quantile of these means lies below minus the margin.
 """
 
 from dataclasses import asdict, dataclass

@@ -35,8 +35,8 @@ def assemble(
     for modality, folder in features.items():
         x, mask = feature_table.read(folder / feature_table.FILE)
         if mask.any():
-            vectors[modality] = torch.tensor(x, device=on)
-            present[modality] = torch.tensor(mask, device=on)
+            vectors[modality] = torch.from_numpy(x).to(on)
+            present[modality] = torch.from_numpy(mask).to(on)
     maps = feature_table.regions(features[VISUAL])
     neighbours = {m: homogeneous.read(graphs / f"{m}.parquet", n_items) for m in MODALITIES}
     return TrainingData(

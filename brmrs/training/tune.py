@@ -7,6 +7,8 @@ other configuration.
 A study is the answer to one question: its name holds the key of the stage `train`, so another
 dump, configuration or code starts another study. The sampler is seeded anew for every trial by the
 number of trials before it: a search that was killed goes on as an undisturbed one would.
+
+A search holds the store as a run does: no clean-up takes from it what it reads.
 """
 
 from pathlib import Path
@@ -29,12 +31,14 @@ from brmrs.files import digest_json
 from brmrs.ingest.fingerprint import fingerprint
 from brmrs.models.base import Scorer
 from brmrs.models.registry import build
-from brmrs.runs import Run
+from brmrs.runs import Run, sound
 from brmrs.stages import BY_NAME
+from brmrs.training import bundle
 from brmrs.training.divergence import DivergenceError
 from brmrs.training.search_spaces import space
 from brmrs.training.train import Prepared, prepare
 from brmrs.training.trainer import fit
+from brmrs.training.warm_start import start_from
 
 TRAIN = BY_NAME["train"]
 FAULT = "fault"  # the attribute of a trial that diverged
@@ -53,7 +57,8 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
         trials: in all.
 
     Raises:
-        UserError: the recommender has nothing to tune, or the data lack what it needs.
+        UserError: the recommender has nothing to tune, the data lack what it needs, or another run
+            is under way and `overlap` says not to wait for it.
     """
     ranges = space(config.model)
     upstream = {name: run.artifact(name) for name in TRAIN.upstream}
@@ -61,7 +66,8 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
     key = keys.key(TRAIN, keys.parts(TRAIN, config, prints, upstream))
     searched = digest_json({name: str(each) for name, each in ranges.items()})
     name = f"{config.name}-{config.model.name}-{digest_json([key, searched])[:12]}"
-    with store.lock(f"tune-{name}"):
+    with store.running(f"{config.name}, tune", wait=config.overlap == "wait"):
+        sound(run, store, *upstream)
         study = open_study(store.root / "tune" / "studies.db", name)
         ready = prepare(inputs_of(TRAIN, upstream, store), config)
         search(study, config, ready, trials, ranges)
@@ -148,6 +154,10 @@ def with_values(config: PipelineConfig, values: dict[str, Any]) -> PipelineConfi
 def _make(study: optuna.Study, trial: Trial, config: PipelineConfig, ready: Prepared) -> None:
     chosen = with_values(config, trial.params)
     model = build(chosen.model, ready.data, chosen.train.seed).to(ready.data.device)
+    if chosen.train.warm_start:
+        previous = bundle.load(chosen.train.warm_start)
+        known = ready.users, ready.items, ready.validation
+        start_from(previous, chosen.model.name, model, *known)
     epoch = 0
 
     def select(branch: Scorer) -> float:

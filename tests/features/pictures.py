@@ -25,18 +25,23 @@ def jpeg(seed: int = 0, **options: Any) -> bytes:
     return encoded(photo(seed), "JPEG", **options)
 
 
-def bomb(width: int = 20_000, height: int = 20_000) -> bytes:
-    """A PNG of a few hundred bytes whose header promises width x height pixels."""
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A part of a PNG."""
+    checksum = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        checksum = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
+def bomb(width: int = 20_000, height: int = 20_000, inflated: int = 10_000) -> bytes:
+    """A PNG of few bytes whose header promises width x height pixels; its data inflate."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = zlib.compress(bytes(10_000))
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-    )
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(inflated)))
+    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
+
+
+def text_bomb(kind: bytes, head: bytes, inflated: int) -> bytes:
+    """A good PNG with a packed text or colour profile."""
+    good, at = encoded(photo(), "PNG"), 33  # behind the header
+    return good[:at] + chunk(kind, head + zlib.compress(bytes(inflated))) + good[at:]
 
 
 def rotated_jpeg() -> bytes:

@@ -1,10 +1,11 @@
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import GOOD, NO_IMAGE, bomb, encoded, grey16_png, jpeg, photo, rotated_jpeg
+from pictures import GOOD, NO_IMAGE, bomb, encoded, grey16_png, jpeg, photo, rotated_jpeg, text_bomb
 from PIL import Image
 
 from brmrs.features.decode import Status, check, to_rgb
@@ -46,6 +47,26 @@ def test_a_pixel_bomb_is_refused_by_its_header(side: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert check(data, *LIMITS).status == Status.TOO_LARGE
+
+
+INFLATED = 40_000_000  # bytes, of 40 kB
+DATA_BOMBS = {
+    "text": text_bomb(b"zTXt", b"a\0\0", INFLATED),
+    "international text": text_bomb(b"iTXt", b"a\0\1\0\0\0", INFLATED),
+    "colour profile": text_bomb(b"iCCP", b"a\0\0", INFLATED),
+    "pixels beyond the promised ones": bomb(40, 30, inflated=INFLATED),
+}
+
+
+@pytest.mark.parametrize("name", DATA_BOMBS)
+def test_data_that_inflate_stay_small(name: str) -> None:
+    data = DATA_BOMBS[name]
+    assert len(data) < INFLATED / 500
+    tracemalloc.start()
+    check(data, *LIMITS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < INFLATED / 4
 
 
 def test_limits_are_inclusive() -> None:

@@ -4,6 +4,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from misbehaving_server import PHOTO, STATUSES, Server, config, served  # noqa: F401 - a fixture
 from pictures import jpeg
 
@@ -21,8 +23,12 @@ TRIES = {
     "broken-once": 2,
     "busy-once": 2,
     "busy-nonsense": 2,
+    "busy-beyond-time": 2,
     "broken": 3,
     "cut": 3,
+    "cut-chunks": 3,
+    "endless-headers": 3,
+    "split-header": 3,
     "hang-up": 3,
     "not-http": 3,
     "loop": fetch.MAX_REDIRECTS + 1,
@@ -70,6 +76,10 @@ def test_an_endless_body_ends_at_the_limit_not_at_the_timeout(
         "http://a:b:c/",
         "http://example.org:99999/",
         "http://exa\nmple.org/\r\nX: y",
+        "http://127.0.0.1/photo\r\nX: y",
+        "http://127.0.0.1/photo\nHost: example.org",
+        "http://xn--/a.jpg",
+        "http://xn--\u00fc/a.jpg",
         "http://" + "a" * 100_000,
         "http://\ud800.org/",
         "\x00",
@@ -87,13 +97,91 @@ def test_hosts_that_are_not_there(
     assert one(url, tmp_path).status == Status.UNREACHABLE
 
 
-def test_private_addresses_are_refused_and_nothing_reaches_them(
-    server: Server, tmp_path: Path
+@given(st.text(max_size=40), st.text(max_size=20))
+def test_no_address_and_no_retry_after_stops_a_run(words: str, base: str) -> None:
+    url = fetch._parse(f"http://example.org/{base}")
+    for address in (words, f"http://{words}", f"//{words}", f"http://xn--{words}"):
+        fetch._parse(address)
+        fetch._parse(address, base=url)
+    assert fetch._seconds(words) >= 0
+
+
+@given(
+    st.from_regex(r"(Mon, )?\d{1,3} (Jan|Foo) \d{1,20} \d{1,4}:\d{1,20}(:\d{1,20})? [+-]\d{1,20}")
+)
+def test_dates_from_nowhere(date: str) -> None:
+    assert fetch._seconds(date) >= 0
+
+
+LOOPBACK = (
+    "127.0.0.1",
+    "localhost",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.1",
+    "[::1]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "0",
+    "0.0.0.0",
+    "[::]",
+    "user:secret@127.0.0.1",
+    "example.org@127.0.0.1",
+    "example.org\\@127.0.0.1",
+    "127\u30020\u30020\u30021",
+)
+NOT_EVERYWHERE = ("017700000001", "0177.1", "[::127.0.0.1]", "[::1%00]")  # known as an address
+NOWHERE = (Status.REFUSED, Status.UNREACHABLE)
+
+
+def test_nothing_reaches_this_machine_by_any_name_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for host in ("127.0.0.1", "localhost", "127.1", "2130706433", "[::ffff:127.0.0.1]"):
-        url = f"http://{host}:{server.server_port}/photo"
+    monkeypatch.setattr(fetch, "BACKOFF", 0.02)
+    try:
+        server = Server("::")  # IPv4, too
+    except OSError:
+        pytest.skip("this system has no IPv6")
+    with server:
+        urls = [f"http://{host}:{server.server_port}/photo" for host in LOOPBACK]
+        for url in (*urls, urls[0].replace("http", "https")):
+            assert one(url, tmp_path, allow_private=False).status == Status.REFUSED, url
+        for host in NOT_EVERYWHERE:
+            url = f"http://{host}:{server.server_port}/photo"
+            assert one(url, tmp_path, allow_private=False).status in NOWHERE, url
+        assert server.log == []
+        for number, url in enumerate(urls):  # and all of these would have
+            assert one(url, tmp_path / str(number)).status == Status.OK, url
+        assert len(server.log) == len(urls)
+    names = {name.lower() for headers in server.headers for name in headers}
+    assert not names & {"authorization", "cookie", "referer"}
+
+
+def test_a_name_that_turns_private_between_two_tries_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if 127.0.0.1 lay in the public internet: DNS rebinding."""
+    public = addresses.is_public
+    monkeypatch.setattr(addresses, "is_public", lambda ip: ip == "127.0.0.1" or public(ip))
+    asked = []
+
+    async def resolve(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"] if len(asked) == 1 else ["127.0.0.2"]
+
+    monkeypatch.setattr(addresses, "resolve", resolve)
+    try:
+        inner = Server("127.0.0.2", server.server_port)
+    except OSError:
+        pytest.skip("this system has only one loopback address")
+    with inner:
+        url = f"http://shop.example:{server.server_port}/hang-up"
         assert one(url, tmp_path, allow_private=False).status == Status.REFUSED
-    assert server.log == []
+        assert server.log == ["/hang-up"]
+        assert inner.log == []
+        assert asked == ["shop.example"] * 2
 
 
 def test_a_redirect_to_a_private_address_is_refused(
@@ -123,7 +211,7 @@ def test_the_environment_sets_no_proxy(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert one(server.url("photo"), tmp_path).status == Status.OK
-    assert all(agent.startswith("brmrs/") for agent in server.user_agents)
+    assert [headers["User-Agent"].partition("/")[0] for headers in server.headers] == ["brmrs"]
 
 
 def test_the_first_good_address_wins_and_the_first_fault_is_told(

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from brmrs.features import precision
-from brmrs.features.precision import choose, cosines, has_bf16, in_bf16
+from brmrs.features.precision import choose, cosines, has_bf16, in_bf16, processor
+from brmrs.files import digest_json
 
 
 class Fine(nn.Module):
@@ -89,3 +90,15 @@ def test_hardware_is_asked(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert has_bf16() is expected
+
+
+def test_another_processor_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [processor()]
+    assert found == [processor()]
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "cores": 1})
+    found.append(processor())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in ("NVIDIA H200", "NVIDIA A100"):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda name=name: name)
+        found.append(processor())
+    assert len({digest_json(each) for each in found}) == 4

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from brmrs.config import PipelineConfig, VisualConfig
 from brmrs.config_file import parse
 from brmrs.errors import UserError
-from brmrs.features import backbones, regions, visual, visual_encoder
+from brmrs.features import backbones, regions, table, visual, visual_encoder
 from brmrs.features.pictures import Preprocessing
 from brmrs.features.precision import in_bf16
 
@@ -132,7 +132,7 @@ def test_maps_that_overflow(tmp_path: Path) -> None:
 
 
 def test_the_file_has_a_row_per_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regions, "BLOCK_BYTES", 2 * 24)  # two maps
+    monkeypatch.setattr(table, "BLOCK_BYTES", 2 * 48)  # two maps
     rows = np.random.default_rng(0).normal(size=(3, 12)).astype(np.float16)
     which = np.array([2, -1, 0, 2, 1])
     regions.write(tmp_path, rows, which, (2, 3, 2))

@@ -119,9 +119,7 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
     done = other_process("run", tmp_path / "there")
     assert done.returncode == 0
     assert "Loading" not in done.stderr  # no bars of the library
-    for name in ("features.parquet", "meta.json"):
-        here, there = (tmp_path / place / "out" / name for place in ("here", "there"))
-        assert here.read_bytes() == there.read_bytes()
+    same_tables(tmp_path / "here", tmp_path / "there")
 
 
 def test_the_vectors_are_the_model_s_own(model: SentenceTransformer) -> None:
@@ -263,22 +261,27 @@ def test_two_models_stand_side_by_side(model: SentenceTransformer, tmp_path: Pat
     assert meta["dimension"] == 768
 
 
-def test_one_changed_text_is_one_row_embedded(tmp_path: Path) -> None:
-    first = run(tmp_path, model="all-MiniLM-L6-v2")
-    assert first["rows"] == {"embedded": 2, "reused": 0}
-    whole = (tmp_path / "out" / "features.parquet").read_bytes()
-    again = run(tmp_path)
-    assert again["rows"] == {"embedded": 0, "reused": 2}
-    assert (tmp_path / "out" / "features.parquet").read_bytes() == whole
-    items = [("Another shoe", "Acme", ["Shoes"], "For men."), *ITEMS[1:]]
-    changed = run(tmp_path, items)
-    assert changed["rows"] == {"embedded": 1, "reused": 2}
-    undisturbed = run(tmp_path / "fresh", items)
-    assert undisturbed["rows"] == {"embedded": 3, "reused": 0}
+def same_tables(one: Path, other: Path) -> None:
     for name in ("features.parquet", "meta.json"):
-        assert (tmp_path / "out" / name).read_bytes() == (
-            tmp_path / "fresh" / "out" / name
-        ).read_bytes()
+        assert (one / "out" / name).read_bytes() == (other / "out" / name).read_bytes()
+
+
+def test_of_one_percent_changed_texts_one_percent_is_embedded(tmp_path: Path) -> None:
+    items = [(f"Mug {number}", "", [""], "") for number in range(400)]
+    assert run(tmp_path, items)["rows"] == {"embedded": 400, "reused": 0}
+    changed = [
+        ("New " + item[0], *item[1:]) if n % 100 == 7 else item for n, item in enumerate(items)
+    ]
+    assert run(tmp_path, changed)["rows"] == {"embedded": 4, "reused": 396}
+    assert run(tmp_path / "fresh", changed)["rows"] == {"embedded": 400, "reused": 0}
+    same_tables(tmp_path, tmp_path / "fresh")
+    assert run(tmp_path, items)["rows"] == {"embedded": 0, "reused": 400}  # back again
+
+
+def test_another_processor_embeds_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(tmp_path)["rows"] == {"embedded": 2, "reused": 0}
+    monkeypatch.setattr(precision, "processor", lambda: {"device": "another"})
+    assert run(tmp_path)["rows"] == {"embedded": 2, "reused": 0}
 
 
 def die(folder: Path) -> None:
@@ -300,6 +303,4 @@ def test_a_run_after_a_kill_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path
     assert killed.returncode == -signal.SIGKILL
     assert run(tmp_path / "killed", MANY)["rows"] == {"embedded": len(MANY) - 3, "reused": 3}
     run(tmp_path / "calm", MANY)
-    for name in ("features.parquet", "meta.json"):
-        here, there = (tmp_path / place / "out" / name for place in ("killed", "calm"))
-        assert here.read_bytes() == there.read_bytes()
+    same_tables(tmp_path / "killed", tmp_path / "calm")

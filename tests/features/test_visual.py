@@ -1,28 +1,36 @@
+import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from pictures import GOOD, jpeg, rotated_jpeg
+from safetensors.torch import save_file
 from torchvision.models import get_model
 
 from brmrs import columns, feature_table
 from brmrs.config import PipelineConfig, VisualConfig
 from brmrs.errors import UserError
-from brmrs.features import images, visual, visual_encoder
+from brmrs.features import backbones, embeddings, images, visual, visual_encoder
 from brmrs.features.decode import Picture, Status, check
+from brmrs.features.embeddings import Shelf
 from brmrs.features.images import Store
+from brmrs.features.pictures import FEW
 from brmrs.features.seeded import DrawFrom
 from brmrs.stages import StageContext
 
 RANDOM = VisualConfig(backbone="resnet18", weights="random", batch_size=4)
 KINDS = ("jpeg", "cmyk jpeg", "16-bit png", "palette png", "alpha png", "grey jpeg")
 MISSING = Picture(Status.MISSING)
+MANY, SHARD = FEW + 32, 16
 
 
 def stage(folder: Path, data: list[bytes | None], config: VisualConfig) -> None:
@@ -66,6 +74,22 @@ def embedded(network: visual_encoder.Network, paths: list[Path], batch_size: int
     return visual_encoder.embed_all(network.module, network.preprocessing, paths, batch_size)
 
 
+def other_process(function: str, folder: Path) -> int:
+    """Call a function of this module on a folder in another process; its exit status.
+
+    Returns when the processes that it started have ended, too, as they hold its stderr.
+    """
+    code = f"import sys, pathlib, test_visual; test_visual.{function}(pathlib.Path(sys.argv[1]))"
+    search = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}"}
+    command = [sys.executable, "-c", code, str(folder)]
+    return subprocess.run(command, env=search, stderr=subprocess.PIPE, check=False).returncode
+
+
+def same_tables(one: Path, other: Path) -> None:
+    for name in ("features.parquet", "meta.json"):
+        assert (one / "out" / name).read_bytes() == (other / "out" / name).read_bytes()
+
+
 def test_the_stage_and_another_process(tmp_path: Path) -> None:
     run(tmp_path / "here")
     table = pq.read_table(tmp_path / "here" / "out" / "features.parquet")
@@ -87,13 +111,8 @@ def test_the_stage_and_another_process(tmp_path: Path) -> None:
         "items": n + 4,
         "present": n + 2,
     }
-    code = "import sys, pathlib, test_visual; test_visual.run(pathlib.Path(sys.argv[1]))"
-    search = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}"}
-    command = [sys.executable, "-c", code, str(tmp_path / "there")]
-    subprocess.run(command, env=search, check=True)
-    for name in ("features.parquet", "meta.json"):
-        here, there = (tmp_path / place / "out" / name for place in ("here", "there"))
-        assert here.read_bytes() == there.read_bytes()
+    assert other_process("run", tmp_path / "there") == 0
+    same_tables(tmp_path / "here", tmp_path / "there")
 
 
 def test_regions_are_written_beside_the_same_vectors(tmp_path: Path) -> None:
@@ -203,3 +222,54 @@ def test_neighbours_by_random_features_share_their_category(shared_data: Path) -
     nearest = labels[np.argsort(-cosines, axis=1)[:, :3]]
     chance = (labels[:, None] == labels).mean()
     assert (nearest == labels[:, None]).mean() > chance + 0.15
+
+
+def run_many(folder: Path) -> dict[str, Any]:
+    """The stage on so many pictures that workers decode them, small ones; its notes."""
+    artifact, training = folder / "images", folder / "training"
+    if not artifact.exists():
+        for path in (artifact, training, folder / "out"):
+            path.mkdir(parents=True)
+        data = [jpeg(seed) for seed in range(MANY)]
+        pictures = [check(each, 10**6, 10**6) for each in data]
+        for picture, each in zip(pictures, data, strict=True):
+            Store(artifact).keep(picture, each)
+        images.write(pictures, artifact)
+        module, _ = backbones.build(backbones.find("resnet18", None), RANDOM)
+        save_file(module.network.state_dict(), training / backbones.TRAINED)
+    small = {"weights": "simsiam", "training": {"size": 32}, "batch_size": 8}
+    visual_config = {"backbone": "resnet18", "precision": "fp32", **small}
+    context = StageContext(
+        PipelineConfig.model_validate({"features": {"visual": visual_config}}),
+        {"images": artifact, "visual_training": training},
+        folder / "out",
+        folder / "scratch",
+        kept=folder / "kept",
+    )
+    visual.run(context)
+    return context.notes
+
+
+def die(folder: Path) -> None:
+    """Run by another process: killed when it has kept three shards, its workers at work."""
+    embeddings.SHARD = SHARD
+    write, written = Shelf.write, itertools.count(1)
+
+    def last(shelf: Shelf, contents: list[str], rows: embeddings.Columns) -> str:
+        if next(written) > 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(shelf, contents, rows)
+
+    Shelf.write = last  # type: ignore[method-assign, assignment]
+    run_many(folder)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_after_a_kill_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
+    assert other_process("die", tmp_path / "killed") == -signal.SIGKILL
+    kept = [path.suffix for path in (tmp_path / "killed" / "kept").glob("*/*")]
+    assert kept == [".parquet"] * 3
+    rows = run_many(tmp_path / "killed")["rows"]
+    assert rows == {"embedded": MANY - 3 * SHARD, "reused": 3 * SHARD}
+    assert run_many(tmp_path / "calm")["rows"] == {"embedded": MANY, "reused": 0}
+    same_tables(tmp_path / "killed", tmp_path / "calm")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from brmrs.config import PipelineConfig
 from brmrs.models.registry import RECOMMENDERS
@@ -55,6 +57,9 @@ def brmrs(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["run", "-c", "small.yaml", "--refresh", "nope"], "no stage 'nope'"),
         (["plan", "-c", "small.yaml", "--set", "ingest.reviews=gone.gz"], "gone.gz"),
         (["plan", "-c", "small.yaml", "--set", "features.text.template={price}"], "price"),
+        (["plan", "-c", "small.yaml", "--set", "features.visual.backbone=resnet19"], "resnet18"),
+        (["tune", "-c", "small.yaml", "-c", "nope.yaml", "--model", "bm3"], "nope.yaml: No such"),
+        (["tune", "-c", "small.yaml", "--model", "bm4"], "no model 'bm4'"),
         (["recommend", "--user", "x"], "no finished run"),
         (["similar", "--item", "x", "-k", "0"], "-k"),
         (["up", "--port", "0"], "port"),
@@ -156,6 +161,34 @@ def test_run_then_recommend_then_similar(project: Path) -> None:
     unknown = brmrs(project, "recommend", "--user", "nobody")
     assert unknown.returncode == 2
     assert "nobody" in unknown.stderr
+
+    shown = brmrs(project, "show", "latest").stdout
+    (machine,) = (line for line in shown.splitlines() if line.startswith("machine: "))
+    pattern = r"machine: .+, Python 3\.\d+\.\d+, \d+ CPUs; the process held [\d.]+ .B at most"
+    assert re.fullmatch(pattern, machine)
+    recall = next(line for line in shown.splitlines() if "recall" in line)
+    assert f"{summary['metrics']['test']['recall@20']:.4f}" in recall
+    trained = {stage["name"]: stage["digest"] for stage in summary["stages"]}["train"]
+    traced = brmrs(project, "origin", trained).stdout
+    assert "reviews.jsonl.gz" in traced
+    assert not re.search("benchmark|given|warm_start|visual_weights", traced)
+
+
+def test_tune_with_several_files_leaves_what_it_searched(project: Path) -> None:
+    (project / "bare.yaml").write_text("ingest: {metadata: []}\nimages: {folder: null}\n")
+    (project / "models").mkdir()
+    (project / "models" / "lightgcn.yaml").write_text("model: {name: lightgcn, dim: 8}")
+    given = ["-c", "small.yaml", "-c", "bare.yaml", "--set", "train.epochs=1"]
+    done = brmrs(project, "tune", *given, "--model", "lightgcn", "--trials", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [trial["state"] for trial in json.loads(done.stdout)["trials"]] == ["complete"]
+    text = (project / "tuned" / "small" / "lightgcn.yaml").read_text()
+    assert yaml.safe_load(text) == {
+        "model": {"name": "lightgcn", "dim": 8, "layers": 3, "regularization": 1e-4},
+        "train": {"learning_rate": 1e-3},
+    }
+    files = "-c small.yaml -c models/lightgcn.yaml -c bare.yaml -c tuned/small/lightgcn.yaml"
+    assert text.splitlines()[2] == f"#   brmrs run {files} --set train.epochs=1"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""LightGCN: the propagation against dense matrix powers, the loss against eq. 15, edge dropout."""
+"""LightGCN: the propagation against dense matrix powers, the loss by the letter, edge dropout."""
 
 import math
 from collections import Counter

@@ -1,6 +1,7 @@
 """The search on a checkerboard: what a trial is, what ends it, what a kill costs."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,14 +10,17 @@ from typing import Any
 
 import optuna
 import pytest
-from board_artifacts import config, write_inputs
+from board_artifacts import config, context, write_inputs
 from optuna.pruners import MedianPruner
 
+from brmrs.artifacts import ArtifactStore, Record, UnderWayError
 from brmrs.config import PipelineConfig
 from brmrs.config_file import load
 from brmrs.errors import UserError
+from brmrs.housekeeping import collect
 from brmrs.models import registry
-from brmrs.training import tuned_file
+from brmrs.runs import Run
+from brmrs.training import train, tune, tuned_file
 from brmrs.training.search_spaces import space
 from brmrs.training.train import prepare
 from brmrs.training.tune import finished, open_study, rows, search, winner, with_values
@@ -119,17 +123,62 @@ def test_a_trial_that_diverges_is_told_and_the_search_goes_on(board: Path) -> No
     assert winner(study).number == 1
 
 
-def test_the_winner_is_laid_over_a_base_as_it_is(tmp_path: Path) -> None:
-    best = with_values(SETTINGS, {"model.regularization": 0.5, "train.learning_rate": 0.002})
+def test_the_winner_is_what_was_searched_and_the_model_it_was_searched_for(tmp_path: Path) -> None:
+    # A searched field at its default is a choice, too; dim is 8 here, and is not searched.
+    found = {"model.regularization": 1e-4, "train.learning_rate": 0.002}
     file = tmp_path / "tuned" / "toys" / "bpr-mf.yaml"
-    tuned_file.write(file, best, ["why"])
-    assert file.read_text().startswith("# why\nmodel:\n  name: bpr-mf\n")
-    read = load(file)
-    assert read.model_fields_set == {"model", "train"}
-    assert "seed" not in read.train.model_fields_set
-    laid = config("lightgcn", seed=3).overlaid({"model": read.model, "train": read.train})
-    assert laid.model == best.model
-    assert laid.train.model_dump() == {**best.train.model_dump(), "seed": 3}
+    tuned_file.write(file, with_values(SETTINGS, found), found, ["why"])
+    assert file.read_text() == (
+        "# why\nmodel:\n  name: bpr-mf\n  dim: 8\n  regularization: 0.0001\n"
+        "train:\n  learning_rate: 0.002\n"
+    )
+    base = tmp_path / "base.yaml"
+    base.write_text("model: {name: lightgcn, layers: 2}\ntrain: {epochs: 3, learning_rate: 0.5}")
+    laid = load(base, over=(file,))
+    assert laid.model == with_values(SETTINGS, found).model
+    assert (laid.train.epochs, laid.train.learning_rate) == (3, 0.002)
+
+
+def test_trials_start_from_the_bundle_that_training_would_start_from(board: Path) -> None:
+    first = context(write_inputs(board / "earlier"), board / "earlier", config(epochs=20))
+    train.run(first)
+    after_one = {}
+    for name, folder in (("cold", None), ("warm", first.out)):
+        settings = config(epochs=1, warm_start=folder)
+        (board / name).mkdir()
+        write_inputs(board / name)
+        after_one[name] = winner(searched(board / name, 1, settings)).value or 0.0
+    assert after_one["warm"] > after_one["cold"] + 0.2
+
+
+def stored(board: Path) -> tuple[Run, ArtifactStore]:
+    """The board's artifacts as those of a run."""
+    store = ArtifactStore(board / "artifacts")
+    records = {}
+    for name in tune.TRAIN.upstream:
+        with store.writing() as out:
+            shutil.copytree(board / name, out, dirs_exist_ok=True)
+            records[name] = Record("key", {}, store.commit(out, name), "one", 0.0)
+    return Run("one", {}, {}, records, 0.0, {}), store
+
+
+def test_a_search_holds_the_store(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, store = stored(board)
+
+    def clean_up_instead(*_: object) -> None:
+        with pytest.raises(UnderWayError, match=r"dataset, tune \(process"):
+            collect(store, keep=1)
+        raise InterruptedError
+
+    monkeypatch.setattr(tune, "search", clean_up_instead)
+    with pytest.raises(InterruptedError):
+        tune.tune(SETTINGS, run, store, 1)
+    refusing = SETTINGS.model_copy(update={"overlap": "refuse"})
+    with store.running("a run"), pytest.raises(UnderWayError, match="a run"):
+        tune.tune(refusing, run, store, 1)
+    collect(store, keep=1)  # no manifest of the run: all its artifacts go
+    with pytest.raises(UserError, match="of run one is missing or damaged"):
+        tune.tune(SETTINGS, run, store, 1)
 
 
 @pytest.mark.parametrize("name", registry.RECOMMENDERS)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from brmrs.features.self_supervised.base import Method, Network, mlp
 from brmrs.features.self_supervised.views import Views, unlike
 
-WIDTH = 2048  # of the projector; the paper's 8192 gain 2 points of ImageNet (figure 4)
-LAMBDA = 0.005  # weight of the redundancy term (section 2.2: 5e-3)
+WIDTH = 2048  # of the projector; 8192 in the paper, 16 times the weights
+LAMBDA = 0.005  # weight of the redundancy term; 0.0051 in the released code
 
 
 class BarlowTwins(Method):
@@ -15,7 +15,7 @@ class BarlowTwins(Method):
 
     With C_ij the correlation over the batch of feature i of the first view and j of the second,
 
-        L = sum_i (1 - C_ii)^2 + lambda sum_i sum_(j != i) C_ij^2                 (eq. 1, 2)
+        L = sum_i (1 - C_ii)^2 + lambda sum_i sum_(j != i) C_ij^2
     """
 
     def __init__(self, network: Network, dimension: int):
@@ -30,14 +30,14 @@ class BarlowTwins(Method):
         return unlike(size)
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 1, and the projection of the first view."""
+        """L, and the projection of the first view."""
         z_1, z_2 = (self.projector(self.backbone(view)) for view in (first, second))
         correlations = self.standardise(z_1).T @ self.standardise(z_2) / len(z_1)
         return redundancy(correlations), z_1
 
 
 def redundancy(correlations: Tensor) -> Tensor:
-    """Eq. 1 of a (d, d) cross-correlation matrix."""
+    """L of a (d, d) cross-correlation matrix."""
     diagonal = torch.diagonal(correlations)
     invariance = (1 - diagonal).square().sum()
     return invariance + LAMBDA * (correlations.square().sum() - diagonal.square().sum())

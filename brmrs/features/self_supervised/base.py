@@ -66,8 +66,8 @@ def mlp(widths: Sequence[int], *, normed_output: bool) -> nn.Sequential:
 def spread(outputs: Tensor) -> float:
     """Standard deviation of the unit-length outputs, averaged over channels, times sqrt(d).
 
-    0 where all outputs point the same way: a collapse. 1 for directions spread evenly (Chen & He
-    2021, section 4.1: z / |z| of an isotropic Gaussian z has the deviation 1 / sqrt(d)).
+    0 where all outputs point the same way: a collapse. 1 for directions spread evenly: z / |z| of
+    an isotropic Gaussian z has the deviation 1 / sqrt(d) (Chen & He 2021, on the stop-gradient).
 
     Args:
         outputs: (B, d).

@@ -9,8 +9,8 @@ from torch.nn.functional import cosine_similarity
 from brmrs.features.self_supervised.base import Method, Network, mlp
 from brmrs.features.self_supervised.views import Views, unlike
 
-HIDDEN, WIDTH = 4096, 256  # of projector and predictor (section 3.3)
-BASE_DECAY = 0.99  # tau_base; .996 for the paper's 1000 epochs, .99 for its shorter ones
+HIDDEN, WIDTH = 4096, 256  # of projector and predictor
+BASE_DECAY = 0.99  # tau_base; the released code has .996 for 1000 epochs, .99 for 100 and 300
 
 
 class BYOL(Method):
@@ -18,9 +18,11 @@ class BYOL(Method):
 
     With q(z) the online prediction and z' the target's projection, both of unit length,
 
-        L = |q(z_1) - z'_2|^2 + |q(z_2) - z'_1|^2 = sum of 2 - 2 <q(z), z'>      (eq. 2)
-        xi <- tau xi + (1 - tau) theta                                            (eq. 1)
-        tau = 1 - (1 - tau_base) (cos(pi k / K) + 1) / 2                          (section 3.3)
+        L = |q(z_1) - z'_2|^2 + |q(z_2) - z'_1|^2 = sum of 2 - 2 <q(z), z'>
+        xi <- tau xi + (1 - tau) theta
+        tau = 1 - (1 - tau_base) (cos(pi k / K) + 1) / 2        at step k of K
+
+    The target starts as a copy; the released code draws it by itself, and finds no difference.
     """
 
     def __init__(self, network: Network, dimension: int):
@@ -39,7 +41,7 @@ class BYOL(Method):
         return unlike(size)
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 2, symmetrised, and z_1."""
+        """L and z_1."""
         z_1, z_2 = (self.projector(self.backbone(view)) for view in (first, second))
         with torch.no_grad():
             targets = [self.target_projector(self.target_backbone(v)) for v in (first, second)]

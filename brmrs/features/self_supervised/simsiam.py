@@ -6,7 +6,7 @@ from torch.nn.functional import cosine_similarity
 from brmrs.features.self_supervised.base import Method, Network, mlp
 from brmrs.features.self_supervised.views import Views, alike
 
-WIDTH = 2048  # d, of the projections (section 3, 'Baseline settings')
+WIDTH = 2048  # d, of the projections
 BOTTLENECK = 512  # hidden width of the predictor
 
 
@@ -19,7 +19,8 @@ class SimSiam(Method):
         L = D(p_1, stopgrad(z_2)) / 2 + D(p_2, stopgrad(z_1)) / 2      (eq. 4)
 
     f is the backbone and three layers, all with batch norm; h is a bottleneck of two. The
-    learning rate of h does not fall (section 4.2).
+    learning rate of h does not fall (the paper's section on the predictor). The released code's
+    last batch norm has neither scale nor shift; here it has them.
     """
 
     def __init__(self, network: Network, dimension: int):

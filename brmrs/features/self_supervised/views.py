@@ -26,13 +26,13 @@ class Views:
 
 
 def alike(size: int) -> Views:
-    """Chen & He 2021, section 4.1 and appendix A: both views are drawn alike."""
+    """SimSiam's, as in its released code: both views are drawn alike."""
     view = _view(size, smallest=0.2, saturation=0.4, blur=0.5, solarize=0.0)
     return Views(view, view)
 
 
 def unlike(size: int) -> Views:
-    """Grill et al. 2020, appendix B, table 6; Zbontar et al. 2021, section 2.2, take the same."""
+    """BYOL's, as in its released code; that of Barlow Twins has the same."""
     return Views(
         _view(size, smallest=0.08, saturation=0.2, blur=1.0, solarize=0.0),
         _view(size, smallest=0.08, saturation=0.2, blur=0.1, solarize=0.2),

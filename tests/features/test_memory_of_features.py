@@ -1,0 +1,92 @@
+"""Feature tables larger than what their stages may hold at once."""
+
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brmrs import feature_table
+from brmrs.features import embeddings, regions, table, text, visual
+
+ROWS, D = 1 << 17, 256
+SIZE = 4 * ROWS * D  # 128 MiB
+
+# Prints by how many bytes its memory grew at most. The first item has no vector.
+WRITE_AND_READ = """
+import sys, pathlib
+import numpy as np
+from brmrs import feature_table, machine
+from brmrs.features import table
+
+folder = pathlib.Path(sys.argv[1])
+table.BLOCK_BYTES = 1 << 20
+vectors = np.load(folder / "a.npy", mmap_mode="r")
+before = machine.high_water()
+extractor = table.Extractor("text", "", "", "", None)
+table.write(folder, vectors, np.arange(len(vectors)) - 1, extractor)
+del vectors
+feature_table.read(folder / feature_table.FILE)
+print(machine.high_water() - before)
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "BLOCK_BYTES", 1 << 20)
+
+
+def drawn(path: Path, dimension: int = D) -> np.ndarray:
+    """Vectors in a file."""
+    vectors = embeddings.on_disk(path, ROWS, dimension)
+    generator = np.random.default_rng(0)
+    for rows in table.blocks(*vectors.shape):
+        vectors[rows] = generator.random(vectors[rows].shape, dtype=np.float32)
+    return vectors
+
+
+def allocated(work: Callable[[], object]) -> int:
+    """The most bytes that numpy holds at once, files in memory left out."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_centring_makes_no_copy(tmp_path: Path) -> None:
+    vectors = drawn(tmp_path / "a.npy")
+    expected = visual.centred(np.array(vectors))
+    assert np.abs(expected.mean(axis=0)).max() < 1e-6
+    assert allocated(lambda: visual.centred(vectors, into=vectors)) < SIZE / 4
+    assert np.array_equal(vectors, expected)
+
+
+def test_models_side_by_side_lie_on_disk(tmp_path: Path) -> None:
+    parts = [drawn(tmp_path / "a.npy", D // 2), drawn(tmp_path / "b.npy", D // 2)]
+    together = tmp_path / "together.npy"
+    assert allocated(lambda: text.side_by_side(parts, together)) < SIZE / 4
+    found = np.load(together, mmap_mode="r")
+    assert np.array_equal(found, np.hstack([table.units(part) for part in parts]))
+
+
+def test_a_table_is_in_memory_once(tmp_path: Path) -> None:
+    vectors = drawn(tmp_path / "a.npy")
+    command = [sys.executable, "-c", WRITE_AND_READ, str(tmp_path)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1.5 * SIZE
+    found, present = feature_table.read(tmp_path / feature_table.FILE)
+    assert np.array_equal(found[1:], vectors[:-1])
+    assert present.tolist() == [False] + [True] * (ROWS - 1)
+
+
+def test_maps_are_written_a_block_at_a_time(tmp_path: Path) -> None:
+    maps = embeddings.on_disk(tmp_path / "a.npy", 1 << 10, 1 << 16, np.float16)
+    which = np.arange(len(maps))
+    assert allocated(lambda: regions.write(tmp_path, maps, which, (16, 16, 256))) < SIZE / 4
+    assert (tmp_path / "regions.npy").stat().st_size > SIZE

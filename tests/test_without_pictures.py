@@ -1,0 +1,46 @@
+"""The whole pipeline over a dump in which no item has a picture."""
+
+from pathlib import Path
+
+import pytest
+from whole_pipeline import Pipeline, changed
+
+from brmrs.artifacts import ArtifactStore
+from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.config import PipelineConfig
+from brmrs.errors import UserError
+from brmrs.files import read_json
+from brmrs.training import bundle
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_model_is_trained_on_texts_alone_and_everything_says_so(
+    small_config: PipelineConfig, tmp_path: Path
+) -> None:
+    config = changed(changed(small_config, "images.folder", None), "train.epochs", 1)
+    store = ArtifactStore(tmp_path)
+    artifacts = Pipeline(store).run(config)[1]
+    folders = {name: store.path(artifact) for name, artifact in artifacts.items()}
+    meta = read_json(folders["visual_features"] / "meta.json")
+    assert (meta["present"], meta["weights_sha256"]) == (0, None)
+    model = bundle.load(folders["train"])
+    assert set(model.branches) == {FUSED, TEXT}
+    assert {name: each.used for name, each in model.about.features.items()} == {
+        TEXT: True,
+        VISUAL: False,
+    }
+    covered = read_json(folders["evaluate"] / "metrics.json")["coverage"]
+    assert set(covered[VISUAL].values()) == {0.0}
+    assert covered[TEXT]["items"] > 0.9
+    page = (folders["report"] / "report.html").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if meta["label"] in line and "<tr><td>" in line]
+    assert row.count("0.0") == 3
+
+
+def test_a_model_that_needs_features_refuses_data_without_any(
+    small_config: PipelineConfig, tmp_path: Path
+) -> None:
+    bare = changed(changed(small_config, "images.folder", None), "ingest.metadata", [])
+    with pytest.raises(UserError, match=r"^model br-mrs needs features, and the data have none"):
+        Pipeline(ArtifactStore(tmp_path)).run(bare)
