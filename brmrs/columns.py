@@ -31,6 +31,7 @@ REASON = "reason"
 CONTENT = "content"  # the first characters of the bad line
 
 VECTOR = "vector"
+REGIONS = "regions"
 PRESENT = "present"
 
 STATUS = "status"
@@ -199,11 +200,19 @@ def features(dimension: int) -> pa.Schema:
     )
 
 
-def embeddings(dimension: int) -> pa.Schema:
-    """Schema of a shard of kept embeddings: the digest of a content, and its vector."""
-    return pa.schema(
+def embeddings(dimension: int, regions: int = 0) -> pa.Schema:
+    """Schema of a shard of kept embeddings: the digest of a content, and what it gave.
+
+    Args:
+        dimension: of its vector.
+        regions: numbers in its feature map; 0 where none is kept.
+    """
+    schema = pa.schema(
         [
             pa.field(SHA256, pa.string(), nullable=False),
             pa.field(VECTOR, pa.list_(pa.float32(), dimension), nullable=False),
         ]
     )
+    if not regions:
+        return schema
+    return schema.append(pa.field(REGIONS, pa.list_(pa.float16(), regions), nullable=False))

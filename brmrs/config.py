@@ -130,6 +130,8 @@ class VisualConfig(Section):
     weights: Literal["pretrained", "random", "file"] | SelfSupervised = "pretrained"
     file: Location = None  # a state dict for `weights: file`
     precision: Precision = "auto"  # random weights take fp32: their vectors differ by little
+    # also the feature map before its last pooling, for models that attend to regions (VECF)
+    regions: bool = False
     batch_size: int = Field(16, gt=0)  # images
     seed: Seed = 0  # of random weights, and of the training
     training: SelfSupervisionConfig = SelfSupervisionConfig()
@@ -144,6 +146,11 @@ class VisualConfig(Section):
     def _suits_the_backbone(self) -> Self:
         if self.is_tower and (self.weights != "pretrained" or self.node is not None):
             raise ValueError(f"{self.backbone} has its own weights and node; leave them out")
+        if self.regions and (self.is_tower or self.backbone == IMPORTED):
+            raise ValueError(
+                f"regions are of a feature map, and {self.backbone} gives none; name a "
+                "convolutional backbone of torchvision, such as vgg16"
+            )
         return _label_checked(self, self.backbone, self.label)
 
 

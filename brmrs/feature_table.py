@@ -1,4 +1,4 @@
-"""The feature table that the feature stages write: one vector per item, and whether it is there."""
+"""What the feature stages write: one vector per item, whether it is there, a picture's regions."""
 
 from pathlib import Path
 
@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 from brmrs.columns import PRESENT, VECTOR
 
 FILE = "features.parquet"
+REGIONS = "regions.npy"  # beside it, where asked for and any item has a picture
 
 
-def read(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read a stage's `features.parquet`.
+def read(table: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Read a `features.parquet`.
 
     Returns:
         (I, d) float32 vectors, zero where not present, and the (I,) mask of presence.
     """
-    file = pq.ParquetFile(folder / FILE)
+    file = pq.ParquetFile(table)
     items, dimension = file.metadata.num_rows, file.schema_arrow.field(VECTOR).type.list_size
     vectors = np.empty((items, dimension), dtype=np.float32)
     present = np.empty(items, dtype=np.bool_)
@@ -35,3 +36,13 @@ def presence(table: Path) -> NDArray[np.bool_]:
     """The (I,) mask of presence of a `features.parquet`, without its vectors."""
     mask: NDArray[np.bool_] = pq.read_table(table, columns=[PRESENT])[PRESENT].to_numpy()
     return mask
+
+
+def regions(folder: Path) -> NDArray[np.float16] | None:
+    """The (I, h, w, D) feature maps of a feature folder, zeros where not present; None without any.
+
+    The file is mapped into memory: only what is looked at is read.
+    """
+    path = folder / REGIONS
+    # Copy on write: torch wants to be allowed to write, the file stays as it is.
+    return np.load(path, mmap_mode="c", allow_pickle=False) if path.is_file() else None

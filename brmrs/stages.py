@@ -151,7 +151,7 @@ STAGES = (
         "graphs",
         "brmrs.graphs.build",
         config=("graphs",),
-        reads=(SPLIT, "text_features", "visual_features", *GIVEN.values()),
+        reads=(SPLIT, *FEATURE_TABLES.values(), *GIVEN.values()),
     ),
     Stage(
         "train",

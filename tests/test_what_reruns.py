@@ -90,6 +90,7 @@ def test_nothing_changed(made: Pipeline, config: PipelineConfig) -> None:
         ("images.max_bytes", 100, {"images", *VISUAL, *GRAPHS}),
         ("images.concurrency", 3, set()),
         ("features.visual.seed", 1, {*VISUAL, *GRAPHS}),
+        ("features.visual.regions", True, {"visual_features", "train"}),  # which may read them
         ("graphs.alpha", 0.25, GRAPHS),
         ("graphs.block_bytes", 2**20, set()),
         ("model.dim", 4, MODEL),
@@ -291,10 +292,10 @@ def run(context):
     [
         ("ingest", {"ingest"}),  # the others read named files of it
         ("split", {"split"}),
-        ("text_features", {"text_features", "graphs", "train"}),  # then the same bundle
+        ("text_features", {"text_features", "train"}),  # then the same bundle
         ("images", {"images", *VISUAL, "report"}),
         ("visual_training", VISUAL),
-        ("visual_features", {"visual_features", "graphs", "train"}),
+        ("visual_features", {"visual_features", "train"}),
         ("graphs", {"graphs", "train"}),
         ("train", MODEL),
         ("evaluate", {"evaluate", "report"}),

@@ -135,7 +135,7 @@ def find(name: str, node: str | None) -> Backbone:
         raise UserError(f"features.visual.node: say which node of {name} gives the features")
     preprocessing = _preprocessing(name)
     with LOADING, torch.device("meta"):
-        network = _network(name, preprocessing.size)
+        network = untrained(name, preprocessing.size)
     names = [module for module, _ in network.named_modules()][1:]
     if node not in names:
         close = difflib.get_close_matches(node, names, n=5) or names[-8:]
@@ -183,7 +183,7 @@ def build(
         UserError: the weights cannot be had, or are not those of this backbone.
     """
     with LOADING, DrawFrom(torch.Generator().manual_seed(config.seed)):
-        network = _network(backbone.name, backbone.preprocessing.size)
+        network = untrained(backbone.name, backbone.preprocessing.size)
     for module in backbone.unused:
         network.set_submodule(module, nn.Identity())
     if config.weights != "random":
@@ -211,7 +211,8 @@ def _preprocessing(name: str) -> Preprocessing:
     )
 
 
-def _network(name: str, size: int) -> nn.Module:
+def untrained(name: str, size: int) -> nn.Module:
+    """A network of torchvision for images of a size, whole, with fresh weights, ready to embed."""
     options = {"image_size": size} if name.startswith("vit") else {}
     network: nn.Module = get_model(name, weights=None, **options)
     return network.eval()

@@ -16,21 +16,24 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from brmrs import progress
-from brmrs.columns import SHA256, VECTOR, embeddings
+from brmrs.columns import REGIONS, SHA256, VECTOR, embeddings
 from brmrs.files import digest_bytes, digest_file, digest_json
 from brmrs.stages import KEPT, StageContext
 
 LOG = logging.getLogger(__name__)
-SHARD = 512  # rows: what a kill may lose
+SHARD, SHARD_BYTES = 512, 2**24  # rows, at most so many bytes of them: what a kill may lose
 LETTERS = 16  # of the recipe's digest, in the folder's name
 
 # Embeds contents, given by their places in a list. Yields (R,) places in what it was given, each
-# once and in any order, and (R, d) float32 vectors.
-Embed = Callable[[np.ndarray], Iterator[tuple[np.ndarray, np.ndarray]]]
+# once and in any order, (R, d) float32 vectors, and (R, n) float16 maps where such are wanted.
+Embedded = tuple[np.ndarray, ...]
+Embed = Callable[[np.ndarray], Iterator[Embedded]]
+Columns = Mapping[str, np.ndarray]  # by name, of equal lengths
 
 
 def recipe(
@@ -67,11 +70,13 @@ class Rows:
 
     Attributes:
         vectors: (C, d) float32, on disk: a file mapped into memory.
+        regions: (C, n) float16, likewise; None where they were not wanted.
         embedded: how many were embedded now; the others were kept from before.
         shards: that hold them all, relative to the folder that the stage keeps.
     """
 
     vectors: np.ndarray
+    regions: np.ndarray | None
     embedded: int
     shards: tuple[str, ...]
 
@@ -83,6 +88,7 @@ def gather(
     contents: Sequence[str],
     dimension: int,
     embed: Embed,
+    regions: int = 0,
 ) -> Rows:
     """The vectors of contents: kept ones are read, the others embedded and kept.
 
@@ -95,32 +101,44 @@ def gather(
         contents: (C,) distinct digests of the contents.
         dimension: d.
         embed: is asked for the new ones alone.
+        regions: n, numbers in the map of a content; 0 where none is wanted.
     """
-    shelf = Shelf(context.kept or context.scratch, digest)
-    context.scratch.mkdir(parents=True, exist_ok=True)
-    vectors = on_disk(context.scratch / f"{digest[:LETTERS]}.npy", len(contents), dimension)
+    schema = embeddings(dimension, regions)
+    shelf = Shelf(context.kept or context.scratch, digest, schema)
+    columns = _columns(context.scratch, digest, schema, len(contents))
     shards = set()
     place = {content: row for row, content in enumerate(contents)}
     known = np.zeros(len(contents), dtype=bool)
-    for name, found, kept in shelf.read(dimension):
+    for name, found, kept in shelf.read():
         here = [(row, place[content]) for row, content in enumerate(found) if content in place]
         here = [(row, target) for row, target in here if not known[target]]
         if here:
             source, target = np.array(here).T
-            vectors[target], known[target] = kept[source], True
+            known[target] = True
+            for column, values in kept.items():
+                columns[column][target] = values[source]
             shards.add(name)
     new = np.flatnonzero(~known)
     with progress.task(f"Embedding {modality}", len(new)) as task:
-        found_now = ((new[rows], values) for rows, values in embed(new))
-        for rows in _in_shards(found_now, vectors, task):
-            shards.add(shelf.write([contents[row] for row in rows], vectors[rows]))
+        found_now = ((new[rows], *values) for rows, *values in embed(new))
+        for rows in _in_shards(found_now, columns, task):
+            part = {column: array[rows] for column, array in columns.items()}
+            shards.add(shelf.write([contents[row] for row in rows], part))
     LOG.info("%s: %d rows embedded, %d reused", modality, len(new), len(contents) - len(new))
-    return Rows(vectors, len(new), tuple(sorted(shards)))
+    return Rows(columns[VECTOR], columns.get(REGIONS), len(new), tuple(sorted(shards)))
 
 
-def on_disk(path: Path, rows: int, dimension: int) -> np.ndarray:
-    """(rows, d) float32 zeros in a new file, mapped into memory."""
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, dimension))
+def on_disk(path: Path, rows: int, width: int, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
+    """(rows, width) zeros in a new file, mapped into memory.
+
+    Raises:
+        OSError: the disk has no room. Found later, it would end the process without a word.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(rows, width))
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def note(context: StageContext, parts: Sequence[Rows]) -> None:
@@ -132,30 +150,45 @@ def note(context: StageContext, parts: Sequence[Rows]) -> None:
         context.notes[KEPT] = sorted(shard for part in parts for shard in part.shards)
 
 
+def _columns(scratch: Path, digest: str, schema: pa.Schema, rows: int) -> dict[str, np.ndarray]:
+    """A file for each column but the contents' digests, mapped into memory."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    arrays = {}
+    for field in (field for field in schema if field.name != SHA256):
+        path = scratch / f"{digest[:LETTERS]}-{field.name}.npy"
+        dtype = field.type.value_type.to_pandas_dtype()
+        arrays[field.name] = on_disk(path, rows, field.type.list_size, dtype)
+    return arrays
+
+
 def _in_shards(
-    found: Iterator[tuple[np.ndarray, np.ndarray]], vectors: np.ndarray, task: progress.Task
+    found: Iterator[Embedded], columns: Columns, task: progress.Task
 ) -> Iterator[np.ndarray]:
-    """Put vectors into their places; yields the places filled, a shard at a time."""
+    """Put what was embedded into its places; yields the places filled, a shard at a time."""
+    size = sum(array[:1].nbytes for array in columns.values())
+    most = max(1, min(SHARD, SHARD_BYTES // max(1, size)))
     waiting: list[int] = []
-    for rows, values in found:
-        vectors[rows] = values
+    for rows, *values in found:
+        for array, value in zip(columns.values(), values, strict=True):
+            array[rows] = value
         waiting += rows.tolist()
         task.advance(len(rows))
-        while len(waiting) >= SHARD:
-            yield np.array(waiting[:SHARD])
-            waiting = waiting[SHARD:]
+        while len(waiting) >= most:
+            yield np.array(waiting[:most])
+            waiting = waiting[most:]
     if waiting:
         yield np.array(waiting)
 
 
 class Shelf:
-    """The shards of one recipe."""
+    """The shards of one recipe, of the schema `columns.embeddings`."""
 
-    def __init__(self, root: Path, digest: str) -> None:
+    def __init__(self, root: Path, digest: str, schema: pa.Schema) -> None:
         self._folder = root / digest[:LETTERS]
+        self._schema = schema
 
-    def read(self, dimension: int) -> Iterator[tuple[str, list[str], np.ndarray]]:
-        """Name, contents and (R, d) vectors of each shard that is whole; damaged ones are removed.
+    def read(self) -> Iterator[tuple[str, list[str], Columns]]:
+        """Name, contents and (R, ...) rows of each shard that is whole; damaged ones are removed.
 
         In the order of their names: which of two shards with the same row counts is no chance.
         """
@@ -168,21 +201,24 @@ class Shelf:
                 LOG.warning("%s is damaged; its rows are embedded again", path)
                 path.unlink(missing_ok=True)
                 continue
-            table = pq.read_table(BytesIO(data), schema=embeddings(dimension))
-            vectors = table[VECTOR].combine_chunks().flatten().to_numpy()
-            yield (
-                f"{self._folder.name}/{path.name}",
-                table[SHA256].to_pylist(),
-                vectors.reshape(-1, dimension),
-            )
+            table = pq.read_table(BytesIO(data), schema=self._schema)
+            contents = table[SHA256].to_pylist()
+            flat = {
+                name: table[name].combine_chunks().flatten().to_numpy()
+                for name in self._schema.names
+                if name != SHA256
+            }
+            rows = {name: values.reshape(len(contents), -1) for name, values in flat.items()}
+            yield f"{self._folder.name}/{path.name}", contents, rows
 
-    def write(self, contents: list[str], vectors: np.ndarray) -> str:
+    def write(self, contents: list[str], rows: Columns) -> str:
         """Keep rows; the name of their shard. A kill leaves all of it or nothing that is read."""
-        dimension = vectors.shape[1]
-        flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
-        columns = [pa.array(contents), pa.FixedSizeListArray.from_arrays(flat, dimension)]
+        columns: dict[str, pa.Array] = {SHA256: pa.array(contents)}
+        for name, values in rows.items():
+            flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+            columns[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
         sink = BytesIO()
-        pq.write_table(pa.table(columns, schema=embeddings(dimension)), sink, use_dictionary=False)
+        pq.write_table(pa.table(columns, schema=self._schema), sink, use_dictionary=False)
         data = sink.getvalue()
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{digest_bytes(data)}.parquet"

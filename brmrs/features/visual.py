@@ -1,4 +1,4 @@
-"""The stage `visual_features`: one vector per item from its picture."""
+"""The stage `visual_features`: one vector per item from its picture, and its regions."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -18,10 +18,12 @@ from brmrs.features import (
     imported,
     pictures,
     precision,
+    regions,
     table,
     towers,
     visual_encoder,
 )
+from brmrs.features.embeddings import Embedded
 from brmrs.features.images import TABLE, stored_files
 from brmrs.features.table import Extractor
 from brmrs.features.visual_encoder import Network
@@ -32,7 +34,7 @@ LIBRARIES = ("torch", "torchvision", "transformers", "sentence-transformers", "p
 
 
 def run(context: StageContext) -> None:
-    """Embed the items' pictures; writes features.parquet and meta.json.
+    """Embed the items' pictures; writes features.parquet, meta.json, and regions.npy if asked to.
 
     Where no item has a picture, no weights of torchvision are needed and none are loaded.
 
@@ -51,7 +53,10 @@ def run(context: StageContext) -> None:
     network = load(config, trained and trained / backbones.TRAINED, weights=bool(distinct))
     vectors, about = np.zeros((0, network.dimension), dtype=np.float32), network.about
     if distinct:
-        vectors, about = embed_kept(context, config, network, distinct, stored_files(folder))
+        found, about = embed_kept(context, config, network, distinct, stored_files(folder))
+        vectors = found.vectors
+        if network.regions and found.regions is not None:
+            regions.write(context.out, found.regions, which, network.regions.shape)
     if config.weights == "random":
         vectors = centred(vectors, into=vectors)
     table.write(context.out, vectors, which, about)
@@ -66,7 +71,7 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
         weights: whether they are needed.
 
     Raises:
-        UserError: the backbone, its node or its weights are not to be had.
+        UserError: the backbone, its node, its feature map or its weights are not to be had.
     """
     if config.is_tower:
         tower, preprocessing, dimension = towers.find(config.backbone)
@@ -76,10 +81,11 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
     backbone = backbones.find(config.backbone, config.node)
     if config.weights in SELF_SUPERVISED:
         backbone = backbone.at(config.training.size)
+    place = regions.find(backbone) if config.regions else None
     module, digest = backbones.build(backbone, config, trained) if weights else (None, None)
-    return Network(
-        module, backbone.preprocessing, backbone.dimension, _extractor(backbone, config, digest)
-    )
+    about = _extractor(backbone, config, digest)
+    network = regions.WithRegions(module, place) if module and place else module
+    return Network(network, backbone.preprocessing, backbone.dimension, about, place)
 
 
 def embed_kept(
@@ -88,8 +94,8 @@ def embed_kept(
     network: Network,
     contents: Sequence[str],
     files: dict[str, Path],
-) -> tuple[np.ndarray, Extractor]:
-    """The vectors of (C,) pictures by content hash, kept ones or new, and what made them.
+) -> tuple[embeddings.Rows, Extractor]:
+    """What (C,) pictures by content hash give, kept or new, and what made it.
 
     Raises:
         UserError: the weights give vectors that are not finite.
@@ -105,21 +111,23 @@ def embed_kept(
         "precision": chosen,
         "processor": precision.processor(),
         "batch_size": config.batch_size,
+        "regions": network.regions and network.regions.module,
     }
     recipe = embeddings.recipe(
         network.about.weights_sha256,
         settings,
-        code=(backbones, decode, pictures, precision, towers, visual_encoder),
+        code=(backbones, decode, pictures, precision, regions, towers, visual_encoder),
         libraries=LIBRARIES,
     )
 
-    def embed_new(new: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def embed_new(new: np.ndarray) -> Iterator[Embedded]:
         paths = [files[contents[row]] for row in new.tolist()]
         return visual_encoder.embed(module, network.preprocessing, paths, config.batch_size)
 
-    found = embeddings.gather(context, VISUAL, recipe, contents, network.dimension, embed_new)
+    size = network.regions.size if network.regions else 0
+    found = embeddings.gather(context, VISUAL, recipe, contents, network.dimension, embed_new, size)
     embeddings.note(context, [found])
-    return found.vectors, replace(network.about, precision=chosen)
+    return found, replace(network.about, precision=chosen)
 
 
 def centred(vectors: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:

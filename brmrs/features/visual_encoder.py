@@ -10,7 +10,9 @@ from torch import nn
 
 from brmrs.errors import UserError
 from brmrs.features import pictures, precision
+from brmrs.features.embeddings import Embedded
 from brmrs.features.pictures import Preprocessing
+from brmrs.features.regions import Place
 from brmrs.features.table import Extractor
 from brmrs.heap import keep_freed_memory
 
@@ -21,16 +23,19 @@ class Network(NamedTuple):
     """What makes vectors of pictures.
 
     Attributes:
-        module: (B, 3, s, s) images to (B, d) vectors, in fp32; None where no weights were loaded.
+        module: (B, 3, s, s) images to (B, d) vectors, or those and the (B, h, w, D) maps of
+            `regions.WithRegions`, in fp32; None where no weights were loaded.
         preprocessing: what it wants pictures to look like.
         dimension: d.
         about: what meta.json says of it.
+        regions: where the maps come from; None where there are none.
     """
 
     module: nn.Module | None
     preprocessing: Preprocessing
     dimension: int
     about: Extractor
+    regions: Place | None = None
 
     def probe(self, module: nn.Module) -> np.ndarray:
         """(P, d) vectors of the pictures that the precision is decided on."""
@@ -42,28 +47,29 @@ def embed_all(
 ) -> np.ndarray:
     """(C, d) float32 vectors of image files, all at once (see `embed`)."""
     batches = embed(module, preprocessing, paths, batch_size)
-    return np.concatenate([vectors for _, vectors in batches])
+    return np.concatenate([vectors for _, vectors, *_ in batches])
 
 
 def embed(
     module: nn.Module, preprocessing: Preprocessing, paths: Sequence[Path], batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[Embedded]:
     """Embed image files that `decode.check` found to be OK.
 
     A picture has the same bytes whatever the others are: every batch has `batch_size` rows, the
     last one filled up, as the last bits of a convolution depend on the shape of its operands.
 
     Args:
-        module: (B, 3, s, s) images to (B, d) vectors, in fp32 or bf16.
+        module: of a `Network`, in fp32 or bf16.
         preprocessing: what it wants pictures to look like.
         paths: (C,) image files.
         batch_size: images in a batch.
 
     Yields:
-        (R,) places in `paths` and (R, d) float32 vectors.
+        (R,) places in `paths`, (R, d) float32 vectors and, if the module gives maps, (R, h w D)
+        float16 ones.
 
     Raises:
-        UserError: the weights give vectors that are not finite.
+        UserError: the weights give numbers that are not finite, or too large for float16.
     """
     keep_freed_memory()
     module = module.to(precision.device()).to(memory_format=torch.channels_last)
@@ -71,20 +77,26 @@ def embed(
     for pixels in pictures.batches(paths, preprocessing, batch_size):
         count = len(pixels)
         filled = np.resize(pixels, (batch_size, *pixels.shape[1:]))
-        vectors = forward(module, preprocessing, filled)[:count]
-        if not np.isfinite(vectors).all():
+        parts = [part[:count].reshape(count, -1) for part in _parts(module, preprocessing, filled)]
+        if not all(np.isfinite(part).all() for part in parts):
             raise UserError(
                 "features.visual: the weights give vectors that are not finite; use other weights"
             )
-        yield np.arange(start, start + count), vectors
+        yield np.arange(start, start + count), *parts
         start += count
 
 
 def forward(module: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray) -> np.ndarray:
     """(B, s, s, 3) uint8 to (B, d) float32."""
+    return _parts(module, preprocessing, pixels)[0]
+
+
+def _parts(module: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray) -> list[np.ndarray]:
+    """(B, s, s, 3) uint8 to (B, d) float32 and, if the module gives maps, (B, h, w, D) float16."""
     with torch.inference_mode():
-        vectors: torch.Tensor = module(tensor(pixels, preprocessing, module))
-    return vectors.float().cpu().numpy()
+        output = module(tensor(pixels, preprocessing, module))
+    vectors, *maps = output if isinstance(output, tuple) else (output,)
+    return [vectors.float().cpu().numpy(), *(each.half().cpu().numpy() for each in maps)]
 
 
 def tensor(pixels: np.ndarray, preprocessing: Preprocessing, module: nn.Module) -> torch.Tensor:

@@ -25,17 +25,15 @@ from brmrs.columns import (
     TEXT,
     TRAIN,
     USER,
-    VISUAL,
     WEIGHT,
 )
 from brmrs.config import GraphsConfig
 from brmrs.errors import UserError
 from brmrs.files import write_json
 from brmrs.graphs.similarity import Edges, KnownCosines, Modality, Similarity, nearest
-from brmrs.stages import GIVEN, GIVEN_KNN, StageContext
+from brmrs.stages import FEATURE_TABLES, GIVEN, GIVEN_KNN, StageContext
 from brmrs.stages import SPLIT as SPLIT_TABLE
 
-FEATURES = {TEXT: "text_features", VISUAL: "visual_features"}
 CO_OCCURRENCE = "co_occurrence"
 
 Features = Mapping[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]
@@ -44,7 +42,8 @@ Features = Mapping[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]
 def run(context: StageContext) -> None:
     """Write item, user, text and visual .parquet (EDGES) and statistics.json."""
     config = context.config.graphs
-    features = {name: feature_table.read(context.inputs[FEATURES[name]]) for name in MODALITIES}
+    tables = {name: context.inputs[file] for name, file in FEATURE_TABLES.items()}
+    features = {name: feature_table.read(table) for name, table in tables.items()}
     items = len(features[TEXT][1])
     train = training_matrix(context.inputs[SPLIT_TABLE], items)
     if config.modality == "knn":

@@ -32,6 +32,9 @@ class TrainingData:
             the items have none.
         modality_graphs: per modality the (I, I) cosines of each item with its k nearest others; a
             modality without any edge is left out.
+        regions: (I, K, D) float16, the K positions of each picture's feature map, zeros where there
+            is no picture; None where the visual features have no maps. They alone lie on the CPU
+            always, in a file mapped into memory: look up what is needed.
     """
 
     users: int
@@ -45,10 +48,11 @@ class TrainingData:
     user_graph: SparseMatrix | None = None
     categories: Tensor | None = None
     modality_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
+    regions: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
-        """Where all tensors lie."""
+        """Where all tensors lie but the regions."""
         return self.train_users.device
 
 
@@ -179,6 +183,10 @@ class Recommender(nn.Module, ABC):
         channels, dim = max(1, len(data.features)), int(hyper_parameters.get("dim", 0))
         table = 4 * (data.users + data.items) * dim * channels
         return cls.tables_held * table + sum(x.nbytes for x in data.features.values())
+
+    def learns_from(self, modality: str) -> bool:
+        """Whether it reads the features of a modality that the data have, or graphs of them."""
+        return bool(self.needs)
 
     def begin_epoch(self, generator: torch.Generator) -> None:
         """Called before each epoch; draw here what lasts an epoch (edge dropout)."""

@@ -162,8 +162,8 @@ class AttentiveParts(Scorer):
         p: (U, d).
         q: (I, d).
         queries: (U, d) h_u.
-        keys: (I, K, d) f_ik of the K parts of an item.
-        values: (I, K, d) v_ik.
+        keys: (I, K, d) f_ik of the K parts of an item, maybe of another precision than the above.
+        values: (I, K, d) v_ik, likewise.
         present: (I, K) bool.
     """
 
@@ -181,14 +181,25 @@ class AttentiveParts(Scorer):
 
     def scores(self, users: Tensor) -> Tensor:
         """(B,) users to their (B, I) scores."""
-        logits = torch.einsum("bd,ikd->bik", self.queries[users], self.keys)
-        values = torch.einsum("bd,ikd->bik", self.p[users], self.values)
-        return self.p[users] @ self.q.T + attended(logits, values, self.present)
+        p, queries = self.p[users], self.queries[users]
+        size = max(1, CHUNK // max(1, len(users) * self.keys.shape[1]))
+        attention = [
+            attended(
+                torch.einsum("bd,ikd->bik", queries, keys.to(p.dtype)),
+                torch.einsum("bd,ikd->bik", p, values.to(p.dtype)),
+                present,
+            )
+            for keys, values, present in zip(
+                *(torch.split(x, size) for x in (self.keys, self.values, self.present)), strict=True
+            )
+        ]
+        return p @ self.q.T + torch.cat(attention, dim=1)
 
     def similarities(self, item: int) -> Tensor:
         """(I,) cosines of q_i plus the plain mean of the parts, without a user's attention."""
         count = self.present.sum(dim=1, keepdim=True).clamp(min=1)
-        parts = (self.values * self.present.unsqueeze(-1)).sum(dim=1) / count
+        values = self.values * self.present.unsqueeze(-1)
+        parts = values.sum(dim=1, dtype=self.q.dtype) / count
         return Branch(self.p, self.q + parts).similarities(item)
 
 

@@ -1,15 +1,20 @@
 """VECF (Chen 2019)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, softplus
+from torch.utils.checkpoint import checkpoint
 
 from brmrs import losses
-from brmrs.columns import FUSED
+from brmrs.columns import FUSED, VISUAL
 from brmrs.models.base import Batch, Recommender, TrainingData
-from brmrs.models.frozen_features import unit_rows
 from brmrs.models.initialise import xavier
 from brmrs.models.scorers import AttentiveParts, attended
+
+BLOCK_BYTES = 2**24  # of features looked up at once
 
 
 class VECF(Recommender):
@@ -21,11 +26,13 @@ class VECF(Recommender):
 
     and is trained by cross-entropy, -log sigma(s_ui) - sum_j log(1 - sigma(s_uj)), + L2 of p and q.
 
-    Where this is not the paper: its parts are the 14 x 14 regions of a VGG feature map, and the
-    text of reviews supervises the attention. Here a feature table has one vector per picture, the
-    map's mean, and reviews have no text; the parts are the picture and the item's text, each with
-    W_f and W_v of its own. So this attends to modalities, not to regions. The linear map from the
-    product to a logit is taken into W_u.
+    Where the visual features have regions (`features.visual.regions`), the parts are these alone,
+    as in the paper: the 14 x 14 of a VGG feature map. Else the parts are the picture and the item's
+    text, a vector each, with W_f and W_v of their own: attention to modalities, not to regions.
+
+    Where this is not the paper: every f_ik is scaled to length 1; reviews have no text here that
+    would supervise the attention; the linear map from the product to a logit is taken into W_u. An
+    item without a picture, or without any part, is q_i alone.
 
     Args:
         data: the training split with features of at least one modality.
@@ -42,27 +49,37 @@ class VECF(Recommender):
     ):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.parts = {m: unit_rows(x) for m, x in sorted(data.features.items())}
-        self.present = torch.stack([data.present[m] for m in self.parts], dim=1)
+        self.parts = parts_of(data)
+        self.present = torch.cat(
+            [data.present[m].unsqueeze(1).expand(x.shape[:2]) for m, x in self.parts.items()], dim=1
+        )
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
         self.query = xavier(dim, dim, generator)  # W_u, transposed, like the next two
-        sizes = {m: x.shape[1] for m, x in self.parts.items()}
+        sizes = {m: x.shape[2] for m, x in self.parts.items()}
         self.keys = nn.ParameterDict({m: xavier(d, dim, generator) for m, d in sizes.items()})
         self.values = nn.ParameterDict({m: xavier(d, dim, generator) for m, d in sizes.items()})
         self.negatives, self.regularization = negatives, regularization
         self.to(data.device)
 
+    @classmethod
+    def working_bytes(cls, data: TrainingData, hyper_parameters: Mapping[str, Any]) -> int:
+        """With regions also what ranks, twice while it is saved, and on a GPU the regions."""
+        usual = super().working_bytes(data, hyper_parameters)
+        if data.regions is None:
+            return usual
+        keys = data.regions[..., 0].numel() * int(hyper_parameters["dim"]) * data.regions.itemsize
+        return usual + 4 * keys + (data.regions.nbytes if data.device.type == "cuda" else 0)
+
+    def learns_from(self, modality: str) -> bool:
+        """With regions, from the pictures alone."""
+        return modality in self.parts
+
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy, and L2 over the batch's rows."""
         triples = batch.triples
         p, q = embedding(batch.users, self.users), embedding(triples, self.items)
-        keys, values = self._projected(triples)
-        scores = (p.unsqueeze(1) * q).sum(dim=-1) + attended(
-            torch.einsum("bd,bnkd->bnk", p @ self.query, keys),
-            torch.einsum("bd,bnkd->bnk", p, values),
-            self.present[triples],
-        )
+        scores = (p.unsqueeze(1) * q).sum(dim=-1) + self._attended(p, triples)
         entropy = softplus(-scores[:, 0]) + softplus(scores[:, 1:]).sum(dim=1)
         return {
             "cross_entropy": entropy.mean(),
@@ -71,13 +88,70 @@ class VECF(Recommender):
 
     def branches(self) -> dict[str, AttentiveParts]:
         """One branch; its attention is computed for each pair."""
-        keys, values = self._projected(slice(None))
+        blocks = torch.split(
+            torch.arange(len(self.items), device=self.items.device), self._at_once(1)
+        )
+        keys, values = (
+            torch.cat([self._projected(items, weights) for items in blocks])
+            for weights in (self.keys, self.values)
+        )
         queries = self.users @ self.query
         scorer = AttentiveParts(self.users, self.items, queries, keys, values, self.present)
         return {FUSED: scorer}
 
-    def _projected(self, items: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Of items in any shape (a slice copies no features) (..., K, d) W_f f_ik and W_v f_ik."""
-        rows = {m: x[items] for m, x in self.parts.items()}
-        keys = torch.stack([x @ self.keys[m] for m, x in rows.items()], dim=-2)
-        return keys, torch.stack([x @ self.values[m] for m, x in rows.items()], dim=-2)
+    def _attended(self, p: Tensor, items: Tensor) -> Tensor:
+        """(B, n) sum_k a_uik <p_u, W_v f_ik> of (B, d) users and (B, n) items.
+
+        W_f and W_v are applied to the users' side, so that a region costs two inner products. The
+        features of a block are looked up again for the backward pass: those of a batch would not
+        fit (196 regions of 512 numbers for 2048 users with five items are 4 GB).
+        """
+        sought = [
+            torch.stack([p @ self.query @ self.keys[m].T, p @ self.values[m].T], dim=1)
+            for m in self.parts
+        ]
+        size = self._at_once(items.shape[1])
+        blocks = zip(*(torch.split(each, size) for each in (items, *sought)), strict=True)
+        scores = [
+            checkpoint(self._of_block, *block, use_reentrant=False, preserve_rng_state=False)
+            for block in blocks
+        ]
+        return torch.cat(scores)
+
+    def _of_block(self, items: Tensor, *sought: Tensor) -> Tensor:
+        """(B, n), of (B, n) items and (B, 2, d_m) what users look for in the parts of each m."""
+        products = []
+        for modality, each in zip(self.parts, sought, strict=True):
+            rows, lengths = self._rows(modality, items)
+            products.append(torch.einsum("btd,bnkd->tbnk", each, rows) / lengths)
+        logits, values = torch.cat(products, dim=-1)
+        return attended(logits, values, self.present[items])
+
+    def _projected(self, items: Tensor, weights: nn.ParameterDict) -> Tensor:
+        """(n, K, d) W f_ik of (n,) items, as precise as the features are kept."""
+        projected = []
+        for modality, x in self.parts.items():
+            rows, lengths = self._rows(modality, items)
+            projected.append((rows @ weights[modality] / lengths.unsqueeze(-1)).to(x.dtype))
+        return torch.cat(projected, dim=1)
+
+    def _rows(self, modality: str, items: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., K_m, d_m) features of items in any shape, not scaled, and (..., K_m) lengths.
+
+        Products are divided by the lengths, as they are fewer numbers than the features.
+        """
+        rows = self.parts[modality][items].to(self.users.dtype)
+        lengths = torch.linalg.vector_norm(rows, dim=-1)
+        return rows, lengths.clamp(min=torch.finfo(rows.dtype).tiny)
+
+    def _at_once(self, items: int) -> int:
+        """How many rows of so many items each are looked up at once."""
+        numbers = sum(x[0].numel() for x in self.parts.values())
+        return max(1, BLOCK_BYTES // (items * numbers * self.users.itemsize))
+
+
+def parts_of(data: TrainingData) -> dict[str, Tensor]:
+    """(I, K_m, d_m) by modality: the regions, mapped still on a CPU, or the vector of each."""
+    if data.regions is not None:
+        return {VISUAL: data.regions.to(data.device)}
+    return {m: x.unsqueeze(1) for m, x in sorted(data.features.items())}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from brmrs import feature_table
-from brmrs.columns import MODALITIES
+from brmrs.columns import MODALITIES, VISUAL
 from brmrs.graphs import bipartite, homogeneous
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import TrainingData
@@ -33,10 +33,11 @@ def assemble(
     n_users, n_items = train.n_users, train.n_items
     vectors, present = {}, {}
     for modality, folder in features.items():
-        x, mask = feature_table.read(folder)
+        x, mask = feature_table.read(folder / feature_table.FILE)
         if mask.any():
             vectors[modality] = torch.from_numpy(x).to(on)
             present[modality] = torch.from_numpy(mask).to(on)
+    maps = feature_table.regions(features[VISUAL])
     neighbours = {m: homogeneous.read(graphs / f"{m}.parquet", n_items) for m in MODALITIES}
     return TrainingData(
         users=n_users,
@@ -54,6 +55,7 @@ def assemble(
             for m, cosines in neighbours.items()
             if cosines.nnz > 0
         },
+        regions=None if maps is None else torch.from_numpy(maps).flatten(1, 2),
     )
 
 

@@ -1,7 +1,7 @@
 """The stage `train`: from the split, the features and the graphs to a model bundle."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +74,9 @@ def run(context: StageContext) -> None:
     file = context.scratch / CHECKPOINT
     history = fit(model, ready.train, ready.select, config.train, file)
     context.notes.update(measured(history, ready.data.device))
-    used = features(ready.folders, config.features.imputation, used=bool(model.needs))
-    about = describe(config, history, used, ready.users, ready.items, warm)
+    used = {modality for modality in ready.folders if model.learns_from(modality)}
+    described = features(ready.folders, config.features.imputation, used)
+    about = describe(config, history, described, ready.users, ready.items, warm)
     bundle(about, model, ready.train).save(context.out)
     points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
     write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
@@ -161,21 +162,21 @@ def selector(metric: str, validation: UserItems, train: UserItems) -> Select:
 
 
 def features(
-    folders: Mapping[str, Path], imputation: Imputation, *, used: bool
+    folders: Mapping[str, Path], imputation: Imputation, used: Set[str]
 ) -> dict[str, Feature]:
     """What the bundle says of the features, from their `meta.json`.
 
     Args:
         folders: the feature folder of each modality.
         imputation: what stood for the vectors that items lack.
-        used: whether the recommender reads features, or graphs made of them.
+        used: the modalities that the recommender reads the features of, or graphs made of them.
     """
     described = {}
     for modality, folder in folders.items():
         meta = read_json(folder / "meta.json")
         kept = {name: meta[name] for name in ("label", "weights_sha256", "items", "present")}
         described[modality] = Feature(
-            **kept, used=used and meta["present"] > 0, imputation=imputation
+            **kept, used=modality in used and meta["present"] > 0, imputation=imputation
         )
     return described
 

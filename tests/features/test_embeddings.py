@@ -81,6 +81,42 @@ def test_what_is_kept_is_not_embedded_again(tmp_path: Path) -> None:
     assert all((tmp_path / "kept" / name).is_file() for name in rows.shards)
 
 
+def maps(contents: list[str]) -> np.ndarray:
+    return np.array([[int(content, 16), 0.5] for content in contents], dtype=np.float16)
+
+
+def test_maps_are_kept_beside_the_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "SHARD_BYTES", 2 * (4 * D + 2 * 2))  # two rows
+    embedder = Embedder(CONTENTS)
+
+    def embed(new: np.ndarray) -> Iterator[embeddings.Embedded]:
+        for rows, vectors in embedder(new):
+            yield rows, vectors, maps([embedder.asked[row] for row in rows])
+
+    for asked in (CONTENTS, []):
+        rows = gather(context(tmp_path), "visual", "a" * 64, CONTENTS, D, embed, regions=2)
+        assert embedder.asked == asked
+        assert rows.regions is not None
+        assert rows.regions.dtype == np.float16
+        assert np.array_equal(rows.regions, maps(CONTENTS))
+        assert np.array_equal(rows.vectors, np.stack([vector(each) for each in CONTENTS]))
+        assert len(shards(tmp_path)) == len(rows.shards) == 10
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve room")
+def test_the_disk_s_room_is_taken_before_anything_is_embedded(tmp_path: Path) -> None:
+    """A mapped file that finds the disk full later ends the process without a word."""
+    dimension, taken = 2**14, []
+
+    def embed(new: np.ndarray) -> Iterator[embeddings.Embedded]:
+        (path,) = (tmp_path / "scratch").glob("*.npy")
+        taken.append(path.stat().st_blocks * 512)
+        return iter([(new, np.zeros((len(new), dimension), dtype=np.float32))])
+
+    gather(context(tmp_path), "visual", "a" * 64, CONTENTS, dimension, embed)
+    assert taken[0] >= 4 * dimension * len(CONTENTS)
+
+
 def test_nothing_to_embed(tmp_path: Path) -> None:
     rows, _ = embedded(tmp_path, [])
     assert rows.vectors.shape == (0, D)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from brmrs import feature_table
-from brmrs.features import embeddings, table, text, visual
+from brmrs.features import embeddings, regions, table, text, visual
 
 ROWS, D = 1 << 17, 256
 SIZE = 4 * ROWS * D  # 128 MiB
@@ -29,7 +29,7 @@ before = machine.high_water()
 extractor = table.Extractor("text", "", "", "", None)
 table.write(folder, vectors, np.arange(len(vectors)) - 1, extractor)
 del vectors
-feature_table.read(folder)
+feature_table.read(folder / feature_table.FILE)
 print(machine.high_water() - before)
 """
 
@@ -80,6 +80,13 @@ def test_a_table_is_in_memory_once(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 1.5 * SIZE
-    found, present = feature_table.read(tmp_path)
+    found, present = feature_table.read(tmp_path / feature_table.FILE)
     assert np.array_equal(found[1:], vectors[:-1])
     assert present.tolist() == [False] + [True] * (ROWS - 1)
+
+
+def test_maps_are_written_a_block_at_a_time(tmp_path: Path) -> None:
+    maps = embeddings.on_disk(tmp_path / "a.npy", 1 << 10, 1 << 16, np.float16)
+    which = np.arange(len(maps))
+    assert allocated(lambda: regions.write(tmp_path, maps, which, (16, 16, 256))) < SIZE / 4
+    assert (tmp_path / "regions.npy").stat().st_size > SIZE

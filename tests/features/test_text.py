@@ -251,7 +251,7 @@ def test_two_models_stand_side_by_side(model: SentenceTransformer, tmp_path: Pat
     scaled.save(str(folder))
     run(tmp_path / "a", model=["all-MiniLM-L6-v2", str(folder)])
     run(tmp_path / "b")
-    both, one = (feature_table.read(tmp_path / name / "out") for name in "ab")
+    both, one = (feature_table.read(tmp_path / name / "out" / feature_table.FILE) for name in "ab")
     assert both[0].shape == (len(ITEMS), 768)
     assert np.array_equal(both[1], one[1])
     assert both[0][:, :384] == pytest.approx(one[0], abs=1e-6)
@@ -292,10 +292,10 @@ def die(folder: Path) -> None:
     embeddings.SHARD = 1
     write, written = Shelf.write, itertools.count(1)
 
-    def last(shelf: Shelf, contents: list[str], vectors: np.ndarray) -> str:
+    def last(shelf: Shelf, contents: list[str], rows: embeddings.Columns) -> str:
         if next(written) > 3:
             os.kill(os.getpid(), signal.SIGKILL)
-        return write(shelf, contents, vectors)
+        return write(shelf, contents, rows)
 
     Shelf.write = last  # type: ignore[method-assign, assignment]
     run(folder, MANY)

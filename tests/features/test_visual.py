@@ -16,7 +16,7 @@ from pictures import GOOD, jpeg, rotated_jpeg
 from safetensors.torch import save_file
 from torchvision.models import get_model
 
-from brmrs import columns
+from brmrs import columns, feature_table
 from brmrs.config import PipelineConfig, VisualConfig
 from brmrs.errors import UserError
 from brmrs.features import backbones, embeddings, images, visual, visual_encoder
@@ -64,6 +64,10 @@ def meta(folder: Path) -> dict[str, object]:
     return found
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
 def embedded(network: visual_encoder.Network, paths: list[Path], batch_size: int) -> np.ndarray:
     """(C, d) vectors of files."""
     assert network.module is not None
@@ -109,6 +113,33 @@ def test_the_stage_and_another_process(tmp_path: Path) -> None:
     }
     assert other_process("run", tmp_path / "there") == 0
     same_tables(tmp_path / "here", tmp_path / "there")
+
+
+def test_regions_are_written_beside_the_same_vectors(tmp_path: Path) -> None:
+    data = [jpeg(1), None, jpeg(2), jpeg(1)]
+    stage(tmp_path / "plain", data, RANDOM)
+    with_regions = RANDOM.model_copy(update={"regions": True})
+    for name in ("regions", "again"):
+        stage(tmp_path / name, data, with_regions)
+    plain, found, again = (
+        content(tmp_path / name / "out") for name in ("plain", "regions", "again")
+    )
+    assert found == again
+    assert {**plain, "regions.npy": found["regions.npy"]} == found
+    maps = feature_table.regions(tmp_path / "regions" / "out")
+    assert maps is not None
+    assert maps.shape == (4, 7, 7, 512)
+    assert maps.dtype == np.float16
+    assert not maps[1].any()
+    assert (maps[0] == maps[3]).all()
+    # ResNet's vector is the mean of its map; the table has random weights' vectors centred.
+    means = maps[[0, 2]].reshape(2, 49, 512).mean(axis=1, dtype=np.float32)
+    assert visual.centred(means) == pytest.approx(vectors(tmp_path / "regions")[[0, 2]], abs=1e-3)
+
+
+def test_no_picture_no_regions(tmp_path: Path) -> None:
+    stage(tmp_path, [None], RANDOM.model_copy(update={"regions": True}))
+    assert feature_table.regions(tmp_path / "out") is None
 
 
 def test_a_picture_has_the_same_bytes_whatever_the_others(tmp_path: Path) -> None:
@@ -224,7 +255,7 @@ def die(folder: Path) -> None:
     embeddings.SHARD = SHARD
     write, written = Shelf.write, itertools.count(1)
 
-    def last(shelf: Shelf, contents: list[str], rows: np.ndarray) -> str:
+    def last(shelf: Shelf, contents: list[str], rows: embeddings.Columns) -> str:
         if next(written) > 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return write(shelf, contents, rows)

@@ -170,7 +170,7 @@ def test_every_item_has_both_vectors_and_they_tell_categories(
     labels = np.array([categories[asin] for asin in asins])
     found = {}
     for name in ("text_features", "visual_features"):
-        vectors, present = feature_table.read(folder(summary, name))
+        vectors, present = feature_table.read(folder(summary, name) / feature_table.FILE)
         assert present.all()
         assert np.isfinite(vectors).all()
         assert vectors.any(axis=1).all()

@@ -11,9 +11,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from brmrs import columns, feature_table
+from brmrs.columns import TEXT, VISUAL
 from brmrs.config import GraphsConfig, PipelineConfig
 from brmrs.graphs import build, homogeneous
-from brmrs.stages import SPLIT, StageContext
+from brmrs.stages import FEATURE_TABLES, SPLIT, StageContext
 
 USERS, ITEMS = 12, 10
 
@@ -54,8 +55,8 @@ def context(tmp_path: Path) -> StageContext:
         config=PipelineConfig(graphs=GraphsConfig(k=3, user_k=4, block_bytes=2500)),
         inputs={
             SPLIT: tmp_path / "split.parquet",
-            "text_features": tmp_path / "text",
-            "visual_features": tmp_path / "visual",
+            FEATURE_TABLES[TEXT]: tmp_path / "text" / feature_table.FILE,
+            FEATURE_TABLES[VISUAL]: tmp_path / "visual" / feature_table.FILE,
         },
         out=tmp_path / "out",
         scratch=tmp_path,
@@ -91,7 +92,7 @@ def test_writes_two_graphs_and_statistics(context: StageContext) -> None:
 def test_neighbours_by_one_modality_are_its_nearest_cosines(context: StageContext) -> None:
     written(context)
     for name in ("text", "visual"):
-        vectors, present = feature_table.read(context.inputs[f"{name}_features"])
+        vectors, present = feature_table.read(context.inputs[FEATURE_TABLES[name]])
         units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
         cosines = units @ units.T
         cosines[~present] = cosines[:, ~present] = 0
