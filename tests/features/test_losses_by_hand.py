@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from brmrs.features.seeded import DrawFrom
-from brmrs.features.self_supervised.barlow_twins import LAMBDA, BarlowTwins, redundancy
+from brmrs.features.self_supervised.barlow_twins import LAMBDA, WIDTH, BarlowTwins, redundancy
 from brmrs.features.self_supervised.base import Method, mlp, spread
 from brmrs.features.self_supervised.byol import BASE_DECAY, BYOL
 from brmrs.features.self_supervised.simsiam import SimSiam
@@ -101,7 +101,7 @@ def test_barlow_twins_of_equal_views_has_a_diagonal_of_ones() -> None:
     first, _ = views()
     loss, z = made(first, first)
     standard = (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt()
-    expected = redundancy(standard.T @ standard / len(z))
+    expected = redundancy(standard.T @ standard / len(z)) / WIDTH
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
 
 

@@ -16,6 +16,9 @@ class BarlowTwins(Method):
     With C_ij the correlation over the batch of feature i of the first view and j of the second,
 
         L = sum_i (1 - C_ii)^2 + lambda sum_i sum_(j != i) C_ij^2
+
+    What is minimised is L / d, d features. LARS, as in the paper, does not see a loss's scale; SGD
+    does, and a sum over 2048 features at a usual learning rate learns nothing.
     """
 
     def __init__(self, network: Network, dimension: int):
@@ -30,10 +33,10 @@ class BarlowTwins(Method):
         return unlike(size)
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """L, and the projection of the first view."""
+        """L / d, and the projection of the first view."""
         z_1, z_2 = (self.projector(self.backbone(view)) for view in (first, second))
         correlations = self.standardise(z_1).T @ self.standardise(z_2) / len(z_1)
-        return redundancy(correlations), z_1
+        return redundancy(correlations) / WIDTH, z_1
 
 
 def redundancy(correlations: Tensor) -> Tensor:
