@@ -6,16 +6,34 @@ import sys
 import pytest
 import torch
 
-from brmrs.heap import keep_freed_memory
+from brmrs.heap import freed_memory_kept, keep_freed_memory
+
+PAGE = 4096  # bytes
+SMALL, LARGE = 2**21, 2**24  # float32: 8 MB, more than glibc keeps by itself, and 64 MB
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="page faults are counted on Linux"
+)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="page faults are counted on Linux")
-def test_what_is_freed_is_had_again_without_page_faults() -> None:
-    keep_freed_memory()
-    size = 2**24  # float32: 64 MB, 16,384 pages; more than glibc keeps by itself
-    for _ in range(3):
+def faults(size: int) -> int:
+    """Page faults of asking for so many floats ten times over, after the first times."""
+    for _ in range(10):
         torch.zeros(size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
         torch.zeros(size)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 16_384
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_what_is_freed_is_had_again_without_page_faults() -> None:
+    keep_freed_memory()
+    assert faults(SMALL) < 4 * SMALL / PAGE
+
+
+def test_blocks_of_any_size_are_kept_while_it_lasts() -> None:
+    with freed_memory_kept():
+        assert faults(LARGE) < 4 * LARGE / PAGE
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(LARGE)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt > before  # given back

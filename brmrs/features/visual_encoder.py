@@ -14,7 +14,7 @@ from brmrs.features.embeddings import Embedded
 from brmrs.features.pictures import Preprocessing
 from brmrs.features.regions import Place
 from brmrs.features.table import Extractor
-from brmrs.heap import keep_freed_memory
+from brmrs.heap import freed_memory_kept
 
 PROBES = 16  # pictures that the precision is decided on
 
@@ -71,19 +71,21 @@ def embed(
     Raises:
         UserError: the weights give numbers that are not finite, or too large for float16.
     """
-    keep_freed_memory()
     module = module.to(precision.device()).to(memory_format=torch.channels_last)
     start = 0
-    for pixels in pictures.batches(paths, preprocessing, batch_size):
-        count = len(pixels)
-        filled = np.resize(pixels, (batch_size, *pixels.shape[1:]))
-        parts = [part[:count].reshape(count, -1) for part in _parts(module, preprocessing, filled)]
-        if not all(np.isfinite(part).all() for part in parts):
-            raise UserError(
-                "features.visual: the weights give vectors that are not finite; use other weights"
-            )
-        yield np.arange(start, start + count), *parts
-        start += count
+    with freed_memory_kept():
+        for pixels in pictures.batches(paths, preprocessing, batch_size):
+            count = len(pixels)
+            filled = np.resize(pixels, (batch_size, *pixels.shape[1:]))
+            parts = [
+                part[:count].reshape(count, -1) for part in _parts(module, preprocessing, filled)
+            ]
+            if not all(np.isfinite(part).all() for part in parts):
+                raise UserError(
+                    "features.visual: the weights give no finite vectors; use other weights"
+                )
+            yield np.arange(start, start + count), *parts
+            start += count
 
 
 def forward(module: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray) -> np.ndarray:
