@@ -27,7 +27,7 @@ def freed_memory_kept() -> Iterator[None]:
     """While it lasts, `keep_freed_memory` for blocks of any size: of VGG16 that was a quarter.
 
     For work that asks for the same few sizes again and again, as a forward pass does. Otherwise the
-    holes between blocks add up: one training took 19 GB like this, and a fraction of it without.
+    holes between blocks add up: trainings took a half more memory like this.
     """
     keep_freed_memory()
     try:

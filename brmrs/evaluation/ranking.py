@@ -11,6 +11,7 @@ from brmrs.user_items import UserItems
 BLOCK_SCORES = 2**22  # scores held at once; 16 MB, which a CPU's cache nearly holds
 
 
+@torch.no_grad()  # a scorer may hold parameters of the model that it was made from
 def top_k(
     branch: Scorer, users: Tensor, k: int, masked: UserItems | None = None
 ) -> tuple[Tensor, Tensor]:

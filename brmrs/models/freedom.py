@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, embedding_bag
 
 from brmrs import losses
 from brmrs.columns import FUSED, TEXT, VISUAL
@@ -104,12 +104,15 @@ class FREEDOM(Recommender):
         """The objective's terms, and the feature loss of each modality."""
         branches = self._branches(self.propagated_over, unimodal=self.objective.of_branches)
         terms = self.objective.loss(batch, branches, self.data.present)
-        p = embedding(batch.users, branches[FUSED].p).unsqueeze(1)
+        p = embedding(batch.users, branches[FUSED].p)
         pairs = batch.triples[:, :2]
+        signs = p.new_tensor([1.0, -1.0]).expand(len(pairs), 2)
         for m, projection in self.projections.items():
-            s = (p * (self.data.features[m][pairs] @ projection)).sum(dim=-1)
+            # x_i - x_j first: one row of thousands of numbers to project instead of two.
+            x = embedding_bag(pairs, self.data.features[m], mode="sum", per_sample_weights=signs)
+            s = (p * (x @ projection)).sum(dim=-1)
             kept = self.data.present[m][pairs].all(dim=1)
-            terms[f"feature_{m}"] = self.feature_loss * losses.bpr(s[:, 0], s[:, 1], kept)
+            terms[f"feature_{m}"] = self.feature_loss * losses.bpr(s, torch.zeros_like(s), kept)
         return terms
 
     def branches(self) -> dict[str, Branch]:

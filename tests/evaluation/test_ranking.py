@@ -68,3 +68,9 @@ def test_blocks_do_not_change_the_ranking(monkeypatch: pytest.MonkeyPatch) -> No
     blocked, _ = top_k(Branch(p, q), users, 10, seen)
     assert torch.equal(whole, blocked)
     assert not seen.contain(users.unsqueeze(1), whole).any()
+
+
+def test_ranking_by_parameters_keeps_nothing_for_a_gradient() -> None:
+    p, q = (torch.rand(3, 2, requires_grad=True) for _ in range(2))
+    _, scores = top_k(Branch(p, q), torch.arange(3), 2)
+    assert not scores.requires_grad
