@@ -109,22 +109,21 @@ def configured(
     if of_model:
         where = file.parent / "models" / f"{model}.yaml"
         raise UserError(f"--set {of_model[0]}: set what concerns one model in {where}")
-    defaults = parse({"model": {"name": model}}, "models").model
+    parse({"model": {"name": model}}, "models")
     own = [file.parent / "models" / f"{model}.yaml"]
     if tuned:
-        own.append(tuned_file(file, load(file, tuple(overrides), tuple(later)).name, model))
+        named = load(file, tuple(overrides), tuple(later), model=model)
+        own.append(tuned_file(file, named.name, model))
     files = tuple(path for path in own if path.is_file())
     for path in files:
         given = load(path)
         if given.model_fields_set - OWN_SECTIONS or given.model.name != model:
             raise UserError(f"{path}: may set the sections model (of {model}) and train alone")
-    config = load(file, tuple(overrides), (*files, *later))
-    if config.model.name == model:
-        return config, files
-    if files:
+    config = load(file, tuple(overrides), (*files, *later), model=model)
+    if config.model.name != model:
         told = ", ".join(map(str, later))
         raise UserError(f"{told}: sets model {config.model.name}, not {model}; leave it out")
-    return config.overlaid({"model": defaults}), files
+    return config, files
 
 
 def tuned_file(file: Path, data: str, model: str) -> Path:

@@ -15,7 +15,11 @@ NAME = "name"  # of a model: hyper-parameters of one mean nothing to another
 
 
 def load(
-    path: Path, overrides: tuple[str, ...] = (), over: tuple[Path, ...] = ()
+    path: Path,
+    overrides: tuple[str, ...] = (),
+    over: tuple[Path, ...] = (),
+    *,
+    model: str | None = None,
 ) -> PipelineConfig:
     """Read a YAML file, lay others over it, and apply `a.b=value` overrides.
 
@@ -27,12 +31,15 @@ def load(
         overrides: the last one wins.
         over: files with some of the sections; each field that they set wins over those before. A
             model of another name replaces the model with all its fields.
+        model: of this name; laid over the first file, likewise.
 
     Raises:
         UserError: a file cannot be read or parsed, or a field is unknown or out of range.
     """
-    values: dict[str, Any] = {}
-    for file in (path, *over):
+    values = _read(path)
+    if model:
+        _lay(values, {"model": {NAME: model}})
+    for file in over:
         _lay(values, _read(file))
     for override in sorted(overrides, key=_depth):  # `model=bm3` before `model.dim=32`
         name, equals, text = override.partition("=")

@@ -41,8 +41,8 @@ def presence(table: Path) -> NDArray[np.bool_]:
 def regions(folder: Path) -> NDArray[np.float16] | None:
     """The (I, h, w, D) feature maps of a feature folder, zeros where not present; None without any.
 
-    The file is mapped into memory: only what is looked at is read.
+    The file is mapped into memory, nobody may write: only what is looked at is read. For a mapping
+    that may be written, as a copy of its own, the system wants as much memory as the file is long.
     """
     path = folder / REGIONS
-    # Copy on write: torch wants to be allowed to write, the file stays as it is.
-    return np.load(path, mmap_mode="c", allow_pickle=False) if path.is_file() else None
+    return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None

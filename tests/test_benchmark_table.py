@@ -60,11 +60,19 @@ def test_later_files_win_over_the_models_own(base: Path) -> None:
     assert (lightgcn(config).layers, lightgcn(config).dim) == (1, 32)
     assert (config.train.batch_size, config.train.epochs, config.split.seed) == (32, 2, 5)
     assert files == (own,)
+    own.unlink()
+    alone, _ = configured(base, (), "lightgcn", (later,))
+    assert alone.model == LightGCNConfig(layers=1)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_later_file_of_another_model_is_refused(base: Path, own: bool) -> None:
+    if own:
+        write(base.parent / "models" / "lightgcn.yaml", "model: {name: lightgcn, layers: 2}")
+    later = base.parent / "later.yaml"
     write(later, "model: bm3")
     with pytest.raises(UserError, match=r"later\.yaml: sets model bm3, not lightgcn"):
         configured(base, (), "lightgcn", (later,))
-    own.unlink()
-    assert configured(base, (), "lightgcn", (later,))[0].model == LightGCNConfig()
 
 
 def test_the_base_keeps_its_fields_for_its_own_model(base: Path) -> None:

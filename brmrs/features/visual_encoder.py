@@ -82,7 +82,7 @@ def embed(
             ]
             if not all(np.isfinite(part).all() for part in parts):
                 raise UserError(
-                    "features.visual: the weights give no finite vectors; use other weights"
+                    "features.visual: the weights give numbers that are not finite; take others"
                 )
             yield np.arange(start, start + count), *parts
             start += count

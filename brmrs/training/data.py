@@ -1,5 +1,6 @@
 """From artifacts to `TrainingData`: the training split, the features and the graphs."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,7 +38,6 @@ def assemble(
         if mask.any():
             vectors[modality] = torch.from_numpy(x).to(on)
             present[modality] = torch.from_numpy(mask).to(on)
-    maps = feature_table.regions(features[VISUAL])
     neighbours = {m: homogeneous.read(graphs / f"{m}.parquet", n_items) for m in MODALITIES}
     return TrainingData(
         users=n_users,
@@ -55,8 +55,20 @@ def assemble(
             for m, cosines in neighbours.items()
             if cosines.nnz > 0
         },
-        regions=None if maps is None else torch.from_numpy(maps).flatten(1, 2),
+        regions=regions(features[VISUAL]),
     )
+
+
+def regions(folder: Path) -> Tensor | None:
+    """(I, K, D) float16, in a file mapped into memory, of the visual features; None without any.
+
+    To write into it ends the process.
+    """
+    maps = feature_table.regions(folder)
+    if maps is None:
+        return None
+    with warnings.catch_warnings(action="ignore"):  # torch's, that it cannot forbid to write
+        return torch.from_numpy(maps).flatten(1, 2)
 
 
 def most_specific(categories: Sequence[Sequence[str]]) -> Tensor:

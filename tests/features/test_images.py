@@ -1,5 +1,4 @@
 import os
-import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -54,9 +53,8 @@ def test_retry_after_is_kept(server: Server, tmp_path: Path) -> None:
 def test_an_endless_body_ends_at_the_limit_not_at_the_timeout(
     server: Server, tmp_path: Path
 ) -> None:
-    started = time.monotonic()
-    assert one(server.url("endless"), tmp_path, timeout=60).status == Status.TOO_LARGE
-    assert time.monotonic() - started < 5
+    never = 3600
+    assert one(server.url("endless"), tmp_path, timeout=never).status == Status.TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -265,11 +263,9 @@ def test_dead_hosts_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(addresses, "resolve", resolve)
     urls = [(f"http://dead.example:9/{n}.jpg",) for n in range(2_000)]
-    started = time.monotonic()
     found = gather([str(n) for n in range(2_000)], urls, config(), Store(tmp_path))
     assert {picture.status for picture in found} == {Status.UNREACHABLE}
     assert len(asked) <= fetch.GIVE_UP_AFTER + config().per_host
-    assert time.monotonic() - started < 10
 
 
 def test_a_killed_run_goes_on_where_it_was(server: Server, tmp_path: Path) -> None:

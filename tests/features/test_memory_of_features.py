@@ -1,5 +1,6 @@
 """Feature tables larger than what their stages may hold at once."""
 
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -11,6 +12,7 @@ import pytest
 
 from brmrs import feature_table
 from brmrs.features import embeddings, regions, table, text, visual
+from brmrs.training import data
 
 ROWS, D = 1 << 17, 256
 SIZE = 4 * ROWS * D  # 128 MiB
@@ -83,6 +85,24 @@ def test_a_table_is_in_memory_once(tmp_path: Path) -> None:
     found, present = feature_table.read(tmp_path / feature_table.FILE)
     assert np.array_equal(found[1:], vectors[:-1])
     assert present.tolist() == [False] + [True] * (ROWS - 1)
+
+
+def test_maps_may_be_larger_than_memory(tmp_path: Path) -> None:
+    """With a file that says so and takes no room."""
+    shape, memory = (14, 14, 512), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    items = 4 * memory // (2 * 14 * 14 * 512)
+    path = tmp_path / feature_table.REGIONS
+    with path.open("wb") as file:
+        header = {"descr": "<f2", "fortran_order": False, "shape": (items, *shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        try:
+            file.truncate(file.tell() + 2 * items * 14 * 14 * 512)
+        except OSError:
+            pytest.skip("this file system has no such large files")
+    maps = data.regions(tmp_path)
+    assert maps is not None
+    assert maps.shape == (items, 14 * 14, 512)
+    assert not maps[-1].any()
 
 
 def test_maps_are_written_a_block_at_a_time(tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brmrs.ingest.clean import MAX_TEXT, clean, first, strings
+from brmrs.ingest.clean import clean, first, strings
 
 
 @pytest.mark.parametrize(
@@ -65,10 +63,10 @@ def test_clean_text_is_printable_folded_and_encodable(raw: str) -> None:
         "<script></script " * 10**6,
     ],
 )
-def test_hostile_markup_takes_no_time(raw: str) -> None:
-    start = time.perf_counter()
-    assert len(clean(raw)) <= MAX_TEXT
-    assert time.perf_counter() - start < 1
+def test_hostile_markup_takes_no_time(raw: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much of it that with the square of its length it would take longer than a test may."""
+    monkeypatch.setattr("brmrs.ingest.clean.MAX_TEXT", 10**6)
+    assert len(clean(raw)) <= 10**6
 
 
 @pytest.mark.parametrize(

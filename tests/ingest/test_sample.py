@@ -1,7 +1,6 @@
 import json
 import re
 import shutil
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -152,9 +151,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_same_sample_is_not_written_again(sample: Path) -> None:
     before = (sample / "reviews.jsonl.gz").stat()
-    start = time.perf_counter()
     write_sample(sample)
-    assert time.perf_counter() - start < 0.5
     assert (sample / "reviews.jsonl.gz").stat() == before
 
 
