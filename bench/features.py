@@ -154,12 +154,17 @@ if __name__ == "__main__":
     parser.add_argument("--pictures", type=int, default=128, help="how many, at most")
     parser.add_argument("--backbones", nargs="+", default=["resnet50", "vgg16"])
     arguments = parser.parse_args()
+    if not (arguments.metadata or arguments.photos):
+        parser.error("give --metadata, --photos or both")
+    photos = sorted(arguments.photos.glob("*.jpg")) if arguments.photos else []
+    if arguments.photos and not photos:
+        parser.error(f"--photos {arguments.photos}: no *.jpg there")
     print(f"{torch.get_num_threads()} threads, {precision.device()}\n")
     print("| what | rows | s | rows/s | smallest cosine |\n|---|---|---|---|---|")
     ratios = []
     if arguments.metadata:
         ratios.append(compare_texts(read_texts(arguments.metadata, arguments.texts)))
-    if arguments.photos:
-        photos = sorted(arguments.photos.glob("*.jpg"))[: arguments.pictures]
-        ratios += [compare_pictures(name, photos) for name in arguments.backbones]
+    if photos:
+        few = photos[: arguments.pictures]
+        ratios += [compare_pictures(name, few) for name in arguments.backbones]
     print("", *ratios, sep="\n")

@@ -30,8 +30,8 @@ PIXELS = 64  # side of the pictures whose pixels are compared
 def main() -> None:
     """Print the table, row by row as the extractors get ready."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("checkpoints", type=Path)
+    parser.add_argument("folder", type=Path, help="photos and their catalogue.jsonl")
+    parser.add_argument("checkpoints", type=Path, help="keeps the training's state")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=20)

@@ -145,7 +145,9 @@ class VisualConfig(Section):
     @model_validator(mode="after")
     def _suits_the_backbone(self) -> Self:
         if self.is_tower and (self.weights != "pretrained" or self.node is not None):
-            raise ValueError(f"{self.backbone} has its own weights and node; leave them out")
+            raise ValueError(
+                f"{self.backbone} has its own weights and node; set weights=pretrained, node=null"
+            )
         if self.regions and (self.is_tower or self.backbone == IMPORTED):
             raise ValueError(
                 f"regions are of a feature map, and {self.backbone} gives none; name a "

@@ -65,6 +65,12 @@ def run(context: StageContext) -> None:
         ", ".join(f"{n} {status}" for status, n in sorted(counts.items()) if status != Status.OK)
         or "all",
     )
+    if counts[Status.REFUSED]:
+        LOG.info(
+            "images: the %d refused have addresses in private or reserved ranges; "
+            "images.allow_private=true allows the private ones",
+            counts[Status.REFUSED],
+        )
     passing = {str(status): counts[status] for status in PASSING if counts[status]}
     if passing:
         write_json(context.out / UNSETTLED, passing)
