@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -29,6 +30,12 @@ def faults(size: int) -> int:
 def test_what_is_freed_is_had_again_without_page_faults() -> None:
     keep_freed_memory()
     assert faults(SMALL) < 4 * SMALL / PAGE
+
+
+def test_blocks_of_any_size_are_kept_in_the_thread_of_a_stage() -> None:
+    size = 2 * LARGE  # more than glibc's arenas for threads hold
+    with freed_memory_kept(), ThreadPoolExecutor() as stage:
+        assert stage.submit(faults, size).result() < 4 * size / PAGE
 
 
 def test_blocks_of_any_size_are_kept_while_it_lasts() -> None:

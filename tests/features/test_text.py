@@ -86,9 +86,15 @@ def run(
 def other_process(function: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """Call a function of this module on a folder in another process."""
     code = f"import sys, pathlib, test_text; test_text.{function}(pathlib.Path(sys.argv[1]))"
-    search = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}"}
+    search = f"{Path(__file__).parent}:{Path(__file__).parents[2]}"
     command = [sys.executable, "-c", code, str(folder)]
-    return subprocess.run(command, env=search, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": search},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_stage(tmp_path: Path) -> None:

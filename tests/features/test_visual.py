@@ -80,9 +80,11 @@ def other_process(function: str, folder: Path) -> int:
     Returns when the processes that it started have ended, too, as they hold its stderr.
     """
     code = f"import sys, pathlib, test_visual; test_visual.{function}(pathlib.Path(sys.argv[1]))"
-    search = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}"}
+    search = f"{Path(__file__).parent}:{Path(__file__).parents[2]}"
     command = [sys.executable, "-c", code, str(folder)]
-    return subprocess.run(command, env=search, stderr=subprocess.PIPE, check=False).returncode
+    return subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": search}, stderr=subprocess.PIPE, check=False
+    ).returncode
 
 
 def same_tables(one: Path, other: Path) -> None:
