@@ -130,12 +130,13 @@ def of_peer(python: str, peer: str, file: Path, epochs: int) -> Result:
     """One model of another library, in its interpreter."""
     command = [
         python,
-        str(Path(__file__).with_name("train_peers.py")),
+        str(Path(__file__).resolve().with_name("train_peers.py")),
         peer,
         str(file),
         str(epochs),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Beside the file: recbole leaves logs wherever it runs.
+    done = subprocess.run(command, cwd=file.parent, capture_output=True, text=True, check=False)
     try:
         found = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
