@@ -16,6 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flows  # noqa: F401 - sets how threads wait, before torch is loaded
+
+# isort: split
 import numpy as np
 import torch
 from PIL import Image
