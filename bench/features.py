@@ -30,6 +30,7 @@ from brmrs.config import PipelineConfig, TextConfig, VisualConfig
 from brmrs.features import embeddings, pictures, precision, text_encoder, visual, visual_encoder
 from brmrs.features.embeddings import Embed
 from brmrs.features.loading import load
+from brmrs.heap import freed_memory_kept
 from brmrs.stages import StageContext
 
 BATCH = 32  # of the plain calls
@@ -130,7 +131,7 @@ def compare_pictures(name: str, paths: list[Path]) -> str:
     rate = row(f"{name}, brmrs, {chosen}", len(paths), seconds, worst)
     ready = list(pictures.batches(paths, network.preprocessing, config.batch_size))
     images = [visual_encoder.tensor(batch, network.preprocessing, module) for batch in ready]
-    with torch.inference_mode():
+    with freed_memory_kept(), torch.inference_mode():
         seconds, _ = timed(lambda: [module(batch) for batch in images])
     limit = row(f"{name}, forward alone, {chosen}", len(paths), seconds)
     return f"{name}: {rate / usual:.2f} times the loop, {rate / limit:.2f} of the limit"
