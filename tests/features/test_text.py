@@ -1,10 +1,7 @@
 import gzip
 import itertools
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from stage_runs import die_after_three_shards, other_process, same_tables
 
 from brmrs import columns, feature_table
 from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
-from brmrs.features import embeddings, loading, precision, table, text
-from brmrs.features.embeddings import Shelf
+from brmrs.features import loading, precision, table, text
 from brmrs.features.text_encoder import embed_all
 from brmrs.stages import KEPT, StageContext
 from brmrs.text_model import WEIGHTS, packaged_model_folder
@@ -83,20 +80,6 @@ def run(
     return context.notes
 
 
-def other_process(function: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Call a function of this module on a folder in another process."""
-    code = f"import sys, pathlib, test_text; test_text.{function}(pathlib.Path(sys.argv[1]))"
-    search = f"{Path(__file__).parent}:{Path(__file__).parents[2]}"
-    command = [sys.executable, "-c", code, str(folder)]
-    return subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": search},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_the_stage(tmp_path: Path) -> None:
     run(tmp_path)
     found = pq.read_table(tmp_path / "out" / "features.parquet")
@@ -122,7 +105,7 @@ def test_the_stage(tmp_path: Path) -> None:
 
 def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
     run(tmp_path / "here")
-    done = other_process("run", tmp_path / "there")
+    done = other_process("test_text", "run", tmp_path / "there")
     assert done.returncode == 0
     assert "Loading" not in done.stderr  # no bars of the library
     same_tables(tmp_path / "here", tmp_path / "there")
@@ -267,11 +250,6 @@ def test_two_models_stand_side_by_side(model: SentenceTransformer, tmp_path: Pat
     assert meta["dimension"] == 768
 
 
-def same_tables(one: Path, other: Path) -> None:
-    for name in ("features.parquet", "meta.json"):
-        assert (one / "out" / name).read_bytes() == (other / "out" / name).read_bytes()
-
-
 def test_of_one_percent_changed_texts_one_percent_is_embedded(tmp_path: Path) -> None:
     items = [(f"Mug {number}", "", [""], "") for number in range(400)]
     assert run(tmp_path, items)["rows"] == {"embedded": 400, "reused": 0}
@@ -295,20 +273,12 @@ def test_another_processor_embeds_anew(tmp_path: Path, monkeypatch: pytest.Monke
 
 def die(folder: Path) -> None:
     """Run by another process: killed when it has kept three shards of one row."""
-    embeddings.SHARD = 1
-    write, written = Shelf.write, itertools.count(1)
-
-    def last(shelf: Shelf, contents: list[str], rows: embeddings.Columns) -> str:
-        if next(written) > 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return write(shelf, contents, rows)
-
-    Shelf.write = last  # type: ignore[method-assign, assignment]
+    die_after_three_shards(1)
     run(folder, MANY)
 
 
 def test_a_run_after_a_kill_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
-    killed = other_process("die", tmp_path / "killed")
+    killed = other_process("test_text", "die", tmp_path / "killed")
     assert killed.returncode == -signal.SIGKILL
     assert run(tmp_path / "killed", MANY)["rows"] == {"embedded": len(MANY) - 3, "reused": 3}
     run(tmp_path / "calm", MANY)

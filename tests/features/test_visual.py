@@ -1,9 +1,5 @@
-import itertools
 import json
-import os
 import signal
-import subprocess
-import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,14 +10,14 @@ import pytest
 import torch
 from pictures import GOOD, jpeg, rotated_jpeg
 from safetensors.torch import save_file
+from stage_runs import die_after_three_shards, other_process, same_tables
 from torchvision.models import get_model
 
 from brmrs import columns, feature_table
 from brmrs.config import PipelineConfig, VisualConfig
 from brmrs.errors import UserError
-from brmrs.features import backbones, embeddings, images, visual, visual_encoder
+from brmrs.features import backbones, images, visual, visual_encoder
 from brmrs.features.decode import Picture, Status, check
-from brmrs.features.embeddings import Shelf
 from brmrs.features.images import Store
 from brmrs.features.pictures import FEW
 from brmrs.features.seeded import DrawFrom
@@ -74,24 +70,6 @@ def embedded(network: visual_encoder.Network, paths: list[Path], batch_size: int
     return visual_encoder.embed_all(network.module, network.preprocessing, paths, batch_size)
 
 
-def other_process(function: str, folder: Path) -> int:
-    """Call a function of this module on a folder in another process; its exit status.
-
-    Returns when the processes that it started have ended, too, as they hold its stderr.
-    """
-    code = f"import sys, pathlib, test_visual; test_visual.{function}(pathlib.Path(sys.argv[1]))"
-    search = f"{Path(__file__).parent}:{Path(__file__).parents[2]}"
-    command = [sys.executable, "-c", code, str(folder)]
-    return subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": search}, stderr=subprocess.PIPE, check=False
-    ).returncode
-
-
-def same_tables(one: Path, other: Path) -> None:
-    for name in ("features.parquet", "meta.json"):
-        assert (one / "out" / name).read_bytes() == (other / "out" / name).read_bytes()
-
-
 def test_the_stage_and_another_process(tmp_path: Path) -> None:
     run(tmp_path / "here")
     table = pq.read_table(tmp_path / "here" / "out" / "features.parquet")
@@ -113,7 +91,7 @@ def test_the_stage_and_another_process(tmp_path: Path) -> None:
         "items": n + 4,
         "present": n + 2,
     }
-    assert other_process("run", tmp_path / "there") == 0
+    assert other_process("test_visual", "run", tmp_path / "there").returncode == 0
     same_tables(tmp_path / "here", tmp_path / "there")
 
 
@@ -254,21 +232,13 @@ def run_many(folder: Path) -> dict[str, Any]:
 
 def die(folder: Path) -> None:
     """Run by another process: killed when it has kept three shards, its workers at work."""
-    embeddings.SHARD = SHARD
-    write, written = Shelf.write, itertools.count(1)
-
-    def last(shelf: Shelf, contents: list[str], rows: embeddings.Columns) -> str:
-        if next(written) > 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return write(shelf, contents, rows)
-
-    Shelf.write = last  # type: ignore[method-assign, assignment]
+    die_after_three_shards(SHARD)
     run_many(folder)
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_after_a_kill_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
-    assert other_process("die", tmp_path / "killed") == -signal.SIGKILL
+    assert other_process("test_visual", "die", tmp_path / "killed").returncode == -signal.SIGKILL
     kept = [path.suffix for path in (tmp_path / "killed" / "kept").glob("*/*")]
     assert kept == [".parquet"] * 3
     rows = run_many(tmp_path / "killed")["rows"]
