@@ -27,7 +27,7 @@ def freed_memory_kept() -> Iterator[None]:
     """While it lasts, `keep_freed_memory` for blocks of any size: of VGG16 that was a quarter.
 
     For work that asks for the same few sizes again and again, as a forward pass does. Elsewhere the
-    holes between blocks add up: trainings took 5 % more memory like this, and no less time.
+    holes between blocks add up: trainings took 5 % more memory like this.
     """
     keep_freed_memory()
     try:
