@@ -1,4 +1,4 @@
-"""From picture files to batches of pixels, in worker processes, at the forward pass's heels.
+"""From picture files to batches of pixels, in worker processes.
 
 A worker is `python -m brmrs.features.pictures`: it reads names of files, a JSON string a line, and
 writes the pixels of each. It imports Pillow and numpy alone, so it starts at once; and it ends with
@@ -11,9 +11,10 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -24,7 +25,7 @@ from brmrs.features.decode import to_rgb
 
 FEW = 64  # pictures that are decoded in this process: starting others would take longer
 LONGEST = 20  # times the breadth
-AHEAD = 2  # batches that are decoded while one is embedded
+AHEAD = 4  # batches that are decoded before they are asked for
 
 
 @dataclass(frozen=True)
@@ -70,27 +71,32 @@ def decode(path: Path, preprocessing: Preprocessing) -> np.ndarray:
 
 
 def batches(
-    paths: Sequence[Path], preprocessing: Preprocessing, batch_size: int
+    paths: Sequence[Path], preprocessing: Preprocessing, batch_size: int, *, beside: bool
 ) -> Iterator[np.ndarray]:
-    """Decode files in order, ahead of who takes the batches; memory holds a few batches only.
+    """Decode files in order, some batches ahead; memory holds these only.
+
+    Args:
+        paths: (C,) image files.
+        preprocessing: what is done to them.
+        batch_size: B.
+        beside: whether to decode while the batches are used, as where an accelerator does that. A
+            forward pass on the same cores loses more than decoding wins: it waits for its slowest
+            thread.
 
     Yields:
-        (B, size, size, 3) uint8, B = `batch_size` but for the last batch.
+        (B, size, size, 3) uint8; the last batch may be smaller.
     """
-    shape = (preprocessing.size, preprocessing.size, 3)
     todo = iter(paths)
     waiting: deque[Future[np.ndarray]] = deque()
     with _decoders(preprocessing, len(paths)) as submit:
-        for start in range(0, len(paths), batch_size):
-            size = min(batch_size, len(paths) - start)
-            while len(waiting) < (1 + AHEAD) * batch_size and (path := next(todo, None)):
-                waiting.append(submit(path))
-            batch = np.empty((size, *shape), dtype=np.uint8)
-            for row in range(size):
-                batch[row] = waiting.popleft().result()
-                if path := next(todo, None):
-                    waiting.append(submit(path))
-            yield batch
+        for _ in range(0, len(paths), batch_size):
+            if beside or not waiting:
+                wanted = AHEAD * batch_size - len(waiting)
+                waiting.extend(submit(path) for path in islice(todo, wanted))
+                if not beside:
+                    wait(waiting)
+            count = min(batch_size, len(waiting))
+            yield np.stack([waiting.popleft().result() for _ in range(count)])
 
 
 @contextmanager

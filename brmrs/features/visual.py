@@ -15,6 +15,7 @@ from brmrs.features import (
     backbones,
     decode,
     embeddings,
+    folding,
     imported,
     pictures,
     precision,
@@ -82,7 +83,9 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
     if config.weights in SELF_SUPERVISED:
         backbone = backbone.at(config.training.size)
     place = regions.find(backbone) if config.regions else None
-    module, digest = backbones.build(backbone, config, trained) if weights else (None, None)
+    module, digest = None, None
+    if weights:
+        module, digest = backbones.build(backbone, config, trained, folded=True)
     about = _extractor(backbone, config, digest)
     network = regions.WithRegions(module, place) if module and place else module
     return Network(network, backbone.preprocessing, backbone.dimension, about, place)
@@ -116,7 +119,7 @@ def embed_kept(
     recipe = embeddings.recipe(
         network.about.weights_sha256,
         settings,
-        code=(backbones, decode, pictures, precision, regions, towers, visual_encoder),
+        code=(backbones, decode, folding, pictures, precision, regions, towers, visual_encoder),
         libraries=LIBRARIES,
     )
 

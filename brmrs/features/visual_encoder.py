@@ -1,4 +1,4 @@
-"""A network over pictures at full speed: decoded ahead, large batches of one shape, bf16."""
+"""A network over pictures at full speed: batches of one shape, bf16."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,10 +71,11 @@ def embed(
     Raises:
         UserError: the weights give numbers that are not finite, or too large for float16.
     """
-    module = module.to(precision.device()).to(memory_format=torch.channels_last)
-    start = 0
+    device = precision.device()
+    module = module.to(device).to(memory_format=torch.channels_last)
+    beside, start = device.type != "cpu", 0
     with freed_memory_kept():
-        for pixels in pictures.batches(paths, preprocessing, batch_size):
+        for pixels in pictures.batches(paths, preprocessing, batch_size, beside=beside):
             count = len(pixels)
             filled = np.resize(pixels, (batch_size, *pixels.shape[1:]))
             parts = [

@@ -13,7 +13,7 @@ from torchvision.models import get_model_weights
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
 from brmrs.features import backbones
-from brmrs.features.pictures import FEW, LONGEST, Preprocessing, batches, decode
+from brmrs.features.pictures import AHEAD, FEW, LONGEST, Preprocessing, batches, decode
 
 SMALL = Preprocessing(shorter=36, size=32)
 
@@ -53,17 +53,31 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
+@pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 7, FEW, FEW + 1, FEW + 6])
-def test_workers_give_the_same_pixels_in_order(files: list[Path], count: int) -> None:
-    found = list(batches(files[:count], SMALL, 8))
+def test_workers_give_the_same_pixels_in_order(files: list[Path], count: int, beside: bool) -> None:
+    found = list(batches(files[:count], SMALL, 8, beside=beside))
     assert [len(batch) for batch in found[:-1]] == [8] * (len(found) - 1)
     assert sum(len(batch) for batch in found) == count
     for path, pixels in zip(files[:count], (p for batch in found for p in batch), strict=True):
         assert np.array_equal(pixels, decode(path, SMALL))
 
 
+def test_so_many_are_decoded_before_the_first_is_used_and_no_more(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{seed}.jpg" for seed in range(4 * AHEAD + 1)]
+    for seed, path in enumerate(paths):
+        path.write_bytes(jpeg(seed))
+    found = batches(paths, SMALL, 4, beside=False)
+    next(found)
+    for path in paths:
+        path.unlink()  # what has been read stays at hand
+    assert [len(next(found)) for _ in range(AHEAD - 1)] == [4] * (AHEAD - 1)
+    with pytest.raises(FileNotFoundError):
+        next(found)
+
+
 def test_no_worker_outlives_a_consumer_that_stops(files: list[Path]) -> None:
-    found = batches(files, SMALL, 4)
+    found = batches(files, SMALL, 4, beside=True)
     next(found)
     found.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
@@ -73,7 +87,7 @@ def test_a_picture_that_kills_its_worker_is_named(files: list[Path], tmp_path: P
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture: the worker ends with a traceback")
     with pytest.raises(RuntimeError, match=r"broken\.jpg"):
-        list(batches([*files[:FEW], broken, *files[:3]], SMALL, 4))
+        list(batches([*files[:FEW], broken, *files[:3]], SMALL, 4, beside=False))
 
 
 def test_a_worker_ends_with_its_input() -> None:
