@@ -7,6 +7,7 @@ from torch.nn.functional import embedding, normalize
 from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
+from brmrs.models.frozen_features import projected
 from brmrs.models.initialise import linear, projections, xavier
 from brmrs.models.propagation import lightgcn
 
@@ -73,7 +74,7 @@ class BM3(Recommender):
         users, items = self._representations()
         h_u, h_i = embedding(batch.users, users), embedding(batch.positives, items)
         modal = [
-            w(embedding(batch.positives, self.data.features[m]))
+            projected(batch.positives, self.data.features[m], w)
             for m, w in self.projections.items()
         ]
         h = torch.stack([h_u, h_i, *modal])

@@ -1,11 +1,12 @@
 """FREEDOM (Zhou and Shen, ACM Multimedia 2023)."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, embedding_bag
+from torch.nn.functional import embedding, linear
 
 from brmrs import losses
 from brmrs.columns import FUSED, TEXT, VISUAL
@@ -13,6 +14,7 @@ from brmrs.errors import UserError
 from brmrs.graphs import modality
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
+from brmrs.models.frozen_features import projected
 from brmrs.models.initialise import xavier
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import drop_edges, lightgcn
@@ -106,13 +108,11 @@ class FREEDOM(Recommender):
         terms = self.objective.loss(batch, branches, self.data.present)
         p = embedding(batch.users, branches[FUSED].p)
         pairs = batch.triples[:, :2]
-        signs = p.new_tensor([1.0, -1.0]).expand(len(pairs), 2)
         for m, projection in self.projections.items():
-            # x_i - x_j first: one row of thousands of numbers to project instead of two.
-            x = embedding_bag(pairs, self.data.features[m], mode="sum", per_sample_weights=signs)
-            s = (p * (x @ projection)).sum(dim=-1)
+            w = partial(linear, weight=projection.T)
+            s = (p.unsqueeze(1) * projected(pairs, self.data.features[m], w)).sum(dim=-1)
             kept = self.data.present[m][pairs].all(dim=1)
-            terms[f"feature_{m}"] = self.feature_loss * losses.bpr(s, torch.zeros_like(s), kept)
+            terms[f"feature_{m}"] = self.feature_loss * losses.bpr(s[:, 0], s[:, 1], kept)
         return terms
 
     def branches(self) -> dict[str, Branch]:

@@ -1,10 +1,12 @@
-"""Frozen features as the graph models propagate them: unit length, a few hundred dimensions."""
+"""Frozen features as the models take them: unit length, few dimensions, or projected by a step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
+BLOCK = 2**22  # numbers; 16 MB stay with the process when they are freed (brmrs/heap.py)
 ITERATIONS = 4  # of the subspace; the spectra of image and text features fall fast
 
 
@@ -37,3 +39,18 @@ def principal(x: Tensor, dim: int, generator: torch.Generator) -> Tensor:
     for _ in range(ITERATIONS):
         directions = torch.linalg.qr(x.T @ (x @ directions)).Q
     return x @ directions
+
+
+def projected(rows: Tensor, x: Tensor, w: Callable[[Tensor], Tensor]) -> Tensor:
+    """(..., dim) w(x_i) of the items of a step, each projected once, however often it occurs.
+
+    Popular items come often, and an image's 4096 numbers are what a step gathers most of.
+
+    Args:
+        rows: (...) items.
+        x: (I, d).
+        w: (n, d) to (n, dim), row by row.
+    """
+    items, place = torch.unique(rows, return_inverse=True)
+    blocks = items.split(max(1, BLOCK // x.shape[1]))
+    return embedding(place, torch.cat([w(embedding(block, x)) for block in blocks]))

@@ -1,8 +1,13 @@
-"""Unit rows and principal directions."""
+"""Unit rows, principal directions, and projections of a step's items."""
 
+from functools import partial
+
+import pytest
 import torch
+from torch.nn.functional import linear
 
-from brmrs.models.frozen_features import principal, unit_rows
+from brmrs.models import frozen_features
+from brmrs.models.frozen_features import principal, projected, unit_rows
 
 
 def generator() -> torch.Generator:
@@ -39,3 +44,18 @@ def test_keeps_about_as_much_as_the_exact_decomposition() -> None:
     x = torch.linalg.qr(torch.randn(80, 60, generator=generator())).Q * spectrum
     exact = torch.linalg.svdvals(x)[:8].square().sum()
     assert principal(x, 8, generator()).square().sum() > 0.98 * exact
+
+
+@pytest.mark.parametrize("block", [1, 14, 1000])
+def test_a_projection_and_its_gradient_are_those_of_all_rows(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(frozen_features, "BLOCK", block)
+    x, rows = torch.randn(9, 7, generator=generator()), torch.tensor([[3, 3], [8, 0], [3, 8]])
+    weight = torch.randn(4, 7, generator=generator(), requires_grad=True)
+    coefficients = torch.randn(3, 2, 4, generator=generator())
+    found = projected(rows, x, partial(linear, weight=weight))
+    torch.testing.assert_close(found, linear(x[rows], weight))
+    (gradient,) = torch.autograd.grad((found * coefficients).sum(), weight)
+    (expected,) = torch.autograd.grad((linear(x[rows], weight) * coefficients).sum(), weight)
+    torch.testing.assert_close(gradient, expected)
