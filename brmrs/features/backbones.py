@@ -17,7 +17,6 @@ from torchvision.transforms.functional import pil_modes_mapping
 from brmrs.config import SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError
 from brmrs.features import table
-from brmrs.features.folding import fold
 from brmrs.features.loading import LOADING
 from brmrs.features.pictures import Preprocessing
 from brmrs.features.seeded import DrawFrom
@@ -169,7 +168,7 @@ def _try_out(network: nn.Module, node: str, size: int) -> tuple[int | None, set[
 
 
 def build(
-    backbone: Backbone, config: VisualConfig, trained: Path | None = None, *, folded: bool = False
+    backbone: Backbone, config: VisualConfig, trained: Path | None = None
 ) -> tuple[Features, str]:
     """The network with its weights, ready to embed, and the SHA-256 of the weights.
 
@@ -179,7 +178,6 @@ def build(
         backbone: the network.
         config: where its weights come from.
         trained: the file of those trained on the data set's own pictures.
-        folded: whether it will embed only, so that its normalisations may be folded away.
 
     Raises:
         UserError: the weights cannot be had, or are not those of this backbone.
@@ -194,10 +192,7 @@ def build(
             _pretrained(backbone.name) if config.weights == "pretrained" else _from_file(file)
         )
         _fill(network, state, f"{source}: not weights of {backbone.name}")
-    digest = table.digest(network.state_dict())
-    if folded:
-        fold(network)
-    return Features(network, backbone.node), digest
+    return Features(network, backbone.node), table.digest(network.state_dict())
 
 
 def _weights(name: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 
 from brmrs import text_model
 from brmrs.columns import SHA256, VISUAL
@@ -83,9 +84,10 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
     if config.weights in SELF_SUPERVISED:
         backbone = backbone.at(config.training.size)
     place = regions.find(backbone) if config.regions else None
-    module, digest = None, None
-    if weights:
-        module, digest = backbones.build(backbone, config, trained, folded=True)
+    module, digest = backbones.build(backbone, config, trained) if weights else (None, None)
+    if module:
+        side = backbone.preprocessing.size
+        folding.fold(module, torch.zeros(1, 3, side, side))
     about = _extractor(backbone, config, digest)
     network = regions.WithRegions(module, place) if module and place else module
     return Network(network, backbone.preprocessing, backbone.dimension, about, place)

@@ -1,5 +1,7 @@
 """A network without its normalisations gives what it gave with them."""
 
+import threading
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -59,7 +61,7 @@ def test_the_output_is_the_same(name: str, before: int, after: int) -> None:
     with torch.inference_mode():
         expected = network(images())
     assert normalisations(network) == before
-    fold(network)
+    fold(network, images())
     assert normalisations(network) == after
     assert [module for module, _ in network.named_modules()] == names
     with torch.inference_mode():
@@ -88,18 +90,43 @@ def test_what_others_see_is_not_folded() -> None:
         network = trained(Odd())
     with torch.inference_mode():
         expected = network(images())
-        fold(network)
+    fold(network, images())
+    with torch.inference_mode():
         assert torch.equal(network(images()), expected)
     assert normalisations(network) == 3
 
 
-def test_a_node_may_be_a_normalisation_and_the_digest_is_of_the_weights_as_they_came() -> None:
-    config = VisualConfig(backbone="resnet18", weights="random")
-    for node in ("layer2.0.bn1", "layer2.0.conv1", "layer3", "avgpool"):
-        backbone = find("resnet18", node)
-        plain, digest = build(backbone, config)
-        folded, same = build(backbone, config, folded=True)
-        assert same == digest
-        assert normalisations(folded) == 0 < normalisations(plain)
-        with torch.inference_mode():
-            close(folded(images()), plain(images()))
+@pytest.mark.parametrize(
+    ("node", "left"), [("layer2.0.bn1", 1), ("layer2.0.conv1", 0), ("layer3", 0)]
+)
+def test_up_to_a_node_whatever_it_is(node: str, left: int) -> None:
+    network, _ = build(find("resnet18", node), VisualConfig(backbone="resnet18", weights="random"))
+    trained(network)
+    with torch.inference_mode():
+        expected = network(images())
+    assert normalisations(network) > 0
+    fold(network, images())
+    assert normalisations(network) == left  # a node keeps its hook, and so its place
+    with torch.inference_mode():
+        close(network(images()), expected)
+
+
+def test_other_threads_run_networks_meanwhile() -> None:
+    """As the stage of the texts does; torch.fx would change `nn.Module` under it."""
+    text, over, faults = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), threading.Event(), []
+
+    def other() -> None:
+        while not over.is_set():
+            try:
+                text(torch.ones(1, 4))
+            except BaseException as fault:  # fx raises NameError
+                faults.append(fault)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    network = trained(get_model("mobilenet_v3_small"))
+    fold(network, images())
+    over.set()
+    thread.join()
+    assert faults == []
+    assert normalisations(network) == 0
