@@ -100,10 +100,10 @@ def test_vgg16_goes_on_from_its_map_to_its_vector() -> None:
 
 
 def test_vectors_are_the_same_without_maps() -> None:
-    plain = visual.load(RANDOM.model_copy(update={"regions": False})).module
+    plain, both = visual.load(RANDOM.model_copy(update={"regions": False})).module, resnet()
     assert plain is not None
     with torch.inference_mode():
-        assert torch.equal(plain(IMAGES), parts(resnet())[0])
+        assert torch.equal(plain(IMAGES), parts(both)[0])
 
 
 def test_a_copy_in_bf16_has_maps_of_its_own() -> None:
