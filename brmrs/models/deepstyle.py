@@ -1,13 +1,15 @@
 """DeepStyle (Liu 2017)."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, linear
 
 from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
-from brmrs.models.frozen_features import side_by_side
+from brmrs.models.frozen_features import projected, side_by_side
 from brmrs.models.initialise import xavier
 
 
@@ -54,7 +56,8 @@ class DeepStyle(Recommender):
         pairs = batch.triples
         p, q = embedding(batch.users, self.users), embedding(pairs, self.items)
         of_category = embedding(self.category[pairs], self.categories)
-        style = self.features[pairs] @ self.projection - of_category
+        w = partial(linear, weight=self.projection.T)
+        style = projected(pairs, self.features, w) - of_category
         scores = (p.unsqueeze(1) * (style + q)).sum(dim=-1)
         return {
             "bpr": losses.bpr(scores[:, 0], scores[:, 1:]),

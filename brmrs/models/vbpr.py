@@ -1,13 +1,15 @@
 """VBPR (He, McAuley 2016)."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, linear
 
 from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
-from brmrs.models.frozen_features import side_by_side
+from brmrs.models.frozen_features import projected, side_by_side
 from brmrs.models.initialise import xavier
 
 
@@ -50,10 +52,11 @@ class VBPR(Recommender):
         pairs = batch.triples
         p, theta = embedding(batch.users, self.users), embedding(batch.users, self.tastes)
         q, bias = embedding(pairs, self.items), embedding(pairs, self.item_bias)
-        x = self.features[pairs]
+        w = partial(linear, weight=torch.cat([self.projection, self.feature_bias], dim=1).T)
+        x = projected(pairs, self.features, w)  # E x and <beta, x>
         scores = (p.unsqueeze(1) * q).sum(dim=-1)
-        scores = scores + (theta.unsqueeze(1) * (x @ self.projection)).sum(dim=-1)
-        scores = scores + (bias + x @ self.feature_bias).squeeze(-1)
+        scores = scores + (theta.unsqueeze(1) * x[..., :-1]).sum(dim=-1)
+        scores = scores + bias.squeeze(-1) + x[..., -1]
         return {
             "bpr": losses.bpr(scores[:, 0], scores[:, 1:]),
             "l2": self.regularization * losses.l2(p, theta, q, bias),
