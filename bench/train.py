@@ -4,7 +4,7 @@ On data of Baby's size (19,445 users, 7,050 items, 118,551 training interactions
 and 4096 dimensions), or on a benchmark's folder (`--data`). Every model trains in a process of its
 own; the table shows its best epoch after the first, the best evaluation of all users, and the
 process's peak memory. `--peers PYTHON` names an interpreter that may have cornac, implicit and
-recbole. `--grow` multiplies users, items and interactions by 1, 4 and 16.
+recbole. `--grow` multiplies users, items, interactions and the batch by 1, 4 and 16.
 """
 
 import argparse
@@ -60,10 +60,10 @@ class Result(NamedTuple):
     fault: str = ""
 
 
-def trained(name: str, folder: Path, epochs: int) -> Result:
+def trained(name: str, folder: Path, epochs: int, batch_size: int) -> Result:
     """Train one recommender in this process, which must be fresh for the peak to mean anything."""
     config = PipelineConfig.model_validate({"model": name})
-    settings = TrainConfig(epochs=epochs, patience=epochs)
+    settings = TrainConfig(epochs=epochs, patience=epochs, batch_size=batch_size)
     on = device(settings)
     data, train, validation = train_data.read(folder, on)
     select = selector(settings.selection, validation, train)
@@ -110,14 +110,20 @@ def row(name: str, interactions: int, result: Result) -> str:
     return f"| {name} | {epoch} | {evaluation} | {result.peak:,} |"
 
 
-def compare(folder: Path, models: Sequence[str], epochs: int, peers: str | None) -> None:
+def compare(
+    folder: Path, models: Sequence[str], epochs: int, batch_size: int, peers: str | None
+) -> None:
     """Print the table of one data set, peers included."""
     data, train, _ = train_data.read(folder, torch.device("cpu"))
     size = len(train.items)
     print(f"{train.n_users:,} users, {train.n_items:,} items, {size:,} training interactions")
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}\n\n{HEADER}")
+    print(
+        f"batches of {batch_size:,}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+    print(f"\n{HEADER}")
     for name in models:
-        print(row(name, size, in_fresh_process(trained, name, folder, epochs)), flush=True)
+        result = in_fresh_process(trained, name, folder, epochs, batch_size)
+        print(row(name, size, result), flush=True)
     if peers:
         file = folder / "interactions.npz"
         features = data.features.get(VISUAL, torch.zeros(train.n_items, 1))
@@ -146,8 +152,12 @@ def of_peer(python: str, peer: str, file: Path, epochs: int) -> Result:
     return Result(epoch=found["epoch"], peak=found["peak"])
 
 
-def grow(root: Path, models: Sequence[str], epochs: int) -> None:
-    """Print seconds per epoch as the data grow at fixed degrees, and the ratio to the first."""
+def grow(root: Path, models: Sequence[str], epochs: int, batch_size: int) -> None:
+    """Print seconds per epoch as the data grow at fixed degrees, and the ratio to the first.
+
+    The batches grow, too: every step of a graph model propagates over all edges, so an epoch of so
+    many steps as the data have batches of one size would grow with the square.
+    """
     print("| model |" + "".join(f" x {factor} |" for factor in GROWTH))
     print("|---|" + "---|" * len(GROWTH))
     folders = []
@@ -155,7 +165,10 @@ def grow(root: Path, models: Sequence[str], epochs: int) -> None:
         users, items, interactions = (factor * count for count in BABY)
         folders.append(made(root / f"x{factor}", (users, items, interactions), (64, 64)))
     for name in models:
-        seconds = [in_fresh_process(trained, name, folder, epochs).epoch for folder in folders]
+        seconds = [
+            in_fresh_process(trained, name, folder, epochs, factor * batch_size).epoch
+            for folder, factor in zip(folders, GROWTH, strict=True)
+        ]
         cells = [f"{value:.2f} ({value / seconds[0]:.1f})" for value in seconds]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
@@ -187,6 +200,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a benchmark's folder; else synthetic")
     parser.add_argument("--models", help="comma separated; all by default")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--batch-size", type=int, default=2048)
     parser.add_argument("--electronics", action="store_true", help="synthetic, of that size")
     parser.add_argument("--grow", action="store_true")
     parser.add_argument("--peers", help="the interpreter of an environment with other libraries")
@@ -195,13 +209,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         if given.grow:
-            grow(root, models or GROWING, given.epochs)
+            grow(root, models or GROWING, given.epochs, given.batch_size)
             return
         if given.data:
             folder = prepared(given.data, root / "stages")
         else:
             folder = made(root, ELECTRONICS if given.electronics else BABY, DIMENSIONS)
-        compare(folder, models or list(RECOMMENDERS), given.epochs, given.peers)
+        models = models or list(RECOMMENDERS)
+        compare(folder, models, given.epochs, given.batch_size, given.peers)
 
 
 if __name__ == "__main__":
