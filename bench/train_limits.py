@@ -81,8 +81,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = train.prepared(given.data, Path(name) / "stages")
         data, _, _ = train_data.read(folder, torch.device("cpu"))
-        seconds = train.in_fresh_process(train.trained, "br-mrs", folder, 4).epoch
-    batch = TrainConfig().batch_size
+        batch = TrainConfig().batch_size
+        seconds = train.in_fresh_process(train.trained, "br-mrs", folder, 4, batch).epoch
     steps = -(-len(data.train_users) // batch)
     for amount, speed, unit in zip(
         counted(data, BRMRSConfig(), batch), (bandwidth(), rate()), ("GB", "GFLOP"), strict=True
