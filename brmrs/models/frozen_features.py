@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 BLOCK = 2**22  # numbers; 16 MB stay with the process when they are freed (brmrs/heap.py)
+WIDE = 1024  # numbers of an item, from which it pays to look for items that occur again
 ITERATIONS = 4  # of the subspace; the spectra of image and text features fall fast
 
 
@@ -42,7 +43,7 @@ def principal(x: Tensor, dim: int, generator: torch.Generator) -> Tensor:
 
 
 def projected(rows: Tensor, x: Tensor, w: Callable[[Tensor], Tensor]) -> Tensor:
-    """(..., dim) w(x_i) of the items of a step, each projected once, however often it occurs.
+    """(..., dim) w(x_i) of the items of a step; of wide features, each item's once.
 
     Popular items come often, and an image's 4096 numbers are what a step gathers most of.
 
@@ -51,6 +52,8 @@ def projected(rows: Tensor, x: Tensor, w: Callable[[Tensor], Tensor]) -> Tensor:
         x: (I, d).
         w: (n, d) to (n, dim), row by row.
     """
+    if x.shape[1] < WIDE:
+        return w(embedding(rows, x))
     items, place = torch.unique(rows, return_inverse=True)
     blocks = items.split(max(1, BLOCK // x.shape[1]))
     return embedding(place, torch.cat([w(embedding(block, x)) for block in blocks]))

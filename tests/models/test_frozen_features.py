@@ -46,10 +46,11 @@ def test_keeps_about_as_much_as_the_exact_decomposition() -> None:
     assert principal(x, 8, generator()).square().sum() > 0.98 * exact
 
 
-@pytest.mark.parametrize("block", [1, 14, 1000])
+@pytest.mark.parametrize(("wide", "block"), [(1, 1), (1, 14), (1, 1000), (8, 1000)])
 def test_a_projection_and_its_gradient_are_those_of_all_rows(
-    monkeypatch: pytest.MonkeyPatch, block: int
+    monkeypatch: pytest.MonkeyPatch, wide: int, block: int
 ) -> None:
+    monkeypatch.setattr(frozen_features, "WIDE", wide)
     monkeypatch.setattr(frozen_features, "BLOCK", block)
     x, rows = torch.randn(9, 7, generator=generator()), torch.tensor([[3, 3], [8, 0], [3, 8]])
     weight = torch.randn(4, 7, generator=generator(), requires_grad=True)
