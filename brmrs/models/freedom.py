@@ -1,12 +1,11 @@
 """FREEDOM (Zhou and Shen, ACM Multimedia 2023)."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import embedding
 
 from brmrs import losses
 from brmrs.columns import FUSED, TEXT, VISUAL
@@ -14,7 +13,7 @@ from brmrs.errors import UserError
 from brmrs.graphs import modality
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
-from brmrs.models.frozen_features import projected
+from brmrs.models.frozen_features import projected_differences
 from brmrs.models.initialise import xavier
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import drop_edges, lightgcn
@@ -109,10 +108,9 @@ class FREEDOM(Recommender):
         p = embedding(batch.users, branches[FUSED].p)
         pairs = batch.triples[:, :2]
         for m, projection in self.projections.items():
-            w = partial(linear, weight=projection.T)
-            s = (p.unsqueeze(1) * projected(pairs, self.data.features[m], w)).sum(dim=-1)
+            s = (p * projected_differences(pairs, self.data.features[m], projection)).sum(dim=-1)
             kept = self.data.present[m][pairs].all(dim=1)
-            terms[f"feature_{m}"] = self.feature_loss * losses.bpr(s[:, 0], s[:, 1], kept)
+            terms[f"feature_{m}"] = self.feature_loss * losses.bpr(s, torch.zeros_like(s), kept)
         return terms
 
     def branches(self) -> dict[str, Branch]:

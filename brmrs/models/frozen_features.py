@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, embedding_bag
 
 BLOCK = 2**22  # numbers; 16 MB stay with the process when they are freed (brmrs/heap.py)
 WIDE = 1024  # numbers of an item, from which it pays to look for items that occur again
@@ -57,3 +57,21 @@ def projected(rows: Tensor, x: Tensor, w: Callable[[Tensor], Tensor]) -> Tensor:
     items, place = torch.unique(rows, return_inverse=True)
     blocks = items.split(max(1, BLOCK // x.shape[1]))
     return embedding(place, torch.cat([w(embedding(block, x)) for block in blocks]))
+
+
+def projected_differences(pairs: Tensor, x: Tensor, w: Tensor) -> Tensor:
+    """(B, dim) W (x_i - x_j): one row of thousands of numbers to project instead of two.
+
+    Args:
+        pairs: (B, 2) items i and j.
+        x: (I, d).
+        w: (d, dim), W transposed.
+    """
+    signs = x.new_tensor([1.0, -1.0]).expand(len(pairs), 2)
+    size = max(1, BLOCK // x.shape[1])
+    return torch.cat(
+        [
+            embedding_bag(block, x, mode="sum", per_sample_weights=sign) @ w
+            for block, sign in zip(pairs.split(size), signs.split(size), strict=True)
+        ]
+    )

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import linear
 
 from brmrs.models import frozen_features
-from brmrs.models.frozen_features import principal, projected, unit_rows
+from brmrs.models.frozen_features import principal, projected, projected_differences, unit_rows
 
 
 def generator() -> torch.Generator:
@@ -60,3 +60,14 @@ def test_a_projection_and_its_gradient_are_those_of_all_rows(
     (gradient,) = torch.autograd.grad((found * coefficients).sum(), weight)
     (expected,) = torch.autograd.grad((linear(x[rows], weight) * coefficients).sum(), weight)
     torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("block", [1, 14, 1000])
+def test_differences_are_projected_as_the_items_would_be(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(frozen_features, "BLOCK", block)
+    x, pairs = torch.randn(9, 7, generator=generator()), torch.tensor([[3, 2], [8, 0], [3, 8]])
+    w = torch.randn(7, 4, generator=generator())
+    expected = x[pairs[:, 0]] @ w - x[pairs[:, 1]] @ w
+    torch.testing.assert_close(projected_differences(pairs, x, w), expected)
