@@ -55,7 +55,7 @@ def projected(rows: Tensor, x: Tensor, w: Callable[[Tensor], Tensor]) -> Tensor:
     if x.shape[1] < WIDE:
         return w(embedding(rows, x))
     items, place = torch.unique(rows, return_inverse=True)
-    blocks = items.split(max(1, BLOCK // x.shape[1]))
+    blocks = torch.split(items, max(1, BLOCK // x.shape[1]))
     return embedding(place, torch.cat([w(embedding(block, x)) for block in blocks]))
 
 
@@ -72,6 +72,6 @@ def projected_differences(pairs: Tensor, x: Tensor, w: Tensor) -> Tensor:
     return torch.cat(
         [
             embedding_bag(block, x, mode="sum", per_sample_weights=sign) @ w
-            for block, sign in zip(pairs.split(size), signs.split(size), strict=True)
+            for block, sign in zip(torch.split(pairs, size), torch.split(signs, size), strict=True)
         ]
     )
