@@ -158,12 +158,12 @@ def grow(root: Path, models: Sequence[str], epochs: int, batch_size: int) -> Non
     The batches grow, too: every step of a graph model propagates over all edges, so an epoch of so
     many steps as the data have batches of one size would grow with the square.
     """
-    print("| model |" + "".join(f" x {factor} |" for factor in GROWTH))
-    print("|---|" + "---|" * len(GROWTH))
     folders = []
     for factor in GROWTH:
         users, items, interactions = (factor * count for count in BABY)
         folders.append(made(root / f"x{factor}", (users, items, interactions), (64, 64)))
+    print("\n| model |" + "".join(f" x {factor} |" for factor in GROWTH))
+    print("|---|" + "---|" * len(GROWTH))
     for name in models:
         seconds = [
             in_fresh_process(trained, name, folder, epochs, factor * batch_size).epoch
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a benchmark's folder; else synthetic")
     parser.add_argument("--models", help="comma separated; all by default")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--batch-size", type=int, default=2048)
+    parser.add_argument("--batch-size", type=int, default=2048, help="of brmrs")
     parser.add_argument("--electronics", action="store_true", help="synthetic, of that size")
     parser.add_argument("--grow", action="store_true")
     parser.add_argument("--peers", help="the interpreter of an environment with other libraries")

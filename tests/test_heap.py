@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,7 +46,8 @@ def test_what_is_freed_is_had_again_without_page_faults() -> None:
 
 def test_blocks_of_any_size_are_kept_in_the_thread_of_a_stage() -> None:
     """Of a process of its own: here other tests' threads have had arenas since before `flows`."""
-    done = subprocess.run([sys.executable, "-c", IN_A_THREAD], capture_output=True, text=True)
+    root, command = Path(__file__).parents[1], [sys.executable, "-c", IN_A_THREAD]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 4 * IN_THREAD / PAGE
 
