@@ -9,7 +9,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, normalize
+from torch.nn.functional import logsigmoid
+
+from brmrs.unit_rows import unit_rows
 
 Negatives = Literal["cross-modal", "own-modality", "uniform"]
 
@@ -138,7 +140,7 @@ def negative_cosine(online: Tensor, target: Tensor, kept: Tensor | None = None) 
         target: (B, d) representations to agree with.
         kept: (B,) bool, rows that count; None: all.
     """
-    unit, aim = (normalize(x, dim=-1, eps=1e-8) for x in (online, target.detach()))
+    unit, aim = (unit_rows(x) for x in (online, target.detach()))
     return negative_product(unit, aim, kept)
 
 

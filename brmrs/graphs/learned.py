@@ -1,9 +1,11 @@
 """Graphs with fixed edges and learned weights: attention over interactions, learned item graphs.
 
-Two operations, each the other's gradient; both touch nothing but the edges.
+Four operations that touch nothing but the edges. The first two are each the other's gradient.
 
     product    y_i = sum_j a_ij x_j        dL/da_ij = <dL/dy_i, x_j>,  dL/dx = A^T dL/dy
     affinity   a_ij = <x_i, y_j>           dL/dx = A' y,  dL/dy = A'^T x,  with A' = dL/da
+    softmax    a_ij = e^s_ij / sum_j' e^s_ij'      dL/ds_ij = a_ij (a'_ij - sum_j' a_ij' a'_ij')
+    of_columns a_ij = c_j                  dL/dc_j = sum_i a'_ij
 """
 
 from typing import Any
@@ -28,14 +30,8 @@ class Edges:
         self._order = torch.argsort(columns, stable=True)
         ones = torch.ones(len(rows), device=rows.device)
         self._pattern = SparseMatrix.from_edges(rows, columns, ones, shape)
-
-    def weighted(self, values: Tensor) -> SparseMatrix:
-        """The constant matrix of (E,) weights."""
-        values = values.detach()
-        pattern = self._pattern
-        return SparseMatrix(
-            _filled(pattern.csr, values), _filled(pattern.transposed, values[self._order])
-        )
+        self._row_starts = self._pattern.csr.crow_indices().long()
+        self._column_starts = self._pattern.transposed.crow_indices().long()
 
     def product(self, values: Tensor, x: Tensor) -> Tensor:
         """(E,) weights and (m, d) to A x, (n, d); differentiable in both."""
@@ -52,6 +48,50 @@ class Edges:
         result: Tensor = _Affinity.apply(self, wide(x), wide(y))
         return result
 
+    def softmax(self, values: Tensor, taking_part: Tensor, *, by_column: bool = False) -> Tensor:
+        """(E,) softmaxes of (E,) values over the edges of each row, or of each column.
+
+        Args:
+            values: within [-80, 80], as inner products of unit vectors are: exponentials are not
+                shifted; differentiable.
+            taking_part: (E,) bool; the weight of the other edges is 0.
+            by_column: over the edges of a column.
+        """
+        result: Tensor = _Softmax.apply(self, wide(values), taking_part, by_column)
+        return result
+
+    def of_rows(self, x: Tensor) -> Tensor:
+        """(n,) values of the rows to the (E,) edges; differentiable."""
+        result: Tensor = _AtEdges.apply(self, wide(x), False)
+        return result
+
+    def of_columns(self, x: Tensor) -> Tensor:
+        """(m,) values of the columns to the (E,) edges; differentiable."""
+        result: Tensor = _AtEdges.apply(self, wide(x), True)
+        return result
+
+    def weighted(self, values: Tensor, *, transposed: bool) -> Tensor:
+        """The CSR of (E,) weights, or of its transpose; without a gradient."""
+        values = values.detach()
+        if transposed:
+            return _filled(self._pattern.transposed, values.index_select(0, self._order))
+        return _filled(self._pattern.csr, values)
+
+    def sums(self, values: Tensor, *, by_column: bool) -> Tensor:
+        """(n,) sums of (E,) values over the edges of each row, or (m,) of each column; no gradient.
+
+        One after the other, so the same bits on every run, which adding at an index is not on CUDA.
+        """
+        values = values.detach()
+        if by_column:
+            values = values.index_select(0, self._order)
+        starts = self._column_starts if by_column else self._row_starts
+        return torch.segment_reduce(values, "sum", offsets=starts)
+
+    def at_edges(self, x: Tensor, *, by_column: bool) -> Tensor:
+        """`of_rows` and `of_columns`, without a gradient."""
+        return x.detach().index_select(0, self.columns if by_column else self.rows)
+
     def inner(self, x: Tensor, y: Tensor) -> Tensor:
         """As `affinity`, without a gradient."""
         zero = _filled(self._pattern.csr, x.new_zeros(len(self.rows)))
@@ -64,14 +104,12 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, edges: Edges, values: Tensor, x: Tensor, transposed: bool) -> Tensor:
         ctx.edges, ctx.transposed = edges, transposed
         ctx.save_for_backward(values, x)
-        matrix = edges.weighted(values)
-        return multiply(matrix.transposed if transposed else matrix.csr, x)
+        return multiply(edges.weighted(values, transposed=transposed), x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor | None, Tensor, None]:
         (upstream,), (values, x) = gradients, ctx.saved_tensors
-        matrix = ctx.edges.weighted(values)
-        back = multiply(matrix.csr if ctx.transposed else matrix.transposed, upstream)
+        back = multiply(ctx.edges.weighted(values, transposed=not ctx.transposed), upstream)
         ends = (x, upstream) if ctx.transposed else (upstream, x)
         of_values = ctx.edges.inner(*ends) if ctx.needs_input_grad[1] else None
         return None, of_values, back, None
@@ -86,9 +124,43 @@ class _Affinity(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, Tensor]:
-        x, y = ctx.saved_tensors
-        matrix = ctx.edges.weighted(gradients[0])
-        return None, multiply(matrix.csr, y), multiply(matrix.transposed, x)
+        (upstream,), (x, y), edges = gradients, ctx.saved_tensors, ctx.edges
+        of_x = multiply(edges.weighted(upstream, transposed=False), y)
+        return None, of_x, multiply(edges.weighted(upstream, transposed=True), x)
+
+
+class _Softmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, edges: Edges, values: Tensor, taking_part: Tensor, by_column: bool
+    ) -> Tensor:
+        ctx.edges, ctx.by_column = edges, by_column
+        weights = values.exp().mul_(taking_part)
+        sums = edges.sums(weights, by_column=by_column)
+        # Where no edge of a row takes part, 0 / tiny and not 0 / 0.
+        sums.clamp_(min=torch.finfo(sums.dtype).tiny)
+        weights.div_(edges.at_edges(sums, by_column=by_column))
+        ctx.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None, None]:
+        (upstream,), (weights,), edges = gradients, ctx.saved_tensors, ctx.edges
+        weighted = weights * upstream
+        sums = edges.sums(weighted, by_column=ctx.by_column)
+        back = weighted.addcmul_(weights, edges.at_edges(sums, by_column=ctx.by_column), value=-1)
+        return None, back, None, None
+
+
+class _AtEdges(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, edges: Edges, x: Tensor, by_column: bool) -> Tensor:
+        ctx.edges, ctx.by_column = edges, by_column
+        return edges.at_edges(x, by_column=by_column)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None]:
+        return None, ctx.edges.sums(gradients[0], by_column=ctx.by_column), None
 
 
 def _filled(csr: Tensor, values: Tensor) -> Tensor:

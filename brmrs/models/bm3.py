@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, normalize
+from torch.nn.functional import embedding
 
 from brmrs import losses
 from brmrs.columns import FUSED
@@ -10,6 +10,7 @@ from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import projected
 from brmrs.models.initialise import linear, projections, xavier
 from brmrs.models.propagation import lightgcn
+from brmrs.unit_rows import unit_rows
 
 
 class BM3(Recommender):
@@ -78,7 +79,7 @@ class BM3(Recommender):
             for m, w in self.projections.items()
         ]
         h = torch.stack([h_u, h_i, *modal])
-        online, target = normalize(self.predictor(h), dim=-1, eps=1e-8), self._targets(h, generator)
+        online, target = unit_rows(self.predictor(h)), self._targets(h, generator)
         present = [self.data.present[m][batch.positives] for m in self.projections]
         kept = torch.stack(present)
         return {
@@ -107,4 +108,4 @@ class BM3(Recommender):
         words = torch.empty(-(-h.numel() // 4), dtype=torch.int64, device=h.device)
         draws = words.random_(-(2**63), None, generator=generator).view(torch.int16)
         keep = draws[: h.numel()].view(h.shape) >= int(self.dropout * 2**16) - 2**15
-        return normalize(h.detach() * keep, dim=-1, eps=1e-8)
+        return unit_rows(h.detach() * keep)

@@ -10,10 +10,11 @@ from brmrs import losses
 from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
-from brmrs.models.frozen_features import principal, unit_rows
+from brmrs.models.frozen_features import principal
 from brmrs.models.initialise import xavier
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import drop_edges, lightgcn
+from brmrs.unit_rows import unit_rows
 
 
 class BRMRS(Recommender):

@@ -1,11 +1,12 @@
 """DualGNN (Wang et al., IEEE Transactions on Multimedia 2021)."""
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from brmrs import losses
 from brmrs.columns import FUSED
@@ -14,6 +15,7 @@ from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import linear, tables
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import lightgcn
+from brmrs.unit_rows import unit_rows
 
 
 class DualGNN(Recommender):
@@ -93,14 +95,14 @@ class DualGNN(Recommender):
     def branches(self) -> dict[str, Branch]:
         """One branch per modality, and the fused one."""
         of = {m: self._single(m) for m in self.modalities}
-        shares = self.attention.softmax(dim=1).unsqueeze(2)
-        p = (shares * torch.stack([branch.p for branch in of.values()], dim=1)).sum(dim=1)
-        q = torch.stack([branch.q for branch in of.values()]).sum(dim=0)
+        shares = self.attention.softmax(dim=1).split(1, dim=1)
+        p = reduce(add, [share * b.p for share, b in zip(shares, of.values(), strict=True)])
+        q = reduce(add, [branch.q for branch in of.values()])
         return {FUSED: Branch(p + self.user_graph @ p, q), **of}
 
     def _single(self, m: str) -> Branch:
         """p^m and q^m."""
         x = self.transforms[m](self.data.features[m]) * self.data.present[m].unsqueeze(1)
-        users, items = normalize(self.users[m]), normalize(x)
+        users, items = unit_rows(self.users[m]), unit_rows(x)
         p, q = lightgcn(self.data.user_item, users, items, self.layers)
         return Branch((self.layers + 1) * p, (self.layers + 1) * q)

@@ -6,14 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag
 
+from brmrs.unit_rows import unit_rows
+
 BLOCK = 2**22  # numbers; 16 MB stay with the process when they are freed (brmrs/heap.py)
 WIDE = 1024  # numbers of an item, from which it pays to look for items that occur again
 ITERATIONS = 4  # of the subspace; the spectra of image and text features fall fast
-
-
-def unit_rows(x: Tensor) -> Tensor:
-    """(I, d) rows scaled to length 1; a zero row, an item without the modality, stays zero."""
-    return torch.nn.functional.normalize(x, dim=1, eps=torch.finfo(x.dtype).tiny)
 
 
 def side_by_side(features: Mapping[str, Tensor]) -> Tensor:

@@ -1,11 +1,12 @@
 """GRCN (Wei et al., ACM Multimedia 2020)."""
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, leaky_relu, normalize
+from torch.nn.functional import leaky_relu
 
 from brmrs import losses
 from brmrs.columns import FUSED
@@ -13,6 +14,7 @@ from brmrs.graphs.learned import Edges
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import projections, tables, xavier
 from brmrs.models.objective import Objective
+from brmrs.unit_rows import unit_rows
 
 
 class GRCN(Recommender):
@@ -87,11 +89,13 @@ class GRCN(Recommender):
     def branches(self) -> dict[str, Branch]:
         """One branch per modality; fused are these beside the ids on the refined graph."""
         content, to_user, to_item = {}, [], []
-        for m in self.modalities:
+        for column, m in enumerate(self.modalities):
             content[m], of_items, of_users = self._content(m)
-            to_user.append(of_items)
-            to_item.append(of_users)
-        ids = self._refined(torch.stack(to_user, dim=1), torch.stack(to_item, dim=1))
+            of_sender = self.edges.of_columns(self.item_confidence[:, column])
+            to_user.append(of_sender * of_items)
+            of_sender = self.edges.of_rows(self.user_confidence[:, column])
+            to_item.append(of_sender * of_users)
+        ids = self._refined(*(reduce(torch.maximum, w).relu() for w in (to_user, to_item)))
         parts = (ids, *content.values())
         p, q = (torch.cat([getattr(part, side) for part in parts], dim=1) for side in "pq")
         return {FUSED: Branch(p, q), **content}
@@ -100,44 +104,23 @@ class GRCN(Recommender):
         """The representations of a modality, (E,) a_ui and (E,) a_iu."""
         edges, present = self.edges, self.data.present[m]
         x = leaky_relu(self.projections[m](self.data.features[m]))
-        q = normalize(x * present.unsqueeze(1))
-        p = normalize(self.prototypes[m])
+        q = unit_rows(x * present.unsqueeze(1))
+        p = unit_rows(self.prototypes[m])
         has = present[edges.columns]
         for _ in range(self.routing):
-            p = normalize(p + edges.product(_softmax(edges, edges.affinity(p, q), has)[0], q))
-        of_items, of_users = _softmax(edges, edges.affinity(p, q), has)
+            of_items = edges.softmax(edges.affinity(p, q), has)
+            p = unit_rows(p + edges.product(of_items, q))
+        affinity = edges.affinity(p, q)
+        of_items = edges.softmax(affinity, has)
+        of_users = edges.softmax(affinity, has, by_column=True)
         branch = Branch(p + edges.product(of_items, q), q + edges.transposed_product(of_users, p))
         return branch, of_items, of_users
 
-    def _refined(self, of_items: Tensor, of_users: Tensor) -> Branch:
-        """The ids after the graph convolution; (E, M) a_ui and a_iu."""
-        edges = self.edges
-        sender = embedding(edges.columns, self.item_confidence)
-        to_user = (sender * of_items).amax(dim=1).relu()
-        sender = embedding(edges.rows, self.user_confidence)
-        to_item = (sender * of_users).amax(dim=1).relu()
-        p: list[Tensor] = [self.users]
-        q: list[Tensor] = [self.items]
+    def _refined(self, to_user: Tensor, to_item: Tensor) -> Branch:
+        """The ids, summed over the layers on the graph with (E,) weights in either direction."""
+        p, q = self.users, self.items
+        sums: tuple[Tensor, Tensor] = (p, q)
         for _ in range(self.layers):
-            p_next = edges.product(to_user, q[-1])
-            q.append(edges.transposed_product(to_item, p[-1]))
-            p.append(p_next)
-        return Branch(torch.stack(p).sum(dim=0), torch.stack(q).sum(dim=0))
-
-
-def _softmax(edges: Edges, affinity: Tensor, has: Tensor) -> tuple[Tensor, Tensor]:
-    """(E,) softmaxes of the (E,) affinities over each row's and over each column's edges.
-
-    Args:
-        edges: of the graph.
-        affinity: within [-1, 1], so its exponential needs no shift.
-        has: (E,) bool, edges that take part; the others get 0.
-    """
-    weights = affinity.exp() * has
-    rows, columns = edges.shape
-    of_rows = edges.product(weights, weights.new_ones(columns, 1))
-    of_columns = edges.transposed_product(weights, weights.new_ones(rows, 1))
-    tiny = torch.finfo(weights.dtype).tiny
-    sums = (embedding(edges.rows, of_rows), embedding(edges.columns, of_columns))
-    by_row, by_column = (weights / total.squeeze(1).clamp(min=tiny) for total in sums)
-    return by_row, by_column
+            p, q = self.edges.product(to_user, q), self.edges.transposed_product(to_item, p)
+            sums = (sums[0] + p, sums[1] + q)
+        return Branch(*sums)

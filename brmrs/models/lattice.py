@@ -5,17 +5,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, normalize
+from torch.nn.functional import embedding
 
 from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs import modality
 from brmrs.graphs.learned import Edges
-from brmrs.graphs.sparse import wide
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import projections, xavier
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import lightgcn
+from brmrs.unit_rows import unit_rows
 
 
 class LATTICE(Recommender):
@@ -118,7 +118,7 @@ class LATTICE(Recommender):
         h: Tensor = self.items
         for _ in range(self.item_layers):
             h = edges.product(values, h)
-        return normalize(h)
+        return unit_rows(h)
 
     def _graphs(self) -> "dict[str, _Graph]":
         """A_m of each modality, and A."""
@@ -135,7 +135,7 @@ class LATTICE(Recommender):
     def _of_modality(self, m: str) -> modality.Weighted:
         """A_m = lambda S_m + (1 - lambda) S~_m."""
         items = self.data.present[m].nonzero().squeeze(1)
-        x = normalize(wide(self.transforms[m](self.data.features[m][items])))
+        x = unit_rows(self.transforms[m](self.data.features[m][items]))
         near = modality.nearest_rows(x, self.k + 1)
         cosines = (x.unsqueeze(1) * embedding(near, x)).sum(dim=-1).relu()
         # Degrees are at least 1, as each is its own neighbour; 0 where x~ is, near to nothing.

@@ -1,11 +1,13 @@
 """MMGCN (Wei et al., ACM Multimedia 2019)."""
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, normalize
+from torch.nn.functional import leaky_relu_
 
 from brmrs import losses
 from brmrs.columns import FUSED
@@ -14,6 +16,7 @@ from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import linear, projections, tables, xavier
 from brmrs.models.objective import Objective
+from brmrs.unit_rows import unit_rows
 
 
 class MMGCN(Recommender):
@@ -87,14 +90,14 @@ class MMGCN(Recommender):
     def branches(self) -> dict[str, Branch]:
         """One branch per modality, and their sum."""
         of = {m: self._of_modality(m) for m in self.modalities}
-        p, q = (torch.stack([getattr(b, side) for b in of.values()]).sum(dim=0) for side in "pq")
+        p, q = (reduce(add, [getattr(branch, side) for branch in of.values()]) for side in "pq")
         return {FUSED: Branch(p, q), **of}
 
     def _of_modality(self, m: str) -> Branch:
         """u_m^(L) of users and items."""
         x = self.projections[m](self.data.features[m])
-        p = normalize(self.preferences[m])
-        q = normalize(x * self.data.present[m].unsqueeze(1))
+        p = unit_rows(self.preferences[m])
+        q = unit_rows(x * self.data.present[m].unsqueeze(1))
         ids, means = (self.users, self.items), (self.to_users, self.to_items)
         return Branch(*self.channels[m](p, q, ids, means))
 
@@ -131,5 +134,5 @@ class _Layer(nn.Module):
     def forward(self, u: Tensor, others: Tensor, ids: Tensor, means: SparseMatrix) -> Tensor:
         """(n, d) nodes, (m, d) the other side, (n, d) u_id, (n, m) means of neighbours: next u."""
         mean = means @ (others @ self.neighbour)
-        combined = leaky_relu(self.own(u)) + ids
-        return leaky_relu(self.aggregated(leaky_relu(mean)) + combined)
+        combined = leaky_relu_(self.own(u)) + ids
+        return leaky_relu_(self.aggregated(leaky_relu_(mean)) + combined)

@@ -37,6 +37,30 @@ def test_affinity() -> None:
     compare(EDGES.affinity(x, y), (x @ y.T)[ROWS, COLUMNS], [x, y])
 
 
+def test_softmax_over_the_edges_that_take_part() -> None:
+    values, part = random(5, seed=0), torch.tensor([True, True, True, False, False])
+    none = torch.zeros(2, dtype=torch.float64)  # row 3 and what is left of column 1
+    row_0 = values[:2].softmax(0)
+    one = torch.ones(1, dtype=torch.float64)
+    compare(EDGES.softmax(values, part), torch.cat([row_0, one, none]), [values])
+    alone = torch.cat([one, one, one, none]) + 0 * values
+    compare(EDGES.softmax(values, part, by_column=True), alone, [values])
+
+
+def test_softmax_over_columns() -> None:
+    values, every = random(5, seed=0), torch.ones(5, dtype=torch.bool)
+    first, second = values[[0, 3]].softmax(0), values[[1, 4]].softmax(0)
+    one = torch.ones(1, dtype=torch.float64)
+    right = torch.stack([first[0], second[0], one[0], first[1], second[1]])
+    compare(EDGES.softmax(values, every, by_column=True), right, [values])
+
+
+def test_values_of_the_ends() -> None:
+    of_rows, of_columns = random(4, seed=0), random(3, seed=1)
+    compare(EDGES.of_rows(of_rows), of_rows[ROWS], [of_rows])
+    compare(EDGES.of_columns(of_columns), of_columns[COLUMNS], [of_columns])
+
+
 def test_weights_without_a_gradient_cost_none() -> None:
     values, x = random(5, seed=0).detach(), random(3, 2, seed=1)
     EDGES.product(values, x).sum().backward()  # type: ignore[no-untyped-call]

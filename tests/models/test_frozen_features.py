@@ -7,16 +7,11 @@ import torch
 from torch.nn.functional import linear
 
 from brmrs.models import frozen_features
-from brmrs.models.frozen_features import principal, projected, projected_differences, unit_rows
+from brmrs.models.frozen_features import principal, projected, projected_differences
 
 
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
-
-
-def test_rows_become_unit_and_absent_ones_stay_zero() -> None:
-    x = torch.tensor([[3.0, 4.0], [0.0, 0.0], [1e-20, 0.0]])
-    torch.testing.assert_close(unit_rows(x), torch.tensor([[0.6, 0.8], [0, 0], [1, 0]]))
 
 
 def test_narrow_features_are_left_alone() -> None:
