@@ -206,6 +206,7 @@ class TrainConfig(Section):
     epochs: int = Field(1000, gt=0)  # at most
     patience: int = Field(50, gt=0)  # epochs without a better validation metric
     selection: str = Field("recall@20", pattern=SELECTION)
+    validate_every: int = Field(1, gt=0)  # epochs; more where ranking takes longer than training
     batch_size: int = Field(2048, gt=0)  # interactions
     learning_rate: float = Field(1e-3, gt=0)  # the largest one, where a schedule changes it
     # "cosine" falls to 0 at the end of `epochs`: set them to what training takes, not far beyond
@@ -220,6 +221,15 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # the folder of a bundle to start from: users and items it knows take its rows, by their own ids
     warm_start: Location = None
+
+    @model_validator(mode="after")
+    def _validates_before_it_stops(self) -> Self:
+        if self.validate_every > self.patience:
+            raise ValueError(
+                f"validate_every={self.validate_every} is more than patience={self.patience}: "
+                "training would stop without a validated epoch"
+            )
+        return self
 
 
 class EvaluateConfig(Section):

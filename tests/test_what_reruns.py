@@ -96,6 +96,7 @@ def test_nothing_changed(made: Pipeline, config: PipelineConfig) -> None:
         ("model.dim", 4, MODEL),
         ("train.learning_rate", 0.01, MODEL),
         ("train.patience", 49, MODEL),
+        ("train.validate_every", 2, MODEL),
         ("evaluate.k", (5, 10), {"evaluate", "report"}),
         ("publish.k", 5, {"publish", "report"}),
         ("report.users", 1, {"report"}),

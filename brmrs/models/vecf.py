@@ -123,9 +123,9 @@ class VECF(Recommender):
         products = []
         for modality, each in zip(self.parts, sought, strict=True):
             rows, lengths = self._rows(modality, items)
-            products.append(torch.einsum("btd,bnkd->tbnk", each, rows) / lengths)
-        logits, values = torch.cat(products, dim=-1)
-        return attended(logits, values, self.present[items])
+            products.append(torch.einsum("btd,bnkd->tkbn", each, rows) / lengths.movedim(-1, 0))
+        logits, values = torch.cat(products, dim=1)
+        return attended(logits, values, self.present[items].movedim(-1, 0))
 
     def _projected(self, items: Tensor, weights: nn.ParameterDict) -> Tensor:
         """(n, K, d) W f_ik of (n,) items, as precise as the features are kept."""

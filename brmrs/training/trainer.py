@@ -108,18 +108,19 @@ class _Run:
     def epoch(self) -> str:
         """Train one epoch, validate, keep the best, save; returns what to show."""
         started = time.monotonic()
-        number = self.history.epoch + 1
+        history, config = self.history, self.config
+        number = history.epoch + 1
         losses = self._train(number)
-        value = self._validate(number)
-        history = self.history
+        shown = [f"{name} {loss:.4f}" for name, loss in losses.items()]
         history.curve += [(number, LOSS, name, loss) for name, loss in losses.items()]
-        history.curve.append(_validation(number, self.config, value))
+        if number % config.validate_every == 0 or number == config.epochs:
+            value = self._validate(number)
+            history.curve.append(_validation(number, config, value))
+            shown.append(f"{config.selection} {value:.4f}")
         history.epoch = number
         history.seconds += time.monotonic() - started
         self._save()
-        terms = " ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-        best = f"best {history.best_value:.4f} in epoch {history.best_epoch}"
-        return f"{terms} {self.config.selection} {value:.4f} ({best})"
+        return f"{' '.join(shown)} (best {history.best_value:.4f} in epoch {history.best_epoch})"
 
     def _validate(self, epoch: int) -> float:
         """The selection metric; the weights are kept if it is the best so far."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from brmrs.config import TrainConfig
@@ -83,6 +84,20 @@ def test_stops_after_patience_and_keeps_the_best_epoch() -> None:
         (epoch, "validation", "recall@20", value)
         for epoch, value in enumerate((0.1, 0.3, 0.2, 0.3, 0.25), 1)
     ]
+
+
+def test_validates_every_so_many_epochs_and_the_last() -> None:
+    script = Script(0.1, 0.2, 0.3)
+    config = TrainConfig(validate_every=3, patience=3, epochs=8, batch_size=100)
+    history = fit(Toy(), TRAIN, script, config)
+    validated = [(epoch, value) for epoch, kind, _, value in history.curve if kind == "validation"]
+    assert validated == [(3, 0.1), (6, 0.2), (8, 0.3)]
+    assert (history.epoch, history.best_epoch) == (8, 8)
+
+
+def test_training_never_stops_before_it_validates() -> None:
+    with pytest.raises(ValidationError, match="validate_every=4 is more than patience=3"):
+        TrainConfig(validate_every=4, patience=3)
 
 
 def test_an_epoch_without_any_hit_can_be_the_best() -> None:
