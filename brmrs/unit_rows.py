@@ -34,4 +34,5 @@ class _UnitRows(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (g,), (unit, inverse) = gradients, ctx.saved_tensors
         along = torch.linalg.vecdot(unit, g).unsqueeze(-1)
-        return torch.addcmul(g, unit, along, value=-1).mul_(inverse)
+        back: Tensor = torch.addcmul(g, unit, along, value=-1).mul_(inverse)
+        return back

@@ -30,7 +30,8 @@ from brmrs.columns import (
 from brmrs.config import GraphsConfig
 from brmrs.errors import UserError
 from brmrs.files import write_json
-from brmrs.graphs.similarity import Edges, KnownCosines, Modality, Similarity, nearest
+from brmrs.graphs.nearest import nearest
+from brmrs.graphs.similarity import Edges, KnownCosines, Modality, Similarity
 from brmrs.stages import FEATURE_TABLES, GIVEN, GIVEN_KNN, StageContext
 from brmrs.stages import SPLIT as SPLIT_TABLE
 

@@ -5,7 +5,8 @@ import scipy.sparse as sp
 from torch import Tensor
 
 from brmrs.graphs.homogeneous import row_normalised
-from brmrs.graphs.similarity import Similarity, nearest
+from brmrs.graphs.nearest import nearest
+from brmrs.graphs.similarity import Similarity
 from brmrs.graphs.sparse import SparseMatrix
 
 BLOCK_BYTES = 2**28  # of the pairs of users that are looked at at once

@@ -1,4 +1,4 @@
-"""Exact top-k of the similarity e_ij (method/000, 'homogeneous graph construction').
+"""The similarity e_ij of a homogeneous graph (method/000, 'homogeneous graph construction').
 
     e_ij = alpha overlap(N_i, N_j) + (1 - alpha) sum_m beta'_m cos(x_i^m, x_j^m)
 
@@ -12,19 +12,19 @@ overlap of the sets A = N_i and B = N_j, each in [0, 1]:
     count    |A n B| / max_l |N_l|, a plain count up to one constant of the graph
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from brmrs import progress
-
 Overlap = Literal["cosine", "jaccard", "count"]
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 # Unit vectors are rounded to this grid: a float32 holds every multiple up to 1, and a product of
 # two is a multiple of 2^-48, so that a float64 dot product of unit vectors is *exact*. Hence the
@@ -32,6 +32,7 @@ Floats = NDArray[np.float64]
 # rounding moves a cosine by about 1e-8, less than float32 arithmetic would.
 GRID = 2.0**24
 TILE = 4096  # columns converted to float64 at once; bounds memory, not the result
+ROUNDING = 2.0**-24  # the largest relative error of one operation in float32
 DENSE_BYTES = 40  # for each pair: scores, shared betas, one modality's cosines, what top_k makes
 SPARSE_BYTES = 80  # for each pair with an overlap: the product, degrees, keys and order to sort by
 
@@ -71,8 +72,18 @@ class Modality:
             np.matmul(block, self.units[tile].astype(np.float64).T, out=result[:, tile])
         return result
 
-    def pair_cosines(self, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> Floats:
-        """(E,) cosines of the pairs (rows[e], columns[e])."""
+    def estimates(self, rows: slice) -> Singles:
+        """`cosines` in float32, which takes less than half the time; off by `error` at most."""
+        block: Singles = self.units[rows] @ self.units.T
+        return block
+
+    @property
+    def error(self) -> float:
+        """In whatever order d products are summed, and 1 % for what that leaves out."""
+        return 1.01 * ROUNDING * len(self.units.T)
+
+    def pair_cosines(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Floats:
+        """(E,) exact cosines of the pairs (rows[e], columns[e])."""
         result = np.empty(len(rows))
         for start in range(0, len(rows), TILE):
             part = slice(start, start + TILE)
@@ -108,9 +119,21 @@ class KnownCosines:
         block: Floats = self.matrix[rows].toarray()
         return block
 
-    def pair_cosines(self, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> Floats:
+    def estimates(self, rows: slice) -> Singles:
+        """As `Modality.estimates`."""
+        return self.cosines(rows).astype(np.float32)
+
+    @property
+    def error(self) -> float:
+        """Of rounding what is known to float32."""
+        return ROUNDING * max(1.0, float(np.abs(self.matrix.data).max(initial=0.0)))
+
+    def pair_cosines(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Floats:
         """As `Modality.pair_cosines`."""
         return np.asarray(self.matrix[rows, columns], dtype=np.float64).ravel()
+
+
+Cosines = Modality | KnownCosines
 
 
 @dataclass(frozen=True)
@@ -126,7 +149,7 @@ class Similarity:
     """
 
     neighbours: sp.csr_matrix
-    modalities: Mapping[str, "Modality | KnownCosines"]
+    modalities: Mapping[str, Cosines]
     beta: Mapping[str, float]
     alpha: float
     overlap: Overlap
@@ -150,14 +173,28 @@ class Similarity:
 
     def rows(self, rows: slice) -> Floats:
         """(b, n) rows of e."""
-        size = self.neighbours.shape[0]
-        scores = np.zeros((len(range(*rows.indices(size))), size))
-        if self.alpha < 1:
-            self._add_cosines(scores, rows)
-        if self.alpha > 0:
-            overlaps = self.overlaps(rows)
-            ends = np.repeat(np.arange(len(scores)), np.diff(overlaps.indptr))
-            scores[ends, overlaps.indices] += self.alpha * overlaps.data
+        return self._dense(rows, lambda modality: modality.cosines(rows))
+
+    def estimates(self, rows: slice) -> Singles:
+        """`rows` in float32, off by `error` at most."""
+        return self._dense(rows, lambda modality: modality.estimates(rows))
+
+    @property
+    def error(self) -> float:
+        """Of the estimated cosines, and of fewer than 16 operations on them."""
+        of_cosine = max((m.error for m in self.modalities.values()), default=0.0) + 16 * ROUNDING
+        return (1 - self.alpha) * sum(self.beta.values()) * of_cosine + self.alpha * 16 * ROUNDING
+
+    def pairs(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
+        """(E,) entries of e at (rows[e], columns[e]), the same bits as in `rows`; rows increase."""
+        scores = self._of_cosines(
+            lambda modality: modality.pair_cosines(rows, columns),
+            lambda present: present[rows] & present[columns],
+            rows.shape,
+        )
+        if self.alpha > 0 and len(rows):
+            overlaps = self.overlaps(slice(int(rows[0]), int(rows[-1]) + 1))
+            scores += self.alpha * np.asarray(overlaps[rows - rows[0], columns]).ravel()
         return scores
 
     def overlaps(self, rows: slice) -> sp.csr_matrix:
@@ -174,29 +211,52 @@ class Similarity:
             common.data /= degrees.max()
         return common
 
-    def _add_cosines(self, scores: Floats, rows: slice) -> None:
-        weights = {name: self.beta.get(name, 0.0) for name in self.modalities}
-        shared = np.zeros_like(scores)
+    def _dense(self, rows: slice, cosines: Callable[[Cosines], NDArray[Any]]) -> NDArray[Any]:
+        """(b, n) rows of e, of the (b, n) cosines of each modality and as precise as these."""
+        size = self.neighbours.shape[0]
+        shape = (len(range(*rows.indices(size))), size)
+        scores = self._of_cosines(
+            cosines, lambda present: np.logical_and.outer(present[rows], present), shape
+        )
+        if self.alpha > 0:
+            overlaps = self.overlaps(rows)
+            ends = np.repeat(np.arange(len(scores)), np.diff(overlaps.indptr))
+            scores[ends, overlaps.indices] += self.alpha * overlaps.data
+        return scores
+
+    def _of_cosines(
+        self,
+        cosines: Callable[[Cosines], NDArray[Any]],
+        both: Callable[[Mask], Mask],
+        shape: tuple[int, ...],
+    ) -> NDArray[Any]:
+        """(1 - alpha) sum_m beta'_m cos of some pairs.
+
+        Args:
+            cosines: a modality's, of the pairs.
+            both: a modality's nodes that have it to the pairs whose two ends do.
+            shape: of the pairs.
+        """
+        scores: NDArray[Any] | None = None
+        shared: Any = 0.0
         for name, modality in self.modalities.items():
-            if weights[name] > 0:
-                scores += weights[name] * modality.cosines(rows)
-                shared += weights[name] * np.outer(modality.present[rows], modality.present)
+            weight = self.beta.get(name, 0.0)
+            if weight > 0 and self.alpha < 1:
+                part = cosines(modality)
+                part *= weight
+                scores = part if scores is None else np.add(scores, part, out=scores)
+                everyone = modality.present.all()
+                shared = shared + (weight if everyone else weight * both(modality.present))
+        if scores is None:
+            return np.zeros(shape)
         # Multiplying by 1.0 changes no bit, so a pair that lacks nothing gets the plain formula.
         total = sum(self.beta.values())
-        factor = np.divide(total, shared, out=shared, where=shared > 0)
-        scores *= (1 - self.alpha) * factor
-
-
-def top_k(scores: Floats, k: int) -> NDArray[np.bool_]:
-    """(b, n) mask of the k largest positive scores of each row; ties go to the lower column."""
-    k = min(k, scores.shape[1])
-    kth = np.partition(scores, -k, axis=1)[:, -k, None]
-    above = scores > kth
-    ties = scores == kth
-    room = k - above.sum(axis=1, keepdims=True)
-    tied = ties & (ties.cumsum(axis=1, dtype=np.int32) <= room)
-    kept: NDArray[np.bool_] = (above | tied) & (scores > 0)
-    return kept
+        if isinstance(shared, float):
+            scores *= (1 - self.alpha) * (total / shared)
+        else:
+            np.divide(total, shared, out=shared, where=shared > 0)
+            scores *= np.multiply(1 - self.alpha, shared, out=shared)
+        return scores
 
 
 @dataclass(frozen=True)
@@ -206,70 +266,3 @@ class Edges:
     rows: NDArray[np.int32]
     columns: NDArray[np.int32]
     weights: NDArray[np.float32]
-
-
-def nearest(similarity: Similarity, k: int, block_bytes: int, description: str = "graph") -> Edges:
-    """The k nearest neighbours of every node by e_ij, without self loops, positive weights only.
-
-    Args:
-        similarity: of n nodes.
-        k: edges kept per row, at most; ties go to the lower column.
-        block_bytes: about what the rows computed at once may take, at least one row; the result
-            does not depend on it.
-        description: for the progress bar.
-    """
-    parts = list(_blocks(similarity, k, block_bytes, description))
-    rows, columns, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Edges(rows.astype(np.int32), columns.astype(np.int32), weights.astype(np.float32))
-
-
-def _blocks(
-    similarity: Similarity, k: int, block_bytes: int, description: str
-) -> Iterator[Sequence[NDArray[np.generic]]]:
-    nearest_of = _nearest_of_overlaps if similarity.sparse else _nearest_of_all
-    ends = similarity.row_bytes().cumsum()
-    with progress.task(description, len(ends)) as work:
-        start = 0
-        while start < len(ends):
-            room = block_bytes + (ends[start - 1] if start else 0)
-            stop = max(start + 1, int(np.searchsorted(ends, room, side="right")))
-            yield nearest_of(similarity, k, start, stop)
-            work.advance(stop - start)
-            start = stop
-
-
-def _nearest_of_all(
-    similarity: Similarity, k: int, start: int, stop: int
-) -> Sequence[NDArray[np.generic]]:
-    """Rows, columns and weights, sorted so, of the rows from start to stop."""
-    scores = similarity.rows(slice(start, stop))
-    ends = np.arange(len(scores))
-    scores[ends, start + ends] = -np.inf
-    rows, columns = np.nonzero(top_k(scores, k))
-    return rows + start, columns, scores[rows, columns]
-
-
-def _nearest_of_overlaps(
-    similarity: Similarity, k: int, start: int, stop: int
-) -> Sequence[NDArray[np.generic]]:
-    """As `_nearest_of_all`, from the pairs alone that have an overlap."""
-    overlaps = similarity.overlaps(slice(start, stop))
-    overlaps.sort_indices()
-    rows = np.repeat(np.arange(start, stop), np.diff(overlaps.indptr))
-    columns, scores = overlaps.indices, similarity.alpha * overlaps.data
-    kept = np.flatnonzero((scores > 0) & (rows != columns))
-    best = kept[largest(rows[kept], scores[kept], k)]
-    return rows[best], columns[best], scores[best]
-
-
-def largest(rows: NDArray[np.integer], scores: Floats, k: int) -> NDArray[np.intp]:
-    """Places of the k largest of the (E,) scores of each row, increasing; ties go to the first.
-
-    Args:
-        rows: (E,) increasing.
-        scores: (E,).
-        k: entries kept per row, at most.
-    """
-    order = np.lexsort((-scores, rows))  # stable
-    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    return np.sort(order[place < k])

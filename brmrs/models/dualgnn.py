@@ -95,7 +95,7 @@ class DualGNN(Recommender):
     def branches(self) -> dict[str, Branch]:
         """One branch per modality, and the fused one."""
         of = {m: self._single(m) for m in self.modalities}
-        shares = self.attention.softmax(dim=1).split(1, dim=1)
+        shares = torch.split(self.attention.softmax(dim=1), 1, dim=1)
         p = reduce(add, [share * b.p for share, b in zip(shares, of.values(), strict=True)])
         q = reduce(add, [branch.q for branch in of.values()])
         return {FUSED: Branch(p + self.user_graph @ p, q), **of}

@@ -118,8 +118,9 @@ class GRCN(Recommender):
 
     def _refined(self, to_user: Tensor, to_item: Tensor) -> Branch:
         """The ids, summed over the layers on the graph with (E,) weights in either direction."""
-        p, q = self.users, self.items
-        sums: tuple[Tensor, Tensor] = (p, q)
+        p: Tensor = self.users
+        q: Tensor = self.items
+        sums = (p, q)
         for _ in range(self.layers):
             p, q = self.edges.product(to_user, q), self.edges.transposed_product(to_item, p)
             sums = (sums[0] + p, sums[1] + q)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brmrs.columns import FUSED
-from brmrs.graphs.similarity import largest
+from brmrs.graphs.nearest import largest
 from brmrs.models.base import Batch, Recommender, TrainingData
 from brmrs.models.scorers import ItemNeighbours
 

@@ -132,9 +132,9 @@ class AttentiveMetric(Scorer):
     def scores(self, users: Tensor) -> Tensor:
         """(B,) users to their (B, I) scores; U I h d multiplications for all users."""
         pairs = max(1, CHUNK // max(1, self.of_item.shape[1]))
-        items = list(zip(self.q.split(pairs), self.of_item.split(pairs), strict=True))
+        items = list(zip(*(torch.split(x, pairs) for x in (self.q, self.of_item)), strict=True))
         at_once = max(1, pairs // max(1, len(self.q)))
-        return torch.cat([self._of_users(some, items) for some in users.split(at_once)])
+        return torch.cat([self._of_users(some, items) for some in torch.split(users, at_once)])
 
     def similarities(self, item: int) -> Tensor:
         """(I,) minus the squared distances, without a user's attention."""

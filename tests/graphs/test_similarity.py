@@ -11,14 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from brmrs.graphs.nearest import nearest, top_k
 from brmrs.graphs.similarity import (
     Edges,
     KnownCosines,
     Modality,
     Overlap,
     Similarity,
-    nearest,
-    top_k,
 )
 
 Vectors = NDArray[np.float32]
@@ -142,6 +141,55 @@ def test_overlaps_alone_give_what_all_pairs_give(
     assert np.array_equal(edges.rows, rows)
     assert np.array_equal(edges.columns, columns)
     assert np.array_equal(edges.weights, scores[rows, columns].astype(np.float32))
+
+
+@settings(max_examples=200, deadline=None)
+@given(case=cases(), k=st.integers(1, 10), pay=st.sampled_from([0, 1, 64]))
+def test_candidates_of_float32_give_what_float64_alone_gives(
+    case: tuple[Similarity, list[list[float]]], k: int, pay: int
+) -> None:
+    similarity, _ = case
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("brmrs.graphs.nearest.CANDIDATES_PAY", pay)
+        assert_float64_agrees(similarity, k)
+
+
+def assert_float64_agrees(similarity: Similarity, k: int) -> None:
+    scores = similarity.rows(slice(None))
+    np.fill_diagonal(scores, -np.inf)
+    rows, columns = np.nonzero(top_k(scores, k))
+    edges = nearest(similarity, k, 1600)
+    assert edges.rows.tolist() == rows.tolist()
+    assert edges.columns.tolist() == columns.tolist()
+    assert edges.weights.tolist() == scores[rows, columns].astype(np.float32).tolist()
+
+
+def test_neighbours_that_float32_confuses_come_in_the_right_order() -> None:
+    # Two hundred items within a millionth of one direction, their own noise below float32's.
+    generator = np.random.default_rng(0)
+    vectors = np.ones((200, 512)) + 1e-6 * generator.normal(size=(200, 512))
+    everyone = np.ones(200, dtype=bool)
+    modality = Modality.of(vectors.astype(np.float32), everyone)
+    exact, rough = modality.cosines(slice(None)), modality.estimates(slice(None))
+    assert (exact.argsort(axis=1) != rough.argsort(axis=1)).any()
+    assert np.abs(exact - rough).max() <= modality.error
+    sets = sp.csr_matrix(np.zeros((200, 3)))
+    alike = Similarity(sets, {"text": modality}, {"text": 1.0}, 0.0, "cosine")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("brmrs.graphs.nearest.CANDIDATES_PAY", 0)  # never whole rows
+        assert_float64_agrees(alike, 10)
+
+
+@settings(max_examples=100, deadline=None)
+@given(case=cases())
+def test_estimates_are_off_by_the_error_they_claim(
+    case: tuple[Similarity, list[list[float]]],
+) -> None:
+    similarity, _ = case
+    rough, exact = similarity.estimates(slice(None)), similarity.rows(slice(None))
+    assert np.abs(rough - exact).max() <= similarity.error
+    rows, columns = (ends.ravel() for ends in np.indices(exact.shape))
+    assert similarity.pairs(rows, columns).tolist() == exact.ravel().tolist()
 
 
 def test_cosines_are_the_same_bits_in_every_block() -> None:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from brmrs.columns import TEXT, VISUAL
 from brmrs.graphs import bipartite, homogeneous
 from brmrs.graphs.build import user_means
-from brmrs.graphs.similarity import Modality, Similarity, nearest
+from brmrs.graphs.nearest import nearest
+from brmrs.graphs.similarity import Modality, Similarity
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import Batch, Recommender, TrainingData
 
