@@ -23,7 +23,7 @@ def unit_rows(x: Tensor) -> Tensor:
 class _UnitRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).reciprocal_()
+        inverse: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).reciprocal_()
         # 1 / 0, and of what is so short that its inverse is no number
         inverse.masked_fill_(inverse.isinf(), 0.0)
         unit = x * inverse
