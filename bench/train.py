@@ -60,13 +60,23 @@ class Result(NamedTuple):
     fault: str = ""
 
 
-def trained(name: str, folder: Path, epochs: int, batch_size: int) -> Result:
-    """Train one recommender in this process, which must be fresh for the peak to mean anything."""
+def trained(
+    name: str, folder: Path, epochs: int, batch_size: int, *, ranked: bool = True
+) -> Result:
+    """Train one recommender in this process, which must be fresh for the peak to mean anything.
+
+    Args:
+        name: of the recommender.
+        folder: what `prepared` wrote.
+        epochs: to train.
+        batch_size: interactions.
+        ranked: whether an evaluation of all users follows each epoch.
+    """
     config = PipelineConfig.model_validate({"model": name})
     settings = TrainConfig(epochs=epochs, patience=epochs, batch_size=batch_size)
     on = device(settings)
     data, train, validation = train_data.read(folder, on)
-    select = selector(settings.selection, validation, train)
+    select = selector(settings.selection, validation, train) if ranked else lambda _: 0.0
     marks = []
 
     def timed(branch: Scorer) -> float:
@@ -156,7 +166,8 @@ def grow(root: Path, models: Sequence[str], epochs: int, batch_size: int) -> Non
     """Print seconds per epoch as the data grow at fixed degrees, and the ratio to the first.
 
     The batches grow, too: every step of a graph model propagates over all edges, so an epoch of so
-    many steps as the data have batches of one size would grow with the square.
+    many steps as the data have batches of one size would grow with the square. Nothing is ranked,
+    as all users by all items are a square, too.
     """
     folders = []
     for factor in GROWTH:
@@ -166,7 +177,7 @@ def grow(root: Path, models: Sequence[str], epochs: int, batch_size: int) -> Non
     print("|---|" + "---|" * len(GROWTH))
     for name in models:
         seconds = [
-            in_fresh_process(trained, name, folder, epochs, factor * batch_size).epoch
+            in_fresh_process(trained, name, folder, epochs, factor * batch_size, ranked=False).epoch
             for folder, factor in zip(folders, GROWTH, strict=True)
         ]
         cells = [f"{value:.2f} ({value / seconds[0]:.1f})" for value in seconds]
