@@ -222,15 +222,6 @@ class TrainConfig(Section):
     # the folder of a bundle to start from: users and items it knows take its rows, by their own ids
     warm_start: Location = None
 
-    @model_validator(mode="after")
-    def _validates_before_it_stops(self) -> Self:
-        if self.validate_every > self.patience:
-            raise ValueError(
-                f"validate_every={self.validate_every} is more than patience={self.patience}: "
-                "training would stop without a validated epoch"
-            )
-        return self
-
 
 class EvaluateConfig(Section):
     """All-ranking evaluation; the training items of a user are masked."""

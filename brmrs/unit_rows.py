@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from brmrs.graphs.sparse import wide
 
@@ -31,6 +32,7 @@ class _UnitRows(torch.autograd.Function):
         return unit
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (g,), (unit, inverse) = gradients, ctx.saved_tensors
         along = torch.linalg.vecdot(unit, g).unsqueeze(-1)

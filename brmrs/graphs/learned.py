@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from brmrs.graphs.sparse import SparseMatrix, multiply, wide
 
@@ -52,7 +53,7 @@ class Edges:
         """(E,) softmaxes of (E,) values over the edges of each row, or of each column.
 
         Args:
-            values: within [-80, 80], as inner products of unit vectors are: exponentials are not
+            values: within [-50, 50], as inner products of unit vectors are: exponentials are not
                 shifted; differentiable.
             taking_part: (E,) bool; the weight of the other edges is 0.
             by_column: over the edges of a column.
@@ -107,6 +108,7 @@ class _Product(torch.autograd.Function):
         return multiply(edges.weighted(values, transposed=transposed), x)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor | None, Tensor, None]:
         (upstream,), (values, x) = gradients, ctx.saved_tensors
         back = multiply(ctx.edges.weighted(values, transposed=not ctx.transposed), upstream)
@@ -123,6 +125,7 @@ class _Affinity(torch.autograd.Function):
         return edges.inner(x, y)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, Tensor]:
         (upstream,), (x, y), edges = gradients, ctx.saved_tensors, ctx.edges
         of_x = multiply(edges.weighted(upstream, transposed=False), y)
@@ -144,6 +147,7 @@ class _Softmax(torch.autograd.Function):
         return weights
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None, None]:
         (upstream,), (weights,), edges = gradients, ctx.saved_tensors, ctx.edges
         weighted = weights * upstream
@@ -159,6 +163,7 @@ class _AtEdges(torch.autograd.Function):
         return edges.at_edges(x, by_column=by_column)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None]:
         return None, ctx.edges.sums(gradients[0], by_column=ctx.by_column), None
 

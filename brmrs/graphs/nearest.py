@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from brmrs import progress
 from brmrs.graphs.similarity import Edges, Floats, Similarity
 
+Places = NDArray[np.intp]
 CANDIDATES_PAY = 64  # an exact pair on its own takes about so many times what it takes in a row
 
 
@@ -50,19 +51,25 @@ def _nearest_of_all(
     similarity: Similarity, k: int, start: int, stop: int
 ) -> Sequence[NDArray[np.generic]]:
     """Rows, columns and weights, sorted so, of the rows from start to stop."""
-    rows, columns = _candidates(similarity, k, start, stop)
-    if len(rows) * CANDIDATES_PAY > (stop - start) * similarity.neighbours.shape[0]:
-        return _nearest_of_rows(similarity, k, start, stop)
+    if np.isinf(similarity.error):
+        return _nearest_of_rows(similarity, k, np.arange(start, stop))
+    rows, columns, crowded = _candidates(similarity, k, start, stop)
     scores = similarity.pairs(rows, columns)
     positive = np.flatnonzero(scores > 0)
     best = positive[largest(rows[positive], scores[positive], k)]
-    return rows[best], columns[best], scores[best]
+    found = rows[best], columns[best], scores[best]
+    if len(crowded) == 0:
+        return found
+    parts = zip(found, _nearest_of_rows(similarity, k, crowded), strict=True)
+    rows, columns, scores = (np.concatenate(part) for part in parts)
+    order = np.argsort(rows, kind="stable")  # each row is of one part
+    return rows[order], columns[order], scores[order]
 
 
 def _candidates(
     similarity: Similarity, k: int, start: int, stop: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns, sorted so, of a superset of the k nearest, found in float32.
+) -> tuple[Places, Places, Places]:
+    """Rows and columns, sorted so, of a superset of the k nearest; and the rows with too many.
 
     Of an estimate off by E at most: k nodes are at least as near as the k-th largest estimate less
     E, so one of the k nearest has an estimate of that less 2 E at least.
@@ -73,19 +80,20 @@ def _candidates(
     largest_k = torch.from_numpy(estimates).topk(min(k, estimates.shape[1])).values
     kth = largest_k[:, -1:].numpy().astype(np.float64)
     low = np.maximum(kth - 2 * similarity.error, -similarity.error).astype(np.float32)
-    rows, columns = np.nonzero(estimates >= np.nextafter(low, np.float32(-np.inf)))
-    return rows + start, columns
+    likely = estimates >= np.nextafter(low, np.float32(-np.inf))
+    likely[similarity.alone[start:stop]] = False
+    crowded = np.flatnonzero(likely.sum(axis=1) * CANDIDATES_PAY > likely.shape[1])
+    likely[crowded] = False
+    rows, columns = np.nonzero(likely)
+    return rows + start, columns, crowded + start
 
 
-def _nearest_of_rows(
-    similarity: Similarity, k: int, start: int, stop: int
-) -> Sequence[NDArray[np.generic]]:
-    """As `_nearest_of_all`, from whole rows of e: where nearly all nodes are alike."""
-    scores = similarity.rows(slice(start, stop))
-    ends = np.arange(len(scores))
-    scores[ends, start + ends] = -np.inf
-    rows, columns = np.nonzero(top_k(scores, k))
-    return rows + start, columns, scores[rows, columns]
+def _nearest_of_rows(similarity: Similarity, k: int, rows: Places) -> Sequence[NDArray[np.generic]]:
+    """As `_nearest_of_all`, from whole rows of e: where many nodes are as near as the k nearest."""
+    scores = similarity.rows(rows)
+    scores[np.arange(len(rows)), rows] = -np.inf
+    ends, columns = np.nonzero(top_k(scores, k))
+    return rows[ends], columns, scores[ends, columns]
 
 
 def _nearest_of_overlaps(

@@ -25,6 +25,7 @@ Overlap = Literal["cosine", "jaccard", "count"]
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Rows = slice | NDArray[np.intp]  # of nodes
 
 # Unit vectors are rounded to this grid: a float32 holds every multiple up to 1, and a product of
 # two is a multiple of 2^-48, so that a float64 dot product of unit vectors is *exact*. Hence the
@@ -33,7 +34,7 @@ Mask = NDArray[np.bool_]
 GRID = 2.0**24
 TILE = 4096  # columns converted to float64 at once; bounds memory, not the result
 ROUNDING = 2.0**-24  # the largest relative error of one operation in float32
-DENSE_BYTES = 40  # for each pair: scores, shared betas, one modality's cosines, what top_k makes
+DENSE_BYTES = 64  # for each pair: scores, shared betas, cosines; half of it if all pairs overlap
 SPARSE_BYTES = 80  # for each pair with an overlap: the product, degrees, keys and order to sort by
 
 
@@ -63,7 +64,7 @@ class Modality:
             units[rows][usable[rows]] = np.rint(block * GRID) / GRID
         return cls(units, usable)
 
-    def cosines(self, rows: slice) -> Floats:
+    def cosines(self, rows: Rows) -> Floats:
         """(b, n) exact cosines of the rows with all nodes, 0 where either is not present."""
         block = self.units[rows].astype(np.float64)
         result = np.empty((len(block), len(self.units)))
@@ -72,7 +73,7 @@ class Modality:
             np.matmul(block, self.units[tile].astype(np.float64).T, out=result[:, tile])
         return result
 
-    def estimates(self, rows: slice) -> Singles:
+    def estimates(self, rows: Rows) -> Singles:
         """`cosines` in float32, which takes less than half the time; off by `error` at most."""
         block: Singles = self.units[rows] @ self.units.T
         return block
@@ -114,22 +115,24 @@ class KnownCosines:
         matrix = sp.csr_matrix((values, (keys // nodes, keys % nodes)), shape=(nodes, nodes))
         return cls(matrix, np.diff(matrix.indptr) > 0)
 
-    def cosines(self, rows: slice) -> Floats:
+    def cosines(self, rows: Rows) -> Floats:
         """As `Modality.cosines`."""
         block: Floats = self.matrix[rows].toarray()
         return block
 
-    def estimates(self, rows: slice) -> Singles:
+    def estimates(self, rows: Rows) -> Singles:
         """As `Modality.estimates`."""
         return self.cosines(rows).astype(np.float32)
 
     @property
     def error(self) -> float:
-        """Of rounding what is known to float32."""
-        return ROUNDING * max(1.0, float(np.abs(self.matrix.data).max(initial=0.0)))
+        """Of rounding what is known, within [-1, 1], to float32."""
+        return ROUNDING
 
     def pair_cosines(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Floats:
         """As `Modality.pair_cosines`."""
+        if len(rows) == 0:  # scipy gives no array then
+            return np.zeros(0)
         return np.asarray(self.matrix[rows, columns], dtype=np.float64).ravel()
 
 
@@ -171,50 +174,76 @@ class Similarity:
         common = self.neighbours @ np.diff(self._transposed.indptr)
         return np.asarray(SPARSE_BYTES * common, dtype=np.int64)
 
-    def rows(self, rows: slice) -> Floats:
+    def rows(self, rows: Rows) -> Floats:
         """(b, n) rows of e."""
         return self._dense(rows, lambda modality: modality.cosines(rows))
 
-    def estimates(self, rows: slice) -> Singles:
+    def estimates(self, rows: Rows) -> Singles:
         """`rows` in float32, off by `error` at most."""
         return self._dense(rows, lambda modality: modality.estimates(rows))
 
     @property
     def error(self) -> float:
-        """Of the estimated cosines, and of fewer than 16 operations on them."""
+        """Of the estimated cosines, and of fewer than 16 operations on them.
+
+        Infinite where a weight is so small or large that float32 may not hold its products.
+        """
+        if any(weight > 0 and not 1e-20 < weight < 1e20 for weight in self.beta.values()):
+            return np.inf
         of_cosine = max((m.error for m in self.modalities.values()), default=0.0) + 16 * ROUNDING
         return (1 - self.alpha) * sum(self.beta.values()) * of_cosine + self.alpha * 16 * ROUNDING
 
     def pairs(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
-        """(E,) entries of e at (rows[e], columns[e]), the same bits as in `rows`; rows increase."""
+        """(E,) entries of e at (rows[e], columns[e]), the same bits as in `rows`."""
         scores = self._of_cosines(
             lambda modality: modality.pair_cosines(rows, columns),
             lambda present: present[rows] & present[columns],
             rows.shape,
         )
-        if self.alpha > 0 and len(rows):
-            overlaps = self.overlaps(slice(int(rows[0]), int(rows[-1]) + 1))
-            scores += self.alpha * np.asarray(overlaps[rows - rows[0], columns]).ravel()
+        if self.alpha > 0:
+            both = self.neighbours[rows].multiply(self.neighbours[columns])
+            common = np.asarray(both.sum(axis=1), dtype=np.float64).ravel()
+            scores += self.alpha * self._overlap(common, rows, columns)
         return scores
 
-    def overlaps(self, rows: slice) -> sp.csr_matrix:
+    @property
+    def alone(self) -> Mask:
+        """(n,) nodes that have nothing to compare: their rows of e are 0."""
+        alone: Mask = np.logical_or(self._degrees == 0, self.alpha == 0)
+        for name, modality in self.modalities.items():
+            if self.alpha < 1 and self.beta.get(name, 0.0) > 0:
+                alone &= ~modality.present
+        return alone
+
+    def overlaps(self, rows: Rows) -> sp.csr_matrix:
         """(b, n) CSR of the overlaps of the rows with all nodes, those above 0."""
-        degrees = np.diff(self.neighbours.indptr).astype(np.float64)
         common = sp.csr_matrix(self.neighbours[rows] @ self._transposed, dtype=np.float64)
-        left = np.repeat(degrees[rows], np.diff(common.indptr))
-        right = degrees[common.indices]
-        if self.overlap == "cosine":
-            common.data /= np.sqrt(left * right)
-        elif self.overlap == "jaccard":
-            common.data /= left + right - common.data
-        else:
-            common.data /= degrees.max()
+        ends = np.repeat(np.arange(len(self._degrees))[rows], np.diff(common.indptr))
+        common.data = self._overlap(common.data, ends, common.indices)
         return common
 
-    def _dense(self, rows: slice, cosines: Callable[[Cosines], NDArray[Any]]) -> NDArray[Any]:
+    @cached_property
+    def _degrees(self) -> Floats:
+        return np.diff(self.neighbours.indptr).astype(np.float64)
+
+    def _overlap(
+        self, common: Floats, rows: NDArray[np.integer], columns: NDArray[np.integer]
+    ) -> Floats:
+        """(E,) overlaps of pairs with so many neighbours in common."""
+        left, right = self._degrees[rows], self._degrees[columns]
+        if self.overlap == "cosine":
+            size = np.sqrt(left * right)
+        elif self.overlap == "jaccard":
+            size = left + right - common
+        else:
+            size = np.full_like(common, self._degrees.max(initial=0.0))
+        shares: Floats = np.divide(common, size, out=np.zeros_like(common), where=common > 0)
+        return shares
+
+    def _dense(self, rows: Rows, cosines: Callable[[Cosines], NDArray[Any]]) -> NDArray[Any]:
         """(b, n) rows of e, of the (b, n) cosines of each modality and as precise as these."""
         size = self.neighbours.shape[0]
-        shape = (len(range(*rows.indices(size))), size)
+        shape = (len(np.arange(size)[rows]), size)
         scores = self._of_cosines(
             cosines, lambda present: np.logical_and.outer(present[rows], present), shape
         )

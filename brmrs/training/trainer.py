@@ -38,7 +38,7 @@ class History:
         best_value: its selection metric.
         best_state: its parameters.
         curve: (epoch, kind, name, value) points, see `columns.CURVE`.
-        seconds: of all epochs, validation included; nothing that is stored depends on it.
+        seconds: of all epochs, their validation included; nothing that is stored depends on it.
     """
 
     epoch: int = 0
@@ -102,25 +102,32 @@ class _Run:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the best epoch lies `patience` epochs back."""
-        return self.history.epoch - self.history.best_epoch >= self.config.patience
+        """Whether the epoch was validated, and the best one lies `patience` epochs back."""
+        epoch = self.history.epoch
+        return self._due(epoch) and epoch - self.history.best_epoch >= self.config.patience
 
     def epoch(self) -> str:
-        """Train one epoch, validate, keep the best, save; returns what to show."""
+        """Train one epoch, validate and keep the best where it is due; returns what to show."""
         started = time.monotonic()
         history, config = self.history, self.config
         number = history.epoch + 1
         losses = self._train(number)
         shown = [f"{name} {loss:.4f}" for name, loss in losses.items()]
         history.curve += [(number, LOSS, name, loss) for name, loss in losses.items()]
-        if number % config.validate_every == 0 or number == config.epochs:
+        if self._due(number):
             value = self._validate(number)
             history.curve.append(_validation(number, config, value))
             shown.append(f"{config.selection} {value:.4f}")
+        if history.best_epoch:
+            shown.append(f"(best {history.best_value:.4f} in epoch {history.best_epoch})")
         history.epoch = number
         history.seconds += time.monotonic() - started
         self._save()
-        return f"{' '.join(shown)} (best {history.best_value:.4f} in epoch {history.best_epoch})"
+        return " ".join(shown)
+
+    def _due(self, epoch: int) -> bool:
+        """Whether this epoch is validated."""
+        return epoch % self.config.validate_every == 0 or epoch == self.config.epochs
 
     def _validate(self, epoch: int) -> float:
         """The selection metric; the weights are kept if it is the best so far."""

@@ -136,7 +136,7 @@ def rows(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
             "number": each.number,
             "state": "diverged" if FAULT in each.user_attrs else each.state.name.lower(),
             "value": each.value,
-            "epochs": len(each.intermediate_values),
+            "epochs": max(each.intermediate_values, default=0),
             "parameters": each.params,
         }
         for each in trials
@@ -162,7 +162,7 @@ def _make(study: optuna.Study, trial: Trial, config: PipelineConfig, ready: Prep
 
     def select(branch: Scorer) -> float:
         nonlocal epoch
-        epoch += 1
+        epoch = min(epoch + chosen.train.validate_every, chosen.train.epochs)
         value = ready.select(branch)
         trial.report(value, epoch)
         if trial.should_prune():

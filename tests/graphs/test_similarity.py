@@ -144,7 +144,7 @@ def test_overlaps_alone_give_what_all_pairs_give(
 
 
 @settings(max_examples=200, deadline=None)
-@given(case=cases(), k=st.integers(1, 10), pay=st.sampled_from([0, 1, 64]))
+@given(case=cases(), k=st.integers(1, 10), pay=st.sampled_from([0, 2, 3, 64]))
 def test_candidates_of_float32_give_what_float64_alone_gives(
     case: tuple[Similarity, list[list[float]]], k: int, pay: int
 ) -> None:
@@ -152,6 +152,49 @@ def test_candidates_of_float32_give_what_float64_alone_gives(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("brmrs.graphs.nearest.CANDIDATES_PAY", pay)
         assert_float64_agrees(similarity, k)
+
+
+@settings(max_examples=100, deadline=None)
+@given(case=cases(), k=st.integers(1, 4), pay=st.sampled_from([0, 2, 64]), seed=st.integers(0, 99))
+def test_candidates_among_known_cosines(
+    case: tuple[Similarity, list[list[float]]], k: int, pay: int, seed: int
+) -> None:
+    size = case[0].neighbours.shape[0]
+    generator = np.random.default_rng(seed)
+    rows, columns = np.nonzero(generator.random((size, size)) < 0.4)
+    weights = generator.choice([-0.5, 0.25, 0.5, 1.0], len(rows)).astype(np.float32)
+    edges = Edges(rows.astype(np.int32), columns.astype(np.int32), weights)
+    known = {name: KnownCosines.of(edges, size) for name in case[0].modalities}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("brmrs.graphs.nearest.CANDIDATES_PAY", pay)
+        assert_float64_agrees(dataclasses.replace(case[0], modalities=known), k)
+
+
+@pytest.mark.parametrize("weight", [1e-44, 1e-30, 1e39])
+def test_a_weight_beyond_float32_is_left_to_float64(weight: float) -> None:
+    generator = np.random.default_rng(0)
+    everyone = np.ones(50, dtype=bool)
+    modalities = {
+        "text": Modality.of(generator.normal(size=(50, 8)).astype(np.float32), everyone),
+        "visual": Modality.of(
+            generator.normal(size=(50, 8)).astype(np.float32), np.arange(50) < 20
+        ),
+    }
+    sets = sp.csr_matrix(np.zeros((50, 3)))
+    beta = {"text": weight, "visual": 1.0}
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert_float64_agrees(Similarity(sets, modalities, beta, 0.0, "cosine"), 3)
+
+
+def test_a_node_with_nothing_to_compare_has_no_neighbours() -> None:
+    generator = np.random.default_rng(0)
+    present = np.arange(40) % 2 == 0
+    modality = Modality.of(generator.normal(size=(40, 8)).astype(np.float32), present)
+    sets = sp.csr_matrix(np.zeros((40, 3)))
+    half = Similarity(sets, {"text": modality}, {"text": 1.0}, 0.0, "cosine")
+    assert half.alone.tolist() == (~present).tolist()
+    assert not half.rows(np.flatnonzero(half.alone)).any()
+    assert_float64_agrees(half, 5)
 
 
 def assert_float64_agrees(similarity: Similarity, k: int) -> None:

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from brmrs.config import TrainConfig
@@ -95,9 +94,10 @@ def test_validates_every_so_many_epochs_and_the_last() -> None:
     assert (history.epoch, history.best_epoch) == (8, 8)
 
 
-def test_training_never_stops_before_it_validates() -> None:
-    with pytest.raises(ValidationError, match="validate_every=4 is more than patience=3"):
-        TrainConfig(validate_every=4, patience=3)
+def test_patience_ends_training_where_an_epoch_was_validated() -> None:
+    script = Script(0.3, 0.2, 0.9)
+    history = fit(Toy(), TRAIN, script, TrainConfig(validate_every=4, patience=3, batch_size=100))
+    assert (history.epoch, history.best_epoch, len(script.seen)) == (8, 4, 2)
 
 
 def test_an_epoch_without_any_hit_can_be_the_best() -> None:

@@ -70,6 +70,13 @@ def test_the_first_trial_is_as_configured_and_the_best_one_wins(board: Path) -> 
     assert len(told(study)) == 7
 
 
+def test_epochs_are_told_where_not_every_one_is_validated(board: Path) -> None:
+    settings = config("bpr-mf", epochs=8, learning_rate=0.01, validate_every=3)
+    trial = finished(searched(board, 1, settings))[0]
+    assert list(trial.intermediate_values) == [3, 6, 8]
+    assert rows([trial])[0]["epochs"] == 8
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
