@@ -1,12 +1,14 @@
 """Several recommenders and seeds over one data set: their configurations, and the table.
 
 A recommender's own settings stand in files beside the base configuration, both optional:
-`models/<model>.yaml`, and over it `tuned/<data set>/<model>.yaml`, which `brmrs tune` writes.
+`models/<name>.yaml`, and over it `tuned/<data set>/<name>.yaml`, which `brmrs tune` writes. A name
+that is no recommender's is a variant: its file in `models` says of which, and what differs.
 """
 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from brmrs.config import PipelineConfig
 from brmrs.config_file import load, parse
 from brmrs.errors import UserError
 from brmrs.files import read_json
+from brmrs.model_config import MODEL_SECTIONS
 from brmrs.runs import Run
+from brmrs.training.search_spaces import BY_FIELD
 
 OWN_SECTIONS = {"model", "train"}  # what a recommender's file may set: the data are everyone's
 
@@ -30,7 +34,7 @@ class Variant:
     """One recommender with one seed.
 
     Attributes:
-        model: its name.
+        model: its name, or that of a variant.
         seed: of training; the split is the same for all.
         config: the whole configuration.
         files: the recommender's own, laid over the base in this order.
@@ -68,7 +72,7 @@ def variants(
     Args:
         file: the base configuration.
         overrides: `a.b=value`, over all files.
-        models: names of recommenders.
+        models: names of recommenders or variants.
         seeds: of training.
 
     Raises:
@@ -88,7 +92,7 @@ def variants(
 def configured(
     file: Path,
     overrides: Sequence[str],
-    model: str,
+    name: str,
     later: Sequence[Path] = (),
     *,
     tuned: bool = True,
@@ -98,37 +102,75 @@ def configured(
     Args:
         file: the base configuration.
         overrides: as for `variants`.
-        model: the recommender's name.
+        name: the recommender's, or a variant's.
         later: more files, which win over the recommender's own.
         tuned: whether what `brmrs tune` found counts.
 
     Raises:
-        UserError: an unknown recommender, a bad file, or one or an override that sets another.
+        UserError: an unknown name, a bad file, or what makes another model of it.
     """
+    own = file.parent / "models" / f"{name}.yaml"
     of_model = [each for each in overrides if each.partition("=")[0].partition(".")[0] == "model"]
     if of_model:
-        where = file.parent / "models" / f"{model}.yaml"
-        raise UserError(f"--set {of_model[0]}: set what concerns one model in {where}")
-    parse({"model": {"name": model}}, "models")
-    own = [file.parent / "models" / f"{model}.yaml"]
+        raise UserError(
+            f"--set {of_model[0]}: what concerns one model stands in a file: {own}, or for a "
+            "variant beside it, under another name"
+        )
+    model = _recommender(own, name)
+    paths = [own]
     if tuned:
         named = load(file, tuple(overrides), tuple(later), model=model)
-        own.append(tuned_file(file, named.name, model))
-    files = tuple(path for path in own if path.is_file())
+        paths.append(tuned_file(file, named.name, name))
+    files = tuple(path for path in paths if path.is_file())
     for path in files:
         given = load(path)
         if given.model_fields_set - OWN_SECTIONS or given.model.name != model:
             raise UserError(f"{path}: may set the sections model (of {model}) and train alone")
     config = load(file, tuple(overrides), (*files, *later), model=model)
-    if config.model.name != model:
-        told = ", ".join(map(str, later))
-        raise UserError(f"{told}: sets model {config.model.name}, not {model}; leave it out")
+    if later:
+        _same_model(config, load(file, tuple(overrides), files, model=model), name, later)
     return config, files
 
 
-def tuned_file(file: Path, data: str, model: str) -> Path:
-    """Where the winning configuration of a recommender on a data set stands."""
-    return file.parent / "tuned" / data / f"{model}.yaml"
+def _recommender(own: Path, name: str) -> str:
+    """The recommender that a name stands for.
+
+    Raises:
+        UserError: it is neither one nor a variant's.
+    """
+    if name in MODEL_SECTIONS:
+        return name
+    if not own.is_file() or own.name != f"{name}.yaml":
+        near = get_close_matches(name, MODEL_SECTIONS, 1)
+        meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(MODEL_SECTIONS)}"
+        raise UserError(f"models: no model {name!r}, nor a variant in {own}{meant}")
+    given: str = load(own).model.name
+    return given
+
+
+def _same_model(
+    config: PipelineConfig, plain: PipelineConfig, name: str, later: Sequence[Path]
+) -> None:
+    """What is tuned under a name must be what `benchmark` trains under it.
+
+    Raises:
+        UserError: the later files choose more of the model than what a search varies.
+    """
+    told = ", ".join(map(str, later))
+    if config.model.name != plain.model.name:
+        raise UserError(f"{told}: sets model {config.model.name}, not {name}; leave it out")
+    chosen, expected = config.model.model_dump(), plain.model.model_dump()
+    differs = [field for field in chosen if chosen[field] != expected[field]]
+    if fixed := [field for field in differs if field not in BY_FIELD]:
+        raise UserError(
+            f"{told}: sets model.{fixed[0]}, and {name} would mean another model in a benchmark; "
+            f"set it in a variant, models/NAME.yaml beside the first file, and tune NAME"
+        )
+
+
+def tuned_file(file: Path, data: str, name: str) -> Path:
+    """Where the winning configuration of a recommender or variant on a data set stands."""
+    return file.parent / "tuned" / data / f"{name}.yaml"
 
 
 def table(outcomes: Sequence[Outcome], store: ArtifactStore) -> dict[str, Any]:
@@ -167,6 +209,7 @@ def _row(model: str, outcomes: list[Outcome], store: ArtifactStore) -> dict[str,
     seconds = [run.stages["train"].notes.get("seconds_per_epoch") for run in runs]
     row: dict[str, Any] = {
         "model": model,
+        "recommender": outcomes[0].variant.config.model.name,
         "files": [path.as_posix() for path in outcomes[0].variant.files],
         "seeds": [outcome.variant.seed for outcome in outcomes if outcome.run],
         "runs": [run.name for run in runs],
@@ -183,12 +226,12 @@ def _row(model: str, outcomes: list[Outcome], store: ArtifactStore) -> dict[str,
     return row
 
 
-def mean_and_deviation(values: Sequence[float]) -> dict[str, float | None] | None:
-    """Mean and sample standard deviation; none of one value, nothing of no values."""
+def mean_and_deviation(values: Sequence[float]) -> dict[str, Any] | None:
+    """Mean, sample standard deviation (none of one value) and the values; nothing of no values."""
     if not values:
         return None
     deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "deviation": deviation}
+    return {"mean": statistics.fmean(values), "deviation": deviation, "values": list(values)}
 
 
 def per_user(runs: Sequence[Run], metric: str, store: ArtifactStore) -> np.ndarray:

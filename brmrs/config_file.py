@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from brmrs.config import PipelineConfig, put
 from brmrs.errors import UserError
+from brmrs.model_config import MODEL_SECTIONS, RankingTerms
 
 NAME = "name"  # of a model: hyper-parameters of one mean nothing to another
 
@@ -116,16 +117,33 @@ def _told(fault: ErrorDetails) -> str:
         known = fault["ctx"]["expected_tags"].replace("'", "")
         return f"{where}: no model {fault['ctx']['tag']!r}; there are {known}"
     if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault['msg']}"
-    if path == ["model", "objective"]:
-        return f"{where}: this model has no text and visual branches that could take an objective"
-    near = get_close_matches(path[-1], getattr(_type(path[:-1]), "model_fields", ()), 1)
+        return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+    section: Any = PipelineConfig
+    if path[0] == "model" and len(path) > 1:
+        model = str(fault["loc"][1])
+        if path[1] == "objective" and len(path) == 2:
+            return f"{where}: {_no_objective(model)}"
+        section, path = MODEL_SECTIONS[model], path[1:]
+    fields = getattr(_type(path[:-1], section), "model_fields", ())
+    near = get_close_matches(path[-1], fields, 1)
+    if "objective" in fields and path[-1] in RankingTerms.model_fields:
+        near = [f"model.objective.{path[-1]}"]
     return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _type(path: list[str]) -> Any:
+def _no_objective(model: str) -> str:
+    """Why a model has no section `objective`."""
+    if issubclass(MODEL_SECTIONS[model], RankingTerms):
+        return f"{model} has these fields itself, such as model.chns"
+    takers = [name for name, each in MODEL_SECTIONS.items() if "objective" in each.model_fields]
+    return (
+        f"{model} has no text and visual branches that could take an objective; "
+        f"{', '.join(takers)} have"
+    )
+
+
+def _type(path: list[str], found: Any = PipelineConfig) -> Any:
     """The type of the section or field at a path; None where there is no such, or a choice."""
-    found: Any = PipelineConfig
     for part in path:
         fields = getattr(found, "model_fields", {})
         found = fields[part].annotation if part in fields else None

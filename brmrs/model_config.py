@@ -58,6 +58,10 @@ class RankingTerms(Section):
     def _something_to_learn(self) -> Self:
         if self.chns + self.synergy + self.bpr == 0:
             raise ValueError("chns, synergy and bpr are all 0, nothing is left to learn; set one")
+        if self.chns == 0 and self.negatives != "cross-modal":
+            raise ValueError(
+                f"negatives={self.negatives} is what CHNS draws, and chns is 0; set chns, too"
+            )
         return self
 
 

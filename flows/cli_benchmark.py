@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from brmrs.errors import UserError
-from flows.cli_options import STORE, Artifacts, AsJson, ConfigFile, ConfigFiles, Overrides
+from flows.cli_options import STORE, Artifacts, AsJson, ConfigFiles, Overrides
 from flows.console import console
 from flows.show import print_json
 
@@ -19,9 +19,13 @@ err = console(stderr=True)
 
 @app.command()
 def benchmark(
-    config: ConfigFile,
+    config: ConfigFiles,
     models: Annotated[
-        str, typer.Option(metavar="A,B,...", help="The others are compared with the first.")
+        str,
+        typer.Option(
+            metavar="A,B,...",
+            help="Recommenders, or variants of them: models/NAME.yaml. Compared with the first.",
+        ),
     ],
     seeds: Annotated[str, typer.Option(metavar="0,1,...", help="Of training.")] = "0",
     overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
@@ -39,13 +43,15 @@ def benchmark(
     from brmrs.stages import externals, needed
     from flows import run_locally, show_benchmark
 
+    if len(config) > 1:
+        raise UserError("benchmark takes one -c: each model's own file is found beside it")
     names = [name for name in models.split(",") if name]
     numbers = _numbers(seeds)
-    every = variants(config, overrides, names, numbers)  # faults are told before Prefect starts
+    every = variants(config[0], overrides, names, numbers)  # faults are told before Prefect starts
     fingerprint(every[0].config, externals(needed("evaluate")))
     failed = False
     try:
-        result = run_locally.benchmark(config, names, numbers, overrides, artifacts, err)
+        result = run_locally.benchmark(config[0], names, numbers, overrides, artifacts, err)
     except IncompleteError as error:
         result, failed = error.table, True
     if as_json:
@@ -66,7 +72,7 @@ def _numbers(text: str) -> list[int]:
 @app.command()
 def tune(
     config: ConfigFiles,
-    model: Annotated[str, typer.Option(help="The recommender to tune.")],
+    model: Annotated[str, typer.Option(help="The recommender, or a variant of one, to tune.")],
     trials: Annotated[int, typer.Option(min=1, help="In all; those of earlier calls count.")] = 30,
     overrides: Overrides = [],  # noqa: B006
     as_json: AsJson = False,
@@ -94,8 +100,12 @@ def tune(
     from brmrs.training.tuned_file import write
 
     store = ArtifactStore(artifacts)
-    with progress.shown(err):
-        study = search(settings, find(store, summary["run"]), store, trials)
+    try:
+        with progress.shown(err):
+            study = search(settings, find(store, summary["run"]), store, trials)
+    except KeyboardInterrupt:
+        err.print("\ninterrupted: finished trials are kept, the same command goes on from there")
+        raise typer.Exit(run_locally.INTERRUPTED) from None
     best = winner(study)
     file = tuned_file(first, settings.name, model)
     comments = [

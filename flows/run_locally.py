@@ -23,6 +23,8 @@ INTERRUPTED = 128 + signal.SIGINT  # exit code, as of shells
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
+# A search logs after its flow has ended: to the terminal, then, and without a warning of Prefect's.
+os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 
 def run(

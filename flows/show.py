@@ -66,11 +66,13 @@ def plan(console: Console, steps: list[Step]) -> None:
 def models(console: Console, rows: list[dict[str, Any]]) -> None:
     """One line per recommender."""
     table = folding_table("model", "what it is", "needs", box=None)
-    table.add_column("settings on Baby", overflow="fold")
+    table.add_column("configuration", overflow="fold")
     for row in rows:
         needs = ", ".join(row["needs"]) or "interactions"
-        table.add_row(row["name"], escape(row["paper"]), needs, row["configuration"])
+        name = f"{row['name']} *" if row["objective"] else row["name"]
+        table.add_row(name, escape(row["paper"]), needs, row["configuration"])
     console.print(table)
+    console.print("* takes model.objective: BR-MRS's terms beside its own", soft_wrap=True)
 
 
 def facts(console: Console, found: dict[str, Any]) -> None:

@@ -25,15 +25,24 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
     console.print(
         "mean ± standard deviation over seeds; test decides nothing. Difference and p (Wilcoxon "
         f"signed-rank, uncorrected): test {result['headline']} of {result['users']:,} users, mean "
-        f"over seeds, against {result['reference']}",
+        f"over seeds, against {result['reference']}" + _not_compared(result),
         soft_wrap=True,
         highlight=False,
     )
     for row in result["rows"]:
         if row["files"]:
-            console.print(escape(f"{row['model']}: {', '.join(row['files'])}"), soft_wrap=True)
+            settings = f"settings of {row['model']}: {', '.join(row['files'])}"
+            console.print(escape(settings), soft_wrap=True)
         for fault in row["faults"]:
             console.print(f"[red]{row['model']} failed[/], {escape(fault)}", soft_wrap=True)
+
+
+def _not_compared(result: dict[str, Any]) -> str:
+    """Why there is no difference at all."""
+    first, *others = result["rows"]
+    if first["faults"] and not first["seeds"] and others:
+        return ", which failed, so nothing is compared"
+    return ""
 
 
 def tuning(console: Console, result: dict[str, Any], best: int) -> None:
@@ -69,7 +78,7 @@ def cells(row: dict[str, Any], result: dict[str, Any]) -> dict[str, str]:
     return shown
 
 
-def _spread(value: dict[str, float | None] | None, digits: int = 4) -> str:
+def _spread(value: dict[str, Any] | None, digits: int = 4) -> str:
     if value is None:
         return ""
     deviation = value["deviation"]

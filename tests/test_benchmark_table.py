@@ -9,7 +9,7 @@ from scipy.stats import wilcoxon
 from brmrs.benchmark import configured, mean_and_deviation, paired, tuned_file, variants
 from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
-from brmrs.model_config import LightGCNConfig
+from brmrs.model_config import LATTICEConfig, LightGCNConfig
 
 BASE = """
 name: toys
@@ -63,6 +63,33 @@ def test_later_files_win_over_the_models_own(base: Path) -> None:
     own.unlink()
     alone, _ = configured(base, (), "lightgcn", (later,))
     assert alone.model == LightGCNConfig(layers=1)
+
+
+def test_a_variant_has_a_name_and_files_of_its_own(base: Path) -> None:
+    text = "model: {name: lattice, objective: {chns: 0.3, negatives: uniform}}"
+    write(base.parent / "models" / "lattice-uniform.yaml", text)
+    write(tuned_file(base, "toys", "lattice"), "model: {name: lattice, layers: 4}")
+    plain, variant = variants(base, (), ["lattice", "lattice-uniform"], [0])
+    assert (plain.model, variant.model) == ("lattice", "lattice-uniform")
+    models = [each.config.model for each in (plain, variant)]
+    assert all(isinstance(model, LATTICEConfig) for model in models)
+    assert [model.model_dump()["objective"]["chns"] for model in models] == [0, 0.3]
+    # What was tuned for the plain one is not the variant's.
+    assert [model.model_dump()["layers"] for model in models] == [4, 2]
+
+
+@pytest.mark.parametrize("name", ["lattice-chns", "../toys", "models/lattice"])
+def test_a_name_without_a_file_is_told_with_what_is_near(base: Path, name: str) -> None:
+    write(base.parent / "models" / "lattice.yaml", "model: lattice")
+    with pytest.raises(UserError, match=f"no model '{name}', nor a variant in "):
+        configured(base, (), name)
+
+
+def test_what_is_tuned_under_a_name_is_what_it_means_in_a_benchmark(base: Path) -> None:
+    later = base.parent / "later.yaml"
+    write(later, "model: {objective: {chns: 0.3}}")
+    with pytest.raises(UserError, match=r"later\.yaml: sets model\.objective, and lattice would"):
+        configured(base, (), "lattice", (later,), tuned=False)
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -132,8 +159,9 @@ def test_mean_and_sample_standard_deviation() -> None:
     assert mean_and_deviation([1.0, 2.0, 6.0]) == {
         "mean": 3.0,
         "deviation": pytest.approx(7**0.5),
+        "values": [1.0, 2.0, 6.0],
     }
-    assert mean_and_deviation([4.0]) == {"mean": 4.0, "deviation": None}
+    assert mean_and_deviation([4.0]) == {"mean": 4.0, "deviation": None, "values": [4.0]}
     assert mean_and_deviation([]) is None
 
 

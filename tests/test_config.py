@@ -5,6 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brmrs.benchmark import configured
 from brmrs.config import PipelineConfig, TextConfig, TrainConfig
 from brmrs.config_file import load, parse
 from brmrs.errors import UserError
@@ -12,6 +13,7 @@ from brmrs.model_config import BM3Config, LightGCNConfig
 from brmrs.models.registry import RECOMMENDERS
 
 ROOT = Path(__file__).parents[1]
+TUNED = sorted((ROOT / "configs" / "tuned" / "baby").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
@@ -23,13 +25,22 @@ def test_every_shipped_configuration_parses_and_starts_with_its_command(path: Pa
 
 
 @pytest.mark.parametrize("name", RECOMMENDERS)
-def test_every_recommender_has_its_settings_on_baby(name: str) -> None:
-    base, path = ROOT / "configs" / "baby.yaml", ROOT / "configs" / "models" / f"{name}.yaml"
+def test_every_recommender_has_a_file_that_suits_any_data(name: str) -> None:
+    base, path = ROOT / "configs" / "sample.yaml", ROOT / "configs" / "models" / f"{name}.yaml"
     config = load(base, over=(path,))
-    assert config.model.name == name
+    assert config.model == load(base, (f"model={name}",)).model  # defaults
     assert config.ingest == load(base).ingest
     assert set(yaml.safe_load(path.read_text())) <= {"model", "train"}
-    assert f"brmrs run -c configs/baby.yaml -c configs/models/{path.name}" in path.read_text()
+    assert f"brmrs run -c configs/sample.yaml -c configs/models/{path.name}" in path.read_text()
+
+
+@pytest.mark.parametrize("path", TUNED, ids=lambda path: path.stem)
+def test_what_was_chosen_on_baby_is_taken_for_baby(path: Path) -> None:
+    config, files = configured(ROOT / "configs" / "baby.yaml", (), path.stem)
+    assert files[-1] == path
+    assert config.model == load(ROOT / "configs" / "baby.yaml", over=(path,)).model
+    assert config.model != load(ROOT / "configs" / "baby.yaml", (f"model={path.stem}",)).model
+    assert f"-c configs/baby.yaml -c configs/tuned/baby/{path.name}" in path.read_text()
 
 
 def test_a_later_file_wins_field_by_field(tmp_path: Path) -> None:

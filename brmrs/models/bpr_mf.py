@@ -11,10 +11,10 @@ from brmrs.models.initialise import xavier
 
 
 class BPRMF(Recommender):
-    """BPR-MF (Rendle et al., UAI 2009): s(u, i) = <p_u, q_i>.
+    """Rendle et al. 2009, 'BPR: Bayesian Personalized Ranking from Implicit Feedback', BPR-MF.
 
-    Loss: -log sigma(s(u, i+) - s(u, i-)) + regularization * |p_u, q_i+, q_i-|^2 / 2, means over
-    the batch. No item bias, as in the field's tables.
+    s(u, i) = <p_u, q_i>. Loss: -log sigma(s(u, i+) - s(u, i-)) + regularization *
+    |p_u, q_i+, q_i-|^2 / 2, means over the batch. No item bias, as in the field's tables.
 
     Args:
         data: the sizes alone are used.

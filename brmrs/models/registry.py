@@ -42,17 +42,19 @@ def load(name: str) -> "type[Recommender]":
 def catalogue() -> list[dict[str, Any]]:
     """What `brmrs models` shows of each recommender, by name.
 
-    "paper" is the first line of its configuration's docstring; "needs" beside the interactions;
-    "configuration" the file with its settings on Baby; "trains": by gradient.
+    "paper" is the first line of its docstring; "needs" beside the interactions; "objective" says
+    whether it takes BR-MRS's terms beside its own; "trains", whether by gradient.
     """
     rows = []
     for name in sorted(RECOMMENDERS):
         recommender = load(name)
+        fields = MODEL_SECTIONS[name].model_fields
         rows.append(
             {
                 "name": name,
-                "paper": (MODEL_SECTIONS[name].__doc__ or "").partition("\n")[0].rstrip("."),
+                "paper": (recommender.__doc__ or "").partition("\n")[0].rstrip("."),
                 "needs": sorted(recommender.needs),
+                "objective": "objective" in fields,
                 "trains": recommender.trainable,
                 "configuration": f"configs/models/{name}.yaml",
             }

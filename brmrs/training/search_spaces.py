@@ -36,6 +36,7 @@ BY_FIELD: dict[str, FloatDistribution | IntDistribution] = {
     "shrink": FloatDistribution(0.0, 1000.0),
     "ridge": FloatDistribution(1.0, 10000.0, log=True),
 }
+PART_OF = {"pool": "chns", "theta": "synergy"}  # without the term they change nothing
 
 
 def space(model: Section) -> dict[str, BaseDistribution]:
@@ -48,14 +49,24 @@ def space(model: Section) -> dict[str, BaseDistribution]:
         UserError: it has nothing to search.
     """
     name = model.model_dump()["name"]
-    ranges: dict[str, BaseDistribution] = {
-        f"model.{field}": BY_FIELD[field]
-        for field, value in model
-        if field in BY_FIELD and isinstance(value, int | float)  # a choice may bear the same name
-        if value > 0 or not BY_FIELD[field].log
-    }
+    ranges = _ranges("model", model)
     if registry.load(name).trainable:
         ranges["train.learning_rate"] = LEARNING_RATE
     if not ranges:
         raise UserError(f"model {name} has nothing to tune")
+    return ranges
+
+
+def _ranges(path: str, section: Section) -> dict[str, BaseDistribution]:
+    """The ranges of a section's fields, and of the sections in it, such as `model.objective`."""
+    ranges: dict[str, BaseDistribution] = {}
+    for field, value in section:
+        if isinstance(value, Section):
+            ranges |= _ranges(f"{path}.{field}", value)
+        elif field not in BY_FIELD or not isinstance(value, int | float):
+            continue  # a choice may bear the name of a number
+        elif not getattr(section, PART_OF.get(field, ""), True):
+            continue
+        elif value > 0 or not BY_FIELD[field].log:
+            ranges[f"{path}.{field}"] = BY_FIELD[field]
     return ranges

@@ -74,6 +74,7 @@ def run(context: StageContext) -> None:
     file = context.scratch / CHECKPOINT
     history = fit(model, ready.train, ready.select, config.train, file)
     context.notes.update(measured(history, ready.data.device))
+    LOG.info("%s", summary(config, history, high_water()))
     used = {modality for modality in ready.folders if model.learns_from(modality)}
     described = features(ready.folders, config.features.imputation, used)
     about = describe(config, history, described, ready.users, ready.items, warm)
@@ -112,13 +113,28 @@ def measured(history: History, on: torch.device) -> dict[str, float]:
     taken: dict[str, float] = {"peak_memory_bytes": high_water()}
     if on.type == "cuda":
         taken["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(on)
-    peaks = ", ".join(f"{name} {value:,.0f}" for name, value in taken.items())
     if history.epoch:
         taken["epochs"] = history.epoch
         taken["seconds_per_epoch"] = history.seconds / history.epoch
-        each = f"{taken['seconds_per_epoch']:.2f} s"
-        LOG.info("trained %d epochs of %s each; %s", history.epoch, each, peaks)
     return taken
+
+
+def summary(config: PipelineConfig, history: History, peak: int) -> str:
+    """One line on a training: what was trained, for how long, and what ended it.
+
+    Args:
+        config: of the training.
+        history: what it found.
+        peak: of this process's memory, in bytes.
+    """
+    who = f"{config.model.name}, seed {config.train.seed}"
+    memory = f"the process's peak is {peak / 2**20:,.0f} MB"
+    if not history.epoch:
+        return f"{who}: nothing to train by gradient; {memory}"
+    each = f"{history.epoch} epochs of {history.seconds / history.epoch:.2f} s"
+    early = history.epoch - history.best_epoch < config.train.patience
+    cut = ", ended by train.epochs before patience ran out" if early else ""
+    return f"trained {who}: {each}, best in epoch {history.best_epoch}{cut}; {memory}"
 
 
 def device(config: TrainConfig) -> torch.device:

@@ -11,6 +11,7 @@ number of trials before it: a search that was killed goes on as an undisturbed o
 A search holds the store as a run does: no clean-up takes from it what it reads.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from brmrs.training.train import Prepared, prepare
 from brmrs.training.trainer import fit
 from brmrs.training.warm_start import start_from
 
+LOG = logging.getLogger(__name__)
 TRAIN = BY_NAME["train"]
 FAULT = "fault"  # the attribute of a trial that diverged
 UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 5, 5  # a median needs some to stand on
@@ -100,8 +102,10 @@ def search(
     """
     for killed in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(killed.number, state=TrialState.FAIL)
+    if made := len(finished(study)):
+        LOG.info("%d of %d trials are there already", min(made, trials), trials)
     with progress.task(f"tune {config.model.name}", trials) as bar:
-        bar.advance(len(finished(study)))
+        bar.advance(made)
         while (done := len(finished(study))) < trials:
             if done == 0:
                 study.enqueue_trial(_configured(config, ranges))

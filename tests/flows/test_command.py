@@ -100,11 +100,14 @@ def test_models_are_listed_with_what_they_need(project: Path) -> None:
     assert sorted(rows) == sorted(RECOMMENDERS)
     assert rows["vbpr"] == {
         "name": "vbpr",
-        "paper": "VBPR (He, McAuley 2016)",
+        "paper": rows["vbpr"]["paper"],
         "needs": ["features"],
+        "objective": False,
         "trains": True,
         "configuration": "configs/models/vbpr.yaml",
     }
+    assert rows["vbpr"]["paper"].startswith("He and McAuley 2016, 'VBPR: ")
+    assert rows["lattice"]["objective"]
     assert rows["ease"]["needs"] == []
     assert not rows["ease"]["trains"]
     assert all(row["paper"] and (ROOT / row["configuration"]).is_file() for row in rows.values())

@@ -110,8 +110,16 @@ def test_one_modality_alone_is_refused_in_one_line(name: str) -> None:
 
 def test_five_models_take_it_and_the_others_refuse() -> None:
     assert TAKES == ["dualgnn", "freedom", "grcn", "lattice", "mmgcn"]
-    with pytest.raises(UserError, match=r"model\.objective: this model has no text and visual"):
+    with pytest.raises(UserError, match=r"lightgcn has no text .*; mmgcn, .*freedom have"):
         parse({"model": {"name": "lightgcn", "objective": {"chns": 0.3}}}, "x.yaml")
+    with pytest.raises(UserError, match=r"br-mrs has these fields itself, such as model\.chns"):
+        parse({"model": {"name": "br-mrs", "objective": {"chns": 0.3}}}, "x.yaml")
+    with pytest.raises(UserError, match=r"model\.chns: .*did you mean model\.objective\.chns"):
+        parse({"model": {"name": "lattice", "chns": 0.3}}, "x.yaml")
+    with pytest.raises(UserError, match=r"model\.objective\.chsn: .*did you mean chns"):
+        parse({"model": {"name": "lattice", "objective": {"chsn": 0.3}}}, "x.yaml")
+    with pytest.raises(UserError, match=r"negatives=uniform is what CHNS draws, and chns is 0"):
+        parse({"model": {"name": "lattice", "objective": {"negatives": "uniform"}}}, "x.yaml")
     with pytest.raises(UserError, match="nothing is left to learn"):
         parse({"model": {"name": "freedom", "objective": {"bpr": 0}}}, "x.yaml")
 

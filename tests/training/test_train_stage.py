@@ -28,7 +28,8 @@ from brmrs.config import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.models.registry import RECOMMENDERS
 from brmrs.training import bundle
-from brmrs.training.train import run
+from brmrs.training.train import run, summary
+from brmrs.training.trainer import History
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -89,6 +90,17 @@ def test_what_training_took_is_measured_and_not_in_the_artifact(tmp_path: Path) 
     assert 0 < stage.notes["seconds_per_epoch"] < 100
     assert stage.notes["peak_memory_bytes"] > 10**7
     assert b"peak_memory" not in b"".join(content(stage.out).values())
+
+
+def test_the_line_on_a_training_says_what_ended_it() -> None:
+    settings = config("lightgcn", epochs=20, patience=10, seed=3)
+    of_20 = History(epoch=20, best_epoch=15, seconds=5.0)
+    assert summary(settings, of_20, 2**30) == (
+        "trained lightgcn, seed 3: 20 epochs of 0.25 s, best in epoch 15, ended by train.epochs "
+        "before patience ran out; the process's peak is 1,024 MB"
+    )
+    assert "ended" not in summary(settings, History(epoch=18, best_epoch=8), 2**30)
+    assert "nothing to train" in summary(settings, History(), 2**30)
 
 
 def test_imputation_reaches_the_model_and_is_named_in_the_bundle(tmp_path: Path) -> None:
