@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from brmrs.heap import freed_memory_kept, keep_freed_memory
+from brmrs.training.trainer import kept_between_steps
 
 PAGE = 4096  # bytes
 SMALL, LARGE = 2**21, 2**24  # float32: 8 MB, more than glibc keeps by itself, and 64 MB
@@ -50,6 +52,14 @@ def test_blocks_of_any_size_are_kept_in_the_thread_of_a_stage() -> None:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 4 * IN_THREAD / PAGE
+
+
+def test_training_keeps_what_is_as_large_as_its_tables() -> None:
+    with kept_between_steps(nn.Linear(2**12, 2**12)):  # 64 MB
+        assert faults(LARGE) < 4 * LARGE / PAGE
+    with kept_between_steps(nn.Linear(2**5, 2**5)):
+        assert faults(SMALL) < 4 * SMALL / PAGE
+        assert faults(LARGE) > 4 * LARGE / PAGE  # not asked for
 
 
 def test_blocks_of_any_size_are_kept_while_it_lasts() -> None:

@@ -4,17 +4,18 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brmrs import checkpoint, progress
 from brmrs.columns import FUSED, LOSS, SPLIT_NAMES, VALIDATION
 from brmrs.config import TrainConfig
-from brmrs.heap import keep_freed_memory
+from brmrs.heap import LARGEST_KEPT, freed_memory_kept, keep_freed_memory
 from brmrs.models.base import Recommender, Scorer
 from brmrs.training.divergence import DivergenceError, culprit, in_parameters
 from brmrs.training.optimiser import Optimiser
@@ -71,10 +72,12 @@ def fit(
     if not model.trainable:
         value = select(_fused(model))
         return History(best_value=value, curve=[_validation(0, config, value)])
-    keep_freed_memory()
     run = _Run(model, Sampler(train, model.negatives), select, config, checkpoint_file)
     run.resume()
-    with progress.task(f"train {type(model).__name__}", config.epochs) as bar:
+    with (
+        kept_between_steps(model),
+        progress.task(f"train {type(model).__name__}", config.epochs) as bar,
+    ):
         bar.advance(run.history.epoch)
         while run.history.epoch < config.epochs and not run.exhausted:
             bar.advance(1, run.epoch())
@@ -226,6 +229,13 @@ class _Run:
         shapes = {name: list(value.shape) for name, value in self.model.state_dict().items()}
         train = self.config.key()
         return {"model": type(self.model).__name__, "shapes": shapes, "train": train}
+
+
+def kept_between_steps(model: nn.Module) -> AbstractContextManager[None]:
+    """What a step frees stays for the next one, also where its tables are large (brmrs/heap.py)."""
+    keep_freed_memory()
+    largest = max(parameter.nbytes for parameter in model.parameters())
+    return freed_memory_kept() if largest > LARGEST_KEPT else nullcontext()
 
 
 @torch.no_grad()
