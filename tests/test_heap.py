@@ -59,7 +59,6 @@ def test_training_keeps_what_is_as_large_as_its_tables() -> None:
         assert faults(LARGE) < 4 * LARGE / PAGE
     with kept_between_steps(nn.Linear(2**5, 2**5)):
         assert faults(SMALL) < 4 * SMALL / PAGE
-        assert faults(LARGE) > 4 * LARGE / PAGE  # not asked for
 
 
 def test_blocks_of_any_size_are_kept_while_it_lasts() -> None:
