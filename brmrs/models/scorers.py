@@ -9,7 +9,7 @@ from torch.nn.functional import embedding_bag, linear
 from brmrs.models.base import Branch, Scorer
 from brmrs.user_items import spans
 
-CHUNK = 2**19  # activations held at once while all items are scored; 2 MB stay in a core's cache
+CHUNK = 2**18  # activations held at once while all items are scored; 1 MB stays in a core's cache
 
 
 @dataclass(frozen=True)
