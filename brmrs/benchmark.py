@@ -141,7 +141,8 @@ def _recommender(own: Path, name: str) -> str:
     if name in MODEL_SECTIONS:
         return name
     if not own.is_file() or own.name != f"{name}.yaml":
-        near = get_close_matches(name, MODEL_SECTIONS, 1)
+        known = {*MODEL_SECTIONS, *(path.stem for path in own.parent.glob("*.yaml"))}
+        near = get_close_matches(name, sorted(known), 1)
         meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(MODEL_SECTIONS)}"
         raise UserError(f"models: no model {name!r}, nor a variant in {own}{meant}")
     given: str = load(own).model.name

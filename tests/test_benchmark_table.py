@@ -78,6 +78,12 @@ def test_a_variant_has_a_name_and_files_of_its_own(base: Path) -> None:
     assert [model.model_dump()["layers"] for model in models] == [4, 2]
 
 
+def test_a_misspelt_variant_is_told_what_is_near(base: Path) -> None:
+    write(base.parent / "models" / "lattice-chns.yaml", "model: lattice")
+    with pytest.raises(UserError, match=r"did you mean lattice-chns\?"):
+        configured(base, (), "lattice-chn")
+
+
 @pytest.mark.parametrize("name", ["lattice-chns", "../toys", "models/lattice"])
 def test_a_name_without_a_file_is_told_with_what_is_near(base: Path, name: str) -> None:
     write(base.parent / "models" / "lattice.yaml", "model: lattice")

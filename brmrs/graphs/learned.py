@@ -81,7 +81,7 @@ class Edges:
     def sums(self, values: Tensor, *, by_column: bool) -> Tensor:
         """(n,) sums of (E,) values over the edges of each row, or (m,) of each column; no gradient.
 
-        One after the other, so the same bits on every run, which adding at an index is not on CUDA.
+        Segment by segment: adding at an index takes atomic additions on CUDA, in any order.
         """
         values = values.detach()
         if by_column:

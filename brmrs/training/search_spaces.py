@@ -65,7 +65,7 @@ def _ranges(path: str, section: Section) -> dict[str, BaseDistribution]:
             ranges |= _ranges(f"{path}.{field}", value)
         elif field not in BY_FIELD or not isinstance(value, int | float):
             continue  # a choice may bear the name of a number
-        elif not getattr(section, PART_OF.get(field, ""), True):
+        elif field in PART_OF and getattr(section, PART_OF[field]) == 0:
             continue
         elif value > 0 or not BY_FIELD[field].log:
             ranges[f"{path}.{field}"] = BY_FIELD[field]

@@ -15,7 +15,7 @@ from optuna.pruners import MedianPruner
 
 from brmrs.artifacts import ArtifactStore, Record, UnderWayError
 from brmrs.config import PipelineConfig
-from brmrs.config_file import load
+from brmrs.config_file import load, parse
 from brmrs.errors import UserError
 from brmrs.housekeeping import collect
 from brmrs.models import registry
@@ -75,6 +75,18 @@ def test_epochs_are_told_where_not_every_one_is_validated(board: Path) -> None:
     trial = finished(searched(board, 1, settings))[0]
     assert list(trial.intermediate_values) == [3, 6, 8]
     assert rows([trial])[0]["epochs"] == 8
+
+
+def test_an_objective_is_searched_by_the_terms_it_has() -> None:
+    plain, chns = (
+        space(parse({"model": {"name": "lattice", "objective": weights}}, "x").model)
+        for weights in ({}, {"chns": 0.3})
+    )
+    assert not any("objective" in path for path in plain)
+    assert {path for path in chns if "objective" in path} == {
+        "model.objective.chns",
+        "model.objective.pool",
+    }
 
 
 KILLED = """
