@@ -55,6 +55,7 @@ class Run:
             "name": self.config["name"],
             "note": self.config["note"],
             "model": self.config["model"]["name"],
+            "seed": self.config["train"]["seed"],
             "seconds": self.seconds,
             "stages": [self._stage(record, store) for record in self.stages.values()],
             "metrics": self.metrics(store),

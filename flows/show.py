@@ -168,7 +168,7 @@ def titles(items_file: Path) -> dict[str, str]:
 def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
     """One line per run."""
     table = folding_table(box=None)
-    for name in ("run", "data", "model", "ran", "seconds", "recall@20", "ndcg@20"):
+    for name in ("run", "data", "model", "seed", "ran", "seconds", "recall@20", "ndcg@20"):
         table.add_column(name, overflow="fold")
     for summary in summaries:
         test = summary["metrics"].get("test", {})
@@ -178,6 +178,7 @@ def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
             summary["run"],
             summary["name"],
             summary["model"],
+            str(summary["seed"]),
             f"{ran} of {len(summary['stages'])}",
             f"{summary['seconds']:.1f}",
             *numbers,

@@ -79,13 +79,16 @@ class BM3(Recommender):
             for m, w in self.projections.items()
         ]
         h = torch.stack([h_u, h_i, *modal])
-        online, target = unit_rows(self.predictor(h)), self._targets(h, generator)
+        target = self._targets(h, generator)
+        online = unit_rows(self.predictor(h))
+        # The gradient of a split is one concatenation, that of a slice zeros and a sum.
+        ids, modalities = torch.split(online, [2, len(modal)])
         present = [self.data.present[m][batch.positives] for m in self.projections]
         kept = torch.stack(present)
         return {
-            "reconstruction": losses.negative_product(online[:2], target[[1, 0]]),
-            "align": self.contrast * losses.negative_product(online[2:], target[1], kept),
-            "mask": self.contrast * losses.negative_product(online[2:], target[2:], kept),
+            "reconstruction": losses.negative_product(ids, target[[1, 0]]),
+            "align": self.contrast * losses.negative_product(modalities, target[1], kept),
+            "mask": self.contrast * losses.negative_product(modalities, target[2:], kept),
             "l2": self.regularization * losses.l2(h_u, h_i),
         }
 

@@ -89,6 +89,8 @@ def test_models_and_seeds_are_cached_one_by_one_and_a_failure_stays_its_own(
     assert newest.config["model"]["name"] == "most-popular"
     assert {"ingest", "graphs", "train", "evaluate"} <= set(newest.stages)
     assert "publish" not in newest.stages  # so `brmrs recommend` does not ask it
+    listed = {each.name: each.summary(store) for each in all_runs(store)}
+    assert [listed[name]["seed"] for name in rows["bpr-mf"]["runs"]] == [0, 1]
 
     text = StringIO()
     show_benchmark.benchmark(Console(file=text, width=200), table)
