@@ -38,8 +38,8 @@ def test_every_recommender_has_a_file_that_suits_any_data(name: str) -> None:
 def test_what_was_chosen_on_baby_is_taken_for_baby(path: Path) -> None:
     config, files = configured(ROOT / "configs" / "baby.yaml", (), path.stem)
     assert files[-1] == path
-    assert config.model == load(ROOT / "configs" / "baby.yaml", over=(path,)).model
-    assert config.model != load(ROOT / "configs" / "baby.yaml", (f"model={path.stem}",)).model
+    assert config == load(ROOT / "configs" / "baby.yaml", over=(path,))
+    assert config != load(ROOT / "configs" / "baby.yaml", (f"model={path.stem}",))
     assert f"-c configs/baby.yaml -c configs/tuned/baby/{path.name}" in path.read_text()
 
 
