@@ -8,7 +8,6 @@ two operations; gathered rows count once per table, as if the cache held it.
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from brmrs.config import TrainConfig
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.model_config import BRMRSConfig
 from brmrs.models.base import TrainingData
+from brmrs.training.train import device
 
 FLOAT = 4  # bytes
 EDGE = FLOAT + 4  # bytes of an edge: its value, an int32 column
@@ -29,26 +29,26 @@ SIZE = 2**26  # floats copied to measure the bandwidth
 SIDE = 2048  # of the matrices multiplied to measure the rate
 
 
-def best(work: Callable[[], object], repeats: int = 5) -> float:
+def best(work: Callable[[], object], on: torch.device, repeats: int = 5) -> float:
     """Seconds of the fastest of several runs."""
     seconds = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = train.synchronised(on)
         work()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(train.synchronised(on) - started)
     return min(seconds)
 
 
-def bandwidth() -> float:
+def bandwidth(on: torch.device) -> float:
     """Bytes per second of a large copy, read and written."""
-    source, target = torch.ones(SIZE), torch.ones(SIZE)
-    return 2 * FLOAT * SIZE / best(lambda: target.copy_(source))
+    source, target = torch.ones(SIZE, device=on), torch.ones(SIZE, device=on)
+    return 2 * FLOAT * SIZE / best(lambda: target.copy_(source), on)
 
 
-def rate() -> float:
+def rate(on: torch.device) -> float:
     """Operations per second of a large float32 matrix product."""
-    a = torch.ones(SIDE, SIDE)
-    return float(2 * SIDE**3 / best(lambda: a @ a))
+    a = torch.ones(SIDE, SIDE, device=on)
+    return float(2 * SIDE**3 / best(lambda: a @ a, on))
 
 
 def edges(graph: SparseMatrix | None) -> int:
@@ -83,9 +83,10 @@ def main() -> None:
         data, _, _ = train_data.read(folder, torch.device("cpu"))
         batch = TrainConfig().batch_size
         seconds = train.in_fresh_process(train.trained, "br-mrs", folder, 4, batch).epoch
+    on = device(TrainConfig())  # where the epoch ran
     steps = -(-len(data.train_users) // batch)
     for amount, speed, unit in zip(
-        counted(data, BRMRSConfig(), batch), (bandwidth(), rate()), ("GB", "GFLOP"), strict=True
+        counted(data, BRMRSConfig(), batch), (bandwidth(on), rate(on)), ("GB", "GFLOP"), strict=True
     ):
         limit = steps * amount / speed
         print(

@@ -37,7 +37,7 @@ class BM3Config(Section):
     dim: int = Field(64, gt=0)
     layers: int = Field(1, ge=0)
     dropout: Rate = 0.5  # of the contrastive target views
-    regularization: Weight = 0.1
+    regularization: Weight = 1e-4
     contrast: Weight = 2.0  # weight of the alignment and mask losses beside the reconstruction
 
 
