@@ -2,12 +2,7 @@
 
 import pytest
 import torch
-from six_by_five import (
-    assert_equal_with_gradients,
-    in_double,
-    literal_bpr,
-    literal_l2,
-)
+from six_by_five import assert_equal_with_gradients, in_double, literal_bpr, literal_l2
 from six_by_five import batch as small_batch
 from six_by_five import data as small_data
 from torch import nn
@@ -35,6 +30,10 @@ def test_bpr_mf_loss_by_hand() -> None:
     sigmoid = torch.tensor([1.0, -3.0], dtype=torch.float64).sigmoid()
     assert terms["bpr"].item() == pytest.approx(-sigmoid.log().mean().item())
     assert terms["l2"].item() == pytest.approx(0.1 * (6 + 10) / 2 / 2)
+    torch.autograd.backward(terms["bpr"])
+    # d/dq_0 of -log sigma(p_0 (q_0 - q_1)) / 2 = -(1 - sigma(1)) p_0 / 2
+    assert model.q.grad is not None
+    assert model.q.grad[0].item() == pytest.approx(-(1 - sigmoid[0].item()) / 2)
 
 
 def test_bpr_mf_loss_and_gradient_by_the_letter() -> None:
