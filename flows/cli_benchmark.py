@@ -114,8 +114,14 @@ def tune(
         f"  brmrs tune {_words(config, overrides)} --model {model} --trials {trials}",
         f"  brmrs run {_words((first, *own, *later, file), overrides)}",
     ]
+    replaced = file.is_file()
     write(file, with_values(settings, best.params), best.params, comments)
-    result = {"file": str(file), "study": study.study_name, "trials": rows(finished(study))}
+    result = {
+        "file": str(file),
+        "replaced": replaced,
+        "study": study.study_name,
+        "trials": rows(finished(study)),
+    }
     if as_json:
         print_json(result)
     else:

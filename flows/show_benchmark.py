@@ -55,7 +55,9 @@ def tuning(console: Console, result: dict[str, Any], best: int) -> None:
         cells += [f"{trial['parameters'][name]:.3g}" for name in names]
         table.add_row(*cells, style="bold" if trial["number"] == best else "")
     console.print(table)
-    console.print(escape(f"winner: trial {best}, written to {result['file']}"), soft_wrap=True)
+    instead = " in place of the file that was there" if result["replaced"] else ""
+    told = f"winner: trial {best}, written to {result['file']}{instead}"
+    console.print(escape(told), soft_wrap=True)
 
 
 def cells(row: dict[str, Any], result: dict[str, Any]) -> dict[str, str]:

@@ -192,6 +192,9 @@ def test_tune_with_several_files_leaves_what_it_searched(project: Path) -> None:
     }
     files = "-c small.yaml -c models/lightgcn.yaml -c bare.yaml -c tuned/small/lightgcn.yaml"
     assert text.splitlines()[2] == f"#   brmrs run {files} --set train.epochs=1"
+    assert not json.loads(done.stdout)["replaced"]
+    again = brmrs(project, "tune", *given, "--model", "lightgcn", "--trials", "1").stdout
+    assert "tuned/small/lightgcn.yaml in place of the file that was there" in again
 
 
 @pytest.mark.slow
