@@ -27,20 +27,17 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 from torchvision.models import get_model_weights
 
-from brmrs.config import PipelineConfig, TextConfig, VisualConfig
-from brmrs.features import (
-    backbones,
-    embeddings,
-    pictures,
-    precision,
-    text_encoder,
-    visual,
-    visual_encoder,
-)
+from brmrs.config.pipeline import PipelineConfig, TextConfig, VisualConfig
+from brmrs.features import embeddings, precision
 from brmrs.features.embeddings import Embed
 from brmrs.features.loading import load
-from brmrs.heap import freed_memory_kept
+from brmrs.features.text import encoder as text_encoder
+from brmrs.features.visual import backbones
+from brmrs.features.visual import encoder as visual_encoder
+from brmrs.features.visual import pixels as pictures
+from brmrs.features.visual import stage as visual
 from brmrs.stages import StageContext
+from brmrs.system.heap import freed_memory_kept
 
 BATCH = 32  # of the plain calls
 

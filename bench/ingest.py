@@ -27,12 +27,12 @@ import pyarrow as pa
 import pyarrow.json as pj
 from isal import igzip, isal_zlib
 
-from brmrs.config import IngestConfig, PipelineConfig
-from brmrs.ingest.ingest import run
+from brmrs.config.pipeline import IngestConfig, PipelineConfig
+from brmrs.ingest.amazon.fast_decode import decode
+from brmrs.ingest.amazon.lines import lines_of, read_blocks
+from brmrs.ingest.amazon.literals import literal
 from brmrs.ingest.kcore import k_core
-from brmrs.ingest.lines import lines_of, read_blocks
-from brmrs.ingest.literals import literal
-from brmrs.ingest.typed import decode
+from brmrs.ingest.stage import run
 from brmrs.stages import StageContext
 
 REPEATS = 3

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from sentence_transformers import SentenceTransformer
 
-from brmrs.config import SELF_SUPERVISED, SelfSupervisionConfig, VisualConfig
-from brmrs.features import backbones, visual, visual_encoder
-from brmrs.features.decode import to_rgb
+from brmrs.config.pipeline import SELF_SUPERVISED, SelfSupervisionConfig, VisualConfig
+from brmrs.features.catalogue.text import resolve
 from brmrs.features.self_supervised import stage
-from brmrs.text_model import resolve
+from brmrs.features.visual import backbones
+from brmrs.features.visual import encoder as visual_encoder
+from brmrs.features.visual import stage as visual
+from brmrs.images.decode import to_rgb
 
 Vectors = NDArray[np.float32]
 K = 10

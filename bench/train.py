@@ -24,12 +24,12 @@ import train_data
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from brmrs.columns import VISUAL
-from brmrs.config import PipelineConfig, TrainConfig
+from brmrs.config.pipeline import PipelineConfig, TrainConfig
 from brmrs.errors import UserError
-from brmrs.machine import high_water
 from brmrs.models.base import Scorer
 from brmrs.models.registry import RECOMMENDERS, build
-from brmrs.training.train import device, selector
+from brmrs.system.machine import high_water
+from brmrs.training.stage import device, selector
 from brmrs.training.trainer import fit
 
 P = ParamSpec("P")

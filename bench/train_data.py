@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from brmrs.columns import MODALITIES, TEST, TRAIN, VALIDATION
-from brmrs.config import (
+from brmrs.config.pipeline import (
     FeaturesConfig,
     GraphsConfig,
     ImagesConfig,
@@ -17,12 +17,12 @@ from brmrs.config import (
     TextConfig,
     VisualConfig,
 )
-from brmrs.files import read_json
-from brmrs.ingest.benchmark import FEATURES, ITEM_IDS, NEIGHBOURS
+from brmrs.graphs.user_items import UserItems
+from brmrs.ingest.ready_made.layout import FEATURES, ITEM_IDS, NEIGHBOURS
 from brmrs.models.base import TrainingData
 from brmrs.stages import STAGES, StageContext
+from brmrs.system.files import read_json
 from brmrs.training.data import assemble
-from brmrs.user_items import UserItems
 
 STAGES_BEFORE_TRAINING = ("ingest", "split", "text_features", "images", "visual_features", "graphs")
 Shape = tuple[int, int, int]  # users, items, training interactions

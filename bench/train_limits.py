@@ -16,11 +16,11 @@ import train
 import train_data
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
-from brmrs.config import TrainConfig
+from brmrs.config.models import BRMRSConfig
+from brmrs.config.pipeline import TrainConfig
 from brmrs.graphs.sparse import SparseMatrix
-from brmrs.model_config import BRMRSConfig
 from brmrs.models.base import TrainingData
-from brmrs.training.train import device
+from brmrs.training.stage import device
 
 FLOAT = 4  # bytes
 EDGE = FLOAT + 4  # bytes of an edge: its value, an int32 column

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from brmrs.columns import TEXT, VISUAL
-from brmrs.config import PipelineConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 
 _IMPORTING = Lock()
@@ -96,7 +96,8 @@ INTERACTIONS = "ingest/interactions.parquet"
 USERS = "ingest/users.parquet"
 ITEMS = "ingest/items.parquet"
 STATISTICS = "ingest/statistics.json"
-# What a ready-made benchmark brings along (see brmrs/ingest/benchmark.py); absent for raw dumps.
+# What a ready-made benchmark brings along (see brmrs/ingest/ready_made/layout.py); absent for raw
+# dumps.
 GIVEN_SPLIT = "ingest/given/split/"
 GIVEN = {TEXT: "ingest/given/text/", VISUAL: "ingest/given/visual/"}
 GIVEN_LABELS, GIVEN_VECTORS, GIVEN_KNN = "labels.parquet", "features.npy", "knn.parquet"
@@ -106,19 +107,19 @@ FEATURE_TABLES = {name: f"{name}_features/features.parquet" for name in (TEXT, V
 STAGES = (
     Stage(
         "ingest",
-        "brmrs.ingest.ingest",
+        "brmrs.ingest.stage",
         config=("ingest",),
         external=("reviews", "metadata", "benchmark"),
     ),
     Stage(
         "split",
-        "brmrs.ingest.split",
+        "brmrs.split.stage",
         config=("split",),
         reads=(INTERACTIONS, GIVEN_SPLIT),
     ),
     Stage(
         "text_features",
-        "brmrs.features.text",
+        "brmrs.features.text.stage",
         config=("features.text",),
         reads=(ITEMS, GIVEN[TEXT]),
         external=("text_model",),
@@ -126,7 +127,7 @@ STAGES = (
     ),
     Stage(
         "images",
-        "brmrs.features.images",
+        "brmrs.images.stage",
         config=("images",),
         reads=(ITEMS,),
         external=("image_folder",),
@@ -142,27 +143,27 @@ STAGES = (
     ),
     Stage(
         "visual_features",
-        "brmrs.features.visual",
+        "brmrs.features.visual.stage",
         config=("features.visual",),
         reads=("images", "visual_training", GIVEN[VISUAL]),
         external=("visual_weights",),
     ),
     Stage(
         "graphs",
-        "brmrs.graphs.build",
+        "brmrs.graphs.stage",
         config=("graphs",),
         reads=(SPLIT, *FEATURE_TABLES.values(), *GIVEN.values()),
     ),
     Stage(
         "train",
-        "brmrs.training.train",
+        "brmrs.training.stage",
         config=("model", "train", "features.imputation"),
         reads=(SPLIT, USERS, ITEMS, "text_features", "visual_features", "graphs"),
         external=("warm_start",),
     ),
     Stage(
         "evaluate",
-        "brmrs.evaluation.evaluate",
+        "brmrs.evaluation.stage",
         config=("evaluate",),
         reads=(SPLIT, "train", *FEATURE_TABLES.values()),
     ),
@@ -174,7 +175,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        "brmrs.report.report",
+        "brmrs.report.stage",
         config=("report", "name", "note"),
         reads=(
             STATISTICS,

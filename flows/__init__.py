@@ -11,7 +11,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 # Stages run in threads, to which glibc gives arenas of their own, in pieces of 64 MB: what is
-# larger goes back to the kernel at once, whatever `brmrs.heap` asks for. So all share one arena.
+# larger goes back to the kernel at once, whatever `brmrs.system.heap` asks for. So all share one
+# arena.
 _ARENA_MAX = -8  # of glibc's <malloc.h>
 with contextlib.suppress(AttributeError):  # another C library
     ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)

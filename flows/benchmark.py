@@ -8,15 +8,15 @@ from prefect import State, flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
-from brmrs import runs
-from brmrs.artifacts import ArtifactStore, Record, UnderWayError
-from brmrs.benchmark import IncompleteError, Outcome, Variant, table, variants
 from brmrs.errors import UserError
-from brmrs.ingest.fingerprint import fingerprint
+from brmrs.experiments.compare import IncompleteError, Outcome, Variant, table, variants
 from brmrs.stages import BY_NAME, externals
+from brmrs.store import runs
+from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
+from brmrs.store.fingerprint import fingerprint
+from flows.cli.tables_compare import cells
 from flows.full_pipeline import refused, run_stages
-from flows.show_benchmark import cells
-from flows.with_worker import end_with_worker
+from flows.server.with_worker import end_with_worker
 from tasks.pipeline import stage_tasks
 from tasks.stage import StageRequest
 
@@ -48,7 +48,7 @@ def benchmark(
         artifacts: root of the artifact store.
 
     Returns:
-        The table (see `brmrs.benchmark.table`), or the state `Refused`.
+        The table (see `brmrs.experiments.compare.table`), or the state `Refused`.
 
     Raises:
         UserError: what the user can fix before anything is compared.

@@ -10,9 +10,9 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from brmrs import runs
-from brmrs.artifacts import ArtifactStore, Record, UnderWayError
-from brmrs.config import (
+from brmrs.config.load import load, parse
+from brmrs.config.models import ModelConfig
+from brmrs.config.pipeline import (
     EvaluateConfig,
     FeaturesConfig,
     GraphsConfig,
@@ -25,13 +25,13 @@ from brmrs.config import (
     SplitConfig,
     TrainConfig,
 )
-from brmrs.config_file import load, parse
 from brmrs.errors import UserError
-from brmrs.housekeeping import sweep
-from brmrs.model_config import ModelConfig
+from brmrs.serving.housekeeping import sweep
 from brmrs.stages import externals, needed
-from flows.prefect_artifacts import publish_artifacts, tag_run
-from flows.with_worker import end_with_worker
+from brmrs.store import runs
+from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
+from flows.server.page import publish_artifacts, tag_run
+from flows.server.with_worker import end_with_worker
 from tasks.pipeline import fingerprint, stage_tasks
 from tasks.stage import StageRequest
 
@@ -104,7 +104,7 @@ def full_pipeline(
         refresh: stages to run even if they are cached.
 
     Returns:
-        The run's summary (see `brmrs.runs.Run.summary`), or the state `Refused`.
+        The run's summary (see `brmrs.store.runs.Run.summary`), or the state `Refused`.
 
     Raises:
         UserError: what the user can fix; finished stages stay cached.

@@ -8,15 +8,15 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from brmrs import runs
-from brmrs.artifacts import ArtifactStore, UnderWayError
-from brmrs.config import PipelineConfig
-from brmrs.config_file import load
+from brmrs.config.load import load
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.ingest.arrivals import absent, let_rest, look, named_files, wait_for
 from brmrs.serving import current
+from brmrs.store import runs
+from brmrs.store.artifacts import ArtifactStore, UnderWayError
 from flows.full_pipeline import refused, run_stages
-from flows.prefect_artifacts import publish_artifacts, publish_verdict
-from flows.with_worker import end_with_worker
+from flows.server.page import publish_artifacts, publish_verdict
+from flows.server.with_worker import end_with_worker
 
 LOG = logging.getLogger("brmrs.retrain")
 NO_NEW_DATA, PROMOTED, NOT_PROMOTED = "NoNewData", "Promoted", "NotPromoted"

@@ -6,9 +6,9 @@ from typing import Any
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 
-from brmrs.config import PipelineConfig
-from brmrs.ingest.fingerprint import fingerprint as digests
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.stages import Stage
+from brmrs.store.fingerprint import fingerprint as digests
 from tasks.stage import stage_task
 
 

@@ -9,7 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.runtime import flow_run, task_run
 
-from brmrs.progress import Task
+from brmrs.system.progress import Task
 
 SECONDS = 5.0  # between two looks; what takes less is not shown
 

@@ -1,8 +1,8 @@
 """The decorator's work: a Prefect task for a stage, cached by the store and by nothing else.
 
 Prefect asks the cache policy for a key and its key storage for a record under that key. Both
-answer from `brmrs.artifacts.ArtifactStore`, so a hit counts only if the artifact verifies; the
-results that Prefect reads are written from the store, so none of them can be stale.
+answer from `brmrs.store.artifacts.ArtifactStore`, so a hit counts only if the artifact verifies;
+the results that Prefect reads are written from the store, so none of them can be stale.
 """
 
 import logging
@@ -20,12 +20,13 @@ from prefect.results import ResultRecordMetadata  # type: ignore[attr-defined]
 from prefect.serializers import JSONSerializer
 from pydantic import BaseModel, ConfigDict
 
-from brmrs import keys, progress
-from brmrs.artifacts import Artifact, ArtifactStore, Record
-from brmrs.config import PipelineConfig
-from brmrs.execute import execute
-from brmrs.files import write_json
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.stages import Stage
+from brmrs.store import keys
+from brmrs.store.artifacts import Artifact, ArtifactStore, Record
+from brmrs.store.execute import execute
+from brmrs.system import progress
+from brmrs.system.files import write_json
 from tasks.progress import ProgressArtifacts
 
 LOG = logging.getLogger("brmrs.tasks")
@@ -48,7 +49,7 @@ class StageRequest(BaseModel):
 
 
 class StageCache(CachePolicy):
-    """Keys of `brmrs.keys`: contents, never paths or run ids."""
+    """Keys of `brmrs.store.keys`: contents, never paths or run ids."""
 
     def __init__(self, stage: Stage, root: Path, run: str):
         super().__init__(key_storage=VerifiedRecords(basepath=str(root), run=run))

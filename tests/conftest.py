@@ -8,8 +8,8 @@ import hypothesis
 import pytest
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
-from brmrs.config import PipelineConfig
-from brmrs.config_file import parse
+from brmrs.config.load import parse
+from brmrs.config.pipeline import PipelineConfig
 
 # In CI the same examples every time: a new one that fails belongs to who sees it, at the desk.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -29,7 +29,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def small_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sample dump small enough to run the pipeline on in seconds. Nobody may change it."""
-    from brmrs.ingest.sample import write_sample
+    from brmrs.sample.write import write_sample
 
     folder = tmp_path_factory.mktemp("dump") / "sample"
     write_sample(folder, seed=0, users=120, items=50)

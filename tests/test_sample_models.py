@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from brmrs.artifacts import ArtifactStore, Record
-from brmrs.config_file import load
-from brmrs.execute import execute
-from brmrs.files import read_json
-from brmrs.ingest.fingerprint import fingerprint
-from brmrs.ingest.sample import write_sample
+from brmrs.config.load import load
+from brmrs.sample.write import write_sample
 from brmrs.stages import needed
+from brmrs.store.artifacts import ArtifactStore, Record
+from brmrs.store.execute import execute
+from brmrs.store.fingerprint import fingerprint
+from brmrs.system.files import read_json
 
 ROOT = Path(__file__).parents[1]
 

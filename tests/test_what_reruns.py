@@ -19,10 +19,10 @@ import torchvision
 from safetensors.torch import save_file
 from whole_pipeline import Pipeline, changed
 
-from brmrs import keys
-from brmrs.artifacts import ArtifactStore
-from brmrs.config import PipelineConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.stages import BY_NAME, STAGES
+from brmrs.store import keys
+from brmrs.store.artifacts import ArtifactStore
 
 ALL = {stage.name for stage in STAGES}
 MODEL = {"train", "evaluate", "publish", "report"}
@@ -329,14 +329,14 @@ def test_a_stage_that_writes_another_file(
     ("module", "expected"),
     [
         ("ingest/kcore.py", {"ingest"}),
-        ("features/template.py", {"text_features"}),
-        ("features/decode.py", {"images", *VISUAL, "report"}),
+        ("config/template.py", {"text_features"}),
+        ("images/decode.py", {"images", *VISUAL, "report"}),
         ("graphs/similarity.py", {"graphs"}),
         ("training/trainer.py", {"train"}),
         ("models/br_mrs.py", {"train"}),
         ("models/bm3.py", set()),
         ("evaluation/ranking.py", {"train", "evaluate", "publish"}),
-        ("report/report.html.j2", {"report"}),
+        ("report/stage.html.j2", {"report"}),
         ("errors.py", set()),
     ],
 )

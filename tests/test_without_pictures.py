@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from whole_pipeline import Pipeline, changed
 
-from brmrs.artifacts import ArtifactStore
 from brmrs.columns import FUSED, TEXT, VISUAL
-from brmrs.config import PipelineConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
-from brmrs.files import read_json
-from brmrs.training import bundle
+from brmrs.models import bundle
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.system.files import read_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

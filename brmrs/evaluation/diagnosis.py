@@ -11,8 +11,8 @@ from torch import Tensor
 from brmrs.columns import FUSED, MODALITIES
 from brmrs.evaluation.metrics import evaluated
 from brmrs.evaluation.ranking import top_k
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Scorer
-from brmrs.user_items import UserItems
 
 PAIRS_PER_BLOCK = 4096
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from brmrs.columns import metric
 from brmrs.evaluation.ranking import top_k
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Scorer
-from brmrs.user_items import UserItems
 
 DEFINITIONS = {
     "protocol": "all-ranking over every item; the user's training items are masked, validation "

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Scorer
-from brmrs.user_items import UserItems
 
 BLOCK_SCORES = 2**22  # scores held at once; 16 MB, which a CPU's cache nearly holds
 

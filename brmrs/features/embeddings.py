@@ -20,10 +20,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from brmrs import progress
 from brmrs.columns import REGIONS, SHA256, VECTOR, embeddings
-from brmrs.files import digest_bytes, digest_file, digest_json
 from brmrs.stages import KEPT, StageContext
+from brmrs.system import progress
+from brmrs.system.files import digest_bytes, digest_file, digest_json
 
 LOG = logging.getLogger(__name__)
 SHARD, SHARD_BYTES = 512, 2**24  # rows, at most so many bytes of them: what a kill may lose

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from brmrs.config import IMPORTED
+from brmrs.config.pipeline import IMPORTED
 from brmrs.errors import UserError
 from brmrs.features import table
 from brmrs.stages import GIVEN, GIVEN_VECTORS, StageContext

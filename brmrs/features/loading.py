@@ -11,8 +11,8 @@ from huggingface_hub import HfApi
 from sentence_transformers import SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
-from brmrs import text_model
 from brmrs.errors import UserError
+from brmrs.features.catalogue import text as text_model
 from brmrs.features.precision import device
 
 LOADING = threading.RLock()

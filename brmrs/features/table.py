@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from brmrs import feature_table
 from brmrs.columns import ITEM, PRESENT, VECTOR, features
-from brmrs.files import write_json
+from brmrs.features import feature_table
+from brmrs.system.files import write_json
 
 META = "meta.json"
 BLOCK_BYTES = 64 << 20  # of vectors in memory, and in a row group

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brmrs import progress
 from brmrs.graphs.similarity import Edges, Floats, Similarity
+from brmrs.system import progress
 
 Places = NDArray[np.intp]
 CANDIDATES_PAY = 64  # an exact pair on its own takes about so many times what it takes in a row

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from brmrs.config import PipelineConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
-from brmrs.files import digest_file
+from brmrs.ingest.amazon.lines import CutOffError, read_blocks
 from brmrs.ingest.files import members
-from brmrs.ingest.lines import CutOffError, read_blocks
+from brmrs.system.files import digest_file
 
 LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 0.5

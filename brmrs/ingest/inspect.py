@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from brmrs.columns import SPLIT_NAMES
-from brmrs.config import IngestConfig
+from brmrs.config.pipeline import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest import benchmark, ingest
-from brmrs.ingest.dump import Reading, RejectedError, read
+from brmrs.ingest import stage as ingest
+from brmrs.ingest.amazon.lines import MAX_LINE, read_lines
+from brmrs.ingest.amazon.metadata import METADATA, describe
+from brmrs.ingest.amazon.records import Reading, RejectedError, read
 from brmrs.ingest.files import dump_files
-from brmrs.ingest.lines import MAX_LINE, read_lines
-from brmrs.ingest.metadata import METADATA, describe
+from brmrs.ingest.ready_made import layout as benchmark
 
 LINES_TRIED = 100  # before a file counts as reviews, whose reader then says what is wrong
 PATHS = "paths"

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from brmrs import losses
 from brmrs.columns import FUSED
+from brmrs.graphs.unit_rows import unit_rows
+from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import projected
 from brmrs.models.initialise import linear, projections, xavier
 from brmrs.models.propagation import lightgcn
-from brmrs.unit_rows import unit_rows
 
 
 class BM3(Recommender):

@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED
-from brmrs.losses import bpr, l2
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import xavier
+from brmrs.models.losses import bpr, l2
 
 
 class BPRMF(Recommender):

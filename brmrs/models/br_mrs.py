@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from brmrs import losses
 from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.graphs.sparse import SparseMatrix
+from brmrs.graphs.unit_rows import unit_rows
+from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import principal
 from brmrs.models.initialise import xavier
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import drop_edges, lightgcn
-from brmrs.unit_rows import unit_rows
 
 
 class BRMRS(Recommender):

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs import bipartite
 from brmrs.graphs.sparse import SparseMatrix
+from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import linear, xavier
 from brmrs.models.propagation import lightgcn

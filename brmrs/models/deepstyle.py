@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, linear
 
-from brmrs import losses
 from brmrs.columns import FUSED
+from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import projected, side_by_side
 from brmrs.models.initialise import xavier

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs.co_occurrence import user_graph
+from brmrs.graphs.unit_rows import unit_rows
+from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import linear, tables
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import lightgcn
-from brmrs.unit_rows import unit_rows
 
 
 class DualGNN(Recommender):

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from brmrs import losses
 from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.errors import UserError
 from brmrs.graphs import modality
 from brmrs.graphs.sparse import SparseMatrix
+from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import projected_differences
 from brmrs.models.initialise import xavier

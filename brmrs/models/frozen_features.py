@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag
 
-from brmrs.unit_rows import unit_rows
+from brmrs.graphs.unit_rows import unit_rows
 
-BLOCK = 2**22  # numbers; 16 MB stay with the process when they are freed (brmrs/heap.py)
+BLOCK = 2**22  # numbers; 16 MB stay with the process when they are freed (brmrs/system/heap.py)
 WIDE = 1024  # numbers of an item, from which it pays to look for items that occur again
 ITERATIONS = 4  # of the subspace; the spectra of image and text features fall fast
 

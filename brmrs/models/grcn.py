@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 
-from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs.learned import Edges
+from brmrs.graphs.unit_rows import unit_rows
+from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import projections, tables, xavier
 from brmrs.models.objective import Objective
-from brmrs.unit_rows import unit_rows
 
 
 class GRCN(Recommender):

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs import modality
 from brmrs.graphs.learned import Edges
+from brmrs.graphs.unit_rows import unit_rows
+from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import projections, xavier
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import lightgcn
-from brmrs.unit_rows import unit_rows
 
 
 class LATTICE(Recommender):

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from brmrs import losses
 from brmrs.columns import FUSED
+from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import xavier
 from brmrs.models.propagation import lightgcn

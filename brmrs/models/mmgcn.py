@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu_
 
-from brmrs import losses
 from brmrs.columns import FUSED
 from brmrs.graphs import bipartite
 from brmrs.graphs.sparse import SparseMatrix
+from brmrs.graphs.unit_rows import unit_rows
+from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import linear, projections, tables, xavier
 from brmrs.models.objective import Objective
-from brmrs.unit_rows import unit_rows
 
 
 class MMGCN(Recommender):

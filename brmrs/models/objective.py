@@ -10,11 +10,11 @@ from typing import Any, Self
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from brmrs import losses
 from brmrs.columns import FUSED, MODALITIES, TEXT, VISUAL
 from brmrs.errors import UserError
-from brmrs.losses import Negatives
+from brmrs.models import losses
 from brmrs.models.base import Batch, Branch
+from brmrs.models.losses import Negatives
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from brmrs.config.models import MODEL_SECTIONS
+from brmrs.config.section import Section
 from brmrs.errors import UserError
-from brmrs.memory import free_memory
-from brmrs.model_config import MODEL_SECTIONS
-from brmrs.section import Section
+from brmrs.system.memory import free_memory
 
 if TYPE_CHECKING:
     from brmrs.models.base import Recommender, TrainingData

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, linear
 
+from brmrs.graphs.user_items import spans
 from brmrs.models.base import Branch, Scorer
-from brmrs.user_items import spans
 
 CHUNK = 2**18  # activations held at once while all items are scored; 1 MB stays in a core's cache
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, softplus
 from torch.utils.checkpoint import checkpoint
 
-from brmrs import losses
 from brmrs.columns import FUSED, VISUAL
+from brmrs.models import losses
 from brmrs.models.base import Batch, Recommender, TrainingData
 from brmrs.models.initialise import xavier
 from brmrs.models.scorers import AttentiveParts, attended

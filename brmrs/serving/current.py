@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from brmrs.artifacts import ArtifactStore
 from brmrs.errors import UserError
-from brmrs.files import read_json, write_json
-from brmrs.runs import Run, find, latest, sound
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.runs import Run, find, latest, sound
+from brmrs.system.files import read_json, write_json
 
 FILE = "current.json"
 LOCK = "current"  # of the store, around what reads and replaces the file

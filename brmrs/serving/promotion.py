@@ -22,18 +22,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brmrs.artifacts import ArtifactStore
 from brmrs.columns import VALIDATION
-from brmrs.config import RetrainConfig
+from brmrs.config.pipeline import RetrainConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import measure
+from brmrs.graphs.user_items import UserItems
+from brmrs.models import bundle
 from brmrs.models.base import Scorer
-from brmrs.runs import Run
+from brmrs.models.bundle import Bundle
 from brmrs.serving.current import Verdict, of_data_set
 from brmrs.stages import SPLIT
-from brmrs.training import bundle
-from brmrs.training.bundle import Bundle
-from brmrs.user_items import UserItems
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.runs import Run
 
 RESAMPLES = 10_000
 Floats = NDArray[np.float64]

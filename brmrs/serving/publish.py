@@ -5,9 +5,9 @@ import torch
 
 from brmrs.columns import ASIN, ITEM, RANK, RECOMMENDATIONS, SCORE, USER, USER_ID
 from brmrs.evaluation.ranking import top_k
-from brmrs.files import write_parquet
+from brmrs.models import bundle
 from brmrs.stages import StageContext
-from brmrs.training import bundle
+from brmrs.system.files import write_parquet
 
 RECOMMENDATIONS_FILE = "recommendations.parquet"
 

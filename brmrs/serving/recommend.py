@@ -7,7 +7,7 @@ import torch
 
 from brmrs.errors import UserError
 from brmrs.evaluation.ranking import best, top_k
-from brmrs.training.bundle import Bundle
+from brmrs.models.bundle import Bundle
 
 Ranked = list[tuple[int, str, float]]  # rank (counted from 1), asin, score
 

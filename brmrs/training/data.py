@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brmrs import feature_table
 from brmrs.columns import MODALITIES, VISUAL
+from brmrs.features import feature_table
 from brmrs.graphs import bipartite, homogeneous
 from brmrs.graphs.sparse import SparseMatrix
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import TrainingData
-from brmrs.user_items import UserItems
 
 
 def assemble(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from brmrs.errors import UserError
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Batch
-from brmrs.user_items import UserItems
 
 # A uniform integer below 2^62 modulo a count of at most 2^31 items is uniform to 2^-31.
 _WIDE = 2**62

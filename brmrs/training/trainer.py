@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brmrs import checkpoint, progress
 from brmrs.columns import FUSED, LOSS, SPLIT_NAMES, VALIDATION
-from brmrs.config import TrainConfig
-from brmrs.heap import LARGEST_KEPT, freed_memory_kept, keep_freed_memory
+from brmrs.config.pipeline import TrainConfig
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Recommender, Scorer
+from brmrs.system import checkpoint, progress
+from brmrs.system.heap import LARGEST_KEPT, freed_memory_kept, keep_freed_memory
 from brmrs.training.divergence import DivergenceError, culprit, in_parameters
 from brmrs.training.optimiser import Optimiser
 from brmrs.training.sampling import Sampler, seeded
-from brmrs.user_items import UserItems
 
 LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
@@ -232,7 +232,7 @@ class _Run:
 
 
 def kept_between_steps(model: nn.Module) -> AbstractContextManager[None]:
-    """What a step frees stays for the next one, also where its tables are large (brmrs/heap.py)."""
+    """What a step frees stays for the next one, also of large tables (brmrs/system/heap.py)."""
     keep_freed_memory()
     largest = max(parameter.nbytes for parameter in model.parameters())
     return freed_memory_kept() if largest > LARGEST_KEPT else nullcontext()

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from brmrs.errors import UserError
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Recommender
-from brmrs.training.bundle import Bundle, WarmStart
-from brmrs.user_items import UserItems
+from brmrs.models.bundle import Bundle, WarmStart
 
 # Of the validation interactions. A review that was dated anew here and there does no harm; a random
 # split of grown data makes four fifths of them what the bundle was trained on.

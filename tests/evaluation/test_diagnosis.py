@@ -1,8 +1,8 @@
 import torch
 
 from brmrs.evaluation.diagnosis import diagnose
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
-from brmrs.user_items import UserItems
 
 ITEMS = 6
 NOTHING = UserItems.from_pairs(

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from brmrs.columns import METRICS
 from brmrs.evaluation.metrics import DEFINITIONS, from_hits, means, measure
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
-from brmrs.user_items import UserItems
 
 LOG3 = math.log2(3)
 # Five users: the hits of the first three ranks, the number of held-out items, the metrics @3.

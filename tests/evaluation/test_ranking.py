@@ -6,8 +6,8 @@ from torch import Tensor
 
 from brmrs.evaluation import ranking
 from brmrs.evaluation.ranking import best, top_k
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
-from brmrs.user_items import UserItems
 
 
 def reference(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brmrs import progress
-from brmrs.config import PipelineConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.features import embeddings
 from brmrs.features.embeddings import gather, recipe
 from brmrs.stages import StageContext
+from brmrs.system import progress
 
 CONTENTS = [f"{number:064x}" for number in range(20)]
 D = 3

@@ -5,10 +5,10 @@ import time
 
 import numpy as np
 
-from brmrs.config import VisualConfig
-from brmrs.features import backbones
+from brmrs.config.pipeline import VisualConfig
 from brmrs.features.loading import load
-from brmrs.features.text_encoder import embed_all
+from brmrs.features.text.encoder import embed_all
+from brmrs.features.visual import backbones
 
 TEXTS = [f"a {colour} mug for tea" for colour in ("red", "green", "blue", "black")] * 6
 

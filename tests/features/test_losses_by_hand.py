@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from brmrs.features.seeded import DrawFrom
 from brmrs.features.self_supervised.barlow_twins import LAMBDA, WIDTH, BarlowTwins, redundancy
 from brmrs.features.self_supervised.base import Method, mlp, spread
 from brmrs.features.self_supervised.byol import BASE_DECAY, BYOL
 from brmrs.features.self_supervised.simsiam import SimSiam
 from brmrs.features.self_supervised.stage import METHODS
+from brmrs.features.visual.seeded import DrawFrom
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PIXELS = 4

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brmrs import feature_table
-from brmrs.features import embeddings, regions, table, text, visual
+from brmrs.features import embeddings, feature_table, table
+from brmrs.features.text import stage as text
+from brmrs.features.visual import regions
+from brmrs.features.visual import stage as visual
 from brmrs.training import data
 
 ROWS, D = 1 << 17, 256
@@ -21,7 +23,8 @@ SIZE = 4 * ROWS * D  # 128 MiB
 WRITE_AND_READ = """
 import sys, pathlib
 import numpy as np
-from brmrs import feature_table, machine
+from brmrs.features import feature_table
+from brmrs.system import machine
 from brmrs.features import table
 
 folder = pathlib.Path(sys.argv[1])

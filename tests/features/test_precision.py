@@ -5,7 +5,7 @@ from torch import nn
 
 from brmrs.features import precision
 from brmrs.features.precision import choose, cosines, has_bf16, in_bf16, processor
-from brmrs.files import digest_json
+from brmrs.system.files import digest_json
 
 
 class Fine(nn.Module):

@@ -10,17 +10,24 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from brmrs.columns import CURVE, LOSS, SPREAD
-from brmrs.config import SELF_SUPERVISED, PipelineConfig, SelfSupervisionConfig, VisualConfig
+from brmrs.config.pipeline import (
+    SELF_SUPERVISED,
+    PipelineConfig,
+    SelfSupervisionConfig,
+    VisualConfig,
+)
 from brmrs.errors import UserError
-from brmrs.features import images, table, visual
-from brmrs.features.decode import Picture, Status
+from brmrs.features import table
 from brmrs.features.self_supervised import stage
 from brmrs.features.self_supervised.base import Method
 from brmrs.features.self_supervised.pictures import Pictures
 from brmrs.features.self_supervised.training import Fit, Point, without_dropout
 from brmrs.features.self_supervised.views import Views, alike, unlike
-from brmrs.files import read_json
+from brmrs.features.visual import stage as visual
+from brmrs.images import stage as images
+from brmrs.images.decode import Picture, Status
 from brmrs.stages import StageContext
+from brmrs.system.files import read_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

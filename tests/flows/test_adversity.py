@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from brmrs.artifacts import ArtifactStore
-from brmrs.config import PipelineConfig
-from brmrs.housekeeping import damaged
+from brmrs.config.pipeline import PipelineConfig
+from brmrs.serving.housekeeping import damaged
 from brmrs.stages import STAGES
+from brmrs.store.artifacts import ArtifactStore
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from flows.cli.app import main; main()"]
 ALL = [stage.name for stage in STAGES]
 KILLS = 20
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -11,12 +11,12 @@ import yaml
 from prefect.client.orchestration import get_client
 from rich.console import Console
 
-from brmrs.artifacts import ArtifactStore
-from brmrs.benchmark import IncompleteError
-from brmrs.config import PipelineConfig
-from brmrs.runs import all_runs
-from flows import show_benchmark
+from brmrs.config.pipeline import PipelineConfig
+from brmrs.experiments.compare import IncompleteError
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.runs import all_runs
 from flows.benchmark import benchmark
+from flows.cli import tables_compare as show_benchmark
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "one_thread")
 

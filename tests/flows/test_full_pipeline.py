@@ -14,11 +14,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import FlowRunSort
 
 from brmrs import columns
-from brmrs.artifacts import ArtifactStore
-from brmrs.config import FeaturesConfig, PipelineConfig
+from brmrs.config.pipeline import FeaturesConfig, PipelineConfig
 from brmrs.errors import UserError
-from brmrs.runs import latest
 from brmrs.stages import BY_NAME, STAGES
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.runs import latest
 from flows.full_pipeline import full_pipeline
 from tasks import progress
 from tasks import stage as stage_tasks
@@ -202,4 +202,4 @@ def test_the_report_is_one_file_that_names_random_weights(run: Runner) -> None:
     assert meta["label"] in page
     assert 'src="data:image/jpeg' in page
     assert "://" not in page.replace("http://www.w3.org", "")
-    assert BY_NAME["report"].module == "brmrs.report.report"
+    assert BY_NAME["report"].module == "brmrs.report.stage"

@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 from test_command import COMMAND, environment
 
-from brmrs import feature_table
 from brmrs.columns import ASIN
-from brmrs.config import PipelineConfig
-from brmrs.config_file import parse
+from brmrs.config.load import parse
+from brmrs.config.pipeline import PipelineConfig
+from brmrs.features import feature_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -12,16 +12,16 @@ import pytest
 from prefect.client.orchestration import get_client
 from rich.console import Console
 
-from brmrs.artifacts import ArtifactStore
-from brmrs.config import PipelineConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
-from brmrs.ingest.dump import RejectedError
-from brmrs.ingest.reviews import parse
-from brmrs.runs import all_runs, find
+from brmrs.ingest.amazon.records import RejectedError
+from brmrs.ingest.amazon.reviews import parse
+from brmrs.models.bundle import load
 from brmrs.serving.current import read, roll_back, serving
-from brmrs.training.bundle import load
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.runs import all_runs, find
+from flows.cli.tables import promotions
 from flows.retrain import retrain
-from flows.show import promotions
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "one_thread")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from brmrs.config import PipelineConfig
-from brmrs.config_file import parse
+from brmrs.config.load import parse
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.ingest.arrivals import absent, let_rest, look, named_files, wait_for
-from brmrs.ingest.ingest import ingest
+from brmrs.ingest.stage import ingest
 
 CONTENT = b"".join(b'{"reviewerID": "u%d", "asin": "i", "overall": 5}\n' % n for n in range(999))
 OLD = 1_700_000_000  # long at rest

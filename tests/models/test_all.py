@@ -9,11 +9,11 @@ from checkerboard import BARE_ITEM, UNSEEN_USER, make_data, masks, sample, train
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.config.models import MODEL_SECTIONS
+from brmrs.config.section import Section
 from brmrs.errors import UserError
-from brmrs.model_config import MODEL_SECTIONS
 from brmrs.models import registry
 from brmrs.models.base import Recommender, TrainingData
-from brmrs.section import Section
 
 # Little capacity: attention over pairs learns the noise of so few interactions by heart.
 SMALL = {"maml": {"dim": 2, "hidden": 4}, "vecf": {"dim": 4, "negatives": 1}}

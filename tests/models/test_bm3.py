@@ -8,7 +8,7 @@ from checkerboard import make_data, sample
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
-from brmrs.model_config import BM3Config
+from brmrs.config.models import BM3Config
 from brmrs.models import registry
 from brmrs.models.base import Batch, TrainingData
 from brmrs.models.bm3 import BM3

@@ -9,9 +9,9 @@ from checkerboard import make_data
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
-from brmrs.config_file import parse
+from brmrs.config.load import parse
+from brmrs.config.models import BRMRSConfig
 from brmrs.errors import UserError
-from brmrs.model_config import BRMRSConfig
 from brmrs.models import registry
 from brmrs.models.base import Batch, TrainingData
 from brmrs.models.br_mrs import BRMRS

@@ -24,8 +24,8 @@ from six_by_five import (
 from torch import Tensor, nn
 
 from brmrs.columns import FUSED
+from brmrs.config.models import DualGNNConfig
 from brmrs.graphs import co_occurrence
-from brmrs.model_config import DualGNNConfig
 from brmrs.models import registry
 from brmrs.models.dualgnn import DualGNN
 

@@ -23,8 +23,8 @@ from six_by_five import (
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.config.models import FREEDOMConfig
 from brmrs.errors import UserError
-from brmrs.model_config import FREEDOMConfig
 from brmrs.models import registry
 from brmrs.models.freedom import FREEDOM
 

@@ -19,7 +19,7 @@ from six_by_five import (
 from torch import Tensor
 
 from brmrs.columns import FUSED, VISUAL
-from brmrs.model_config import GRCNConfig
+from brmrs.config.models import GRCNConfig
 from brmrs.models import registry
 from brmrs.models.grcn import GRCN
 

@@ -8,9 +8,9 @@ from six_by_five import ITEMS, USERS
 from six_by_five import data as small_data
 
 from brmrs.columns import FUSED
+from brmrs.config.models import EASEConfig
 from brmrs.errors import UserError
 from brmrs.graphs import bipartite
-from brmrs.model_config import EASEConfig
 from brmrs.models import item_knn, registry
 from brmrs.models.base import TrainingData
 from brmrs.models.ease import EASE

@@ -23,8 +23,8 @@ from six_by_five import (
 from torch import Tensor, nn
 
 from brmrs.columns import FUSED
+from brmrs.config.models import LATTICEConfig
 from brmrs.graphs import modality
-from brmrs.model_config import LATTICEConfig
 from brmrs.models import registry
 from brmrs.models.lattice import LATTICE
 

@@ -6,7 +6,7 @@ from checkerboard import make_data, train
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
-from brmrs.config import PipelineConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.models.base import TrainingData
 from brmrs.models.registry import RECOMMENDERS, build, load

@@ -18,7 +18,7 @@ from six_by_five import (
 from torch import Tensor
 
 from brmrs.columns import FUSED
-from brmrs.model_config import MMGCNConfig
+from brmrs.config.models import MMGCNConfig
 from brmrs.models import registry
 from brmrs.models.mmgcn import MMGCN, _Channel, _Layer
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from brmrs.columns import FUSED, TEXT, VISUAL
-from brmrs.config_file import parse
+from brmrs.config.load import parse
+from brmrs.config.models import MODEL_SECTIONS, ObjectiveConfig
+from brmrs.config.section import Section
 from brmrs.errors import UserError
-from brmrs.model_config import MODEL_SECTIONS, ObjectiveConfig
 from brmrs.models import registry
 from brmrs.models.base import Branch
 from brmrs.models.objective import Objective
-from brmrs.section import Section
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TAKES = sorted(name for name, cls in MODEL_SECTIONS.items() if "objective" in cls.model_fields)

@@ -7,15 +7,14 @@ import torch
 from checkerboard import ITEMS, UNSEEN_USER, USERS, make_data
 
 from brmrs.columns import FUSED
+from brmrs.config.models import MODEL_SECTIONS
 from brmrs.evaluation.ranking import top_k
-from brmrs.model_config import MODEL_SECTIONS
-from brmrs.models import registry
+from brmrs.graphs.user_items import UserItems
+from brmrs.models import bundle, registry
 from brmrs.models.base import Scorer
 from brmrs.models.scorers import SCORERS, kind_of
 from brmrs.serving.publish import recommendations
 from brmrs.serving.recommend import recommend, similar
-from brmrs.training import bundle
-from brmrs.user_items import UserItems
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 KINDS = {

@@ -7,8 +7,8 @@ from six_by_five import batch as small_batch
 from six_by_five import data as small_data
 from torch import nn
 
+from brmrs.config.models import BPRMFConfig
 from brmrs.graphs import bipartite
-from brmrs.model_config import BPRMFConfig
 from brmrs.models.base import Batch, TrainingData
 from brmrs.models.bpr_mf import BPRMF
 from brmrs.models.most_popular import MostPopular

@@ -17,8 +17,8 @@ from six_by_five import (
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.config.models import VECFConfig
 from brmrs.errors import UserError
-from brmrs.model_config import VECFConfig
 from brmrs.models import registry, scorers, vecf
 from brmrs.models.vecf import VECF
 

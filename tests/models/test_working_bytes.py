@@ -11,13 +11,13 @@ import scipy.sparse as sp
 import torch
 
 from brmrs.columns import TEXT, VISUAL
+from brmrs.config.models import MODEL_SECTIONS
 from brmrs.graphs import bipartite
 from brmrs.graphs.sparse import SparseMatrix
-from brmrs.model_config import MODEL_SECTIONS
+from brmrs.graphs.user_items import UserItems
 from brmrs.models import registry
 from brmrs.models.base import TrainingData
 from brmrs.training.sampling import Sampler
-from brmrs.user_items import UserItems
 
 USERS, ITEMS, DEGREE = 30_000, 10_000, 6
 KILOBYTE, MEGABYTE = 2**10, 2**20

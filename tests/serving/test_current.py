@@ -11,11 +11,7 @@ from pathlib import Path
 import pytest
 from toy_dump import dump
 
-from brmrs.artifacts import ArtifactStore
 from brmrs.errors import UserError
-from brmrs.execute import execute
-from brmrs.housekeeping import collect
-from brmrs.runs import Run, all_runs, save
 from brmrs.serving.current import (
     Verdict,
     conclude,
@@ -24,7 +20,11 @@ from brmrs.serving.current import (
     roll_back,
     serving,
 )
+from brmrs.serving.housekeeping import collect
 from brmrs.stages import Stage
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.execute import execute
+from brmrs.store.runs import Run, all_runs, save
 
 CONTENTS = {"reviews": ["ab"], "metadata": []}
 YES, NO = Verdict(True, "good"), Verdict(False, "worse", {"difference": -1.0})
@@ -125,7 +125,7 @@ def test_gc_keeps_the_served_run_and_the_one_before(store: ArtifactStore) -> Non
 CHILD = """
 import sys
 from pathlib import Path
-from brmrs.artifacts import ArtifactStore
+from brmrs.store.artifacts import ArtifactStore
 from brmrs.serving.current import Verdict, conclude, roll_back
 store = ArtifactStore(Path(sys.argv[1]))
 while True:

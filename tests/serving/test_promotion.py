@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from brmrs.config import RetrainConfig
+from brmrs.config.pipeline import RetrainConfig
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
+from brmrs.models.bundle import Bundle, Description
 from brmrs.serving.promotion import Paired, bootstrap, compare, measure_both
-from brmrs.training.bundle import Bundle, Description
-from brmrs.user_items import UserItems
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

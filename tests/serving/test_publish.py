@@ -6,12 +6,12 @@ import pytest
 from board_artifacts import N_USERS, config, content, context, rows, write_inputs
 
 from brmrs.columns import RECOMMENDATIONS, TRAIN
-from brmrs.config import PipelineConfig
+from brmrs.config.pipeline import PipelineConfig
+from brmrs.models import bundle
 from brmrs.serving.publish import run
 from brmrs.serving.recommend import recommend
 from brmrs.stages import StageContext
-from brmrs.training import bundle
-from brmrs.training.train import run as train
+from brmrs.training.stage import run as train
 
 
 @pytest.fixture(scope="module")

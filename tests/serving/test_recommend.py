@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from brmrs.errors import UserError
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
+from brmrs.models.bundle import Bundle, Description
 from brmrs.serving.recommend import recommend, similar
-from brmrs.training.bundle import Bundle, Description
-from brmrs.user_items import UserItems
 
 # Items on a line of directions; user i looks along item i's.
 Q = torch.tensor([[4.0, 0.0], [3.0, 1.0], [1.0, 1.0], [0.0, 2.0]])

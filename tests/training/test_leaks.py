@@ -9,14 +9,14 @@ import torch
 from board_artifacts import N_ITEMS, N_USERS, Rows, config, content, context, rows, write_inputs
 
 from brmrs.columns import LOSS, TEST, TRAIN, VALIDATION
-from brmrs.graphs import build as graphs
+from brmrs.graphs import stage as graphs
+from brmrs.graphs.user_items import UserItems
+from brmrs.models import bundle
 from brmrs.models.registry import RECOMMENDERS
 from brmrs.stages import GIVEN
 from brmrs.stages import SPLIT as SPLIT_FILE
-from brmrs.training import bundle
 from brmrs.training.sampling import Sampler
-from brmrs.training.train import run
-from brmrs.user_items import UserItems
+from brmrs.training.stage import run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from board_artifacts import N_ITEMS, config, content, context, write_inputs
 
+from brmrs.models import bundle
 from brmrs.serving.recommend import recommend, similar
 from brmrs.stages import StageContext
-from brmrs.training import bundle
-from brmrs.training.train import prepare, run
+from brmrs.training.stage import prepare, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from brmrs.errors import UserError
+from brmrs.graphs.user_items import UserItems
 from brmrs.training.sampling import Sampler, seeded
-from brmrs.user_items import UserItems
 
 CPU = torch.device("cpu")
 

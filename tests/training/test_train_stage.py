@@ -24,11 +24,11 @@ from board_artifacts import (
 )
 
 from brmrs.columns import CURVE, LOSS, TEST, TRAIN, VALIDATION
-from brmrs.config import PipelineConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
+from brmrs.models import bundle
 from brmrs.models.registry import RECOMMENDERS
-from brmrs.training import bundle
-from brmrs.training.train import run, summary
+from brmrs.training.stage import run, summary
 from brmrs.training.trainer import History
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -181,7 +181,7 @@ from pathlib import Path
 import board_artifacts as board
 from brmrs.stages import StageContext
 from brmrs.training import trainer
-from brmrs.training.train import run
+from brmrs.training.stage import run
 trainer.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 root = Path(sys.argv[1])
 inputs = {name: root / name for name in sys.argv[3:]}
@@ -196,7 +196,7 @@ class Child:
 
     def __init__(self, root: Path, options: dict[str, Any], inputs: dict[str, Path]):
         here = Path(__file__).parents[1]
-        path = os.pathsep.join([str(here), str(here.parent)])
+        path = os.pathsep.join([str(here / "helpers"), str(here.parent)])
         self.checkpoint = root / "scratch" / "checkpoint.pt"
         self.process = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(root), json.dumps(options), *inputs],

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brmrs.config import TrainConfig
+from brmrs.config.pipeline import TrainConfig
 from brmrs.errors import UserError
 from brmrs.graphs import bipartite
+from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Batch, Branch, Recommender, Scorer, TrainingData
 from brmrs.models.bpr_mf import BPRMF
 from brmrs.training import trainer
 from brmrs.training.divergence import DivergenceError
-from brmrs.training.train import device, selector
+from brmrs.training.stage import device, selector
 from brmrs.training.trainer import History, fit
-from brmrs.user_items import UserItems
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,21 +7,21 @@ import pytest
 import torch
 from board_artifacts import config, content, context, write_inputs
 
-from brmrs import keys
-from brmrs.config import PipelineConfig
-from brmrs.config_file import parse
+from brmrs.config.load import parse
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.graphs.sparse import SparseMatrix
-from brmrs.ingest.fingerprint import fingerprint
+from brmrs.graphs.user_items import UserItems
+from brmrs.models import bundle
 from brmrs.models.base import TrainingData
 from brmrs.models.bpr_mf import BPRMF
+from brmrs.models.bundle import Bundle, Description
 from brmrs.models.registry import RECOMMENDERS, load
 from brmrs.stages import BY_NAME, Stage
-from brmrs.training import bundle
-from brmrs.training.bundle import Bundle, Description
-from brmrs.training.train import run
+from brmrs.store import keys
+from brmrs.store.fingerprint import fingerprint
+from brmrs.training.stage import run
 from brmrs.training.warm_start import start_from
-from brmrs.user_items import UserItems
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -134,7 +134,7 @@ def test_the_bytes_of_the_bundle_are_in_the_key_and_their_place_is_not(tmp_path:
         settings = parse({"train": {"warm_start": folder}}, "test")
         prints = fingerprint(settings, ("warm_start",))
         only_external = Stage(
-            "train", "brmrs.training.train", config=("train",), external=("warm_start",)
+            "train", "brmrs.training.stage", config=("train",), external=("warm_start",)
         )
         return keys.key(only_external, keys.parts(only_external, settings, prints, {}))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from brmrs.features.decode import to_rgb
+from brmrs.images.decode import to_rgb
 
 CACHE_BYTES = 2**30  # 1 GiB: 17,000 pictures of 128 x 160 pixels
 LONGEST = 4  # times the shorter side; a longer picture is squeezed

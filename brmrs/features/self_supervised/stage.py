@@ -11,20 +11,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from brmrs.columns import CURVE
-from brmrs.config import SELF_SUPERVISED, VisualConfig
+from brmrs.config.pipeline import SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError
-from brmrs.features import backbones
-from brmrs.features.images import stored_files
 from brmrs.features.loading import LOADING
-from brmrs.features.seeded import DrawFrom
 from brmrs.features.self_supervised.barlow_twins import BarlowTwins
 from brmrs.features.self_supervised.base import Method
 from brmrs.features.self_supervised.byol import BYOL
 from brmrs.features.self_supervised.pictures import Pictures
 from brmrs.features.self_supervised.simsiam import SimSiam
 from brmrs.features.self_supervised.training import Fit, Point, without_dropout
-from brmrs.files import write_parquet
+from brmrs.features.visual import backbones
+from brmrs.features.visual.seeded import DrawFrom
+from brmrs.images.stage import stored_files
 from brmrs.stages import StageContext
+from brmrs.system.files import write_parquet
 
 METHODS: dict[str, type[Method]] = {
     "simsiam": SimSiam,

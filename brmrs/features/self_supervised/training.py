@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from brmrs import checkpoint, progress
 from brmrs.columns import LOSS, SPREAD
-from brmrs.config import SelfSupervisionConfig
+from brmrs.config.pipeline import SelfSupervisionConfig
 from brmrs.errors import UserError
 from brmrs.features.self_supervised.base import Method, spread
 from brmrs.features.self_supervised.pictures import Pictures
+from brmrs.system import checkpoint, progress
 
 LOG = logging.getLogger(__name__)
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from brmrs.features.seeded import DrawFrom
+from brmrs.features.visual.seeded import DrawFrom
 
 # Of ImageNet; every backbone's preprocessing in torchvision has them.
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from brmrs.config import IngestConfig
+from brmrs.config.pipeline import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest.ingest import Ingested, ingest
-from brmrs.ingest.metadata import Item
+from brmrs.ingest.amazon.metadata import Item
+from brmrs.ingest.stage import Ingested, ingest
 
 
 def review(user: str = "u0", item: str = "i0", **fields: Any) -> bytes:

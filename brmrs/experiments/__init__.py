@@ -1,0 +1,1 @@
+"""Comparison of several recommenders, and tuning."""

@@ -1,0 +1,264 @@
+"""Several recommenders and seeds over one data set: their configurations, and the table.
+
+A recommender's own settings stand in files beside the base configuration, both optional:
+`models/<name>.yaml`, and over it `tuned/<data set>/<name>.yaml`, which `brmrs tune` writes. A name
+that is no recommender's is a variant: its file in `models` says of which, and what differs.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from scipy.stats import wilcoxon
+
+from brmrs import columns
+from brmrs.config.load import load, parse
+from brmrs.config.models import MODEL_SECTIONS
+from brmrs.config.pipeline import PipelineConfig
+from brmrs.errors import UserError
+from brmrs.experiments.search_spaces import BY_FIELD
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.runs import Run
+from brmrs.system.files import read_json
+
+OWN_SECTIONS = {"model", "train"}  # what a recommender's file may set: the data are everyone's
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One recommender with one seed.
+
+    Attributes:
+        model: its name, or that of a variant.
+        seed: of training; the split is the same for all.
+        config: the whole configuration.
+        files: the recommender's own, laid over the base in this order.
+    """
+
+    model: str
+    seed: int
+    config: PipelineConfig
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a variant: a run that got to `evaluate`, or why there is none."""
+
+    variant: Variant
+    run: Run | None = None
+    fault: str = ""
+
+
+class IncompleteError(Exception):
+    """Some variants failed; `table` holds the results of the others."""
+
+    def __init__(self, table: dict[str, Any]):
+        self.table = table
+        failed = [f"{row['model']}: {why}" for row in table["rows"] for why in row["faults"]]
+        super().__init__("; ".join(failed))
+
+
+def variants(
+    file: Path, overrides: Sequence[str], models: Sequence[str], seeds: Sequence[int]
+) -> list[Variant]:
+    """Every recommender with every seed, in the order given.
+
+    Args:
+        file: the base configuration.
+        overrides: `a.b=value`, over all files.
+        models: names of recommenders or variants.
+        seeds: of training.
+
+    Raises:
+        UserError: an unknown recommender, a bad seed or a bad file.
+    """
+    made = []
+    for model in dict.fromkeys(models):
+        config, files = configured(file, overrides, model)
+        for seed in dict.fromkeys(seeds):
+            seeded = parse({"train": {"seed": seed}}, "seeds").train
+            made.append(Variant(model, seed, config.overlaid({"train": seeded}), files))
+    if not made:
+        raise UserError("nothing to compare; name at least one model and one seed")
+    return made
+
+
+def configured(
+    file: Path,
+    overrides: Sequence[str],
+    name: str,
+    later: Sequence[Path] = (),
+    *,
+    tuned: bool = True,
+) -> tuple[PipelineConfig, tuple[Path, ...]]:
+    """A recommender's configuration, and its own files, which are laid over the base.
+
+    Args:
+        file: the base configuration.
+        overrides: as for `variants`.
+        name: the recommender's, or a variant's.
+        later: more files, which win over the recommender's own.
+        tuned: whether what `brmrs tune` found counts.
+
+    Raises:
+        UserError: an unknown name, a bad file, or what makes another model of it.
+    """
+    own = file.parent / "models" / f"{name}.yaml"
+    of_model = [each for each in overrides if each.partition("=")[0].partition(".")[0] == "model"]
+    if of_model:
+        raise UserError(
+            f"--set {of_model[0]}: what concerns one model stands in a file: {own}, or for a "
+            "variant beside it, under another name"
+        )
+    model = _recommender(own, name)
+    paths = [own]
+    if tuned:
+        named = load(file, tuple(overrides), tuple(later), model=model)
+        paths.append(tuned_file(file, named.name, name))
+    files = tuple(path for path in paths if path.is_file())
+    for path in files:
+        given = load(path)
+        if given.model_fields_set - OWN_SECTIONS or given.model.name != model:
+            raise UserError(f"{path}: may set the sections model (of {model}) and train alone")
+    config = load(file, tuple(overrides), (*files, *later), model=model)
+    if later:
+        _same_model(config, load(file, tuple(overrides), files, model=model), name, later)
+    return config, files
+
+
+def _recommender(own: Path, name: str) -> str:
+    """The recommender that a name stands for.
+
+    Raises:
+        UserError: it is neither one nor a variant's.
+    """
+    if name in MODEL_SECTIONS:
+        return name
+    if not own.is_file() or own.name != f"{name}.yaml":
+        known = {*MODEL_SECTIONS, *(path.stem for path in own.parent.glob("*.yaml"))}
+        near = get_close_matches(name, sorted(known), 1)
+        meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(MODEL_SECTIONS)}"
+        raise UserError(f"models: no model {name!r}, nor a variant in {own}{meant}")
+    given: str = load(own).model.name
+    return given
+
+
+def _same_model(
+    config: PipelineConfig, plain: PipelineConfig, name: str, later: Sequence[Path]
+) -> None:
+    """What is tuned under a name must be what `benchmark` trains under it.
+
+    Raises:
+        UserError: the later files choose more of the model than what a search varies.
+    """
+    told = ", ".join(map(str, later))
+    if config.model.name != plain.model.name:
+        raise UserError(f"{told}: sets model {config.model.name}, not {name}; leave it out")
+    chosen, expected = config.model.model_dump(), plain.model.model_dump()
+    differs = [field for field in chosen if chosen[field] != expected[field]]
+    if fixed := [field for field in differs if field not in BY_FIELD]:
+        raise UserError(
+            f"{told}: sets model.{fixed[0]}, and {name} would mean another model in a benchmark; "
+            f"set it in a variant, models/NAME.yaml beside the first file, and tune NAME"
+        )
+
+
+def tuned_file(file: Path, data: str, name: str) -> Path:
+    """Where the winning configuration of a recommender or variant on a data set stands."""
+    return file.parent / "tuned" / data / f"{name}.yaml"
+
+
+def table(outcomes: Sequence[Outcome], store: ArtifactStore) -> dict[str, Any]:
+    """What the variants came to: one row per recommender, compared with the first one."""
+    by_model: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_model.setdefault(outcome.variant.model, []).append(outcome)
+    config = outcomes[0].variant.config
+    headline = columns.metric("recall", max(config.evaluate.k))
+    scores = {
+        model: per_user(runs, headline, store)
+        for model, several in by_model.items()
+        if (runs := [outcome.run for outcome in several if outcome.run])
+    }
+    reference = next(iter(by_model))
+    rows = []
+    for model, several in by_model.items():
+        row = _row(model, several, store)
+        if model != reference and model in scores and reference in scores:
+            row["against_reference"] = paired(scores[model], scores[reference])
+        rows.append(row)
+    return {
+        "name": config.name,
+        "note": config.note,
+        "headline": headline,
+        "reference": reference,
+        "users": len(next(iter(scores.values()), ())),
+        "rows": rows,
+    }
+
+
+def _row(model: str, outcomes: list[Outcome], store: ArtifactStore) -> dict[str, Any]:
+    runs = [outcome.run for outcome in outcomes if outcome.run]
+    metrics = [run.metrics(store) for run in runs]
+    bundles = [read_json(store.path(run.artifact("train")) / "bundle.json") for run in runs]
+    seconds = [run.stages["train"].notes.get("seconds_per_epoch") for run in runs]
+    row: dict[str, Any] = {
+        "model": model,
+        "recommender": outcomes[0].variant.config.model.name,
+        "files": [path.as_posix() for path in outcomes[0].variant.files],
+        "seeds": [outcome.variant.seed for outcome in outcomes if outcome.run],
+        "runs": [run.name for run in runs],
+        "best_epochs": [bundle["best_epoch"] for bundle in bundles],
+        "seconds_per_epoch": mean_and_deviation([each for each in seconds if each is not None]),
+        "faults": [f"seed {each.variant.seed}: {each.fault}" for each in outcomes if each.fault],
+    }
+    for split in ("validation", "test"):
+        values = [each[split] for each in metrics]
+        row[split] = {
+            name: mean_and_deviation([each[name] for each in values])
+            for name in (values[0] if values else {})
+        }
+    return row
+
+
+def mean_and_deviation(values: Sequence[float]) -> dict[str, Any] | None:
+    """Mean, sample standard deviation (none of one value) and the values; nothing of no values."""
+    if not values:
+        return None
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "deviation": deviation, "values": list(values)}
+
+
+def per_user(runs: Sequence[Run], metric: str, store: ArtifactStore) -> np.ndarray:
+    """(B,) test metric of the fused branch by user, the mean over the runs' seeds."""
+    wanted = [(columns.SPLIT, "=", columns.TEST), (columns.BRANCH, "=", columns.FUSED)]
+    tables = [
+        pq.read_table(
+            store.path(run.artifact("evaluate")) / "per_user.parquet",
+            columns=[metric],
+            filters=wanted,
+        )
+        for run in runs
+    ]
+    mean: np.ndarray = np.mean([each[metric].to_numpy() for each in tables], axis=0)
+    return mean
+
+
+def paired(own: np.ndarray, other: np.ndarray) -> Mapping[str, float]:
+    """The mean difference by user, and the p-value of Wilcoxon's signed-rank test.
+
+    Args:
+        own: (B,) a metric by user.
+        other: (B,) the same users' under the reference.
+    """
+    difference = own - other
+    # Sums of hits over |T_u| in another order: a tie must not count as a difference.
+    difference[np.abs(difference) < 1e-12] = 0.0
+    p = float(wilcoxon(difference).pvalue) if difference.any() else 1.0
+    return {"difference": float(difference.mean()), "p": p}

@@ -1,0 +1,179 @@
+"""A sentence-transformers model at full speed: tokenised once, batches of like lengths, bf16."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
+from transformers import PreTrainedTokenizerBase
+
+from brmrs.errors import UserError
+from brmrs.system.files import digest_bytes, digest_json
+
+Long = Literal["truncate", "mean"]
+BUCKET = 32  # tokens; lengths are padded to a multiple of it
+TOKENS = 128  # of a text of usual length, for which the size of batches is given
+WINDOW = 8192  # texts that are tokenised at once: bounds the memory that tokens take
+# The precision is decided on these: of many kinds, and of one token to a few hundred.
+_WORDS = "gift card for a birthday, black leather shoes, size 42; 100% cotton, made in Italy."
+_OTHERS = ("a", "日本語のテキスト", "USB-C 3.2 Gen2 10Gbps 1m #1234", "?!", "Übergröße café naïve")
+PROBES = (*_OTHERS, *(_WORDS[start:] * times for start, times in enumerate((1, 2, 3, 5, 8, 16))))
+
+
+def settings_digest(model: SentenceTransformer) -> str:
+    """Digest of what shapes a model's vectors beside its weights: modules, tokenizer, prompt."""
+    backend = getattr(model.tokenizer, "backend_tokenizer", None)
+    return digest_json(
+        {
+            "modules": repr(model),
+            "config": repr(model.config),
+            "tokenizer": digest_bytes(backend.to_str().encode()) if backend else "",
+            "prompt": _prompt(model),
+        }
+    )
+
+
+def dimension(model: SentenceTransformer) -> int:
+    """d, of the model's vectors."""
+    return model.get_embedding_dimension() or len(model.encode("a", show_progress_bar=False))
+
+
+def probe(model: SentenceTransformer) -> np.ndarray:
+    """(P, d) vectors of `PROBES`."""
+    return embed_all(model, PROBES, batch_size=1)
+
+
+def embed_all(
+    model: SentenceTransformer, texts: Sequence[str], batch_size: int, long: Long = "truncate"
+) -> np.ndarray:
+    """(T, d) float32 vectors of texts, all at once (see `embed`)."""
+    vectors = np.zeros((len(texts), dimension(model)), dtype=np.float32)
+    for rows, found in embed(model, texts, batch_size, long):
+        vectors[rows] = found
+    return vectors
+
+
+def embed(
+    model: SentenceTransformer, texts: Sequence[str], batch_size: int, long: Long
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Embed texts as the model does, with its prompt, pooling and normalisation.
+
+    A text has the same bytes whatever the other texts are. The last bits of a matrix product
+    depend on the shapes of its operands, so each batch has one of few shapes: texts are padded to
+    a multiple of `BUCKET` tokens, every length has its number of texts in a batch, and the last
+    batch of a length is filled up.
+
+    Args:
+        model: the model, on its device.
+        texts: (T,) texts.
+        batch_size: texts of `TOKENS` tokens in a batch; of shorter ones more, of longer ones fewer.
+        long: of texts with more tokens than the model takes, "truncate": the first count; "mean":
+            they are cut into pieces of as many as it takes, and the vector is the mean of those of
+            the pieces, of unit length if the model's are.
+
+    Yields:
+        (R,) places in `texts` and (R, d) float32 vectors, as they come.
+
+    Raises:
+        UserError: the model cannot cut texts into pieces.
+    """
+    if not _takes_tokens(model):
+        yield from _by_encode(model, texts, batch_size)
+        return
+    for start in range(0, len(texts), WINDOW):
+        for rows, vectors in _window(model, texts[start : start + WINDOW], batch_size, long):
+            yield rows + start, vectors
+
+
+def _takes_tokens(model: SentenceTransformer) -> bool:
+    """Whether the model is a transformer over plain text, not over a chat or static vectors."""
+    return (
+        isinstance(model.tokenizer, PreTrainedTokenizerBase) and "message" not in model.modalities
+    )
+
+
+def _by_encode(
+    model: SentenceTransformer, texts: Sequence[str], batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for start in range(0, len(texts), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(texts)))
+        batch = [texts[row] for row in np.resize(rows, batch_size).tolist()]
+        found = model.encode(batch, batch_size=batch_size, show_progress_bar=False)
+        yield rows, np.asarray(found[: len(rows)], dtype=np.float32)
+
+
+def _window(
+    model: SentenceTransformer, texts: Sequence[str], batch_size: int, long: Long
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    pieces, owner = _pieces(model, texts, long)
+    missing = np.bincount(owner, minlength=len(texts))
+    counts = missing.copy()
+    totals = np.zeros((len(texts), dimension(model)), dtype=np.float32)
+    for rows, found in _by_length(model, pieces, batch_size):
+        np.add.at(totals, owner[rows], found)
+        np.subtract.at(missing, owner[rows], 1)
+        done = np.unique(owner[rows])
+        done = done[missing[done] == 0]
+        yield done, _mean(model, totals[done], counts[done])
+
+
+def _mean(model: SentenceTransformer, totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Means over the pieces of each text; of unit length if the model's vectors are.
+
+    Of one piece, too: bf16 leaves a length of 1 with three digits.
+    """
+    means = totals / counts[:, None].astype(np.float32)
+    if not isinstance(model[-1], Normalize):
+        return means
+    lengths = np.linalg.norm(means, axis=1, keepdims=True)
+    return np.asarray(means / np.maximum(lengths, np.finfo(np.float32).tiny))
+
+
+def _pieces(
+    model: SentenceTransformer, texts: Sequence[str], long: Long
+) -> tuple[dict[str, list[Any]], np.ndarray]:
+    """What the tokenizer makes of texts, a list per piece, and the (P,) text of each piece."""
+    if long == "mean" and not (model.tokenizer.is_fast and not _prompt(model)):
+        raise UserError(
+            "features.text.long: mean needs a model with a fast tokenizer and without a prompt; "
+            "set truncate"
+        )
+    wanted = {
+        "text": {"padding": False, "return_overflowing_tokens": long == "mean"},
+        "common": {"return_tensors": None},
+    }
+    found: dict[str, Any] = dict(
+        model.preprocess(list(texts), prompt=_prompt(model) or None, processing_kwargs=wanted)
+    )
+    owner = found.pop("overflow_to_sample_mapping", np.arange(len(texts)))
+    return found, np.asarray(owner)
+
+
+def _by_length(
+    model: SentenceTransformer, pieces: dict[str, Any], batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Embed pieces in batches of one padded length each, the longest first."""
+    lists = {name: values for name, values in pieces.items() if isinstance(values, list)}
+    others = {name: values for name, values in pieces.items() if name not in lists}
+    limit, d = model.max_seq_length or model.tokenizer.model_max_length, dimension(model)
+    lengths = np.array([max(1, len(tokens)) for tokens in lists["input_ids"]])
+    lengths = np.minimum(-(-lengths // BUCKET) * BUCKET, limit)
+    for length in np.unique(lengths)[::-1].tolist():
+        size = max(1, batch_size * TOKENS // length)
+        places = np.flatnonzero(lengths == length)
+        for start in range(0, len(places), size):
+            rows = places[start : start + size]
+            filled = [{n: v[row] for n, v in lists.items()} for row in np.resize(rows, size)]
+            batch = model.tokenizer.pad(
+                filled, padding="max_length", max_length=length, return_tensors="pt"
+            )
+            with torch.inference_mode():
+                found = model({**batch.to(model.device), **others})["sentence_embedding"]
+            yield rows, found[: len(rows), :d].float().cpu().numpy()
+
+
+def _prompt(model: SentenceTransformer) -> str:
+    """What the model puts before every text."""
+    return model.prompts.get(model.default_prompt_name or "") or ""

@@ -1,0 +1,125 @@
+"""The stage `text_features`: one vector per item from its title, brand, categories, description."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from brmrs.columns import CATEGORIES, TEXT
+from brmrs.config import template
+from brmrs.config.pipeline import TextConfig
+from brmrs.features import embeddings, imported, loading, precision, table
+from brmrs.features.catalogue import text as text_model
+from brmrs.features.embeddings import Rows
+from brmrs.features.table import Extractor
+from brmrs.features.text import encoder as text_encoder
+from brmrs.stages import ITEMS, StageContext
+from brmrs.system.files import digest_bytes
+
+LOG = logging.getLogger(__name__)
+TOGETHER = "together.npy"  # in the scratch folder
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers")
+
+
+def run(context: StageContext) -> None:
+    """Embed the items' texts; writes features.parquet and meta.json.
+
+    Raises:
+        UserError: a model cannot be loaded.
+    """
+    config = context.config.features.text
+    if not config.models:
+        imported.run(context, TEXT, config.label)
+        return
+    items = pq.read_table(context.inputs[ITEMS], columns=list(template.FIELDS))
+    texts = render(items, config.template)
+    distinct, which = embeddings.distinct([text or None for text in texts])
+    LOG.info("text features: %d of %d items have text", (which >= 0).sum(), len(texts))
+    found = [embed(context, config, name, distinct) for name in config.models]
+    embeddings.note(context, [rows for rows, _ in found])
+    vectors = side_by_side([rows.vectors for rows, _ in found], context.scratch / TOGETHER)
+    table.write(context.out, vectors, which, together([extractor for _, extractor in found]))
+
+
+def render(items: pa.Table, pattern: str) -> list[str]:
+    """The text of each item by the template (see `template.parse`); "" where it has none.
+
+    Args:
+        items: the columns of `template.FIELDS`.
+        pattern: the template.
+    """
+    parsed = template.parse(pattern)
+    return [
+        parsed.render({**item, CATEGORIES: ", ".join(name for name in item[CATEGORIES] if name)})
+        for item in items.to_pylist()
+    ]
+
+
+def embed(
+    context: StageContext, config: TextConfig, name: str, texts: Sequence[str]
+) -> tuple[Rows, Extractor]:
+    """The vectors of (C,) distinct texts by one model, kept ones or new, and what made them.
+
+    Raises:
+        UserError: the model cannot be loaded.
+    """
+    model = loading.load(name)
+    weights = table.digest(model.state_dict())
+    settings = text_encoder.settings_digest(model)
+    model, chosen = precision.choose(config.precision, model, text_encoder.probe)
+    recipe = embeddings.recipe(
+        weights,
+        {
+            "model": settings,
+            "precision": chosen,
+            "processor": precision.processor(),
+            "long": config.long,
+            "batch_size": config.batch_size,
+        },
+        code=(text_encoder, precision),
+        libraries=LIBRARIES,
+    )
+
+    def embed_new(new: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        wanted = [texts[row] for row in new.tolist()]
+        return text_encoder.embed(model, wanted, config.batch_size, config.long)
+
+    contents = [digest_bytes(text.encode("utf-8", "surrogatepass")) for text in texts]
+    size = text_encoder.dimension(model)
+    found = embeddings.gather(context, TEXT, recipe, contents, size, embed_new)
+    label = text_model.label(name)
+    origin = "packaged" if name == text_model.PACKAGED else "pretrained"
+    return found, Extractor(TEXT, label, label, origin, weights, chosen)
+
+
+def side_by_side(parts: Sequence[np.ndarray], path: Path) -> np.ndarray:
+    """(C, d_1), (C, d_2), ... to (C, d_1 + d_2 + ...), each part's rows of unit length.
+
+    So a cosine is the mean of the models' cosines, whatever lengths their vectors have. A single
+    model's vectors stay as they are.
+
+    Args:
+        parts: the vectors of each model.
+        path: of the file that is to hold those of several.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    vectors = embeddings.on_disk(path, len(parts[0]), sum(part.shape[1] for part in parts))
+    start = 0
+    for part in parts:
+        columns = slice(start, start + part.shape[1])
+        for rows in table.blocks(*part.shape):
+            vectors[rows, columns] = table.units(part[rows])
+        start = columns.stop
+    return vectors
+
+
+def together(extractors: Sequence[Extractor]) -> Extractor:
+    """What made vectors that stand side by side; a field on which all agree is named once."""
+    fields = [vars(extractor) for extractor in extractors]
+    return Extractor(
+        **{name: " + ".join(dict.fromkeys(each[name] for each in fields)) for name in fields[0]}
+    )

@@ -1,0 +1,286 @@
+"""Image backbones of torchvision, cut after a module, with weights from several places."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.transforms.functional import pil_modes_mapping
+
+from brmrs.config.pipeline import SELF_SUPERVISED, VisualConfig
+from brmrs.errors import UserError
+from brmrs.features import table
+from brmrs.features.loading import LOADING
+from brmrs.features.visual.pixels import Preprocessing
+from brmrs.features.visual.seeded import DrawFrom
+from brmrs.system.files import digest_file
+
+# The usual node, a module, by the beginning of the name. VGG: after the ReLU of the second
+# fully-connected layer, the 4096 floats of the literature (fc7). Others: what the last linear
+# layer gets.
+NODES = {
+    "vgg": "classifier.4",
+    "resnet": "avgpool",
+    "resnext": "avgpool",
+    "wide_resnet": "avgpool",
+    "convnext": "classifier.1",
+    "vit": "encoder.ln",
+    "swin": "flatten",
+}
+LABELS = {
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "resnet18": "ResNet-18",
+    "resnet34": "ResNet-34",
+    "resnet50": "ResNet-50",
+    "convnext_tiny": "ConvNeXt-T",
+    "vit_b_16": "ViT-B/16",
+    "swin_t": "Swin-T",
+}
+TRAINED = "weights.safetensors"  # in the artifact of `visual_training`
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network cut after a module, without weights yet: plain facts and how to build it.
+
+    Attributes:
+        name: of torchvision.
+        node: the module whose output is the features.
+        preprocessing: that of torchvision's own weights.
+        dimension: d, of its feature vectors.
+        unused: modules that the features do not need.
+    """
+
+    name: str
+    node: str
+    preprocessing: Preprocessing
+    dimension: int
+    unused: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Its name in the literature, where it has one."""
+        return LABELS.get(self.name, self.name)
+
+    def at(self, size: int) -> "Backbone":
+        """The same for images of another size, of as large a part of the picture."""
+        usual = self.preprocessing
+        shorter = round(size * usual.shorter / usual.size)
+        return replace(self, preprocessing=replace(usual, shorter=shorter, size=size))
+
+
+class _Reached(Exception):  # noqa: N818 - no error: it ends a forward pass
+    """The node's module has run."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+
+def _stop(_module: nn.Module, _inputs: Any, output: Any) -> None:
+    """A forward hook."""
+    raise _Reached(output)
+
+
+class Features(nn.Module):
+    """(B, 3, s, s) images to (B, d) vectors: the node's output, a map averaged over positions.
+
+    Of a sequence of tokens (B, T, d), as in a ViT, the first counts: the class token.
+    """
+
+    def __init__(self, network: nn.Module, node: str) -> None:
+        super().__init__()
+        self.network = network
+        network.get_submodule(node).register_forward_hook(_stop)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed a batch; what comes after the node does not run.
+
+        Raises:
+            ValueError: the node does not run, or gives no floats of such a shape.
+        """
+        try:
+            self.network(images)
+        except _Reached as reached:
+            output = reached.output
+            if torch.is_tensor(output) and output.is_floating_point() and 2 <= output.ndim <= 4:
+                if output.ndim == 4:
+                    return output.mean(dim=(2, 3))
+                return output[:, 0] if output.ndim == 3 else output
+        raise ValueError("the node gives no vectors")
+
+
+def find(name: str, node: str | None) -> Backbone:
+    """Look a backbone up and check its node, without making weights.
+
+    Raises:
+        UserError: an unknown backbone or node, or no usual node for this backbone.
+    """
+    names = list_models(module=torchvision.models)
+    if name not in names:
+        raise UserError(
+            f"features.visual.backbone: torchvision has no {name!r}; it has {', '.join(names)}"
+        )
+    usual = next((NODES[family] for family in NODES if name.startswith(family)), None)
+    node = node or usual
+    if node is None:
+        raise UserError(f"features.visual.node: say which node of {name} gives the features")
+    preprocessing = _preprocessing(name)
+    with LOADING, torch.device("meta"):
+        network = untrained(name, preprocessing.size)
+    names = [module for module, _ in network.named_modules()][1:]
+    if node not in names:
+        close = difflib.get_close_matches(node, names, n=5) or names[-8:]
+        raise UserError(
+            f"features.visual.node: {name} has no module {node!r}; near it: {', '.join(close)}"
+        )
+    dimension, entered = _try_out(network, node, preprocessing.size)
+    if dimension is None:
+        raise UserError(f"features.visual.node: {node!r} of {name} gives no vectors; try {usual}")
+    # Before the node or in it, modules may work without being entered: attention reads weights.
+    behind = [
+        module
+        for module in names[names.index(node) :]
+        if module not in entered and not module.startswith(f"{node}.")
+    ]
+    unused = (module for module in behind if module.rpartition(".")[0] not in behind)
+    return Backbone(name, node, preprocessing, dimension, tuple(unused))
+
+
+def _try_out(network: nn.Module, node: str, size: int) -> tuple[int | None, set[str]]:
+    """The dimension of a node's vectors, None if it gives none, and the modules on the way."""
+    entered: set[str] = set()
+    for name, module in network.named_modules():
+        module.register_forward_pre_hook(lambda *_, name=name: entered.add(name))
+    with torch.device("meta"):
+        try:
+            return Features(network, node)(torch.empty(1, 3, size, size)).shape[1], entered
+        except ValueError:
+            return None, entered
+
+
+def build(
+    backbone: Backbone, config: VisualConfig, trained: Path | None = None
+) -> tuple[Features, str]:
+    """The network with its weights, ready to embed, and the SHA-256 of the weights.
+
+    Only the weights up to the node are needed and count; a file may lack the classifier.
+
+    Args:
+        backbone: the network.
+        config: where its weights come from.
+        trained: the file of those trained on the data set's own pictures.
+
+    Raises:
+        UserError: the weights cannot be had, or are not those of this backbone.
+    """
+    with LOADING, DrawFrom(torch.Generator().manual_seed(config.seed)):
+        network = untrained(backbone.name, backbone.preprocessing.size)
+    for module in backbone.unused:
+        network.set_submodule(module, nn.Identity())
+    if config.weights != "random":
+        file = trained if config.weights in SELF_SUPERVISED else config.file
+        source, state = (
+            _pretrained(backbone.name) if config.weights == "pretrained" else _from_file(file)
+        )
+        _fill(network, state, f"{source}: not weights of {backbone.name}")
+    return Features(network, backbone.node), table.digest(network.state_dict())
+
+
+def _weights(name: str) -> Any:
+    """Torchvision's recommended weights of a model."""
+    return get_model_weights(name).DEFAULT
+
+
+def _preprocessing(name: str) -> Preprocessing:
+    preset = _weights(name).transforms()
+    return Preprocessing(
+        shorter=preset.resize_size[0],
+        size=preset.crop_size[0],
+        filter=pil_modes_mapping[preset.interpolation],
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )
+
+
+def untrained(name: str, size: int) -> nn.Module:
+    """A network of torchvision for images of a size, whole, with fresh weights, ready to embed."""
+    options = {"image_size": size} if name.startswith("vit") else {}
+    network: nn.Module = get_model(name, weights=None, **options)
+    return network.eval()
+
+
+def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
+    """Torchvision's own weights, from torch's cache or the network."""
+    weights = _weights(name)
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = folder / weights.url.rpartition("/")[2]
+    _check_cached(file)
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (URLError, TimeoutError) as error:
+        raise UserError(
+            f"features.visual.weights: the pretrained weights of {name} are not cached and could "
+            f"not be fetched; put {file.name} into {folder}, or set `weights: file` with `file:`, "
+            "or train on these pictures by `weights: simsiam`, or try `weights: random`"
+        ) from error
+    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
+        raise UserError(f"{file}: cannot be read ({_one_line(error)}); delete it") from error
+    return str(file), state
+
+
+def _check_cached(file: Path) -> None:
+    """A cached file must have the digest in its name; torch checks it after a download alone."""
+    promised = file.stem.rpartition("-")[2]
+    if file.is_file() and not digest_file(file).startswith(promised):
+        raise UserError(f"{file}: its SHA-256 does not begin with {promised}; delete it")
+
+
+def _from_file(path: Path | None) -> tuple[str, Mapping[str, Tensor]]:
+    """A state dict from a .safetensors or .pth file; nothing in it is executed."""
+    if path is None:
+        raise UserError("features.visual.file: `weights: file` needs the path of a state dict")
+    try:
+        if path.suffix == ".safetensors":
+            return str(path), load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"features.visual.file: {path}: {error.strerror or error}") from error
+    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
+        raise UserError(
+            f"features.visual.file: {path}: no state dict ({_one_line(error)}); "
+            "write one by torch.save(network.state_dict(), path)"
+        ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(torch.is_tensor(value) for value in state.values()):
+        raise UserError(f"features.visual.file: {path}: holds no state dict of tensors")
+    return str(path), state
+
+
+def _fill(network: nn.Module, state: Mapping[str, Tensor], fault: str) -> None:
+    """Load the tensors that the network needs."""
+    wanted = network.state_dict()
+    missing = [name for name in wanted if name not in state]
+    if missing:
+        raise UserError(f"{fault}: lacks {len(missing)} of {len(wanted)}, first {missing[0]}")
+    for name, tensor in wanted.items():
+        if tensor.shape != state[name].shape:
+            raise UserError(
+                f"{fault}: {name} is {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
+            )
+        if not torch.isfinite(state[name]).all():
+            raise UserError(f"{fault}: {name} is not finite")
+    network.load_state_dict({name: state[name] for name in wanted})
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,124 @@
+"""A network over pictures at full speed: batches of one shape, bf16."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from brmrs.errors import UserError
+from brmrs.features import precision
+from brmrs.features.embeddings import Embedded
+from brmrs.features.table import Extractor
+from brmrs.features.visual import pixels as pictures
+from brmrs.features.visual.pixels import Preprocessing
+from brmrs.features.visual.regions import Place
+from brmrs.system.heap import freed_memory_kept
+
+PROBES = 16  # pictures that the precision is decided on
+
+
+class Network(NamedTuple):
+    """What makes vectors of pictures.
+
+    Attributes:
+        module: (B, 3, s, s) images to (B, d) vectors, or those and the (B, h, w, D) maps of
+            `regions.WithRegions`, in fp32; None where no weights were loaded.
+        preprocessing: what it wants pictures to look like.
+        dimension: d.
+        about: what meta.json says of it.
+        regions: where the maps come from; None where there are none.
+    """
+
+    module: nn.Module | None
+    preprocessing: Preprocessing
+    dimension: int
+    about: Extractor
+    regions: Place | None = None
+
+    def probe(self, module: nn.Module) -> np.ndarray:
+        """(P, d) vectors of the pictures that the precision is decided on."""
+        return forward(module, self.preprocessing, probes(self.preprocessing.size))
+
+
+def embed_all(
+    module: nn.Module, preprocessing: Preprocessing, paths: Sequence[Path], batch_size: int
+) -> np.ndarray:
+    """(C, d) float32 vectors of image files, all at once (see `embed`)."""
+    batches = embed(module, preprocessing, paths, batch_size)
+    return np.concatenate([vectors for _, vectors, *_ in batches])
+
+
+def embed(
+    module: nn.Module, preprocessing: Preprocessing, paths: Sequence[Path], batch_size: int
+) -> Iterator[Embedded]:
+    """Embed image files that `decode.check` found to be OK.
+
+    A picture has the same bytes whatever the others are: every batch has `batch_size` rows, the
+    last one filled up, as the last bits of a convolution depend on the shape of its operands.
+
+    Args:
+        module: of a `Network`, in fp32 or bf16.
+        preprocessing: what it wants pictures to look like.
+        paths: (C,) image files.
+        batch_size: images in a batch.
+
+    Yields:
+        (R,) places in `paths`, (R, d) float32 vectors and, if the module gives maps, (R, h w D)
+        float16 ones.
+
+    Raises:
+        UserError: the weights give numbers that are not finite, or too large for float16.
+    """
+    device = precision.device()
+    module = module.to(device).to(memory_format=torch.channels_last)
+    beside, start = device.type != "cpu", 0
+    with freed_memory_kept():
+        for pixels in pictures.batches(paths, preprocessing, batch_size, beside=beside):
+            count = len(pixels)
+            filled = np.resize(pixels, (batch_size, *pixels.shape[1:]))
+            parts = [
+                part[:count].reshape(count, -1) for part in _parts(module, preprocessing, filled)
+            ]
+            if not all(np.isfinite(part).all() for part in parts):
+                raise UserError(
+                    "features.visual: the weights give numbers that are not finite; take others"
+                )
+            yield np.arange(start, start + count), *parts
+            start += count
+
+
+def forward(module: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray) -> np.ndarray:
+    """(B, s, s, 3) uint8 to (B, d) float32."""
+    return _parts(module, preprocessing, pixels)[0]
+
+
+def _parts(module: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray) -> list[np.ndarray]:
+    """(B, s, s, 3) uint8 to (B, d) float32 and, if the module gives maps, (B, h, w, D) float16."""
+    with torch.inference_mode():
+        output = module(tensor(pixels, preprocessing, module))
+    vectors, *maps = output if isinstance(output, tuple) else (output,)
+    return [vectors.float().cpu().numpy(), *(each.half().cpu().numpy() for each in maps)]
+
+
+def tensor(pixels: np.ndarray, preprocessing: Preprocessing, module: nn.Module) -> torch.Tensor:
+    """(B, s, s, 3) uint8 to (B, 3, s, s), scaled, of a module's type, on its device."""
+    like = next(module.parameters())
+    mean, std = (
+        torch.tensor(values, device=like.device).view(1, 3, 1, 1)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    images = torch.from_numpy(pixels).to(like.device).permute(0, 3, 1, 2)  # channels last
+    return images.float().div_(255).sub_(mean).div_(std).to(like.dtype)
+
+
+def probes(size: int) -> np.ndarray:
+    """(P, size, size, 3) uint8 pictures from smooth to noisy, the same ones always."""
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for row in range(PROBES):
+        coarse = torch.rand(1, 3, 2 ** (1 + row % 8), 2 ** (1 + row % 8), generator=generator)
+        found.append(nn.functional.interpolate(coarse, size=(size, size), mode="bilinear"))
+    return (torch.cat(found) * 255).byte().permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,0 +1,175 @@
+"""The stage `visual_features`: one vector per item from its picture, and its regions."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from brmrs.columns import SHA256, VISUAL
+from brmrs.config.pipeline import IMPORTED, SELF_SUPERVISED, VisualConfig
+from brmrs.features import embeddings, imported, precision, table
+from brmrs.features.catalogue import text as text_model
+from brmrs.features.embeddings import Embedded
+from brmrs.features.table import Extractor
+from brmrs.features.visual import backbones, folding, regions, towers
+from brmrs.features.visual import encoder as visual_encoder
+from brmrs.features.visual import pixels as pictures
+from brmrs.features.visual.encoder import Network
+from brmrs.images import decode
+from brmrs.images.stage import TABLE, stored_files
+from brmrs.stages import StageContext
+
+LOG = logging.getLogger(__name__)
+LIBRARIES = ("torch", "torchvision", "transformers", "sentence-transformers", "pillow")
+
+
+def run(context: StageContext) -> None:
+    """Embed the items' pictures; writes features.parquet, meta.json, and regions.npy if asked to.
+
+    Where no item has a picture, no weights of torchvision are needed and none are loaded.
+
+    Raises:
+        UserError: the backbone, its node or its weights are not to be had.
+    """
+    config = context.config.features.visual
+    if config.backbone == IMPORTED:
+        imported.run(context, VISUAL, config.label)
+        return
+    folder = context.inputs["images"]
+    hashes = pq.read_table(folder / TABLE, columns=[SHA256])[SHA256].to_pylist()
+    distinct, which = embeddings.distinct(hashes)
+    LOG.info("visual features: %d of %d items have a picture", (which >= 0).sum(), len(which))
+    trained = context.inputs.get("visual_training")
+    network = load(config, trained and trained / backbones.TRAINED, weights=bool(distinct))
+    vectors, about = np.zeros((0, network.dimension), dtype=np.float32), network.about
+    if distinct:
+        found, about = embed_kept(context, config, network, distinct, stored_files(folder))
+        vectors = found.vectors
+        if network.regions and found.regions is not None:
+            regions.write(context.out, found.regions, which, network.regions.shape)
+    if config.weights == "random":
+        vectors = centred(vectors, into=vectors)
+    table.write(context.out, vectors, which, about)
+
+
+def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = True) -> Network:
+    """The configured network: a vision tower of sentence-transformers, or torchvision's.
+
+    Args:
+        config: names it.
+        trained: the weights that `visual_training` wrote, where the configuration asks for them.
+        weights: whether they are needed.
+
+    Raises:
+        UserError: the backbone, its node, its feature map or its weights are not to be had.
+    """
+    if config.is_tower:
+        tower, preprocessing, dimension = towers.find(config.backbone)
+        name = text_model.label(config.backbone)
+        about = Extractor(VISUAL, name, name, config.weights, table.digest(tower.state_dict()))
+        return Network(tower, preprocessing, dimension, about)
+    backbone = backbones.find(config.backbone, config.node)
+    if config.weights in SELF_SUPERVISED:
+        backbone = backbone.at(config.training.size)
+    place = regions.find(backbone) if config.regions else None
+    module, digest = backbones.build(backbone, config, trained) if weights else (None, None)
+    if module:
+        side = backbone.preprocessing.size
+        folding.fold(module, torch.zeros(1, 3, side, side))
+    about = _extractor(backbone, config, digest)
+    network = regions.WithRegions(module, place) if module and place else module
+    return Network(network, backbone.preprocessing, backbone.dimension, about, place)
+
+
+def embed_kept(
+    context: StageContext,
+    config: VisualConfig,
+    network: Network,
+    contents: Sequence[str],
+    files: dict[str, Path],
+) -> tuple[embeddings.Rows, Extractor]:
+    """What (C,) pictures by content hash give, kept or new, and what made it.
+
+    Raises:
+        UserError: the weights give vectors that are not finite.
+    """
+    assert network.module is not None
+    assert network.about.weights_sha256 is not None
+    # What random weights give differs by little (see `centred`), and bf16 would blur that.
+    wanted = "fp32" if config.weights == "random" else config.precision
+    module, chosen = precision.choose(wanted, network.module.to(precision.device()), network.probe)
+    settings = {
+        "model": network.about.model,
+        "preprocessing": asdict(network.preprocessing),
+        "precision": chosen,
+        "processor": precision.processor(),
+        "batch_size": config.batch_size,
+        "regions": network.regions and network.regions.module,
+    }
+    recipe = embeddings.recipe(
+        network.about.weights_sha256,
+        settings,
+        code=(backbones, decode, folding, pictures, precision, regions, towers, visual_encoder),
+        libraries=LIBRARIES,
+    )
+
+    def embed_new(new: np.ndarray) -> Iterator[Embedded]:
+        paths = [files[contents[row]] for row in new.tolist()]
+        return visual_encoder.embed(module, network.preprocessing, paths, config.batch_size)
+
+    size = network.regions.size if network.regions else 0
+    found = embeddings.gather(context, VISUAL, recipe, contents, network.dimension, embed_new, size)
+    embeddings.note(context, [found])
+    return found, replace(network.about, precision=chosen)
+
+
+def centred(vectors: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
+    """Unit vectors less their mean, for networks with random weights.
+
+    Such a network answers nearly the same to every picture: on real photos the cosines of
+    ResNet-18 have mean .992 and standard deviation .008, and would drown in the item graph beside
+    any other signal. Without the common part they have .007 and .58, and the neighbours are no
+    worse. The price: a vector depends on all pictures, not on its own alone.
+
+    Args:
+        vectors: (C, d) float32, one per distinct picture.
+        into: takes the result; may be `vectors` themselves.
+
+    Returns:
+        (C, d) float32; `vectors` themselves where C < 2, as nothing would be left.
+    """
+    if len(vectors) < 2:
+        return vectors
+    result = np.empty(vectors.shape, dtype=np.float32) if into is None else into
+    total = np.zeros(vectors.shape[1])
+    for rows in table.blocks(*vectors.shape):
+        total += table.units(vectors[rows]).sum(axis=0, dtype=np.float64)
+    for rows in table.blocks(*vectors.shape):
+        result[rows] = table.units(vectors[rows]) - total / len(vectors)
+    return result
+
+
+def _extractor(
+    backbone: backbones.Backbone, config: VisualConfig, weights_sha256: str | None
+) -> Extractor:
+    """What made the vectors. A file of weights goes by its content, wherever it lies."""
+    which_file = f" {weights_sha256[:8]}" if weights_sha256 else ""
+    origin = {
+        "pretrained": "",
+        "random": " (random weights)",
+        "file": f" (weights from file{which_file})",
+        "simsiam": " (SimSiam on these pictures)",
+        "byol": " (BYOL on these pictures)",
+        "barlow-twins": " (Barlow Twins on these pictures)",
+    }[config.weights]
+    return Extractor(
+        modality=VISUAL,
+        label=backbone.label + origin,
+        model=f"{backbone.name}:{backbone.node}",
+        weights=config.weights,
+        weights_sha256=weights_sha256,
+    )

@@ -1,0 +1,177 @@
+"""The graph stage: homogeneous graphs of items and users, neighbours of items by each modality.
+
+Only rows of the training split are read into a graph; permuting the others changes no byte.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from brmrs.columns import (
+    COLUMN,
+    EDGES,
+    ITEM,
+    MODALITIES,
+    ROW,
+    SPLIT,
+    TEXT,
+    TRAIN,
+    USER,
+    WEIGHT,
+)
+from brmrs.config.pipeline import GraphsConfig
+from brmrs.errors import UserError
+from brmrs.features import feature_table
+from brmrs.graphs.nearest import nearest
+from brmrs.graphs.similarity import Edges, KnownCosines, Modality, Similarity
+from brmrs.stages import FEATURE_TABLES, GIVEN, GIVEN_KNN, StageContext
+from brmrs.stages import SPLIT as SPLIT_TABLE
+from brmrs.system.files import write_json
+
+CO_OCCURRENCE = "co_occurrence"
+
+Features = Mapping[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]
+
+
+def run(context: StageContext) -> None:
+    """Write item, user, text and visual .parquet (EDGES) and statistics.json."""
+    config = context.config.graphs
+    tables = {name: context.inputs[file] for name, file in FEATURE_TABLES.items()}
+    features = {name: feature_table.read(table) for name, table in tables.items()}
+    items = len(features[TEXT][1])
+    train = training_matrix(context.inputs[SPLIT_TABLE], items)
+    if config.modality == "knn":
+        known = known_cosines({name: context.inputs[GIVEN[name]] for name in MODALITIES}, items)
+        of_items = similarity_of_items(train, known, config)
+        of_users = user_similarity(train, {}, config)
+    else:
+        of_items = item_similarity(train, features, config)
+        of_users = user_similarity(train, features, config)
+    statistics: dict[str, Any] = {"users": train.shape[0], "items": items, "train": train.nnz}
+    for name, similarity, k in (
+        (ITEM, of_items, config.k),
+        (USER, of_users, config.user_k),
+        *((name, by_modality(of_items, name), config.k) for name in MODALITIES),
+    ):
+        edges = nearest(similarity, k, config.block_bytes, f"{name} graph")
+        write(edges, context.out / f"{name}.parquet")
+        statistics[name] = describe(edges, similarity)
+    write_json(context.out / "statistics.json", statistics)
+
+
+def training_matrix(split: Path, items: int) -> sp.csr_matrix:
+    """The (U, I) binary matrix of the training interactions; U counts the users of all splits."""
+    table = pq.read_table(split, columns=[USER, ITEM, SPLIT])
+    users = table[USER].to_numpy()
+    train = table[SPLIT].to_numpy() == TRAIN
+    ends = (users[train], table[ITEM].to_numpy()[train])
+    ones = np.ones(int(train.sum()))
+    matrix = sp.csr_matrix((ones, ends), shape=(int(users.max(initial=-1)) + 1, items))
+    matrix.sort_indices()
+    return matrix
+
+
+def known_cosines(folders: Mapping[str, Path], items: int) -> dict[str, KnownCosines]:
+    """The cosines that the kNN tables of a benchmark hold, of each modality that has one.
+
+    Args:
+        folders: what the benchmark brings along, by modality.
+        items: I.
+
+    Raises:
+        UserError: there is no table at all.
+    """
+    known = {}
+    for name, folder in folders.items():
+        path = folder / GIVEN_KNN
+        if path.is_file():
+            table = pq.read_table(path)
+            edges = Edges(*(table[column].to_numpy() for column in EDGES.names))
+            known[name] = KnownCosines.of(edges, items)
+    if not known:
+        raise UserError(
+            "graphs.modality: knn needs the kNN tables of a ready-made benchmark "
+            "(ingest.format=benchmark); set graphs.modality=features"
+        )
+    return known
+
+
+def item_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:
+    """e_ij of items: users in common, and the cosines of their features."""
+    modalities = {name: Modality.of(*table) for name, table in features.items()}
+    return similarity_of_items(train, modalities, config)
+
+
+def similarity_of_items(
+    train: sp.csr_matrix, modalities: Mapping[str, Modality | KnownCosines], config: GraphsConfig
+) -> Similarity:
+    """e_ij of items from cosines of either kind."""
+    return Similarity(
+        sp.csr_matrix(train.T), modalities, _beta(config), config.alpha, config.overlap
+    )
+
+
+def by_modality(items: Similarity, name: str) -> Similarity:
+    """e_ij of items as one modality alone has it: the cosine."""
+    modalities = {m: table for m, table in items.modalities.items() if m == name}
+    return replace(items, modalities=modalities, beta={name: 1.0}, alpha=0.0)
+
+
+def user_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:
+    """e_uv of users: items in common, and the cosines of their items' mean features."""
+    modalities = {name: Modality.of(*user_means(train, *features[name])) for name in features}
+    return Similarity(train, modalities, _beta(config), config.alpha, config.overlap)
+
+
+def _beta(config: GraphsConfig) -> dict[str, float]:
+    return {str(name): weight for name, weight in config.beta.items()}
+
+
+def user_means(
+    train: sp.csr_matrix, vectors: NDArray[np.float32], present: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The (U, d) mean vectors of each user's training items that have one, and the (U,) mask."""
+    with_vector = sp.csr_matrix(train[:, present], dtype=np.float32)
+    counts = np.diff(with_vector.indptr)
+    means = np.asarray(with_vector @ vectors[present], dtype=np.float32)
+    means /= np.maximum(counts, 1)[:, None]
+    return means, counts > 0
+
+
+def write(edges: Edges, path: Path) -> None:
+    """Write a graph as EDGES."""
+    columns = {ROW: edges.rows, COLUMN: edges.columns, WEIGHT: edges.weights}
+    pq.write_table(pa.table(columns, schema=EDGES), path)
+
+
+def describe(edges: Edges, similarity: Similarity) -> dict[str, Any]:
+    """Counts of a graph, and which share of its edges each signal supports.
+
+    Co-occurrence supports an edge whose ends have a neighbour in common; a modality, an edge whose
+    ends both have it with a positive cosine. An edge may have several supports.
+    """
+    nodes = similarity.neighbours.shape[0]
+    degrees = np.bincount(edges.rows, minlength=nodes)
+    left, right = similarity.neighbours[edges.rows], similarity.neighbours[edges.columns]
+    support = {CO_OCCURRENCE: _share(np.asarray(left.multiply(right).sum(axis=1)).ravel())}
+    for name, modality in similarity.modalities.items():
+        support[name] = _share(modality.pair_cosines(edges.rows, edges.columns))
+    return {
+        "nodes": nodes,
+        "edges": len(edges.rows),
+        "mean_degree": round(len(edges.rows) / max(nodes, 1), 6),
+        "nodes_without_edges": int((degrees == 0).sum()),
+        "present": {name: int(m.present.sum()) for name, m in similarity.modalities.items()},
+        "support": support,
+    }
+
+
+def _share(values: NDArray[np.float64]) -> float:
+    return round(float((values > 0).mean()), 6) if len(values) else 0.0

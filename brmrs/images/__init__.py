@@ -1,0 +1,1 @@
+"""Pictures: addresses, fetching, decoding, one file per content."""

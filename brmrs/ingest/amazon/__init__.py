@@ -1,0 +1,1 @@
+"""Raw Amazon dumps of three generations."""

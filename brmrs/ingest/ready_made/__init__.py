@@ -1,0 +1,1 @@
+"""The literature's ready-made layout."""

@@ -1,0 +1,250 @@
+"""The literature's ready-made benchmark layout: a data set that is already filtered and split.
+
+| file | holds |
+|---|---|
+| one `*.inter` | tab separated: `userID`, `itemID`, [`rating`, `timestamp`], `x_label` |
+| `i_id_mapping.csv` | the raw id of each `itemID`, tab or comma separated |
+| `u_id_mapping.csv` | the same for `userID`; without it users are named by their number |
+| `text_feat.npy`, `image_feat.npy` | row i is the vector of item i; optional |
+| `knn_text.parquet`, `knn_image.parquet` | `item`, `neighbour`, `cosine`; optional |
+
+Ids stay as they are, `x_label` is the split (0 train, 1 validation, 2 test). No k-core is taken.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from brmrs import columns
+from brmrs.columns import (
+    BENCHMARK_ITEM,
+    BENCHMARK_SPLIT,
+    BENCHMARK_USER,
+    COSINE,
+    ITEM,
+    NEIGHBOUR,
+    RATING,
+    TEXT,
+    TIMESTAMP,
+    VISUAL,
+)
+from brmrs.config.pipeline import IngestConfig
+from brmrs.errors import UserError
+from brmrs.ingest.files import listing
+from brmrs.ingest.interactions import NO_TIME, Interactions
+from brmrs.ingest.ready_made.delimited import Delimited
+from brmrs.stages import GIVEN_KNN, GIVEN_LABELS, GIVEN_VECTORS
+
+INTERACTIONS = ".inter"
+ITEM_IDS, USER_IDS = "i_id_mapping.csv", "u_id_mapping.csv"
+FEATURES = {TEXT: "text_feat.npy", VISUAL: "image_feat.npy"}
+NEIGHBOURS = {TEXT: "knn_text.parquet", VISUAL: "knn_image.parquet"}
+
+MAX_ROWS = 2**31 - 1  # ids are int32
+SECONDS_BELOW = 100_000_000_000  # a time stamp under it counts seconds, else milliseconds
+COSINE_SLACK = 1e-3  # by which rounding may carry a cosine over 1
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A data set as its files state it.
+
+    Attributes:
+        interactions: sorted by user and item.
+        labels: (N,) int8, the split of each.
+        user_ids: U raw ids.
+        asins: I raw ids.
+        features: (I, d) float32 by modality.
+        neighbours: tables of `columns.EDGES` by modality, without self loops.
+    """
+
+    interactions: Interactions
+    labels: NDArray[np.int8]
+    user_ids: list[str]
+    asins: list[str]
+    features: dict[str, NDArray[np.float32]]
+    neighbours: dict[str, pa.Table]
+
+
+def benchmark_files(config: IngestConfig) -> list[Path]:
+    """The files of the configured folder that belong to the layout, sorted by name.
+
+    Raises:
+        UserError: there is no folder, not exactly one `*.inter`, or no ids of the items.
+    """
+    if config.path is None:
+        raise UserError("ingest.path: format: benchmark needs a folder; set ingest.path=PATH")
+    files = listing(config.path, "ingest.path")
+    inter = [path for path in files if path.suffix == INTERACTIONS]
+    if len(inter) != 1:
+        raise UserError(
+            f"ingest.path: {config.path}: {len(inter)} files *{INTERACTIONS}, a benchmark has "
+            "exactly one; correct the path"
+        )
+    others = {ITEM_IDS, USER_IDS, *FEATURES.values(), *NEIGHBOURS.values()}
+    found = inter + [path for path in files if path.name in others]
+    if not any(path.name == ITEM_IDS for path in found):
+        raise UserError(f"ingest.path: {config.path}: no {ITEM_IDS}; add it")
+    return sorted(found)
+
+
+def read(config: IngestConfig) -> Benchmark:
+    """Read and check all files of the layout.
+
+    Raises:
+        UserError: what is wrong, with file and line.
+    """
+    files = {path.name: path for path in benchmark_files(config)}
+    asins = _raw_ids(files[ITEM_IDS], BENCHMARK_ITEM)
+    user_ids = _raw_ids(files[USER_IDS], BENCHMARK_USER) if USER_IDS in files else None
+    (inter,) = (path for path in files.values() if path.suffix == INTERACTIONS)
+    interactions, labels = _interactions(inter, user_ids, len(asins))
+    if user_ids is None:
+        user_ids = [str(user) for user in range(int(interactions.user.max()) + 1)]
+    return Benchmark(
+        interactions,
+        labels,
+        user_ids,
+        asins,
+        {
+            modality: _vectors(files[name], len(asins))
+            for modality, name in FEATURES.items()
+            if name in files
+        },
+        {
+            modality: _neighbours(files[name], len(asins))
+            for modality, name in NEIGHBOURS.items()
+            if name in files
+        },
+    )
+
+
+def write_given(given: Benchmark, out: Path) -> None:
+    """Write what no raw dump has: `split/`, and for each modality its vectors and kNN table."""
+    (out / columns.SPLIT).mkdir(parents=True)
+    labels = {
+        columns.USER: given.interactions.user,
+        columns.ITEM: given.interactions.item,
+        columns.SPLIT: given.labels,
+    }
+    table = pa.table(labels, schema=columns.GIVEN_SPLIT)
+    pq.write_table(table, out / columns.SPLIT / GIVEN_LABELS)
+    for modality in columns.MODALITIES:
+        (out / modality).mkdir()
+        if modality in given.features:
+            np.save(out / modality / GIVEN_VECTORS, given.features[modality], allow_pickle=False)
+        if modality in given.neighbours:
+            pq.write_table(given.neighbours[modality], out / modality / GIVEN_KNN)
+
+
+def _raw_ids(path: Path, number: str) -> list[str]:
+    """The raw ids in the order of their numbers, which must be 0, 1, 2, ... in any order."""
+    table = Delimited.read(path, required=(number,))
+    ids = table.integers(number, below=len(table))
+    table.refuse_first(_repeats(ids), f"{number} occurs twice")
+    others = [name for name in table.names if name != number]
+    if len(others) != 1:
+        raise UserError(f"{path}, line 1: expected {number} and one more column, found {others}")
+    names = table.strings(others[0])
+    table.refuse_first(names == "", f"{others[0]} is empty")
+    table.refuse_first(_repeats(names), f"{others[0]} occurs twice")
+    ordered: list[str] = names[np.argsort(ids)].tolist()
+    return ordered
+
+
+def _interactions(
+    path: Path, user_ids: list[str] | None, items: int
+) -> tuple[Interactions, NDArray[np.int8]]:
+    table = Delimited.read(path, required=(BENCHMARK_USER, BENCHMARK_ITEM, BENCHMARK_SPLIT))
+    user = table.integers(BENCHMARK_USER, MAX_ROWS if user_ids is None else len(user_ids))
+    if user_ids is None and len(user) and user.max() >= 10 * len(user):
+        # Users are rows of every table: a stray id must not cost gigabytes.
+        table.refuse_first(user >= 10 * len(user), f"{BENCHMARK_USER} is too large for the file")
+    item = table.integers(BENCHMARK_ITEM, items)
+    labels = table.integers(BENCHMARK_SPLIT, len(columns.SPLIT_NAMES)).astype(np.int8)
+    order = np.lexsort((item, user))
+    twice = np.zeros(len(order), dtype=bool)
+    twice[order[1:]] = (np.diff(user[order]) == 0) & (np.diff(item[order]) == 0)
+    table.refuse_first(twice, f"the pair of {BENCHMARK_USER} and {BENCHMARK_ITEM} occurs twice")
+    for value, name in columns.SPLIT_NAMES.items():
+        if value not in labels:
+            raise UserError(f"{path}: no row has {BENCHMARK_SPLIT} {value} ({name}); mend the file")
+    rating = table.numbers(RATING).astype(np.float32)
+    time = table.numbers(TIMESTAMP)
+    table.refuse_first((time < 0) | (time >= 2.0**53), f"{TIMESTAMP} is no time")
+    scale = 1000 if np.nanmax(time, initial=0) < SECONDS_BELOW else 1
+    timestamp = np.where(np.isnan(time), NO_TIME, np.nan_to_num(time) * scale).astype(np.int64)
+    interactions = Interactions(user.astype(np.int32), item.astype(np.int32), rating, timestamp)
+    return interactions.take(order), labels[order]
+
+
+def _repeats(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Where a value occurs that has occurred before."""
+    _, first = np.unique(values, return_index=True)
+    repeats = np.ones(len(values), dtype=bool)
+    repeats[first] = False
+    return repeats
+
+
+def _vectors(path: Path, items: int) -> NDArray[np.float32]:
+    """The (I, d) vectors of an array file."""
+    try:
+        array = np.load(path, allow_pickle=False, mmap_mode="r")
+    except Exception as error:  # the header is Python source: whatever reading it raises
+        raise UserError(f"{path}: no NumPy array of numbers; mend the file") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise UserError(f"{path}: no NumPy array of numbers; mend the file")
+    if array.ndim != 2 or len(array) != items or array.shape[1] == 0:
+        raise UserError(
+            f"{path}: shape {array.shape}, expected ({items}, d), a row for each of the {items:,} "
+            f"items of {ITEM_IDS}; mend the file"
+        )
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused
+        vectors = np.ascontiguousarray(array, dtype=np.float32)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise UserError(f"{path}: row {bad[0]}: not all numbers are finite; mend the file")
+    return vectors
+
+
+def _neighbours(path: Path, items: int) -> pa.Table:
+    """The known cosines as `columns.EDGES`, sorted; a cosine that is no number is read as 1.
+
+    The tables' authors leave it out where an item's ten nearest are exact duplicates of it.
+    """
+    names = (ITEM, NEIGHBOUR, COSINE)
+    try:
+        table = pq.read_table(path, columns=list(names))
+        row, end = (pc.cast(table[name], pa.int64()).to_numpy() for name in names[:2])
+        cosine = pc.cast(table[COSINE], pa.float64()).to_numpy().copy()
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path}: expected a Parquet file with {', '.join(names)} ({reason}); mend the file"
+        ) from error
+    cosine[np.isnan(cosine)] = 1.0
+    for bad, reason in (
+        (_outside(row, items), f"{ITEM} is not within 0 to {items - 1}"),
+        (_outside(end, items), f"{NEIGHBOUR} is not within 0 to {items - 1}"),
+        (np.abs(cosine) > 1 + COSINE_SLACK, f"{COSINE} is not within -1 to 1"),
+        (_repeats(row * items + end), "the pair occurs twice"),
+    ):
+        if bad.any():
+            raise UserError(f"{path}: row {int(np.argmax(bad))}: {reason}; mend the file")
+    kept = np.lexsort((end, row))
+    kept = kept[row[kept] != end[kept]]
+    edges = (row[kept], end[kept], np.clip(cosine[kept], -1, 1))
+    arrays = [
+        pa.array(values).cast(field.type)
+        for values, field in zip(edges, columns.EDGES, strict=True)
+    ]
+    return pa.table(arrays, schema=columns.EDGES)
+
+
+def _outside(ids: NDArray[np.int64], below: int) -> NDArray[np.bool_]:
+    return (ids < 0) | (ids >= below)

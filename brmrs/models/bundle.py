@@ -1,0 +1,218 @@
+"""The model bundle: what serving, evaluation and a warm start need of a trained recommender.
+
+Two files: `model.safetensors` with what every branch ranks by (`text.p`, `text.q`, ...), the
+training items of every user (`seen.indptr`, `seen.items`) and the recommender's parameters
+(`state.<name>`); and `bundle.json` with everything else. It loads without the training data and
+without the recommender's code.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from brmrs.columns import FUSED
+from brmrs.errors import UserError
+from brmrs.graphs.user_items import UserItems
+from brmrs.models.base import Scorer
+from brmrs.models.scorers import SCORERS, kind_of
+from brmrs.system.files import digest_file, write_json
+
+TENSORS = "model.safetensors"
+DESCRIPTION = "bundle.json"
+FORMAT = "brmrs-bundle"
+VERSION = 2
+_INDPTR, _ITEMS, _STATE = "seen.indptr", "seen.items", "state."
+
+
+class Feature(BaseModel):
+    """What a bundle says of the features of one modality.
+
+    Attributes:
+        label: what tables and reports call them, "ResNet-18 (random weights)".
+        weights_sha256: of the weights that made them; None where there are none.
+        items: I.
+        present: how many items have the modality.
+        used: whether the recommender learned from them.
+        imputation: what stood for the vectors that items lack.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    weights_sha256: str | None
+    items: int
+    present: int
+    used: bool
+    imputation: str = "zeros"  # as it was before there was a choice
+
+
+class WarmStart(BaseModel):
+    """What a bundle says of the one that its training started from.
+
+    Attributes:
+        tensors_sha256: of that bundle's `model.safetensors`.
+        tables: the parameters whose rows were taken over.
+        users: how many users had a row there; all others started as usual.
+        items: likewise.
+        validation_trained_on: validation interactions that the earlier model was trained on; test
+            interactions fare alike.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensors_sha256: str
+    tables: tuple[str, ...]
+    users: int
+    items: int
+    validation_trained_on: int
+
+
+class Description(BaseModel):
+    """The content of `bundle.json`.
+
+    Attributes:
+        model: the recommender's configuration; its "name" names it.
+        train: the training configuration.
+        warm_start: what training started from; None where from nothing.
+        best_epoch: counted from 1; 0 where nothing was trained.
+        validation: the selection metric of that epoch.
+        features: by modality.
+        users: the raw ids, in the order of the dense ids.
+        items: the asins, likewise.
+        scorers: how each branch ranks, a name of `brmrs.models.scorers.SCORERS`.
+        tensors_sha256: of `model.safetensors`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: str = FORMAT
+    version: int = VERSION
+    model: dict[str, Any]
+    train: dict[str, Any]
+    warm_start: WarmStart | None = None
+    best_epoch: int
+    validation: dict[str, float]
+    features: dict[str, Feature]
+    users: tuple[str, ...]
+    items: tuple[str, ...]
+    scorers: dict[str, str] = {}  # filled in by `Bundle.save`
+    tensors_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained recommender, ready to rank.
+
+    Attributes:
+        about: names, ids, configuration, metrics.
+        branches: "fused" always; "text" and "visual" where the recommender has them.
+        seen: the training items of each user.
+        state: the recommender's own parameters, for a warm start.
+    """
+
+    about: Description
+    branches: Mapping[str, Scorer]
+    seen: UserItems
+    state: Mapping[str, Tensor]
+
+    @property
+    def fused(self) -> Scorer:
+        """The branch to recommend by."""
+        return self.branches[FUSED]
+
+    @cached_property
+    def user_index(self) -> dict[str, int]:
+        """Dense user id by raw id."""
+        return {name: index for index, name in enumerate(self.about.users)}
+
+    @cached_property
+    def item_index(self) -> dict[str, int]:
+        """Dense item id by asin."""
+        return {name: index for index, name in enumerate(self.about.items)}
+
+    def save(self, folder: Path) -> None:
+        """Write the two files; equal bundles give equal bytes."""
+        tensors = {_INDPTR: self.seen.indptr, _ITEMS: self.seen.items.int()}
+        for name, branch in self.branches.items():
+            tensors |= {f"{name}.{field}": tensor for field, tensor in vars(branch).items()}
+        tensors |= {_STATE + name: value for name, value in self.state.items()}
+        # Clones: two names may share one tensor's memory, which safetensors refuses.
+        cpu = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+        save_file(cpu, folder / TENSORS)
+        facts = {
+            "scorers": {name: kind_of(branch) for name, branch in self.branches.items()},
+            "tensors_sha256": digest_file(folder / TENSORS),
+        }
+        about = self.about.model_copy(update=facts)
+        write_json(folder / DESCRIPTION, about.model_dump(mode="json"))
+
+
+def load(folder: Path) -> Bundle:
+    """Read a bundle onto the CPU.
+
+    Raises:
+        UserError: a file is missing, damaged, of another format, or the two do not fit together.
+    """
+    about = _description(folder / DESCRIPTION)
+    path = folder / TENSORS
+    try:
+        if digest_file(path) != about.tensors_sha256:
+            raise UserError(f"{path}: not the file that {DESCRIPTION} describes; train again")
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); train again") from error
+    try:
+        return _assemble(about, tensors)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: a tensor is missing or misshapen ({error})") from error
+
+
+def _description(path: Path) -> Description:
+    try:
+        about = Description.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; pass a folder that `train` wrote") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "content"
+        raise UserError(f"{path}: not a model bundle: {where}: {fault['msg']}") from error
+    if (about.format, about.version) != (FORMAT, VERSION):
+        raise UserError(
+            f"{path}: format {about.format} {about.version}, this version reads "
+            f"{FORMAT} {VERSION}; train again"
+        )
+    return about
+
+
+def _assemble(about: Description, tensors: dict[str, Tensor]) -> Bundle:
+    users, items = len(about.users), len(about.items)
+    seen = UserItems(tensors[_INDPTR], tensors[_ITEMS].long(), items)
+    if seen.n_users != users:
+        raise ValueError(f"{_INDPTR} of {seen.n_users} users, {DESCRIPTION} has {users}")
+    state = {
+        name.removeprefix(_STATE): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith(_STATE)
+    }
+    branches = {name: _branch(name, kind, tensors) for name, kind in sorted(about.scorers.items())}
+    for name, branch in branches.items():
+        if branch.shape != (users, items):
+            raise ValueError(f"branch {name} is not of {users} users and {items} items")
+    if FUSED not in branches:
+        raise KeyError(FUSED)
+    return Bundle(about, branches, seen, state)
+
+
+def _branch(name: str, kind: str, tensors: Mapping[str, Tensor]) -> Scorer:
+    if kind not in SCORERS:
+        raise ValueError(f"branch {name} ranks by {kind}, which this version does not know")
+    names = inspect.signature(SCORERS[kind]).parameters
+    return SCORERS[kind](**{field: tensors[f"{name}.{field}"] for field in names})

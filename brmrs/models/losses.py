@@ -1,0 +1,158 @@
+"""Training losses: pure functions on scores and representations, each a mean over the batch.
+
+Notation of method/000: B batch, n candidates, s scores, Delta preference margins, f fused,
+t text, v visual. The document sums over the observed pairs; a mean over a uniform batch is that
+sum up to a constant, and keeps the weights independent of the batch size.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from brmrs.graphs.unit_rows import unit_rows
+
+Negatives = Literal["cross-modal", "own-modality", "uniform"]
+
+
+def bpr(positive: Tensor, negative: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Bayesian personalised ranking (Rendle 2009): mean of -log sigma(s(u,i+) - s(u,i-)).
+
+    Args:
+        positive: (B,) scores of the positives.
+        negative: (B,) or (B, n) scores of the negatives.
+        kept: (B,) bool, pairs that count, where there is one negative each; None: all.
+    """
+    if negative.dim() > positive.dim():
+        positive = positive.unsqueeze(-1)
+    terms = -logsigmoid(positive - negative)
+    return terms.mean() if kept is None else mean_of(terms, kept)
+
+
+def mean_of(terms: Tensor, kept: Tensor) -> Tensor:
+    """Mean of the (B,) terms that are kept, (B,) bool; 0 where none is."""
+    return terms.where(kept, 0).sum() / kept.sum().clamp(min=1)
+
+
+def l2(*rows: Tensor) -> Tensor:
+    """Half the squared norm of the given rows per batch element: sum |x|^2 / (2 B).
+
+    The field's regulariser (LightGCN): the embeddings that the batch looked up, not the tables.
+
+    Args:
+        rows: tensors of B rows each, (B, ...).
+    """
+    total = sum((row.square().sum() for row in rows), start=rows[0].new_zeros(()))
+    return total / (2 * rows[0].shape[0])
+
+
+def chns(
+    positive_t: Tensor,
+    positive_v: Tensor,
+    pool_t: Tensor,
+    pool_v: Tensor,
+    has_t: Tensor | None = None,
+    has_v: Tensor | None = None,
+    *,
+    negatives: Negatives = "cross-modal",
+) -> Tensor:
+    """Cross-modal hard negative sampling (method/000, L_chns = L_chns^v + L_chns^t).
+
+    i_v = argmax_{j in N(u)} s_v(u,j) and i_t = argmax_{j in N(u)} s_t(u,j) are picked without
+    gradient and swapped: the text branch learns against i_v, the visual branch against i_t:
+
+        -log sigma(s_t(u,i+) - s_t(u,i_v)) - log sigma(s_v(u,i+) - s_v(u,i_t))
+
+    Missing modalities: a candidate without pictures confuses nobody by its picture, so it is no
+    i_v; a positive without text has no textual evidence to contribute, so it asks nothing of the
+    text branch. A branch's mean runs over the pairs that are left; symmetrically for the other.
+
+    Two samplers to compare with: "own-modality" does not swap, so a branch learns against what is
+    hard for itself; "uniform" takes the first candidate for both, whatever the scores.
+
+    Args:
+        positive_t: (B,) s_t(u, i+).
+        positive_v: (B,) s_v(u, i+).
+        pool_t: (B, n) s_t of the candidates N(u).
+        pool_v: (B, n) s_v of the same candidates.
+        has_t: (B, 1 + n) bool, whether the positive and the candidates have text; None: all do.
+        has_v: (B, 1 + n) bool, whether they have a picture; None: all do.
+        negatives: which candidate a branch learns against.
+    """
+    if negatives == "uniform":
+        pool_t, pool_v = pool_t[:, :1], pool_v[:, :1]
+        has_t, has_v = (has if has is None else has[:, :2] for has in (has_t, has_v))
+    judge_t, judge_v = (pool_v, has_v), (pool_t, has_t)
+    if negatives != "cross-modal":
+        judge_t, judge_v = judge_v, judge_t
+    loss_t = _against_hardest(positive_t, pool_t, has_t, *judge_t)
+    loss_v = _against_hardest(positive_v, pool_v, has_v, *judge_v)
+    return loss_t + loss_v
+
+
+def _against_hardest(
+    positive: Tensor,
+    own: Tensor,
+    has_own: Tensor | None,
+    judge: Tensor,
+    has_judge: Tensor | None,
+) -> Tensor:
+    """-log sigma(s(u,i+) - s(u,j)) of one branch, j the hardest of the pool to the judging one."""
+    judge = judge.detach()
+    if has_judge is not None:
+        judge = judge.masked_fill(~has_judge[:, 1:], -torch.inf)
+    hardest = judge.argmax(dim=1, keepdim=True)
+    losses = -logsigmoid(positive - own.gather(1, hardest).squeeze(1))
+    if has_own is None and has_judge is None:
+        return losses.mean()
+    kept = torch.ones_like(losses, dtype=torch.bool)
+    if has_own is not None:
+        kept &= has_own[:, 0]
+    if has_judge is not None:
+        kept &= has_judge[:, 1:].any(dim=1)
+    return mean_of(losses, kept)
+
+
+def synergy(
+    delta_f: Tensor, delta_t: Tensor, delta_v: Tensor, theta: float, *, detach: bool
+) -> Tensor:
+    """Synergy-aware BPR (method/000, L_syn): -log sigma(Delta_f - max(Delta_t, Delta_v) - theta).
+
+    Args:
+        delta_f: (B,) preference margin s_f(u,i+) - s_f(u,i-) of the fused branch.
+        delta_t: (B,) of the text branch.
+        delta_v: (B,) of the visual branch.
+        theta: margin, at least 0.
+        detach: take the better unimodal margin as a reference, without gradient.
+    """
+    reference = torch.maximum(delta_t, delta_v)
+    if detach:
+        reference = reference.detach()
+    return -logsigmoid(delta_f - reference - theta).mean()
+
+
+def negative_cosine(online: Tensor, target: Tensor, kept: Tensor | None = None) -> Tensor:
+    """C(h, h') = -h . h' / (|h| |h'|) (method/003), no gradient into the target: mean over B.
+
+    Args:
+        online: (B, d) predicted representations.
+        target: (B, d) representations to agree with.
+        kept: (B,) bool, rows that count; None: all.
+    """
+    unit, aim = (unit_rows(x) for x in (online, target.detach()))
+    return negative_product(unit, aim, kept)
+
+
+def negative_product(online: Tensor, target: Tensor, kept: Tensor | None = None) -> Tensor:
+    """`negative_cosine` of unit vectors; over further leading dimensions the means add up.
+
+    Args:
+        online: (..., B, d).
+        target: (..., B, d), broadcast to `online`.
+        kept: (..., B) bool, rows that count; None: all.
+    """
+    cosines = (online * target).sum(dim=-1)
+    if kept is None:
+        return -cosines.mean(dim=-1).sum()
+    return -(cosines.where(kept, 0).sum(dim=-1) / kept.sum(dim=-1).clamp(min=1)).sum()

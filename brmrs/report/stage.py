@@ -1,0 +1,218 @@
+"""The stage `report`: one HTML page that tells what went in, what was learned and what came out.
+
+The page is self-contained: styles, figures and thumbnails are in it, no script, no address.
+"""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import polars as pl
+
+from brmrs import columns
+from brmrs.columns import MODALITIES, SPLIT_NAMES, TEST, TRAIN, VALIDATION
+from brmrs.images.decode import to_rgb
+from brmrs.images.stage import TABLE, stored_files
+from brmrs.report import figures
+from brmrs.report.portrait import portrait
+from brmrs.stages import ITEMS, SPLIT, STATISTICS, USERS, StageContext
+from brmrs.system.files import read_json
+
+THUMBNAIL = 96  # pixels
+HISTORY_SHOWN = 6
+RECOMMENDATIONS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Card:
+    """An item as the page shows it.
+
+    Attributes:
+        title: or the ASIN where there is none.
+        picture: a data address, or "" without a picture.
+        hit: whether the user holds it in the test split.
+        score: of the recommendation; None in a history.
+    """
+
+    title: str
+    picture: str
+    hit: bool = False
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class UserStory:
+    """One user: what the model saw and what it recommends."""
+
+    user_id: str
+    history: list[Card]
+    held_out: list[Card]
+    recommended: list[Card]
+
+
+def run(context: StageContext) -> None:
+    """Gather what the stages wrote and render the page."""
+    page = render(context)
+    (context.out / "report.html").write_text(page, encoding="utf-8")
+
+
+def render(context: StageContext) -> str:
+    """The HTML page."""
+    inputs = context.inputs
+    metrics = read_json(inputs["evaluate"] / "metrics.json")
+    bundle = read_json(inputs["train"] / "bundle.json")
+    values = {
+        "name": context.config.name,
+        "note": context.config.note,
+        "model": bundle["model"],
+        "train": bundle["train"],
+        "best_epoch": bundle["best_epoch"],
+        "selection": bundle["train"]["selection"],
+        "data": read_json(inputs[STATISTICS]),
+        "split": _split_sizes(inputs[SPLIT]),
+        "features": _features(inputs, metrics["coverage"]),
+        "images": read_json(inputs["images"] / "statistics.json"),
+        "portrait": portrait(pl.read_parquet(inputs[SPLIT]), read_json(inputs[STATISTICS])),
+        "graphs": read_json(inputs["graphs/statistics.json"]),
+        "metrics": metrics,
+        "tables": _metric_tables(metrics),
+        "shown": _shown(metrics),
+        "curve": training_curve(inputs["train"]),
+        "bars": _bars(metrics),
+        "stories": _stories(inputs, context.config.report.users),
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("stage.html.j2").render(values)
+
+
+def _split_sizes(path: Path) -> dict[str, int]:
+    counts = dict(
+        pl.read_parquet(path, columns=[columns.SPLIT])[columns.SPLIT].value_counts().rows()
+    )
+    return {name: counts.get(value, 0) for value, name in SPLIT_NAMES.items()}
+
+
+def _features(inputs: Any, coverage: dict[str, Any]) -> list[dict[str, Any]]:
+    """Label, size and coverage of each modality."""
+    metas = [read_json(inputs[f"{modality}_features/meta.json"]) for modality in MODALITIES]
+    return [{**meta, "coverage": coverage[meta["modality"]]} for meta in metas]
+
+
+def _metric_tables(metrics: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    """For each split: a row per branch and yardstick."""
+    splits = [SPLIT_NAMES[part] for part in (TEST, VALIDATION)]
+    order = sorted(metrics["branches"], key=lambda name: name != columns.FUSED)
+    rows = {f"{metrics['model']}, {name} branch": metrics["branches"][name] for name in order}
+    rows |= metrics["baseline"]
+    return {split: {row: values[split] for row, values in rows.items()} for split in splits}
+
+
+def training_curve(train: Path) -> str:
+    """The training curve as SVG; empty where nothing was trained.
+
+    Args:
+        train: the artifact of the stage `train`.
+    """
+    table, bundle = pl.read_parquet(train / "curve.parquet"), read_json(train / "bundle.json")
+    selection = bundle["train"]["selection"]
+    if table.is_empty() or not bundle["best_epoch"]:
+        return ""
+    losses, validation = [], figures.Curve(selection, [], [])
+    for (kind, name), points in table.group_by([columns.KIND, columns.NAME], maintain_order=True):
+        curve = figures.Curve(
+            str(name), points[columns.EPOCH].to_list(), points[columns.VALUE].to_list()
+        )
+        if kind == columns.LOSS:
+            losses.append(curve)
+        elif name == selection:
+            validation = curve
+    return figures.training_curve(losses, validation, bundle["best_epoch"])
+
+
+def _bars(metrics: dict[str, Any]) -> str:
+    """Test Recall of the model, its branches and the yardstick."""
+    rows = _metric_tables(metrics)[SPLIT_NAMES[TEST]]
+    name = _headline(metrics)
+    return figures.bars(list(rows), [row[name] for row in rows.values()], f"test {name}")
+
+
+def _headline(metrics: dict[str, Any]) -> str:
+    """Recall at the largest cut-off."""
+    return columns.metric("recall", _cut_offs(metrics)[-1])
+
+
+def _shown(metrics: dict[str, Any]) -> list[str]:
+    """Recall and NDCG at every cut-off, the other metrics at the largest."""
+    cut_offs = _cut_offs(metrics)
+    first = [columns.metric(name, k) for name in columns.METRICS[:2] for k in cut_offs]
+    return first + [columns.metric(name, cut_offs[-1]) for name in columns.METRICS[2:]]
+
+
+def _cut_offs(metrics: dict[str, Any]) -> list[int]:
+    return sorted({int(name.partition("@")[2]) for name in metrics[SPLIT_NAMES[TEST]]})
+
+
+def _stories(inputs: Any, count: int) -> list[UserStory]:
+    """The first users that have test items, with their history and recommendations."""
+    split = pl.read_parquet(inputs[SPLIT])
+    users = split.filter(pl.col(columns.SPLIT) == TEST)[columns.USER].unique().sort()[:count]
+    chosen = split.filter(pl.col(columns.USER).is_in(users.implode()))
+    ranked = pl.read_parquet(inputs["publish"] / "recommendations.parquet").filter(
+        pl.col(columns.USER).is_in(users.implode())
+        & (pl.col(columns.RANK) <= RECOMMENDATIONS_SHOWN)
+    )
+    gallery = _Gallery(inputs)
+    names = pl.read_parquet(inputs[USERS])[columns.USER_ID]
+    stories = []
+    for user in users:
+        own = chosen.filter(pl.col(columns.USER) == user)
+        parts = {
+            part: own.filter(pl.col(columns.SPLIT) == part)[columns.ITEM].to_list()
+            for part in (TRAIN, TEST)
+        }
+        rows = ranked.filter(pl.col(columns.USER) == user).sort(columns.RANK)
+        recommended = [
+            gallery.card(row[columns.ITEM], row[columns.ITEM] in parts[TEST], row[columns.SCORE])
+            for row in rows.iter_rows(named=True)
+        ]
+        history = [gallery.card(item) for item in parts[TRAIN][:HISTORY_SHOWN]]
+        held_out = [gallery.card(item) for item in parts[TEST]]
+        stories.append(UserStory(names[user], history, held_out, recommended))
+    return stories
+
+
+class _Gallery:
+    """Titles and thumbnails of items."""
+
+    def __init__(self, inputs: Any):
+        items = pl.read_parquet(inputs[ITEMS], columns=[columns.ASIN, columns.TITLE])
+        self._titles = [
+            title or asin
+            for asin, title in zip(items[columns.ASIN], items[columns.TITLE], strict=True)
+        ]
+        folder = inputs["images"]
+        self._files = stored_files(folder)
+        self._digests = pl.read_parquet(folder / TABLE)[columns.SHA256].to_list()
+
+    def card(self, item: int, hit: bool = False, score: float | None = None) -> Card:
+        """The item's card."""
+        return Card(self._titles[item], self._thumbnail(item), hit, score)
+
+    def _thumbnail(self, item: int) -> str:
+        digest = self._digests[item]
+        if digest is None:
+            return ""
+        upright = to_rgb(self._files[digest].read_bytes())
+        upright.thumbnail((THUMBNAIL, THUMBNAIL))
+        buffer = io.BytesIO()
+        upright.save(buffer, "JPEG", quality=82)
+        return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,1 @@
+"""The stage cache: artifacts, keys, execution, plan, runs, lineage."""

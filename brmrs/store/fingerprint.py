@@ -1,0 +1,157 @@
+"""The fingerprint: digests of all bytes that come from outside.
+
+Stage keys hold these digests instead of paths, so the same bytes under another name rerun
+nothing. Imports nothing heavy: `brmrs plan` must answer at once.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from brmrs.config.pipeline import (
+    IMPORTED,
+    ImagesConfig,
+    IngestConfig,
+    PipelineConfig,
+    TextConfig,
+    TrainConfig,
+    VisualConfig,
+)
+from brmrs.errors import UserError
+from brmrs.features.catalogue import torchvision as torchvision_models
+from brmrs.features.catalogue.text import resolve
+from brmrs.ingest.files import dump_files, listing
+from brmrs.ingest.ready_made.layout import benchmark_files
+from brmrs.system.files import digest_file, digest_json
+
+THREADS = 4  # hashing releases the interpreter lock
+
+
+def fingerprint(
+    config: PipelineConfig, names: Iterable[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Digest the files that the configuration names.
+
+    Args:
+        config: names them.
+        names: the entries wanted; None: all.
+
+    Returns:
+        Of the entries `reviews`, `metadata`, `benchmark`, `text_model`, `visual_weights`,
+        `image_folder` and `warm_start` those wanted, each `{"sha256": digest of the entry,
+        "files": [{"name", "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends on
+        the files' contents alone, neither on their names nor on their order; what is kept of them
+        depends on no more (the quarantine tells the names that the files had when they were read).
+        Names count in the other entries: a picture's name is its item's id, and a model finds its
+        files by name.
+
+    Raises:
+        UserError: a file is missing or unreadable, no reviews are configured, or torchvision has no
+            such backbone.
+    """
+    entries: dict[str, Callable[[], dict[str, Any]]] = {
+        "reviews": lambda: _reviews(config.ingest),
+        "metadata": lambda: _by_content(dump_files(config.ingest.metadata, "ingest.metadata")),
+        "benchmark": lambda: _benchmark(config.ingest),
+        "text_model": lambda: _text_model(config.features.text),
+        "visual_weights": lambda: _visual_weights(config.features.visual),
+        "image_folder": lambda: _image_folder(config.images),
+        "warm_start": lambda: _warm_start(config.train),
+    }
+    return {name: entries[name]() for name in (entries if names is None else names)}
+
+
+def _reviews(config: IngestConfig) -> dict[str, Any]:
+    if not config.reviews and config.format != "benchmark":
+        raise UserError("ingest.reviews: no review dump is configured; set ingest.reviews=PATH")
+    return _by_content(dump_files(config.reviews, "ingest.reviews"))
+
+
+def _benchmark(config: IngestConfig) -> dict[str, Any]:
+    paths = benchmark_files(config) if config.format == "benchmark" else []
+    return _by_name([(path.name, path) for path in paths])
+
+
+def _image_folder(config: ImagesConfig) -> dict[str, Any]:
+    pictures = [] if config.folder is None else listing(config.folder, "images.folder")
+    return _by_name([(path.name, path) for path in pictures])
+
+
+def _text_model(config: TextConfig) -> dict[str, Any]:
+    models = [_model(resolve(name)) for name in config.models]
+    if len(models) == 1:
+        return models[0]
+    return {
+        "sha256": digest_json([model["sha256"] for model in models]),
+        "files": [file for model in models for file in model["files"]],
+    }
+
+
+def _model(place: Path | str) -> dict[str, Any]:
+    """The files of a model's folder."""
+    if isinstance(place, str):  # an id of the hub: its bytes are not here to be digested
+        return {"sha256": digest_json(place), "files": []}
+    named = [
+        (path.relative_to(place).as_posix(), path) for path in place.rglob("*") if path.is_file()
+    ]
+    return _by_name([(name, path) for name, path in named if not _hidden(name)])
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _visual_weights(config: VisualConfig) -> dict[str, Any]:
+    if config.is_tower:
+        return _model(resolve(config.backbone, "features.visual.backbone"))
+    known = torchvision_models.names()
+    if known and config.backbone not in {IMPORTED, *known}:
+        near = get_close_matches(config.backbone, known) or sorted(known)
+        raise UserError(
+            f"features.visual.backbone: torchvision has no {config.backbone!r}; it has "
+            f"{', '.join(near)}"
+        )
+    if config.weights != "file":
+        return _by_content([])
+    if config.file is None:
+        raise UserError(
+            "features.visual.file: `weights: file` needs a state dict; "
+            "set features.visual.file=PATH"
+        )
+    if not config.file.is_file():
+        raise UserError(f"features.visual.file: {config.file}: no such file; correct the path")
+    return _by_content([config.file])
+
+
+def _warm_start(config: TrainConfig) -> dict[str, Any]:
+    folder = config.warm_start
+    return _by_name(
+        [(path.name, path) for path in listing(folder, "train.warm_start")] if folder else []
+    )
+
+
+def _by_content(paths: list[Path]) -> dict[str, Any]:
+    files = _digests((path.name, path) for path in paths)
+    return {"sha256": digest_json(sorted(file["sha256"] for file in files)), "files": files}
+
+
+def _by_name(paths: list[tuple[str, Path]]) -> dict[str, Any]:
+    files = _digests(sorted(paths))
+    return {
+        "sha256": digest_json([[file["name"], file["sha256"]] for file in files]),
+        "files": files,
+    }
+
+
+def _digests(named: Iterable[tuple[str, Path]]) -> list[dict[str, Any]]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(lambda pair: _digest(*pair), named))
+
+
+def _digest(name: str, path: Path) -> dict[str, Any]:
+    try:
+        return {"name": name, "sha256": digest_file(path), "bytes": path.stat().st_size}
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; correct the path or its permissions") from error

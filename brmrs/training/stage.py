@@ -1,0 +1,225 @@
+"""The stage `train`: from the split, the features and the graphs to a model bundle."""
+
+import logging
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+
+from brmrs.columns import (
+    ASIN,
+    CATEGORIES,
+    CURVE,
+    MODALITIES,
+    TRAIN,
+    USER_ID,
+    VALIDATION,
+)
+from brmrs.config.pipeline import Imputation, PipelineConfig, TrainConfig
+from brmrs.errors import UserError
+from brmrs.evaluation.metrics import measure
+from brmrs.graphs.user_items import UserItems
+from brmrs.models.base import Recommender, Scorer, TrainingData
+from brmrs.models.bundle import Bundle, Description, Feature, WarmStart, load
+from brmrs.models.registry import build
+from brmrs.stages import ITEMS, SPLIT, USERS, StageContext
+from brmrs.system.files import read_json, write_parquet
+from brmrs.system.machine import high_water
+from brmrs.training.data import assemble
+from brmrs.training.imputation import imputed
+from brmrs.training.trainer import History, Select, fit
+from brmrs.training.warm_start import start_from
+
+LOG = logging.getLogger(__name__)
+CURVE_FILE = "curve.parquet"
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the stage reads, ready to train on.
+
+    Attributes:
+        users: raw ids, in the order of the dense ids.
+        items: asins, likewise.
+        train: the training items of each user.
+        validation: likewise of the validation split.
+        select: the selection metric on it.
+        folders: the feature folder of each modality.
+        data: what a recommender may know.
+    """
+
+    users: list[str]
+    items: list[str]
+    train: UserItems
+    validation: UserItems
+    select: Select
+    folders: dict[str, Path]
+    data: TrainingData
+
+
+def run(context: StageContext) -> None:
+    """Train the configured recommender on the training split; validation alone selects."""
+    config = context.config
+    ready = prepare(context.inputs, config)
+    model = build(config.model, ready.data, config.train.seed).to(ready.data.device)
+    warm = None
+    if config.train.warm_start:
+        previous = load(config.train.warm_start)
+        warm = start_from(
+            previous, config.model.name, model, ready.users, ready.items, ready.validation
+        )
+    file = context.scratch / CHECKPOINT
+    history = fit(model, ready.train, ready.select, config.train, file)
+    context.notes.update(measured(history, ready.data.device))
+    LOG.info("%s", summary(config, history, high_water()))
+    used = {modality for modality in ready.folders if model.learns_from(modality)}
+    described = features(ready.folders, config.features.imputation, used)
+    about = describe(config, history, described, ready.users, ready.items, warm)
+    bundle(about, model, ready.train).save(context.out)
+    points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
+    write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
+
+
+def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
+    """Read the stage's inputs.
+
+    Args:
+        inputs: by the names that the stage declares.
+        config: the device, the metric to select by, what stands for missing features.
+
+    Raises:
+        UserError: the split has no validation interactions, or there is no such device.
+    """
+    users = pq.read_table(inputs[USERS], columns=[USER_ID])[USER_ID].to_pylist()
+    of_items = pq.read_table(inputs[ITEMS], columns=[ASIN, CATEGORIES])
+    items, categories = (of_items[name].to_pylist() for name in (ASIN, CATEGORIES))
+    on = device(config.train)
+    train, validation = (
+        UserItems.read(inputs[SPLIT], part, len(users), len(items)).to(on)
+        for part in (TRAIN, VALIDATION)
+    )
+    select = selector(config.train.selection, validation, train)
+    folders = {modality: inputs[f"{modality}_features"] for modality in MODALITIES}
+    data = assemble(train, folders, inputs["graphs"], categories)
+    data = imputed(data, config.features.imputation)
+    return Prepared(users, items, train, validation, select, folders, data)
+
+
+def measured(history: History, on: torch.device) -> dict[str, float]:
+    """What training took; the memory is this process's peak, whatever else it has done."""
+    taken: dict[str, float] = {"peak_memory_bytes": high_water()}
+    if on.type == "cuda":
+        taken["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(on)
+    if history.epoch:
+        taken["epochs"] = history.epoch
+        taken["seconds_per_epoch"] = history.seconds / history.epoch
+    return taken
+
+
+def summary(config: PipelineConfig, history: History, peak: int) -> str:
+    """One line on a training: what was trained, for how long, and what ended it.
+
+    Args:
+        config: of the training.
+        history: what it found.
+        peak: of this process's memory, in bytes.
+    """
+    who = f"{config.model.name}, seed {config.train.seed}"
+    memory = f"the process's peak is {peak / 2**20:,.0f} MB"
+    if not history.epoch:
+        return f"{who}: nothing to train by gradient; {memory}"
+    each = f"{history.epoch} epochs of {history.seconds / history.epoch:.2f} s"
+    early = history.epoch - history.best_epoch < config.train.patience
+    cut = ", ended by train.epochs before patience ran out" if early else ""
+    return f"trained {who}: {each}, best in epoch {history.best_epoch}{cut}; {memory}"
+
+
+def device(config: TrainConfig) -> torch.device:
+    """Where to train.
+
+    Raises:
+        UserError: CUDA is configured and this machine has none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "train.device is cuda, and torch finds no CUDA device here; set train.device to auto "
+            "or cpu, or check the driver with nvidia-smi"
+        )
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.device)
+
+
+def selector(metric: str, validation: UserItems, train: UserItems) -> Select:
+    """The selection metric as a function of a branch.
+
+    Args:
+        metric: such as "recall@20".
+        validation: the items to find.
+        train: the items to mask.
+
+    Raises:
+        UserError: no user has a validation item.
+    """
+    if len(validation.items) == 0:
+        raise UserError(
+            "the split has no validation interactions to select the model by; raise split.held_out "
+            "or give more interactions per user (ingest.k)"
+        )
+    k = int(metric.partition("@")[2])
+
+    def select(branch: Scorer) -> float:
+        return float(measure(branch, validation, train, (k,))[metric].mean())
+
+    return select
+
+
+def features(
+    folders: Mapping[str, Path], imputation: Imputation, used: Set[str]
+) -> dict[str, Feature]:
+    """What the bundle says of the features, from their `meta.json`.
+
+    Args:
+        folders: the feature folder of each modality.
+        imputation: what stood for the vectors that items lack.
+        used: the modalities that the recommender reads the features of, or graphs made of them.
+    """
+    described = {}
+    for modality, folder in folders.items():
+        meta = read_json(folder / "meta.json")
+        kept = {name: meta[name] for name in ("label", "weights_sha256", "items", "present")}
+        described[modality] = Feature(
+            **kept, used=modality in used and meta["present"] > 0, imputation=imputation
+        )
+    return described
+
+
+def describe(
+    config: PipelineConfig,
+    history: History,
+    used: dict[str, Feature],
+    users: list[str],
+    items: list[str],
+    warm: WarmStart | None,
+) -> Description:
+    """The bundle's `bundle.json`."""
+    return Description(
+        model=config.model.model_dump(mode="json"),
+        train=config.train.key(),
+        warm_start=warm,
+        best_epoch=history.best_epoch,
+        validation={config.train.selection: history.best_value},
+        features=used,
+        users=tuple(users),
+        items=tuple(items),
+    )
+
+
+@torch.no_grad()
+def bundle(about: Description, model: Recommender, train: UserItems) -> Bundle:
+    """The bundle of a trained recommender."""
+    model.eval()
+    return Bundle(about, model.branches(), train.to("cpu"), model.state_dict())

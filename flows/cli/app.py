@@ -1,0 +1,308 @@
+"""The `brmrs` command. The outermost layer: it may import all, nothing imports it."""
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
+
+import typer
+from rich.markup import escape
+
+from brmrs.errors import StageError, UserError, disk_fault
+from flows.cli import compare as cli_benchmark
+from flows.cli import retrain as cli_retrain
+from flows.cli import store as cli_store
+from flows.cli.console import console
+from flows.cli.options import STORE, Artifacts, AsJson, ConfigFiles, Overrides
+from flows.cli.tables import print_json
+
+if TYPE_CHECKING:
+    from brmrs.models.bundle import Bundle
+    from brmrs.serving.recommend import Ranked
+    from brmrs.store.runs import Run
+
+# Prefect, torch and the stages are imported inside the commands that need them: `brmrs plan`
+# answers in a second.
+
+app = typer.Typer(
+    help="From a raw Amazon review dump to a trained, evaluated and served recommender.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = console()
+err = console(stderr=True)
+
+Until = Annotated[str | None, typer.Option(help="The last stage to run.")]
+Count = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
+RunName = Annotated[
+    str | None,
+    typer.Option("--run", metavar="RUN", help="Its name, or the end; the served one."),
+]
+
+
+class Generation(StrEnum):
+    """Of the public data sets."""
+
+    of_2014 = "2014"
+    of_2018 = "2018"
+    of_2023 = "2023"
+
+
+@app.command()
+def run(
+    config: ConfigFiles,
+    overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
+    until: Until = None,
+    refresh: Annotated[
+        list[str], typer.Option(metavar="STAGE", help="Run this stage even if cached; repeat.")
+    ] = [],  # noqa: B006
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write stages and metrics here ('-': print).")
+    ] = None,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Run the pipeline: every stage that is not cached."""
+    from brmrs.config.load import load
+    from brmrs.stages import externals, needed
+    from brmrs.store.fingerprint import fingerprint
+    from flows.cli import tables as show
+    from flows.server import run_locally
+
+    settings = load(config[0], tuple(overrides), tuple(config[1:]))
+    for name in refresh:
+        needed(name)
+    needed(until)
+    _refuse_unwritable(json_file, artifacts)
+    fingerprint(settings, externals(needed(until)))  # a wrong path is told before Prefect starts
+    summary = run_locally.run(settings, artifacts, until, tuple(refresh), err)
+    to_stdout = json_file is not None and str(json_file) == "-"
+    if json_file is not None:
+        text = json.dumps(summary, indent=1) + "\n"
+        sys.stdout.write(text) if to_stdout else json_file.write_text(text, encoding="utf-8")
+    if not to_stdout:
+        show.run(out, summary)
+
+
+@app.command()
+def plan(
+    config: ConfigFiles,
+    overrides: Overrides = [],  # noqa: B006
+    until: Until = None,
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Say which stages would run, and why."""
+    from brmrs.config.load import load
+    from brmrs.stages import externals, needed
+    from brmrs.store.artifacts import ArtifactStore
+    from brmrs.store.fingerprint import fingerprint
+    from brmrs.store.plan import plan as make_plan
+    from flows.cli import tables as show
+
+    settings = load(config[0], tuple(overrides), tuple(config[1:]))
+    stages = needed(until)
+    prints = fingerprint(settings, externals(stages))
+    steps = make_plan(stages, settings, prints, ArtifactStore(artifacts))
+    if as_json:
+        rows = [
+            {"name": step.stage, "state": step.state, "reasons": step.reasons} for step in steps
+        ]
+        print_json(rows)
+    else:
+        show.plan(out, steps)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the recommenders: the paper, what each needs, its configuration file."""
+    from brmrs.models.registry import catalogue
+    from flows.cli import tables as show
+
+    rows = catalogue()
+    if as_json:
+        print_json(rows)
+    else:
+        show.models(out, rows)
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Where to write it, such as data/sample.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+) -> None:
+    """Write the sample dump: synthetic reviews, metadata and pictures with a known truth."""
+    from brmrs.sample.write import write_sample
+
+    write_sample(folder, seed=seed)
+    out.print(f"sample dump in {escape(str(folder))}")
+
+
+@app.command()
+def inspect(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Reviews, metadata, folders of them, or a benchmark.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a dump holds: sizes, times, ratings, texts and pictures, k-cores, bad lines."""
+    from brmrs.ingest.inspect import inspect as look
+    from brmrs.system import progress
+    from flows.cli import tables as show
+
+    with progress.shown(err):
+        facts = look(paths)
+    if as_json:
+        print_json(facts)
+    else:
+        show.facts(out, facts)
+
+
+@app.command()
+def download(
+    category: Annotated[str, typer.Argument(help="Such as Baby, Gift_Cards, Baby_Products.")],
+    generation: Annotated[Generation, typer.Option(help="Of the data set.")],
+    to: Annotated[Path, typer.Option(help="The folder to download into.")],
+) -> None:
+    """Download a category's reviews and metadata from the data sets' official addresses.
+
+    Run it again after an interruption: it goes on where it stopped.
+    """
+    from brmrs.ingest.amazon.download import download as fetch
+    from brmrs.system import progress
+
+    with progress.shown(err):
+        paths = fetch(category, generation.value, to)
+    for path in paths:
+        out.print(str(path), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def recommend(
+    user: Annotated[str, typer.Option(help="The user's id, as in the dump.")],
+    k: Count = 10,
+    run_name: RunName = None,
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Recommend items to a user."""
+    from brmrs.serving.recommend import recommend as best
+
+    served = _served(artifacts, run_name)
+    _show_items(served, best(served.bundle, user, k), as_json)
+
+
+@app.command()
+def similar(
+    item: Annotated[str, typer.Option(help="The item's ASIN.")],
+    k: Count = 10,
+    run_name: RunName = None,
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """List the items most similar to an item."""
+    from brmrs.serving.recommend import similar as nearest
+
+    served = _served(artifacts, run_name)
+    _show_items(served, nearest(served.bundle, item, k), as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
+    """Check the surroundings: packages, text model, accelerator, disk, Prefect."""
+    from flows.cli import tables as show
+    from flows.cli.doctor import check
+
+    checks = check(artifacts)
+    if as_json:
+        print_json([vars(each) for each in checks])
+    else:
+        show.doctor(out, checks)
+    if not all(each.ok for each in checks):
+        raise typer.Exit(2)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="Of the Prefect server.", min=1, max=65535)] = 4200,
+) -> None:
+    """Keep a Prefect server, a worker and a watcher of dumps alive. Ctrl-C ends them."""
+    from flows.server.up import up as keep_up
+
+    keep_up(port, out)
+
+
+def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:
+    """Before the work, not after it."""
+    if json_file is not None and str(json_file) != "-" and not json_file.parent.is_dir():
+        raise UserError(f"--json {json_file}: no folder {json_file.parent}")
+    try:
+        artifacts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--artifacts {artifacts}: {error.strerror}; choose another") from error
+    if not os.access(artifacts, os.W_OK):
+        raise UserError(f"--artifacts {artifacts}: it cannot be written; choose another")
+
+
+class _Served(NamedTuple):
+    """What answers: a run, its bundle, its items' titles."""
+
+    run: "Run"
+    bundle: "Bundle"
+    titles: dict[str, str]
+
+
+def _served(artifacts: Path, run_name: str | None) -> _Served:
+    from brmrs.models.bundle import load
+    from brmrs.serving.current import serving
+    from brmrs.stages import ITEMS
+    from brmrs.store.artifacts import ArtifactStore
+    from brmrs.store.runs import find
+    from flows.cli.tables import titles
+
+    store = ArtifactStore(artifacts)
+    run = find(store, run_name) if run_name else serving(store)
+    items = store.path(run.artifact("ingest"), ITEMS)
+    return _Served(run, load(store.path(run.artifact("train"))), titles(items))
+
+
+def _show_items(served: _Served, ranked: "Ranked", as_json: bool) -> None:
+    from flows.cli import tables as show
+
+    rows = [
+        {"rank": rank, "asin": asin, "score": score, "title": served.titles[asin]}
+        for rank, asin, score in ranked
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        config = served.run.config
+        title = f"{config['model']['name']} on {config['name']}, run {served.run.name}"
+        show.items(out, rows, title)
+
+
+app.add_typer(cli_store.app)
+app.add_typer(cli_benchmark.app)
+app.add_typer(cli_retrain.app)
+
+
+def main() -> None:
+    """Entry point: what failed is one line; exit code 2 for what the user can fix, 1 for ours."""
+    try:
+        app()
+    except UserError as error:
+        _end(error, 2)
+    except StageError as error:
+        _end(error, 1)
+    except OSError as error:
+        refused = disk_fault(error)
+        if refused is None:
+            raise
+        _end(refused, 2)
+
+
+def _end(error: Exception, code: int) -> NoReturn:
+    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    sys.exit(code)

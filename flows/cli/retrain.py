@@ -1,0 +1,69 @@
+"""The commands of `brmrs` about what is served: retrain, current, rollback."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from brmrs.store.artifacts import ArtifactStore
+from flows.cli import tables as show
+from flows.cli.console import console
+from flows.cli.options import STORE, Artifacts, AsJson, ConfigFile, Overrides
+from flows.cli.tables import print_json
+
+app = typer.Typer()
+out = console()
+err = console(stderr=True)
+
+
+@app.command()
+def retrain(
+    config: ConfigFile,
+    path: Annotated[
+        Path | None, typer.Argument(help="A new file to wait for; else what is complete.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
+    force: Annotated[bool, typer.Option(help="Run even if the dumps are the same.")] = False,
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Train on new dumps, if there are any, and serve the model unless it is shown worse."""
+    from brmrs.config.load import load
+    from flows.server import run_locally
+
+    load(config, tuple(overrides))  # a wrong configuration is told before Prefect starts
+    parameters = {
+        "config": config,
+        "path": str(path or ""),
+        "overrides": tuple(overrides),
+        "force": force,
+        "artifacts": artifacts,
+    }
+    outcome = run_locally.retrain(parameters, err)
+    if as_json:
+        print_json(outcome)
+    else:
+        run = f", run {outcome['run']}" if outcome["run"] else ""
+        out.print(escape(f"{outcome['state']}{run}: {outcome['reason']}"), soft_wrap=True)
+
+
+@app.command()
+def current(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
+    """Show the run that is served, and every promotion and roll-back."""
+    from brmrs.serving.current import read
+
+    found = read(ArtifactStore(artifacts))
+    if as_json:
+        print_json({"served": found.served, "history": [vars(past) for past in found.history]})
+    else:
+        show.promotions(out, found)
+
+
+@app.command()
+def rollback(artifacts: Artifacts = STORE) -> None:
+    """Serve the run again that was served before the current one."""
+    from brmrs.serving.current import roll_back
+
+    run = roll_back(ArtifactStore(artifacts))
+    out.print(escape(f"run {run.name} is served again"), soft_wrap=True, highlight=False)

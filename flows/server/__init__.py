@@ -1,0 +1,1 @@
+"""What keeps a Prefect server, a worker and a watcher alive."""

@@ -1,0 +1,146 @@
+"""Run the flow in this process: on the project's server if it answers, else on an embedded one."""
+
+import logging
+import os
+import signal
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from brmrs.config.pipeline import PipelineConfig
+from brmrs.errors import UserError
+from brmrs.system import progress
+from flows.server import embedded as embedded_server
+
+INTERRUPTED = 128 + signal.SIGINT  # exit code, as of shells
+
+# Before Prefect is imported: our own lines tell the user what happens, Prefect's stay on its page.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
+# A search logs after its flow has ended: to the terminal, then, and without a warning of Prefect's.
+os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+
+
+def run(
+    config: PipelineConfig,
+    artifacts: Path,
+    until: str | None,
+    refresh: tuple[str, ...],
+    console: Console,
+) -> dict[str, Any]:
+    """Run the flow `brmrs` and return the run's summary.
+
+    Raises:
+        UserError: what the user can fix.
+    """
+    with _connected(console):
+        from flows.full_pipeline import full_pipeline
+
+        sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
+        flow: Any = full_pipeline
+        summary: dict[str, Any] = flow(
+            **sections, artifacts=artifacts, until=until, refresh=refresh
+        )
+        return summary
+
+
+def retrain(parameters: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Run the flow `retrain` with these parameters and return what it came to.
+
+    Raises:
+        UserError: what the user can fix.
+    """
+    with _connected(console):
+        from flows.retrain import retrain as flow
+
+        outcome: Any = flow(**parameters)
+        return dict(outcome)
+
+
+def benchmark(
+    config: Path,
+    models: list[str],
+    seeds: list[int],
+    overrides: list[str],
+    artifacts: Path,
+    console: Console,
+) -> dict[str, Any]:
+    """Run the flow `benchmark` and return its table.
+
+    Raises:
+        UserError: what the user can fix.
+        IncompleteError: some trainings failed; it carries the table of the others.
+    """
+    with _connected(console):
+        from flows.benchmark import benchmark as flow
+
+        result: Any = flow(config, models, seeds, overrides, artifacts)
+        return dict(result)
+
+
+@contextmanager
+def _connected(console: Console) -> Iterator[None]:
+    """Show our log and progress, and see to it that a Prefect server answers."""
+    logger = logging.getLogger("brmrs")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(RichHandler(console=console, show_path=False, show_level=False))
+    with progress.shown(console), _ends_at_once(console):
+        _find_server()
+        yield
+
+
+@contextmanager
+def _ends_at_once(console: Console) -> Iterator[None]:
+    """Ctrl-C ends the process. Else Prefect waits for the stages' threads, for training's, too.
+
+    It is as safe as any kill: artifacts appear whole, locks and the embedded server end with us.
+    """
+
+    def end(_number: int, _frame: object) -> NoReturn:
+        console.show_cursor()
+        console.print("\ninterrupted: finished stages stay cached, the next run goes on from there")
+        os._exit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _find_server() -> None:
+    """Use the configured server, or an embedded one where that is only the project's default.
+
+    Raises:
+        UserError: the environment names a server that does not answer.
+    """
+    named = os.environ.get("PREFECT_API_URL")
+    configured = named or _project_url()
+    if configured and embedded_server.answers(configured):
+        return
+    if named:
+        raise UserError(
+            f"PREFECT_API_URL: no Prefect server answers at {named}; start it or unset the variable"
+        )
+    url = embedded_server.start()
+    os.environ["PREFECT_API_URL"] = url  # before Prefect is imported: it reads the settings then
+
+    import flows.full_pipeline  # noqa: F401 - takes a while, in which the server starts
+
+    embedded_server.wait_until_healthy(url)
+
+
+def _project_url() -> str | None:
+    """The address in prefect.toml, read without loading Prefect."""
+    try:
+        settings = tomllib.loads(Path("prefect.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    url: str | None = settings.get("api", {}).get("url")
+    return url

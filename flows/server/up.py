@@ -1,0 +1,211 @@
+"""`brmrs up`: a Prefect server, a worker and a watcher in the foreground, all kept alive."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from brmrs.errors import UserError
+from flows.server.embedded import answers
+
+HOST = "127.0.0.1"
+POOL = "brmrs"
+DEFAULT_URL = "http://127.0.0.1:4200/api"  # of prefect.toml
+LOGS = Path("artifacts/logs")
+SECONDS_TO_START = 90.0
+SECONDS_TO_STOP = 10.0
+RESTARTS_IN_A_ROW = 5
+STEADY_SECONDS = 60.0  # alive for so long, a process's earlier restarts are forgotten
+
+
+@dataclass
+class Service:
+    """A child process that is restarted when it dies."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    started: float = field(default=0.0)
+
+    def start(self) -> None:
+        """Start it in a session of its own, so that Ctrl-C reaches only us."""
+        LOGS.mkdir(parents=True, exist_ok=True)
+        with (LOGS / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self.started = time.monotonic()
+
+    def dead(self) -> bool:
+        """Whether it has ended."""
+        return self.process is None or self.process.poll() is not None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it and its children."""
+        if self.process is not None and not self.dead():
+            os.killpg(self.process.pid, number)
+
+
+class _Stop(Exception):  # noqa: N818 - not a fault
+    """SIGINT or SIGTERM came."""
+
+
+def up(port: int, console: Console) -> None:
+    """Run until SIGINT or SIGTERM.
+
+    Raises:
+        UserError: the port is taken, there is no prefect.yaml here, another `brmrs up` runs in this
+            folder, or a service does not stay up.
+    """
+    if not Path("prefect.yaml").is_file():
+        raise UserError("no prefect.yaml here; start `brmrs up` in the project's folder")
+    with _only_one(port):
+        _refuse_taken(port)
+        _keep_up(port, console)
+
+
+@contextmanager
+def _only_one(port: int) -> Iterator[None]:
+    """Two servers on one database would block each other."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    path = LOGS / "up.lock"
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it dies with its process
+        except BlockingIOError as error:
+            raise UserError(
+                f"`brmrs up` runs in this folder already, on port {path.read_text()}; stop it first"
+            ) from error
+        file.truncate(0)
+        file.write(str(port))
+        file.flush()
+        yield
+
+
+def _keep_up(port: int, console: Console) -> None:
+    url = f"http://{HOST}:{port}/api"
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "brmrs",
+        "DO_NOT_TRACK": "1",
+    }
+    prefect = [sys.executable, "-m", "prefect"]
+    server = Service(
+        "server", [*prefect, "server", "start", "--host", HOST, "--port", str(port)], environment
+    )
+    worker = Service(
+        "worker", [*prefect, "worker", "start", "--pool", POOL, "--type", "process"], environment
+    )
+    watcher = Service("watcher", [sys.executable, "-m", "flows.server.watcher"], environment)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _raise_stop)
+    try:
+        server.start()
+        _wait_until_healthy(server, url)
+        _deploy(prefect, environment)
+        worker.start()
+        watcher.start()
+        _say_ready(console, port, url)
+        while True:
+            time.sleep(1)
+            for service in (server, worker, watcher):
+                _revive(service, console)
+    except _Stop:
+        console.print("stopping")
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave orphans
+        _stop([watcher, worker, server])
+
+
+def _raise_stop(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise _Stop
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            who = "a Prefect server" if answers(f"http://{HOST}:{port}/api") else "another program"
+            raise UserError(
+                f"port {port} is taken by {who}; stop it or choose another with --port"
+            ) from error
+
+
+def _wait_until_healthy(server: Service, url: str) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while not answers(url):
+        if server.dead() or time.monotonic() > deadline:
+            raise UserError(f"the Prefect server did not start; see {LOGS / 'server.log'}")
+        time.sleep(0.3)
+
+
+def _deploy(prefect: list[str], environment: dict[str, str]) -> None:
+    """Register the work pool and the deployments of prefect.yaml."""
+    for arguments in (
+        ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
+        ["--no-prompt", "deploy", "--all"],
+    ):
+        done = subprocess.run(
+            [*prefect, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise UserError(f"prefect {' '.join(arguments)} failed: {done.stdout}{done.stderr}")
+
+
+def _say_ready(console: Console, port: int, url: str) -> None:
+    console.print(f"page:    http://{HOST}:{port}")
+    console.print("run:     prefect deployment run brmrs/full-pipeline --watch")
+    if os.environ.get("PREFECT_API_URL", DEFAULT_URL) != url:
+        console.print(f"         after: export PREFECT_API_URL={url}")
+    console.print("dumps:   new files start brmrs/retrain (see prefect.yaml)")
+    console.print(f"logs:    {LOGS}/server.log, worker.log, watcher.log")
+    console.print("Ctrl-C ends them all")
+
+
+def _revive(service: Service, console: Console) -> None:
+    if not service.dead():
+        if service.restarts and time.monotonic() - service.started > STEADY_SECONDS:
+            service.restarts = 0
+        return
+    if service.restarts == RESTARTS_IN_A_ROW:
+        raise UserError(f"the {service.name} keeps dying; see {LOGS / (service.name + '.log')}")
+    service.restarts += 1
+    console.print(f"the {service.name} died; starting it again")
+    service.start()
+
+
+def _stop(services: list[Service]) -> None:
+    """Worker first, so that it can tell the server of the runs that it ends."""
+    for service in services:
+        service.signal(signal.SIGTERM)
+        if service.process is None:
+            continue
+        try:
+            service.process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            service.signal(signal.SIGKILL)
+            service.process.wait()

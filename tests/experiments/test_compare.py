@@ -1,0 +1,184 @@
+"""Which configuration a benchmark gives each recommender, and the arithmetic of its table."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import wilcoxon
+
+from brmrs.config.models import LATTICEConfig, LightGCNConfig
+from brmrs.config.pipeline import PipelineConfig
+from brmrs.errors import UserError
+from brmrs.experiments.compare import configured, mean_and_deviation, paired, tuned_file, variants
+
+BASE = """
+name: toys
+model: {name: br-mrs, dim: 16}
+train: {epochs: 7, batch_size: 64}
+"""
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    path = tmp_path / "toys.yaml"
+    path.write_text(BASE)
+    return path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def lightgcn(config: PipelineConfig) -> LightGCNConfig:
+    assert isinstance(config.model, LightGCNConfig)
+    return config.model
+
+
+def test_without_files_a_model_takes_its_defaults_and_the_base(base: Path) -> None:
+    config, files = configured(base, (), "lightgcn")
+    assert config.model == LightGCNConfig()
+    assert (config.train.epochs, config.train.batch_size, files) == (7, 64, ())
+
+
+def test_the_models_file_then_the_tuned_one_then_overrides(base: Path) -> None:
+    own, tuned = base.parent / "models" / "lightgcn.yaml", tuned_file(base, "toys", "lightgcn")
+    write(own, "model: {name: lightgcn, layers: 2, dim: 32}\ntrain: {batch_size: 128, epochs: 9}")
+    write(tuned, "model: {name: lightgcn, layers: 4}\ntrain: {learning_rate: 0.01}")
+    config, files = configured(base, ("train.epochs=2",), "lightgcn")
+    assert (lightgcn(config).layers, lightgcn(config).dim) == (4, 32)
+    train = config.train
+    assert (train.epochs, train.batch_size, train.learning_rate) == (2, 128, 0.01)
+    assert files == (own, tuned)
+
+
+def test_later_files_win_over_the_models_own(base: Path) -> None:
+    own, later = base.parent / "models" / "lightgcn.yaml", base.parent / "later.yaml"
+    write(own, "model: {name: lightgcn, layers: 2, dim: 32}\ntrain: {batch_size: 128}")
+    write(later, "model: {layers: 1}\ntrain: {batch_size: 32}\nsplit: {seed: 5}")
+    config, files = configured(base, ("train.epochs=2",), "lightgcn", (later,))
+    assert (lightgcn(config).layers, lightgcn(config).dim) == (1, 32)
+    assert (config.train.batch_size, config.train.epochs, config.split.seed) == (32, 2, 5)
+    assert files == (own,)
+    own.unlink()
+    alone, _ = configured(base, (), "lightgcn", (later,))
+    assert alone.model == LightGCNConfig(layers=1)
+
+
+def test_a_variant_has_a_name_and_files_of_its_own(base: Path) -> None:
+    text = "model: {name: lattice, objective: {chns: 0.3, negatives: uniform}}"
+    write(base.parent / "models" / "lattice-uniform.yaml", text)
+    write(tuned_file(base, "toys", "lattice"), "model: {name: lattice, layers: 4}")
+    plain, variant = variants(base, (), ["lattice", "lattice-uniform"], [0])
+    assert (plain.model, variant.model) == ("lattice", "lattice-uniform")
+    models = [each.config.model for each in (plain, variant)]
+    assert all(isinstance(model, LATTICEConfig) for model in models)
+    assert [model.model_dump()["objective"]["chns"] for model in models] == [0, 0.3]
+    # What was tuned for the plain one is not the variant's.
+    assert [model.model_dump()["layers"] for model in models] == [4, 2]
+
+
+def test_a_misspelt_variant_is_told_what_is_near(base: Path) -> None:
+    write(base.parent / "models" / "lattice-chns.yaml", "model: lattice")
+    with pytest.raises(UserError, match=r"did you mean lattice-chns\?"):
+        configured(base, (), "lattice-chn")
+
+
+@pytest.mark.parametrize("name", ["lattice-chns", "../toys", "models/lattice"])
+def test_a_name_without_a_file_is_told_with_what_is_near(base: Path, name: str) -> None:
+    write(base.parent / "models" / "lattice.yaml", "model: lattice")
+    with pytest.raises(UserError, match=f"no model '{name}', nor a variant in "):
+        configured(base, (), name)
+
+
+def test_what_is_tuned_under_a_name_is_what_it_means_in_a_benchmark(base: Path) -> None:
+    later = base.parent / "later.yaml"
+    write(later, "model: {objective: {chns: 0.3}}")
+    with pytest.raises(UserError, match=r"later\.yaml: sets model\.objective, and lattice would"):
+        configured(base, (), "lattice", (later,), tuned=False)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_later_file_of_another_model_is_refused(base: Path, own: bool) -> None:
+    if own:
+        write(base.parent / "models" / "lightgcn.yaml", "model: {name: lightgcn, layers: 2}")
+    later = base.parent / "later.yaml"
+    write(later, "model: bm3")
+    with pytest.raises(UserError, match=r"later\.yaml: sets model bm3, not lightgcn"):
+        configured(base, (), "lightgcn", (later,))
+
+
+def test_the_base_keeps_its_fields_for_its_own_model(base: Path) -> None:
+    config, _ = configured(base, (), "br-mrs")
+    assert config.model.model_dump()["dim"] == 16
+
+
+def test_every_model_with_every_seed_in_order_each_once(base: Path) -> None:
+    made = variants(base, (), ["bm3", "lightgcn", "bm3"], [2, 0, 2])
+    assert [(each.model, each.seed) for each in made] == [
+        ("bm3", 2),
+        ("bm3", 0),
+        ("lightgcn", 2),
+        ("lightgcn", 0),
+    ]
+    for each in made:
+        assert (each.config.model.name, each.config.train.seed) == (each.model, each.seed)
+        assert each.config.split.seed == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("model: {name: lightgcn}\ngraphs: {k: 3}", "model .of lightgcn. and train alone"),
+        ("model: {name: bm3}", "model .of lightgcn. and train alone"),
+        ("model: {name: lightgcn, layer: 3}", "model.layer: no such field"),
+        ("train: {epochs: 0}", r"lightgcn\.yaml: train\.epochs"),
+        ("train: [", "not YAML"),
+    ],
+)
+def test_a_bad_file_of_a_model_is_named(base: Path, text: str, told: str) -> None:
+    write(base.parent / "models" / "lightgcn.yaml", text)
+    with pytest.raises(UserError, match=told):
+        configured(base, (), "lightgcn")
+
+
+@pytest.mark.parametrize(
+    ("models", "seeds", "overrides", "told"),
+    [
+        (["lightgcm"], [0], (), "no model 'lightgcm'"),
+        (["bm3"], [-1], (), r"train\.seed"),
+        ([], [0], (), "nothing to compare"),
+        (["bm3"], [], (), "nothing to compare"),
+        (["bm3"], [0], ("model.dim=8",), r"models/bm3\.yaml"),
+        (["bm3"], [0], ("model=bm3",), r"models/bm3\.yaml"),
+        (["bm3"], [0], ("train.epoch=8",), "did you mean epochs"),
+    ],
+)
+def test_what_the_user_can_fix_is_told_before_anything_runs(
+    base: Path, models: list[str], seeds: list[int], overrides: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        variants(base, overrides, models, seeds)
+
+
+def test_mean_and_sample_standard_deviation() -> None:
+    assert mean_and_deviation([1.0, 2.0, 6.0]) == {
+        "mean": 3.0,
+        "deviation": pytest.approx(7**0.5),
+        "values": [1.0, 2.0, 6.0],
+    }
+    assert mean_and_deviation([4.0]) == {"mean": 4.0, "deviation": None, "values": [4.0]}
+    assert mean_and_deviation([]) is None
+
+
+def test_the_paired_test_sees_a_steady_difference_and_no_other() -> None:
+    generator = np.random.default_rng(0)
+    other = generator.random(200)
+    shifted = paired(other + 0.01, other)
+    assert shifted["difference"] == pytest.approx(0.01)
+    assert shifted["p"] < 1e-20
+    noisy = other + generator.normal(0, 0.1, 200)
+    assert paired(noisy, other)["p"] == wilcoxon(noisy - other).pvalue > 0.01
+    assert paired(other, other) == {"difference": 0.0, "p": 1.0}
+    rounded = (other * 3) / 3  # other last bits are ties
+    assert paired(rounded, other)["p"] == 1.0

@@ -1,0 +1,57 @@
+"""What the watcher takes for dumps that are ready."""
+
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brmrs.config.load import parse
+from brmrs.errors import UserError
+from brmrs.serving.current import Verdict, conclude
+from brmrs.store.artifacts import ArtifactStore
+from flows.server.watcher import complete_files
+
+CONTENT = gzip.compress(b'{"reviewerID": "u", "asin": "i", "overall": 5}\n')
+
+
+@pytest.fixture
+def parameters(tmp_path: Path) -> dict[str, Any]:
+    """Of a deployment whose folder of reviews and file of metadata are not there yet."""
+    places = {"reviews": tmp_path / "monthly", "metadata": tmp_path / "meta.json.gz"}
+    config = parse({"ingest": places}, "test")
+    (tmp_path / "monthly.yaml").write_text(config.to_yaml())
+    return {"config": str(tmp_path / "monthly.yaml"), "artifacts": str(tmp_path / "artifacts")}
+
+
+def put(path: Path, content: bytes, changed: float = 1_700_000_000) -> None:
+    path.write_bytes(content)
+    os.utime(path, (changed, changed))
+
+
+def test_nothing_is_ready_until_reviews_are_there_and_named_files_whole(
+    parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    assert complete_files(parameters) is None
+    (tmp_path / "monthly").mkdir()
+    put(tmp_path / "monthly" / "1.json.gz", CONTENT)
+    assert complete_files(parameters) is None  # the metadata are missing
+    put(tmp_path / "meta.json.gz", CONTENT[:-1])
+    assert complete_files(parameters) is None
+    put(tmp_path / "meta.json.gz", CONTENT, 1_700_000_001)
+    found = complete_files(parameters)
+    assert found is not None
+    assert {field: [path.name for path in files] for field, files in found.items()} == {
+        "reviews": ["1.json.gz"],
+        "metadata": ["meta.json.gz"],
+    }
+
+
+def test_a_place_that_is_gone_after_a_retraining_is_told(
+    parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    store = ArtifactStore(tmp_path / "artifacts")
+    conclude(store, "run", Verdict(True, "first"), {"reviews": ["ab"], "metadata": []})
+    with pytest.raises(UserError, match="monthly: no such file"):
+        complete_files(parameters)

@@ -1,0 +1,110 @@
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import GOOD, NO_IMAGE, bomb, encoded, grey16_png, jpeg, photo, rotated_jpeg, text_bomb
+from PIL import Image
+
+from brmrs.images.decode import Status, check, to_rgb
+
+LIMITS = (1_000_000, 1_000_000)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_kind_of_picture_is_accepted(name: str) -> None:
+    data, extension = GOOD[name]
+    picture = check(data, *LIMITS)
+    assert picture.status == Status.OK
+    assert (picture.extension, picture.width, picture.height) == (extension, 40, 30)
+    image = to_rgb(data)
+    assert (image.mode, image.size) == ("RGB", (40, 30))
+
+
+@pytest.mark.parametrize("name", NO_IMAGE)
+def test_what_is_no_image(name: str) -> None:
+    assert check(NO_IMAGE[name], *LIMITS).status == Status.NOT_AN_IMAGE
+
+
+@pytest.mark.parametrize("name", sorted(set(GOOD) - {"animated gif", "stereo jpeg"}))
+def test_half_of_a_picture_is_never_ok(name: str) -> None:
+    data = GOOD[name][0]
+    status = check(data[: len(data) // 2], *LIMITS).status
+    assert status in (Status.TRUNCATED, Status.NOT_AN_IMAGE)
+
+
+def test_half_a_jpeg_is_truncated() -> None:
+    data = encoded(photo(size=(400, 300)), "JPEG")
+    assert check(data[: len(data) // 2], *LIMITS).status == Status.TRUNCATED
+
+
+@pytest.mark.parametrize("side", [1_001, 20_000, 2_000_000_000])
+def test_a_pixel_bomb_is_refused_by_its_header(side: int) -> None:
+    data = bomb(side, side)
+    assert len(data) < 1_000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check(data, *LIMITS).status == Status.TOO_LARGE
+
+
+INFLATED = 40_000_000  # bytes, of 40 kB
+DATA_BOMBS = {
+    "text": text_bomb(b"zTXt", b"a\0\0", INFLATED),
+    "international text": text_bomb(b"iTXt", b"a\0\1\0\0\0", INFLATED),
+    "colour profile": text_bomb(b"iCCP", b"a\0\0", INFLATED),
+    "pixels beyond the promised ones": bomb(40, 30, inflated=INFLATED),
+}
+
+
+@pytest.mark.parametrize("name", DATA_BOMBS)
+def test_data_that_inflate_stay_small(name: str) -> None:
+    data = DATA_BOMBS[name]
+    assert len(data) < INFLATED / 500
+    tracemalloc.start()
+    check(data, *LIMITS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < INFLATED / 4
+
+
+def test_limits_are_inclusive() -> None:
+    data = jpeg()
+    assert check(data, len(data), 1_200).status == Status.OK
+    assert check(data, len(data) - 1, 1_200).status == Status.TOO_LARGE
+    assert check(data, len(data), 1_199).status == Status.TOO_LARGE
+
+
+def test_exif_rotation_turns_the_picture() -> None:
+    picture = check(rotated_jpeg(), *LIMITS)
+    assert (picture.width, picture.height) == (30, 40)
+    assert to_rgb(rotated_jpeg()).size == (30, 40)
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    assert to_rgb(grey16_png(32_768)).getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_transparent_is_white() -> None:
+    clear = encoded(Image.new("RGBA", (4, 4), (200, 0, 0, 0)), "PNG")
+    assert to_rgb(clear).getpixel((0, 0)) == (255, 255, 255)
+    half = encoded(Image.new("RGBA", (4, 4), (0, 0, 0, 128)), "PNG")
+    assert to_rgb(half).getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_of_an_animation_the_first_frame_counts() -> None:
+    shown = np.asarray(to_rgb(GOOD["animated gif"][0]), dtype=float)
+    first = np.asarray(photo(0).convert("P").convert("RGB"), dtype=float)
+    assert np.abs(shown - first).mean() < 8
+
+
+@given(st.binary(max_size=300), st.sampled_from(sorted(GOOD)), st.integers(0, 2_000))
+def test_damaged_bytes_never_raise(noise: bytes, name: str, at: int) -> None:
+    data = GOOD[name][0]
+    at %= len(data)
+    damaged = data[:at] + noise + data[at + len(noise) :]
+    picture = check(damaged, *LIMITS)
+    assert (picture.sha256 is not None) == (picture.status == Status.OK)
+    if picture.status == Status.OK:
+        assert to_rgb(damaged).size == (picture.width, picture.height)

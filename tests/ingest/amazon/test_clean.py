@@ -1,0 +1,94 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brmrs.ingest.amazon.clean import clean, first, strings
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("plain", "plain"),
+        ("Salt &amp; Pepper", "Salt & Pepper"),
+        ("caf&eacute; &#9749; &#x41;", "café ☕ A"),
+        ("AT&T, R&D", "AT&T, R&D"),
+        ("one<br>two<br/>three", "one two three"),
+        ("<p>first</p><p>second</p>", "first second"),
+        ("half<b>way</b>", "halfway"),
+        ('<a href="http://x?a=1&b=2">link</a>', "link"),
+        ("a<script>var x = '<b>';</script>b", "a b"),
+        ("cut <script>var x = 1", "cut"),
+        ("1<SUP>st</SUP> <DIV class='x'>place</DIV>", "1st place"),
+        ("<!DOCTYPE html>page", "page"),
+        ("&lt;b&gt; is a tag", "<b> is a tag"),
+        ("a <style>p {color: red}</style> b", "a b"),
+        ("text </style> stays", "text stays"),
+        ("5 < 6 and 7 > 3", "5 < 6 and 7 > 3"),
+        ("I <3 it", "I <3 it"),
+        ("<!-- hidden -->shown", "shown"),
+        ("tab\tand\nfeed  and\u00a0space ", "tab and feed and space"),
+        ("bell\x07 nul\x00 escape\x1b c1\x85\x9f", "bell nul escape c1"),
+        ("\ufeffmark zero\u200bwidth", "mark zerowidth"),
+        ("\ud83d\ude00 joined, lone \ud83d half", "😀 joined, lone \ufffd half"),
+        ("👩‍👩‍👧 stays", "👩‍👩‍👧 stays"),
+        ("unclosed <b>bold", "unclosed bold"),
+        ("", ""),
+        (" \n ", ""),
+    ],
+)
+def test_text_is_cleaned(raw: str, expected: str) -> None:
+    assert clean(raw) == expected
+
+
+@given(st.text(max_size=200))
+def test_clean_text_is_printable_folded_and_encodable(raw: str) -> None:
+    text = clean(raw)
+    text.encode()
+    assert text == " ".join(text.split())
+    assert not any(ord(character) < 32 for character in text)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "<" * 10**6,
+        "<a " * 10**6,
+        "<!--" * 10**6,
+        "&" * 10**6,
+        "</" * 10**6,
+        "<a='" * 10**6,
+        "<" + "a" * 10**6,
+        "<a" + " " * 10**6,
+        "<script>" * 10**6,
+        "<script></script " * 10**6,
+    ],
+)
+def test_hostile_markup_takes_no_time(raw: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much of it that with the square of its length it would take longer than a test may."""
+    monkeypatch.setattr("brmrs.ingest.amazon.clean.MAX_TEXT", 10**6)
+    assert len(clean(raw)) <= 10**6
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("one", ["one"]),
+        (["one", "", " ", "two"], ["one", "two"]),
+        ([["a", "b"], ["c"], "d"], ["a", "b", "c", "d"]),
+        (("a", ["b"]), ["a", "b"]),
+        (None, []),
+        (5, []),
+        ({"a": "b"}, []),
+        ([1, None, {"a": "b"}, "c"], ["c"]),
+    ],
+)
+def test_strings_are_found_in_lists(value: object, expected: list[str]) -> None:
+    assert strings(value) == expected
+    assert first(value) == (expected[0] if expected else "")
+
+
+def test_deep_lists_do_not_exhaust_the_stack() -> None:
+    value: object = "deep"
+    for _ in range(50_000):
+        value = [value]
+    assert strings(value) == ["deep"]

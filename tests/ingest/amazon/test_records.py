@@ -1,0 +1,369 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brmrs.errors import UserError
+from brmrs.ingest.amazon.metadata import METADATA, SCRIPT, Item, MetadataLine, describe
+from brmrs.ingest.amazon.metadata import parse as parse_metadata
+from brmrs.ingest.amazon.records import (
+    MAX_ID,
+    MAX_LITERAL,
+    Kind,
+    Reading,
+    RejectedError,
+    literal_object,
+    read,
+)
+from brmrs.ingest.amazon.reviews import REVIEWS, Review
+from brmrs.ingest.amazon.reviews import parse as parse_review
+
+GOOD_2014 = (
+    b'{"reviewerID": "u", "asin": "i", "overall": 5.0, "helpful": [0, 0], "unixReviewTime": 7}'
+)
+GOOD_2018 = (
+    b'{"reviewerID": "u", "asin": "i", "overall": 5.0, "verified": true, "unixReviewTime": 7}'
+)
+GOOD_2023 = b'{"user_id": "u", "parent_asin": "i", "asin": "v", "rating": 5.0, "timestamp": 7000}'
+
+ids = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=30)
+stars = st.sampled_from([1.0, 2.0, 3.0, 4.0, 5.0])
+seconds = st.none() | st.integers(0, 4_000_000_000)
+texts = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20).filter(
+    lambda text: SCRIPT not in text
+)
+addresses = st.text("abcXYZ019/_-.", max_size=20).map("http://h/".__add__)
+items = st.builds(
+    Item,
+    title=texts,
+    description=texts,
+    brand=texts,
+    categories=st.lists(texts, min_size=1, max_size=3, unique=True).map(tuple),
+    image_urls=st.lists(addresses, max_size=3, unique=True).map(tuple),
+)
+
+
+def test_the_generations_are_told_apart_by_content() -> None:
+    assert parse_review(GOOD_2014) == Review("u", "i", 5.0, 7000, "2014")
+    assert parse_review(GOOD_2018) == Review("u", "i", 5.0, 7000, "2018")
+    assert parse_review(GOOD_2023) == Review("u", "i", 5.0, 7000, "2023")
+
+
+@given(ids, ids, stars, seconds, st.sampled_from(["2014", "2018", "2023"]), st.text())
+def test_reviews_are_read_as_written(
+    user: str, asin: str, rating: float, when: int | None, generation: str, text: str
+) -> None:
+    milliseconds = None if when is None else when * 1000
+    row: dict[str, object]
+    if generation == "2023":
+        row = {"user_id": user, "parent_asin": asin, "asin": "variant", "rating": rating}
+        row |= {"timestamp": milliseconds, "text": text}
+    else:
+        row = {"reviewerID": user, "asin": asin, "overall": rating, "reviewText": text}
+        row |= {"unixReviewTime": when} if when is not None else {}
+        row |= {"helpful": [0, 0]} if generation == "2014" else {"verified": False}
+    line = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")
+    assert parse_review(line) == Review(user, asin, rating, milliseconds, generation)
+
+
+@given(ids, items)
+def test_metadata_of_2014_are_read_as_written(asin: str, item: Item) -> None:
+    item = item._replace(image_urls=item.image_urls[:1])
+    row: dict[str, Any] = {"asin": asin, "title": item.title, "description": item.description}
+    row |= {"brand": item.brand, "categories": [list(item.categories), list(item.categories)]}
+    if item.image_urls:
+        row["imUrl"] = item.image_urls[0]
+    parsed = parse_metadata(repr(row).encode())
+    assert parsed == MetadataLine(asin, "2014", row)
+    assert describe(parsed) == item
+
+
+@given(ids, items)
+def test_metadata_of_2018_are_read_as_written(asin: str, item: Item) -> None:
+    row = {"asin": asin, "title": item.title, "description": [item.description]}
+    row |= {"brand": item.brand, "category": list(item.categories)}
+    row |= {"imageURLHighRes": list(item.image_urls[:1]), "imageURL": list(item.image_urls[1:])}
+    parsed = parse_metadata(orjson.dumps(row))
+    assert parsed[:2] == (asin, "2018")
+    assert describe(parsed) == item
+
+
+@given(ids, items)
+def test_metadata_of_2023_are_read_as_written(asin: str, item: Item) -> None:
+    row: dict[str, Any] = {"parent_asin": asin, "description": [item.description]}
+    row |= {"title": item.title}
+    row |= {"features": [], "store": item.brand, "categories": list(item.categories)}
+    row |= {"images": [{"thumb": url, "variant": "PT1"} for url in item.image_urls]}
+    parsed = parse_metadata(orjson.dumps(row))
+    assert parsed[:2] == (asin, "2023")
+    assert describe(parsed) == item
+
+
+def test_a_line_of_2014_with_escapes() -> None:
+    line = rb"""{'asin': '0001', 'title': 'Dad\'s "best" caf\xe9', 'imUrl': None, 'price': 9.5,
+        'salesRank': {'Books': 1}, 'categories': [['Books', 'Fiction'], ['Books', 'New']],
+        'related': {'also_bought': ['B00']}, 'description': u'\ud83d\ude00 <b>ok</b>'}"""
+    assert describe(parse_metadata(line.replace(b"\n", b""))) == Item(
+        title='Dad\'s "best" café', description="😀 ok", categories=("Books", "Fiction", "New")
+    )
+
+
+def test_a_line_of_2023_with_everything() -> None:
+    row = {
+        "main_category": "All Beauty",
+        "title": "Salt &amp; <i>Spray</i>",
+        "features": ["Long lasting", "<p>Vegan</p>"],
+        "description": ["First.", "Second."],
+        "images": [
+            {"thumb": "https://h/t2", "large": "https://h/l2", "hi_res": None, "variant": "PT01"},
+            {"thumb": "https://h/t", "large": "https://h/l", "hi_res": "https://h/x",
+             "variant": "MAIN"},
+            "not an object",
+        ],
+        "store": None,
+        "categories": [],
+        "details": {"Brand": "Sea", "UPC": "1"},
+        "parent_asin": "B01",
+    }  # fmt: skip
+    assert describe(parse_metadata(orjson.dumps(row))) == Item(
+        title="Salt & Spray",
+        description="First. Second. Long lasting Vegan",
+        brand="Sea",
+        categories=("All Beauty",),
+        image_urls=("https://h/x", "https://h/l", "https://h/t", "https://h/l2", "https://h/t2"),
+    )
+
+
+def test_high_resolution_comes_first_in_2018_and_script_titles_are_none() -> None:
+    row: dict[str, Any] = {"asin": "i", "brand": "B"}
+    row |= {"title": "var aPageStart = (new Date()).getTime();"}
+    row |= {"imageURL": ["http://h/s", "ftp://h/no"], "imageURLHighRes": ["http://h/x"]}
+    assert describe(parse_metadata(orjson.dumps(row))) == Item(
+        brand="B", image_urls=("http://h/x", "http://h/s")
+    )
+
+
+@pytest.mark.parametrize(
+    "field", ["title", "description", "brand", "categories", "category", "images", "imageURL",
+              "imageURLHighRes", "imUrl", "store", "details", "features", "main_category"],
+)  # fmt: skip
+@pytest.mark.parametrize("value", [None, 5, True, {}, [], [[]], [None, {"a": []}], "", "\x00"])
+@pytest.mark.parametrize("name", ["asin", "parent_asin"])
+def test_fields_of_a_wrong_type_count_as_absent(field: str, value: object, name: str) -> None:
+    assert describe(parse_metadata(orjson.dumps({name: "i", field: value}))) == Item()
+
+
+def test_the_fullest_row_wins_whatever_the_order() -> None:
+    rows = [Item(), Item(title="a"), Item(title="ab"), Item(title="b", brand="c"), Item(title="b")]
+    assert max(rows, key=Item.fullness) == max(rows[::-1], key=Item.fullness) == rows[3]
+    assert max([rows[1], rows[4]], key=Item.fullness) == rows[4]
+
+
+def change(**fields: object) -> bytes:
+    """A good review of 2023 with some fields changed; a field changed to `...` is left out."""
+    row = orjson.loads(GOOD_2023) | fields
+    return json.dumps({name: value for name, value in row.items() if value is not ...}).encode()
+
+
+BAD_REVIEWS = [
+    (b"{", "not JSON"),
+    (b"nonsense", "not JSON"),
+    (b'{"user_id": NaN}', "not JSON"),
+    (GOOD_2023 + GOOD_2023, "not JSON"),
+    (GOOD_2023[:-1], "not JSON"),
+    (GOOD_2023.replace(b'"u"', b'"\xff"'), "not JSON"),
+    (GOOD_2023.replace(b'"u"', b'"\\ud800"'), "not JSON"),
+    (b'{"a":' * 5000 + b"1" + b"}" * 5000, "not JSON"),
+    (b"\0" * 50, "not JSON"),
+    (GOOD_2014.replace(b'"', b"'"), "not JSON"),
+    (b"[]", "not an object"),
+    (b"5", "not an object"),
+    (b'"text"', "not an object"),
+    (b"null", "not an object"),
+    (b"{}", "no user id"),
+    (change(user_id=...), "no user id"),
+    (change(user_id=None), "no user id"),
+    (change(user_id=""), "no user id"),
+    (change(user_id=5), "user id is not a string"),
+    (change(user_id=["u"]), "user id is not a string"),
+    (change(user_id="u" * 10_000), f"user id longer than {MAX_ID} characters"),
+    (change(user_id="a\x00b"), "user id is not printable"),
+    (change(user_id="a\nb"), "user id is not printable"),
+    (change(user_id="  "), "user id is not printable"),
+    (change(parent_asin=...), "no item id"),
+    (change(parent_asin=""), "no item id"),
+    (change(parent_asin={}), "item id is not a string"),
+    (change(rating=...), "no rating"),
+    (change(rating=None), "no rating"),
+    (change(rating="5.0"), "rating is not a number"),
+    (change(rating=True), "rating is not a number"),
+    (change(rating=[5]), "rating is not a number"),
+    (change(rating=0), "rating is not within 1 to 5"),
+    (change(rating=5.5), "rating is not within 1 to 5"),
+    (change(rating=-1), "rating is not within 1 to 5"),
+    (change(rating=10**30), "rating is not within 1 to 5"),
+    (change(timestamp="2020"), "time is not a whole number"),
+    (change(timestamp=1.5), "time is not a whole number"),
+    (change(timestamp=False), "time is not a whole number"),
+    (change(timestamp=-1), "time is not within 1970 to 2100"),
+    (change(timestamp=10**15), "time is not within 1970 to 2100"),
+    (GOOD_2018.replace(b": 7}", b": 1500000000000}"), "time is not within 1970 to 2100"),
+    (b'{"reviewerID": "u", "overall": 5.0}', "no item id"),
+    (b'{"reviewerID": "u", "asin": "i"}', "no rating"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), BAD_REVIEWS, ids=range(len(BAD_REVIEWS)))
+def test_a_bad_review_is_rejected_with_a_reason(line: bytes, reason: str) -> None:
+    with pytest.raises(RejectedError) as error:
+        parse_review(line)
+    assert str(error.value) == reason
+
+
+@pytest.mark.parametrize("user_id", ["a/b", "../../etc/passwd", "ü ö", "😀", "C:\\x", "-", "0"])
+def test_odd_ids_are_kept_as_they_are(user_id: str) -> None:
+    assert parse_review(change(user_id=user_id)).user_id == user_id
+
+
+BAD_METADATA = [
+    (b"{'asin': open('x')}", "not a Python literal"),
+    (b"{'asin': __import__('os').system('true')}", "not a Python literal"),
+    (b"{'asin': 'i'", "not a Python literal"),
+    (b"{'asin': 'i', 'x': " + b"[" * 100_000, "not a Python literal"),
+    (b"{'asin': 'i', 'x': " + b"-" * 100_000 + b"1}", "not a Python literal"),
+    (b"{'asin': 'i', 'x': " + b"1+" * 100_000 + b"1}", "not a Python literal"),
+    (b"{'asin': 'i', 'x': '" + b"x" * MAX_LITERAL + b"'}",
+     "Python literal longer than 1,000,000 bytes"),
+    (b"{'asin': '\xff'}", "not a Python literal"),
+    (b"{'asin': '\0'}", "not a Python literal"),
+    (b"{'asin': 'i', []: 1}", "not a Python literal"),
+    (b"{'asin', 'i'}", "not an object"),
+    (b"{'asin': b'i'}", "item id is not a string"),
+    (b"{'asin': '\\ud800'}", "item id is not printable"),
+    (b"{'title': 'no id'}", "no item id"),
+    (b'{"title": "no id"}', "no item id"),
+    (b'{"asin": null}', "no item id"),
+    (b'{"parent_asin": ""}', "no item id"),
+    (b"{}", "no item id"),
+    (b"<html>", "not JSON"),
+    (GOOD_2014, "a review, not metadata"),
+    (GOOD_2023, "a review, not metadata"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "reason"), BAD_METADATA, ids=range(len(BAD_METADATA)))
+def test_a_bad_metadata_line_is_rejected_with_a_reason(line: bytes, reason: str) -> None:
+    with pytest.raises(RejectedError) as error:
+        parse_metadata(line)
+    assert str(error.value) == reason
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_rejected(line: bytes) -> None:
+    for parse in (parse_review, parse_metadata, literal_object):
+        try:
+            parse(line)
+        except RejectedError:
+            continue
+
+
+@given(st.sampled_from([GOOD_2014, GOOD_2018, GOOD_2023]), st.data())
+def test_a_flipped_byte_is_read_or_rejected(line: bytes, data: st.DataObject) -> None:
+    position = data.draw(st.integers(0, len(line) - 1))
+    broken = bytearray(line)
+    broken[position] = data.draw(st.integers(0, 255))
+    try:
+        review = parse_review(bytes(broken))
+    except RejectedError:
+        return
+    assert review.user_id
+    assert review.asin
+    assert 1 <= review.rating <= 5
+
+
+def write(tmp_path: Path, name: str, lines: list[bytes]) -> Path:
+    path = tmp_path / name
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return path
+
+
+def test_bad_lines_are_quarantined_with_file_line_reason_and_content(tmp_path: Path) -> None:
+    first = write(tmp_path, "a.json", [GOOD_2014, b"", b"{" + b"x" * 1000, GOOD_2018])
+    second = write(tmp_path, "b.json", [GOOD_2023 + b"\r", change(rating=0), b"\xff", b" "])
+    reading = Reading()
+    records = list(read([first, second], REVIEWS, 0.5, reading))
+    assert [record.generation for record in records] == ["2014", "2018", "2023"]
+    assert (reading.files, reading.lines) == (2, 6)
+    assert [bad[:3] for bad in reading.quarantine] == [
+        ("a.json", 3, "not JSON"),
+        ("b.json", 2, "rating is not within 1 to 5"),
+        ("b.json", 3, "not JSON"),
+    ]
+    assert [len(bad.content) for bad in reading.quarantine] == [200, len(change(rating=0)), 1]
+    assert reading.reasons() == {"not JSON": 2, "rating is not within 1 to 5": 1}
+
+
+def test_a_line_of_50_megabytes_is_quarantined(tmp_path: Path) -> None:
+    huge = b'{"user_id": "' + b"u" * 50_000_000 + b'"}'
+    reading = Reading()
+    path = write(tmp_path, "a.json", [GOOD_2014, huge, GOOD_2014])
+    assert len(list(read([path], REVIEWS, 0.5, reading))) == 2
+    assert reading.reasons() == {"longer than 10,000,000 bytes": 1}
+
+
+def test_too_many_bad_lines_stop_with_the_first_of_them(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.json", [GOOD_2014] * 98 + [change(rating=0), b"{"])
+    assert len(list(read([path], REVIEWS, 0.02, Reading()))) == 98
+    expected = (
+        r"ingest\.reviews: 2 of 100 lines cannot be used, more than ingest\.max_bad_share = 0\.01; "
+        r"the first is a\.json, line 99: rating is not within 1 to 5; mend the dump, or raise"
+    )
+    with pytest.raises(UserError, match=expected):
+        list(read([path], REVIEWS, 0.01, Reading()))
+
+
+def test_a_bad_file_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brmrs.ingest.amazon.records.BAD_LINES_BEFORE_GIVING_UP", 50)
+    path = write(tmp_path, "a.json", [GOOD_2014] + [b"{"] * 5000)
+    reading = Reading()
+    with pytest.raises(UserError, match="51 of 52 lines"):
+        list(read([path], REVIEWS, 0.5, reading))
+
+
+NO_DUMPS = [
+    (REVIEWS, b"user,item,rating\n1,2,3\n", "a table or plain text ('user,item,rating')"),
+    (REVIEWS, b"u\ti\t5\n", "a table or plain text"),
+    (REVIEWS, b"<!DOCTYPE html>\n<html>\n", "HTML or XML"),
+    (REVIEWS, b"\x00\x01\x02\xff\n", "binary data"),
+    (REVIEWS, b"\x89PNG\r\n\x1a\n\0\0", "binary data"),
+    (REVIEWS, b'[{"user_id": "u"},\n{}]\n', "a JSON array; write one object per line"),
+    (REVIEWS, b'{\n"user_id": "u"\n}\n', "a line that starts with '{'"),
+    (REVIEWS, b'{"asin": "i", "title": "t"}\n', "objects with the fields 'asin', 'title'"),
+    (REVIEWS, b"{'asin': 'i', 'imUrl': 'x'}\n", "objects with the fields 'asin', 'imUrl'"),
+    (REVIEWS, b"{}\n", "objects with the fields (none)"),
+    (REVIEWS, b"change\n" * 200 + GOOD_2014, "a line that starts with 'change'"),
+    (METADATA, GOOD_2018, "objects with the fields 'reviewerID', 'asin', 'overall'"),
+    (METADATA, b"i,title\n", "a table or plain text"),
+    (REVIEWS, b"", "the file is empty; remove it from ingest.reviews"),
+    (REVIEWS, b"\n \r\n\n", "the file is empty"),
+    (METADATA, b"\xef\xbb\xbf", "the file is empty; remove it from ingest.metadata"),
+]
+
+
+@pytest.mark.parametrize(("kind", "content", "found"), NO_DUMPS, ids=range(len(NO_DUMPS)))
+def test_a_file_that_is_no_dump_is_described(
+    tmp_path: Path, kind: Kind[object], content: bytes, found: str
+) -> None:
+    path = tmp_path / "named_like_a_dump.json.gz"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        list(read([path], kind, 1.0, Reading()))
+    assert str(error.value).startswith(f"{path}: ")
+    assert found in str(error.value)
+    assert "\n" not in str(error.value)

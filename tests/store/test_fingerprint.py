@@ -1,0 +1,162 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brmrs.config.load import parse
+from brmrs.config.pipeline import PipelineConfig
+from brmrs.errors import UserError
+from brmrs.store.fingerprint import fingerprint
+
+EMPTY = "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"  # of "[]"
+
+
+def configuration(**sections: Any) -> PipelineConfig:
+    return parse({"features": {"text": {"model": "a/hub-id"}}, **sections}, "test")
+
+
+def write(folder: Path, **contents: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, content in contents.items():
+        (folder / name.replace("__", ".")).write_text(content)
+    return folder
+
+
+def reviews(*paths: Path) -> dict[str, Any]:
+    config = configuration(ingest={"reviews": [str(path) for path in paths]})
+    return fingerprint(config)["reviews"]
+
+
+def test_the_digest_is_of_the_contents_alone(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", a__json="first", b__json="second")
+    two = write(tmp_path / "two", x__json__gz="second", y__jsonl="first")
+    assert reviews(one)["sha256"] == reviews(two)["sha256"]
+    assert reviews(one / "b.json", one / "a.json") == reviews(one)
+    assert reviews(one / "a.json")["sha256"] != reviews(one)["sha256"]
+    (two / "y.jsonl").write_text("First")
+    assert reviews(one)["sha256"] != reviews(two)["sha256"]
+
+
+def test_the_files_are_listed_with_digest_and_size(tmp_path: Path) -> None:
+    folder = write(tmp_path, b__json="b", a__jsonl__zst="", README__txt="x")
+    write(folder / "inner.json", c__json="c")
+    (folder / ".hidden.json").write_text("x")
+    assert reviews(folder)["files"] == [
+        {
+            "name": "a.jsonl.zst",
+            "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "bytes": 0,
+        },
+        {
+            "name": "b.json",
+            "sha256": "3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d",
+            "bytes": 1,
+        },
+    ]
+
+
+def test_a_file_named_twice_counts_once(tmp_path: Path) -> None:
+    folder = write(tmp_path / "dump", a__json="a")
+    (tmp_path / "link").symlink_to(folder)
+    assert reviews(folder, folder / "a.json", tmp_path / "link") == reviews(folder)
+
+
+def test_names_of_pictures_count(tmp_path: Path) -> None:
+    dump = write(tmp_path / "dump", a__json="a")
+
+    def pictures(folder: Path | None) -> str:
+        images = {} if folder is None else {"folder": str(folder)}
+        config = configuration(ingest={"reviews": str(dump)}, images=images)
+        digest: str = fingerprint(config)["image_folder"]["sha256"]
+        return digest
+
+    one = write(tmp_path / "one", A__jpg="x", B__jpg="y")
+    two = write(tmp_path / "two", A__jpg="y", B__jpg="x")
+    three = write(tmp_path / "three", B__jpg="y", A__jpg="x")
+    assert pictures(one) == pictures(three) != pictures(two)
+    assert pictures(None) == EMPTY
+
+
+def test_the_models_of_features(tmp_path: Path) -> None:
+    dump = write(tmp_path / "dump", a__json="a")
+    model = write(tmp_path / "model", weights="w")
+    write(model / "1_Pooling", config__json="{}")
+    (model / ".git").mkdir()
+    (model / ".git" / "x").touch()
+    features = {
+        "text": {"model": str(model)},
+        "visual": {"weights": "file", "file": str(model / "weights")},
+    }
+    entries = fingerprint(configuration(ingest={"reviews": str(dump)}, features=features))
+    names = [file["name"] for file in entries["text_model"]["files"]]
+    assert names == ["1_Pooling/config.json", "weights"]
+    assert [file["name"] for file in entries["visual_weights"]["files"]] == ["weights"]
+    hub = fingerprint(configuration(ingest={"reviews": str(dump)}))
+    assert hub["text_model"]["files"] == []
+    assert hub["text_model"]["sha256"] != entries["text_model"]["sha256"]
+    assert hub["visual_weights"]["sha256"] == hub["metadata"]["sha256"] == EMPTY
+    json.dumps(hub)
+
+
+def test_the_packaged_model_is_digested(tmp_path: Path) -> None:
+    dump = write(tmp_path / "dump", a__json="a")
+    entry = fingerprint(parse({"ingest": {"reviews": str(dump)}}, "test"))["text_model"]
+    digests = {file["name"]: file["sha256"] for file in entry["files"]}
+    assert digests["model.safetensors"].startswith("53aa51172d142c89")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, r"no review dump is configured; set ingest\.reviews=PATH"),
+        ({"ingest": {"reviews": "absent.json"}}, r"ingest\.reviews: absent\.json: no such file"),
+        ({"ingest": {"reviews": "empty"}}, r"ingest\.reviews: empty: the folder holds no dump"),
+        (
+            {"ingest": {"reviews": "a.json", "metadata": ["a.json", "no"]}},
+            r"ingest\.metadata: no: no such file",
+        ),
+        (
+            {"ingest": {"reviews": "a.json"}, "images": {"folder": "no"}},
+            r"images\.folder: no: No such file",
+        ),
+        (
+            {"ingest": {"reviews": "a.json"}, "images": {"folder": "a.json"}},
+            r"images\.folder: a\.json: Not a directory",
+        ),
+        (
+            {"ingest": {"reviews": "a.json"}, "features": {"text": {"model": "./no"}}},
+            r"features\.text\.model: './no' is no folder",
+        ),
+        (
+            {"ingest": {"reviews": "a.json"}, "features": {"visual": {"weights": "file"}}},
+            r"set features\.visual\.file=PATH",
+        ),
+        (
+            {
+                "ingest": {"reviews": "a.json"},
+                "features": {"visual": {"weights": "file", "file": "no.pt"}},
+            },
+            r"no\.pt: no such file",
+        ),
+    ],
+)
+def test_what_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=message):
+        fingerprint(parse(values, "test"))
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys, brmrs.store.fingerprint\n"
+        "print([name for name in ('torch', 'polars', 'scipy') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert out.stdout == "[]\n"

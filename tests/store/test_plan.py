@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import pytest
+from toy_dump import dump
+from toy_stage import UNSETTLED_SEED
+
+from brmrs.config.pipeline import PipelineConfig, SplitConfig
+from brmrs.stages import BY_NAME, STAGES, Stage, needed
+from brmrs.store import keys
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.execute import execute
+from brmrs.store.plan import Step, plan
+
+TOY = Stage("toy", "toy_stage", config=("split",), external=("reviews",), libraries=("pyarrow",))
+DOWN = Stage("down", "toy_stage", config=("train",), reads=("toy/result.txt",))
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
+    """A store in which both stages have run once."""
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    store = ArtifactStore(tmp_path / "artifacts")
+    config, prints = dump(tmp_path)
+    toy = execute(TOY, config, prints, {}, store, "r").artifact
+    execute(DOWN, config, prints, {"toy": toy}, store, "r")
+    return store
+
+
+def steps(
+    store: ArtifactStore, config: PipelineConfig | None = None, text: str = "a review"
+) -> list[Step]:
+    _, prints = dump(store.root.parent, text)
+    return plan((TOY, DOWN), config or PipelineConfig(), prints, store)
+
+
+def test_nothing_changed(store: ArtifactStore) -> None:
+    assert [step.state for step in steps(store)] == ["cached", "cached"]
+
+
+def test_nothing_ran(tmp_path: Path) -> None:
+    both = steps(ArtifactStore(tmp_path / "artifacts"))
+    assert [(step.state, step.reasons) for step in both] == [
+        ("runs", ("never ran",)),
+        ("runs", ("never ran",)),
+    ]
+
+
+def test_a_changed_field_is_named_with_its_values(store: ArtifactStore) -> None:
+    toy, down = steps(store, PipelineConfig(split=SplitConfig(seed=7)))
+    assert (toy.state, toy.reasons) == ("runs", ("configuration split.seed 0 -> 7",))
+    assert (down.state, down.reasons) == ("waits", ("waits for toy",))
+
+
+def test_an_unsettled_artifact_is_tried_again(store: ArtifactStore) -> None:
+    config, prints = dump(store.root.parent, seed=UNSETTLED_SEED)
+    execute(TOY, config, prints, {}, store, "r")
+    (step,) = plan((TOY,), config, prints, store)
+    assert (step.state, step.reasons) == ("runs", ("tries again what failed for now",))
+
+
+def test_a_stage_behind_a_stale_one_that_changed_itself(store: ArtifactStore) -> None:
+    config = PipelineConfig.model_validate({"split": {"seed": 7}, "train": {"learning_rate": 0.5}})
+    _, down = steps(store, config)
+    assert down.state == "runs"
+    assert down.reasons == ("configuration train.learning_rate 0.001 -> 0.5", "waits for toy")
+
+
+def test_changed_bytes_from_outside(store: ArtifactStore) -> None:
+    old, new = (
+        dump(store.root.parent, text)[1]["reviews"]["sha256"][:6]
+        for text in ("a review", "another")
+    )
+    toy, _ = steps(store, text="another")
+    assert toy.reasons == (f"input reviews changed ({old} -> {new})",)
+
+
+def test_a_missing_and_a_damaged_artifact(store: ArtifactStore) -> None:
+    (record,) = store.records("toy")
+    file = store.path(record.artifact, "toy/result.txt")
+    file.write_text("other")
+    assert steps(store)[0].reasons == ("artifact damaged",)
+    store.path(record.artifact).rename(store.root / "away")
+    assert steps(store)[0].reasons == ("artifact missing",)
+
+
+def test_changed_code_and_libraries_are_named(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "_digest", lambda module: "other")
+    monkeypatch.setattr(keys, "_version", lambda name: "99")
+    (record,) = store.records("toy")
+    old = record.parts["libraries"]["pyarrow"]
+    toy, _ = steps(store)
+    assert toy.reasons == ("code toy_stage.py", f"libraries pyarrow {old} -> 99")
+
+
+def test_planning_writes_no_artifact_and_no_record(store: ArtifactStore) -> None:
+    def files() -> list[Path]:
+        return sorted(path for path in store.root.rglob("*") if "locks" not in path.parts)
+
+    before = files()
+    steps(store, PipelineConfig(split=SplitConfig(seed=7)))
+    assert files() == before
+
+
+def test_stages_read_only_from_earlier_ones_and_only_what_exists() -> None:
+    seen: set[str] = set()
+    for stage in STAGES:
+        assert set(stage.upstream) <= seen, stage.name
+        for path in stage.config:
+            PipelineConfig().section(path)
+        seen.add(stage.name)
+
+
+def test_until_takes_what_the_stage_reads_from() -> None:
+    assert [stage.name for stage in needed("split")] == ["ingest", "split"]
+    assert [stage.name for stage in needed("visual_features")] == [
+        "ingest",
+        "images",
+        "visual_training",
+        "visual_features",
+    ]
+    assert needed() == STAGES
+    assert needed("report") == STAGES
+    assert set(BY_NAME) == {stage.name for stage in STAGES}
