@@ -9,12 +9,12 @@ from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
 from brmrs.errors import UserError
+from brmrs.experiments.cells import cells
 from brmrs.experiments.compare import IncompleteError, Outcome, Variant, table, variants
 from brmrs.stages import BY_NAME, externals
 from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
 from brmrs.store.fingerprint import fingerprint
-from flows.cli.tables_compare import cells
 from flows.full_pipeline import refused, run_stages
 from flows.server.with_worker import end_with_worker
 from tasks.pipeline import stage_tasks

@@ -68,8 +68,8 @@ def run(
     from brmrs.config.load import load
     from brmrs.stages import externals, needed
     from brmrs.store.fingerprint import fingerprint
+    from flows.cli import run_locally
     from flows.cli import tables as show
-    from flows.server import run_locally
 
     settings = load(config[0], tuple(overrides), tuple(config[1:]))
     for name in refresh:

@@ -41,8 +41,8 @@ def benchmark(
     from brmrs.experiments.compare import IncompleteError, variants
     from brmrs.stages import externals, needed
     from brmrs.store.fingerprint import fingerprint
+    from flows.cli import run_locally
     from flows.cli import tables_compare as show_benchmark
-    from flows.server import run_locally
 
     if len(config) > 1:
         raise UserError("benchmark takes one -c: each model's own file is found beside it")
@@ -90,8 +90,8 @@ def tune(
     from brmrs.store.fingerprint import fingerprint
     from brmrs.store.runs import find
     from brmrs.system import progress
+    from flows.cli import run_locally
     from flows.cli import tables_compare as show_benchmark
-    from flows.server import run_locally
 
     first, *later = config
     settings, own = configured(first, overrides, model, later, tuned=False)

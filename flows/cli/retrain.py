@@ -30,7 +30,7 @@ def retrain(
 ) -> None:
     """Train on new dumps, if there are any, and serve the model unless it is shown worse."""
     from brmrs.config.load import load
-    from flows.server import run_locally
+    from flows.cli import run_locally
 
     load(config, tuple(overrides))  # a wrong configuration is told before Prefect starts
     parameters = {

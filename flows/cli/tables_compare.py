@@ -6,11 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from brmrs import columns
+from brmrs.experiments.cells import cells
 from flows.cli.console import folding_table
-
-SHOWN_CUT_OFFS = 2  # the largest; --json has all
-SHOWN_METRICS = ("recall", "ndcg")
 
 
 def benchmark(console: Console, result: dict[str, Any]) -> None:
@@ -58,31 +55,3 @@ def tuning(console: Console, result: dict[str, Any], best: int) -> None:
     instead = " in place of the file that was there" if result["replaced"] else ""
     told = f"winner: trial {best}, written to {result['file']}{instead}"
     console.print(escape(told), soft_wrap=True)
-
-
-def cells(row: dict[str, Any], result: dict[str, Any]) -> dict[str, str]:
-    """The cells of a recommender's line, by column."""
-    headline = result["headline"]
-    shown = {
-        "model": row["model"],
-        "seeds": f"{len(row['seeds'])} of {len(row['seeds']) + len(row['faults'])}",
-        f"validation {headline}": _spread(row["validation"].get(headline)),
-    }
-    measured = {name for each in result["rows"] for name in each["test"]}
-    cut_offs = sorted({int(name.partition("@")[2]) for name in measured})[-SHOWN_CUT_OFFS:]
-    for name in (columns.metric(kind, k) for kind in SHOWN_METRICS for k in cut_offs):
-        shown[f"test {name}"] = _spread(row["test"].get(name))
-    against = row.get("against_reference")
-    shown["difference"] = f"{against['difference']:+.4f}" if against else ""
-    shown["p"] = f"{against['p']:.2g}" if against else ""
-    shown["s/epoch"] = _spread(row["seconds_per_epoch"], 2)
-    shown["best epoch"] = ", ".join(map(str, row["best_epochs"]))
-    return shown
-
-
-def _spread(value: dict[str, Any] | None, digits: int = 4) -> str:
-    if value is None:
-        return ""
-    deviation = value["deviation"]
-    text = f"{value['mean']:.{digits}f}"
-    return text if deviation is None else f"{text} ± {deviation:.{digits}f}"
