@@ -31,7 +31,7 @@ test-slow: install
 # After a change of the dependencies in pyproject.toml; needs uv.
 requirements:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --python-version 3.11 --extra dev --quiet pyproject.toml -o requirements.txt
+	  --no-header --python-version 3.11 --extra pipeline --extra dev --quiet pyproject.toml -o requirements.txt
 
 clean:
 	rm -rf .venv artifacts data/sample .prefect
