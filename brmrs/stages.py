@@ -19,31 +19,29 @@ _IMPORTING = Lock()
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage's `run(context)` may use; it sees nothing else of the pipeline.
+    """Everything that a stage's `run(context)` may read and write.
 
     Attributes:
-        config: the declared sections; all others stand at their defaults.
-        inputs: the declared inputs, by the name they are declared under ("ingest/items.parquet").
-            An input that names a whole stage ("images") is that artifact's folder.
-        out: an empty folder to fill. Its bytes must depend on nothing but `config`, `inputs` and
-            the stage's code: sorted rows, no times, no absolute paths.
-        scratch: a folder that outlives a kill, the same for the same cache key; checkpoints and
-            half-done work go there. It is removed once the artifact is stored, unless that is
-            unsettled.
-        kept: a folder of the stage that outlives its keys, for what may be used again under
-            another: it saves work and shapes no output. Of its files, `<folder>/<file>`, garbage
-            collection leaves those that a reached record notes under `KEPT`, and those whose name
-            ends, after its first dot, with the name of a file of a reached artifact. None: nothing
-            is kept.
-        notes: what the stage tells of its work, as JSON values. They go to the record, never to
-            the artifact, as they may depend on what was there before.
+        config: the declared sections; every other section has its default values.
+        inputs: paths of the declared inputs, by declared name ("ingest/items.parquet"). An input
+            that names a whole stage ("images") is the folder of that artifact.
+        out: an empty folder for the artifact. Its bytes must depend only on `config`, `inputs`
+            and the stage's code: sort rows, write no times and no absolute paths.
+        scratch: a folder for checkpoints and partial work, one per cache key. It survives a kill
+            and is removed when a complete artifact has been stored.
+        stage_cache: a folder shared by all keys of the stage, for results that another key may
+            reuse. It must not change the output. Garbage collection keeps a file
+            `<folder>/<name>` if a reachable record lists it in `notes[STAGE_CACHE]`, or if its name
+            after the first dot is the name of a file of a reachable artifact. None: no cache.
+        notes: facts about the work as JSON values, such as counts. They are stored in the record,
+            not in the artifact, so they may depend on what was cached.
     """
 
     config: PipelineConfig
     inputs: Mapping[str, Path]
     out: Path
     scratch: Path
-    kept: Path | None = None
+    stage_cache: Path | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -86,11 +84,11 @@ class Stage:
         return function
 
 
-KEPT = "kept"  # the note with the files of `StageContext.kept` that the stage used
+STAGE_CACHE = "stage_cache"  # key of `StageContext.notes`: files of the stage cache in use
 
-# A file of an artifact that serves the run that made it alone: the next one tries again what
-# failed. It says what, {reason: count}.
-UNSETTLED = "unsettled.json"
+# A stage writes this file into an artifact that lacks something a later run may get, such as a
+# picture whose server did not answer: {reason: count}. Only the run that made the artifact uses it.
+INCOMPLETE = "incomplete.json"
 
 INTERACTIONS = "ingest/interactions.parquet"
 USERS = "ingest/users.parquet"

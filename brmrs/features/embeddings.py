@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from brmrs.columns import REGIONS, SHA256, VECTOR, embeddings
-from brmrs.stages import KEPT, StageContext
+from brmrs.stages import STAGE_CACHE, StageContext
 from brmrs.system import progress
 from brmrs.system.files import digest_bytes, digest_file, digest_json
 
@@ -104,7 +104,7 @@ def gather(
         regions: n, numbers in the map of a content; 0 where none is wanted.
     """
     schema = embeddings(dimension, regions)
-    shelf = Shelf(context.kept or context.scratch, digest, schema)
+    shelf = Shelf(context.stage_cache or context.scratch, digest, schema)
     columns = _columns(context.scratch, digest, schema, len(contents))
     shards = set()
     place = {content: row for row, content in enumerate(contents)}
@@ -146,8 +146,8 @@ def note(context: StageContext, parts: Sequence[Rows]) -> None:
     embedded = sum(part.embedded for part in parts)
     reused = sum(len(part.vectors) for part in parts) - embedded
     context.notes["rows"] = {"embedded": embedded, "reused": reused}
-    if context.kept:
-        context.notes[KEPT] = sorted(shard for part in parts for shard in part.shards)
+    if context.stage_cache:
+        context.notes[STAGE_CACHE] = sorted(shard for part in parts for shard in part.shards)
 
 
 def _columns(scratch: Path, digest: str, schema: pa.Schema, rows: int) -> dict[str, np.ndarray]:

@@ -29,7 +29,7 @@ from brmrs.errors import UserError
 from brmrs.images.decode import PASSING, Picture, Status, check
 from brmrs.images.fetch import Fetcher
 from brmrs.images.kept import KeptPictures, address_hash, link
-from brmrs.stages import ITEMS, UNSETTLED, StageContext
+from brmrs.stages import INCOMPLETE, ITEMS, StageContext
 from brmrs.system import progress
 from brmrs.system.files import write_json
 
@@ -43,7 +43,7 @@ ADDRESSES_PER_ITEM = 10  # tried at most
 def run(context: StageContext) -> None:
     """Gather the pictures; writes images.parquet, statistics.json and files/.
 
-    Where an address may give a picture another time, the artifact is unsettled: the next run asks
+    Where an address may give a picture another time, the artifact is incomplete: the next run asks
     again, there alone.
 
     Raises:
@@ -73,15 +73,17 @@ def run(context: StageContext) -> None:
         )
     passing = {str(status): counts[status] for status in PASSING if counts[status]}
     if passing:
-        write_json(context.out / UNSETTLED, passing)
+        write_json(context.out / INCOMPLETE, passing)
         LOG.info("images: the next run asks again for the %d that may pass", sum(passing.values()))
 
 
 def _kept(context: StageContext) -> KeptPictures | None:
     """The pictures that earlier runs kept; those of private addresses where these are allowed."""
-    if context.kept is None:
+    if context.stage_cache is None:
         return None
-    return KeptPictures(context.kept / ("any" if context.config.images.allow_private else "public"))
+    return KeptPictures(
+        context.stage_cache / ("any" if context.config.images.allow_private else "public")
+    )
 
 
 def gather(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from brmrs.errors import UserError
 from brmrs.serving import current
-from brmrs.stages import KEPT, STAGES
+from brmrs.stages import STAGE_CACHE, STAGES
 from brmrs.store.artifacts import DIGEST_LETTERS, Artifact, ArtifactStore, Record
 from brmrs.store.runs import all_runs
 from brmrs.system import progress
@@ -70,7 +70,7 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
                 runs.append(run)
             made += any(record.run == run.name for record in run.stages.values())
         names = {run.name for run in runs}
-        # All of them: under one key two runs may have had two artifacts, if these are unsettled.
+        # All of them: under one key two runs may have had two artifacts, if these are incomplete.
         records = [record for run in runs for record in run.stages.values()]
         paths = sorted([*_unreached(store.root, names, records), *_unused(store, records)])
         size = sum(_remove(path) for path in paths)
@@ -115,12 +115,12 @@ def _unreached(root: Path, runs: set[str], records: list[Record]) -> Iterator[Pa
 def _unused(store: ArtifactStore, records: list[Record]) -> Iterator[Path]:
     """What stages kept and no reached record or artifact knows (see `StageContext.kept`)."""
     noted = {
-        store.kept(record.artifact.stage) / name
+        store.stage_cache(record.artifact.stage) / name
         for record in records
-        for name in record.notes.get(KEPT, ())
+        for name in record.notes.get(STAGE_CACHE, ())
     }
     files = {name.rpartition("/")[2] for record in records for name in record.artifact.files}
-    for path in store.root.glob("kept/*/*/*"):
+    for path in store.root.glob("stage_cache/*/*/*"):
         if path not in noted and path.name.partition(".")[2] not in files:
             yield path
 

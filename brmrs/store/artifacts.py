@@ -5,7 +5,7 @@ Layout under the root:
     objects/<stage>/<digest>.stat   size, times and inode of each file when it was last hashed
     records/<stage>/<key>.json      which artifact a cache key led to, and what the key was made of
     scratch/<stage>/<key>/          half-done work that outlives a kill
-    kept/<stage>/<folder>/          what a stage may use again under other keys
+    stage_cache/<stage>/<folder>/   what a stage may use again under other keys
     tmp/                            artifacts being written
     locks/                          flock files, in folders those that only runs hold
     current.json                    which run is served, and how it came to be
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from brmrs.errors import UserError
-from brmrs.stages import UNSETTLED
+from brmrs.stages import INCOMPLETE
 from brmrs.system.files import digest_file, digest_json, write_json
 
 LOG = logging.getLogger(__name__)
@@ -58,9 +58,9 @@ class Artifact:
     bytes: int
 
     @property
-    def settled(self) -> bool:
-        """Whether another run may take it (see `brmrs.stages.UNSETTLED`)."""
-        return UNSETTLED not in self.files
+    def complete(self) -> bool:
+        """Whether another run may take it (see `brmrs.stages.INCOMPLETE`)."""
+        return INCOMPLETE not in self.files
 
     def digest_of(self, read: str) -> str:
         """Digest of a declared input (see `Stage.reads`): of one file, of a folder, or of all.
@@ -126,9 +126,9 @@ class ArtifactStore:
         """The scratch folder of a stage under a key."""
         return self.root / "scratch" / stage / key[:DIGEST_LETTERS]
 
-    def kept(self, stage: str) -> Path:
+    def stage_cache(self, stage: str) -> Path:
         """The folder of a stage for all its keys."""
-        return self.root / "kept" / stage
+        return self.root / "stage_cache" / stage
 
     def lookup(self, stage: str, key: str, run: str = "") -> Record | None:
         """The record under a key if its artifact is there and verifies, else None.
@@ -136,12 +136,12 @@ class ArtifactStore:
         Args:
             stage: the stage.
             key: the key.
-            run: the run that asks; an unsettled artifact serves none but the run that made it.
+            run: the run that asks; an incomplete artifact serves none but the run that made it.
         """
         record = self.read_record(self._record_path(stage, key))
         if record is None or record.key != key or record.artifact.stage != stage:
             return None
-        if not record.artifact.settled and record.run != run:
+        if not record.artifact.complete and record.run != run:
             return None
         return record if self.verify(record.artifact) else None
 

@@ -54,17 +54,17 @@ def execute(
             return record
         started = time.perf_counter()
         with store.writing() as out:
-            scratch, kept = store.scratch(stage.name, key), store.kept(stage.name)
+            scratch, stage_cache = store.scratch(stage.name, key), store.stage_cache(stage.name)
             if refresh:
                 shutil.rmtree(scratch, ignore_errors=True)
-                shutil.rmtree(kept, ignore_errors=True)
+                shutil.rmtree(stage_cache, ignore_errors=True)
             scratch.mkdir(parents=True, exist_ok=True)
             context = StageContext(
                 config.only(stage.config),
                 inputs_of(stage, upstream, store),
                 out,
                 scratch,
-                kept,
+                stage_cache,
             )
             with machine.peak_memory() as memory:
                 stage.load()(context)
@@ -75,7 +75,7 @@ def execute(
             key, parts, artifact, run, seconds, memory.bytes, machine.describe(), context.notes
         )
         store.write_record(record)
-        if artifact.settled:
+        if artifact.complete:
             shutil.rmtree(scratch, ignore_errors=True)
         return record
 

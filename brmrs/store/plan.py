@@ -77,7 +77,7 @@ def _differences(stage: Stage, parts: keys.Parts, store: ArtifactStore) -> list[
     changes = _changes(nearest.parts, parts)
     if changes:
         return changes
-    if not nearest.artifact.settled:
+    if not nearest.artifact.complete:
         return ["tries again what failed for now"]
     there = store.path(nearest.artifact).is_dir()
     return ["artifact damaged" if there else "artifact missing"]

@@ -50,7 +50,7 @@ def context(folder: Path) -> StageContext:
         {},
         folder / "out",
         folder / "scratch",
-        kept=folder / "kept",
+        stage_cache=folder / "kept",
     )
 
 

@@ -105,7 +105,7 @@ def test_twenty_kills_in_a_row_then_completion(project: Path) -> None:
     # rows and was killed before it had others.
     left, calm_left = files(store), files(project / "calm")
     assert left <= calm_left
-    assert all(path.startswith("kept") for path in calm_left - left)
+    assert all(path.startswith("stage_cache") for path in calm_left - left)
 
 
 def test_ctrl_c_does_not_wait_for_training(project: Path) -> None:

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from brmrs.errors import UserError
-from brmrs.stages import UNSETTLED, StageContext
+from brmrs.stages import INCOMPLETE, StageContext
 
-UNSETTLED_SEED = 500  # its result never settles
+INCOMPLETE_SEED = 500  # its result never settles
 
 
 def run(context: StageContext) -> None:
@@ -17,9 +17,9 @@ def run(context: StageContext) -> None:
     for read, path in context.inputs.items():
         assert path.exists(), read
     (context.out / "result.txt").write_text(f"seed {context.config.split.seed}\n")
-    if context.config.split.seed == UNSETTLED_SEED:
-        (context.out / UNSETTLED).write_text("{}\n")
-        for folder in (context.scratch, context.kept):
+    if context.config.split.seed == INCOMPLETE_SEED:
+        (context.out / INCOMPLETE).write_text("{}\n")
+        for folder in (context.scratch, context.stage_cache):
             assert folder is not None
             folder.mkdir(parents=True, exist_ok=True)
             with (folder / "tries").open("a") as tries:

@@ -21,7 +21,7 @@ from brmrs.store.artifacts import digest_folder
 
 # Of all files that the stage leaves: fixed ones and hashes, whatever ids and addresses are.
 NAMES = (
-    r"items\.parquet|out/(images\.parquet|(statistics|unsettled)\.json)|"
+    r"items\.parquet|out/(images\.parquet|(statistics|incomplete)\.json)|"
     r"(out|scratch of out)/files/[0-9a-f]{2}/[0-9a-f]{64}\.(jpg|png|gif|webp|bmp|tiff)|"
     r"scratch of out/fetched/[0-9a-f]{2}/[0-9a-f]{64}\.json|"
     r"kept/public/[0-9a-f]{64}\.[0-9a-f]{64}\.(jpg|png|gif|webp|bmp|tiff)"
@@ -51,7 +51,7 @@ def context(
         inputs={"ingest/items.parquet": tmp_path / "items.parquet"},
         out=out,
         scratch=tmp_path / f"scratch of {name}",
-        kept=tmp_path / "kept",
+        stage_cache=tmp_path / "kept",
     )
 
 
@@ -138,7 +138,7 @@ def test_a_new_dump_fetches_new_addresses_alone(server: Server, tmp_path: Path) 
     images.run(context(tmp_path, new, config(), "new"))
     assert sorted(server.log) == ["/absent", "/numbered/8"]  # a failure is asked again
     bare = context(tmp_path, new, config(), "from nothing")
-    images.run(replace(bare, kept=None))
+    images.run(replace(bare, stage_cache=None))
     assert digest_folder(tmp_path / "new", "") == digest_folder(tmp_path / "from nothing", "")
 
 
@@ -155,12 +155,12 @@ def test_what_was_kept_must_be_within_the_limits_of_today(server: Server, tmp_pa
     assert server.log == ["/photo"]
 
 
-def test_what_may_pass_leaves_the_artifact_unsettled(server: Server, tmp_path: Path) -> None:
+def test_what_may_pass_leaves_the_artifact_incomplete(server: Server, tmp_path: Path) -> None:
     paths = ("photo", "absent", "hang-up", "broken", "busy-for-hours", "cut")
     items = [(path, [server.url(path)]) for path in paths]
     images.run(context(tmp_path, items, config(retries=0)))
-    unsettled = json.loads((tmp_path / "out" / "unsettled.json").read_text())
-    assert unsettled == {"busy": 2, "unreachable": 1}
+    incomplete = json.loads((tmp_path / "out" / "incomplete.json").read_text())
+    assert incomplete == {"busy": 2, "unreachable": 1}
 
 
 def test_no_item_has_a_picture(tmp_path: Path) -> None:

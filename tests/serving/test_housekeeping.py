@@ -11,7 +11,7 @@ from toy_dump import dump
 
 from brmrs.errors import UserError
 from brmrs.serving.housekeeping import collect, damaged, sweep
-from brmrs.stages import KEPT, Stage
+from brmrs.stages import STAGE_CACHE, Stage
 from brmrs.store.artifacts import ArtifactStore, UnderWayError
 from brmrs.store.execute import execute
 from brmrs.store.lineage import difference, origin
@@ -127,7 +127,7 @@ def test_gc_does_not_count_runs_in_which_nothing_ran(store: ArtifactStore) -> No
 
 
 def test_gc_keeps_every_artifact_that_one_key_led_to(store: ArtifactStore) -> None:
-    """Of unsettled ones, each run has its own."""
+    """Of incomplete ones, each run has its own."""
     new, old = find(store, "abc2"), find(store, "abc1")
     record = replace(old.stages["split"], key=new.stages["split"].key)
     save(replace(old, stages={**old.stages, "split": record}), store)
@@ -139,9 +139,9 @@ def test_gc_keeps_every_artifact_that_one_key_led_to(store: ArtifactStore) -> No
 def test_gc_leaves_what_a_reached_record_notes_as_kept(store: ArtifactStore) -> None:
     names = [f"recipe/{letter * 64}.parquet" for letter in "abc"]
     newest = find(store, "abc2")
-    record = replace(newest.stages["split"], notes={KEPT: names[1:]})
+    record = replace(newest.stages["split"], notes={STAGE_CACHE: names[1:]})
     save(replace(newest, stages={**newest.stages, "split": record}), store)
-    folder = store.kept("split")
+    folder = store.stage_cache("split")
     for name in (*names, "recipe/1-dead.part"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def test_gc_leaves_what_a_reached_record_notes_as_kept(store: ArtifactStore) -> 
 
 
 def test_gc_keeps_of_what_stages_kept_the_files_that_artifacts_hold(store: ArtifactStore) -> None:
-    folder = store.kept("ingest") / "public"
+    folder = store.stage_cache("ingest") / "public"
     folder.mkdir(parents=True)
     for name in ("aa.constant.txt", "bb.other.txt", ".9.aa.constant.txt"):
         (folder / name).touch()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from toy_dump import dump
-from toy_stage import UNSETTLED_SEED
+from toy_stage import INCOMPLETE_SEED
 
 from brmrs.config.pipeline import PipelineConfig, TrainConfig
 from brmrs.errors import StageError, UserError
@@ -165,22 +165,22 @@ def test_the_scratch_folder_goes_once_the_artifact_is_stored(
     assert not store.scratch("toy", record.key).exists()
 
 
-def test_an_unsettled_artifact_serves_the_run_that_made_it_alone(
+def test_an_incomplete_artifact_serves_the_run_that_made_it_alone(
     store: ArtifactStore, log: Path
 ) -> None:
-    record = run(store, UNSETTLED_SEED, "first")
-    assert run(store, UNSETTLED_SEED, "first") == record
+    record = run(store, INCOMPLETE_SEED, "first")
+    assert run(store, INCOMPLETE_SEED, "first") == record
     assert runs(log) == 1
     tries = store.scratch("toy", record.key) / "tries"
-    assert run(store, UNSETTLED_SEED, "second").run == "second"
+    assert run(store, INCOMPLETE_SEED, "second").run == "second"
     assert runs(log) == 2
     assert tries.read_text() == "one\n" * 2  # it goes on where it was
 
 
 def test_refresh_starts_from_nothing(store: ArtifactStore, log: Path) -> None:
-    record = run(store, UNSETTLED_SEED)
-    for folder in (store.scratch("toy", record.key), store.kept("toy")):
-        run(store, UNSETTLED_SEED, "again", refresh=True)
+    record = run(store, INCOMPLETE_SEED)
+    for folder in (store.scratch("toy", record.key), store.stage_cache("toy")):
+        run(store, INCOMPLETE_SEED, "again", refresh=True)
         assert (folder / "tries").read_text() == "one\n"
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from toy_dump import dump
-from toy_stage import UNSETTLED_SEED
+from toy_stage import INCOMPLETE_SEED
 
 from brmrs.config.pipeline import PipelineConfig, SplitConfig
 from brmrs.stages import BY_NAME, STAGES, Stage, needed
@@ -51,8 +51,8 @@ def test_a_changed_field_is_named_with_its_values(store: ArtifactStore) -> None:
     assert (down.state, down.reasons) == ("waits", ("waits for toy",))
 
 
-def test_an_unsettled_artifact_is_tried_again(store: ArtifactStore) -> None:
-    config, prints = dump(store.root.parent, seed=UNSETTLED_SEED)
+def test_an_incomplete_artifact_is_tried_again(store: ArtifactStore) -> None:
+    config, prints = dump(store.root.parent, seed=INCOMPLETE_SEED)
     execute(TOY, config, prints, {}, store, "r")
     (step,) = plan((TOY,), config, prints, store)
     assert (step.state, step.reasons) == ("runs", ("tries again what failed for now",))

@@ -21,7 +21,7 @@ from brmrs.features import feature_table, loading, precision, table
 from brmrs.features.catalogue.text import WEIGHTS, packaged_model_folder
 from brmrs.features.text import stage as text
 from brmrs.features.text.encoder import embed_all
-from brmrs.stages import KEPT, StageContext
+from brmrs.stages import STAGE_CACHE, StageContext
 
 TEXTS = [
     "black leather shoe for men",
@@ -75,7 +75,7 @@ def run(
         inputs={"ingest/items.parquet": folder / "items.parquet"},
         out=folder / "out",
         scratch=folder / "scratch",
-        kept=folder / "kept",
+        stage_cache=folder / "kept",
     )
     text.run(context)
     return context.notes
@@ -260,7 +260,7 @@ def test_of_one_percent_changed_texts_one_percent_is_embedded(tmp_path: Path) ->
     notes = run(tmp_path, changed)
     assert notes["rows"] == {"embedded": 4, "reused": 396}
     shards = (tmp_path / "kept").glob("*/*")  # garbage collection leaves what the notes name
-    assert notes[KEPT] == sorted(str(path.relative_to(tmp_path / "kept")) for path in shards)
+    assert notes[STAGE_CACHE] == sorted(str(path.relative_to(tmp_path / "kept")) for path in shards)
     assert run(tmp_path / "fresh", changed)["rows"] == {"embedded": 400, "reused": 0}
     same_tables(tmp_path, tmp_path / "fresh")
     assert run(tmp_path, items)["rows"] == {"embedded": 0, "reused": 400}  # back again

@@ -228,7 +228,7 @@ def run_many(folder: Path) -> dict[str, Any]:
         {"images": artifact, "visual_training": training},
         folder / "out",
         folder / "scratch",
-        kept=folder / "kept",
+        stage_cache=folder / "kept",
     )
     visual.run(context)
     return context.notes
