@@ -19,10 +19,9 @@ from brmrs.ingest.amazon.encode_ids import code_reviews
 from brmrs.ingest.amazon.metadata import METADATA, Item, describe
 from brmrs.ingest.amazon.records import BadLine, Reading, read
 from brmrs.ingest.amazon.reviews import REVIEWS
-from brmrs.ingest.cores import core_sizes
 from brmrs.ingest.files import dump_files
 from brmrs.ingest.interactions import NO_TIME, Interactions, latest
-from brmrs.ingest.kcore import k_core, largest_k
+from brmrs.ingest.kcore import core_sizes, k_core, largest_k
 from brmrs.ingest.ready_made import layout as benchmark
 from brmrs.stages import StageContext
 from brmrs.system.files import write_json

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brmrs.errors import UserError
-from brmrs.ingest.cores import core_sizes
 from brmrs.ingest.inspect import inspect
-from brmrs.ingest.kcore import k_core
+from brmrs.ingest.kcore import core_sizes, k_core
 
 
 def write(path: Path, *rows: object) -> Path:
