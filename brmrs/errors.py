@@ -37,3 +37,14 @@ def disk_fault(error: BaseException) -> UserError | None:
             where = f"{file}: " if file else ""
             return UserError(f"{where}{words}; {advice}")
     return None
+
+
+def missing_package(error: ModuleNotFoundError) -> UserError | None:
+    """Which package a command lacks and what installs it; None for a module of the project."""
+    name = (error.name or "").partition(".")[0]
+    if not name or name in {"brmrs", "tasks", "flows"}:
+        return None
+    return UserError(
+        f"the Python package {name!r} is not installed; pip install 'brmrs[pipeline]' installs all "
+        "that brmrs needs, and `pip install brmrs` only what recommending from a finished run needs"
+    )

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from brmrs.config.models import MODEL_SECTIONS, RankingTerms
 from brmrs.config.pipeline import PipelineConfig, put
+from brmrs.config.shipped import find
 from brmrs.errors import UserError
 
 NAME = "name"  # of a model: hyper-parameters of one mean nothing to another
@@ -28,7 +29,7 @@ def load(
     `features.text.template={title}` sets a template, not a mapping.
 
     Args:
-        path: the file.
+        path: the file; `configs/...` is also looked for among the shipped ones.
         overrides: the last one wins.
         over: files with some of the sections; each field that they set wins over those before. A
             model of another name replaces the model with all its fields.
@@ -37,6 +38,7 @@ def load(
     Raises:
         UserError: a file cannot be read or parsed, or a field is unknown or out of range.
     """
+    path, over = find(path), tuple(map(find, over))
     values = _read(path)
     if model:
         _lay(values, {"model": {NAME: model}})

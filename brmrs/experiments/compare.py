@@ -20,6 +20,7 @@ from brmrs import columns
 from brmrs.config.load import load, parse
 from brmrs.config.models import MODEL_SECTIONS
 from brmrs.config.pipeline import PipelineConfig
+from brmrs.config.shipped import find
 from brmrs.errors import UserError
 from brmrs.experiments.search_spaces import BY_FIELD
 from brmrs.store.artifacts import ArtifactStore
@@ -109,7 +110,7 @@ def configured(
     Raises:
         UserError: an unknown name, a bad file, or what makes another model of it.
     """
-    own = file.parent / "models" / f"{name}.yaml"
+    own = find(file.parent / "models" / f"{name}.yaml")
     of_model = [each for each in overrides if each.partition("=")[0].partition(".")[0] == "model"]
     if of_model:
         raise UserError(
@@ -120,7 +121,7 @@ def configured(
     paths = [own]
     if tuned:
         named = load(file, tuple(overrides), tuple(later), model=model)
-        paths.append(tuned_file(file, named.name, name))
+        paths.append(find(tuned_file(file, named.name, name)))
     files = tuple(path for path in paths if path.is_file())
     for path in files:
         given = load(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 import typer
 from rich.markup import escape
 
-from brmrs.errors import StageError, UserError, disk_fault
+from brmrs.errors import StageError, UserError, disk_fault, missing_package
 from flows.cli import compare as cli_benchmark
 from flows.cli import retrain as cli_retrain
 from flows.cli import store as cli_store
@@ -296,6 +296,11 @@ def main() -> None:
         _end(error, 2)
     except StageError as error:
         _end(error, 1)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        _end(missing, 2)
     except OSError as error:
         refused = disk_fault(error)
         if refused is None:
