@@ -21,8 +21,8 @@ from whole_pipeline import Pipeline, changed
 
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.stages import BY_NAME, STAGES
-from brmrs.store import keys
 from brmrs.store.artifacts import ArtifactStore
+from brmrs.system import code as codes
 
 ALL = {stage.name for stage in STAGES}
 MODEL = {"train", "evaluate", "publish", "report"}
@@ -260,11 +260,11 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the package that the keys are made from."""
 
     def forget() -> None:
-        for cached in (keys._closure, keys._libraries, keys._digest, keys._source):
+        for cached in (codes.closure, codes.libraries, codes.digest, codes._source):
             cached.cache_clear()
 
-    shutil.copytree(keys.ROOT, tmp_path / "brmrs", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(keys, "ROOT", tmp_path / "brmrs")
+    shutil.copytree(codes.ROOT, tmp_path / "brmrs", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(codes, "ROOT", tmp_path / "brmrs")
     forget()
     yield tmp_path / "brmrs"
     forget()

@@ -9,6 +9,7 @@ import pytest
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.stages import BY_NAME
 from brmrs.store import keys
+from brmrs.system.code import SHAPES_NO_OUTPUT
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +78,7 @@ def test_a_file_beside_a_module_is_part_of_it(project: Path) -> None:
 def test_every_stage_has_code(name: str) -> None:
     code = keys.fixed_parts(BY_NAME[name], PipelineConfig())["code"]
     assert BY_NAME[name].module in code
-    assert not keys.SHAPES_NO_OUTPUT & set(code)
+    assert not SHAPES_NO_OUTPUT & set(code)
 
 
 def test_libraries_are_those_that_the_code_imports() -> None:
