@@ -87,7 +87,7 @@ def compare_texts(texts: list[str]) -> str:
         return kept(
             len(texts),
             text_encoder.dimension(fast),
-            lambda _: text_encoder.embed(fast, texts, config.batch_size, config.long),
+            lambda _: text_encoder.embed(fast, texts, config.batch_size, config.long_texts),
         )
 
     model.encode(texts[:BATCH], show_progress_bar=False)

@@ -63,7 +63,7 @@ def prepare(source: Path, out: Path) -> None:
     """
     known = any((source / name).is_file() for name in NEIGHBOURS.values())
     config = PipelineConfig(
-        ingest=IngestConfig(format="benchmark", path=source),
+        ingest=IngestConfig(format="ready-made", path=source),
         split=SplitConfig(protocol="given"),
         features=FeaturesConfig(
             text=TextConfig(model="imported"), visual=VisualConfig(backbone="imported")

@@ -107,7 +107,7 @@ STAGES = (
         "ingest",
         "brmrs.ingest.stage",
         config=("ingest",),
-        external=("reviews", "metadata", "benchmark"),
+        external=("reviews", "metadata", "ready_made"),
     ),
     Stage(
         "split",
@@ -135,7 +135,7 @@ STAGES = (
         "brmrs.features.self_supervised.stage",
         config=tuple(
             f"features.visual.{field}"
-            for field in ("backbone", "node", "weights", "seed", "training")
+            for field in ("backbone", "layer", "weights", "seed", "training")
         ),
         reads=("images",),
     ),

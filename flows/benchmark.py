@@ -59,7 +59,7 @@ def benchmark(
     store = ArtifactStore(artifacts)
     settings = every[0].config
     try:
-        with store.running(f"{settings.name}, benchmark", wait=settings.overlap == "wait"):
+        with store.running(f"{settings.name}, benchmark", wait=settings.concurrency == "wait"):
             shared = run_stages(settings, store, SHARED, ())
             result = table([_outcome(variant, shared, store) for variant in every], store)
     except UnderWayError as error:

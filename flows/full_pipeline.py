@@ -76,7 +76,7 @@ def full_pipeline(
     publish: PublishConfig | None = None,
     report: ReportConfig | None = None,
     retrain: RetrainConfig | None = None,
-    overlap: Literal["wait", "refuse"] | None = None,
+    concurrency: Literal["wait", "refuse"] | None = None,
     artifacts: Path = Path("artifacts"),
     until: str | None = None,
     refresh: tuple[str, ...] = (),
@@ -98,7 +98,7 @@ def full_pipeline(
         publish: see `ingest`.
         report: see `ingest`.
         retrain: see `ingest`; kept with the run, it changes nothing here.
-        overlap: what to do while another run uses these artifacts.
+        concurrency: what to do while another run uses these artifacts.
         artifacts: root of the artifact store.
         until: the last stage to run.
         refresh: stages to run even if they are cached.
@@ -113,7 +113,7 @@ def full_pipeline(
     end_with_worker()
     store = ArtifactStore(artifacts)
     try:
-        with store.running(settings.name, wait=settings.overlap == "wait"):
+        with store.running(settings.name, wait=settings.concurrency == "wait"):
             run = run_stages(settings, store, until, refresh)
             runs.save(run, store)
             summary = run.summary(store)

@@ -62,7 +62,7 @@ def retrain(
         wait_for(file, settings, past.digests)
     let_rest(settings)
     try:
-        with store.running(f"{settings.name}, retrain", wait=settings.overlap == "wait"):
+        with store.running(f"{settings.name}, retrain", wait=settings.concurrency == "wait"):
             return _retrain(settings, store, force=force)
     except UnderWayError as error:
         return refused(error)

@@ -172,8 +172,8 @@ def test_the_weights_of_the_features(
     made: Pipeline, config: PipelineConfig, tmp_path: Path
 ) -> None:
     file = tmp_path / "weights.safetensors"
-    config = changed(config, "features.visual.weights", "file")
-    config = changed(config, "features.visual.file", file)
+    config = changed(config, "features.visual.weights", "pretrained")
+    config = changed(config, "features.visual.weights_path", file)
     for expected in (VISUAL, {"visual_features"}):  # then other weights, under the same name
         save_file(torchvision.models.resnet18(weights=None).state_dict(), file)
         assert must_rerun(made, config) == {*expected, *GRAPHS}

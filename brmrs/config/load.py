@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from brmrs.config import renamed
 from brmrs.config.models import MODEL_SECTIONS, RankingTerms
 from brmrs.config.pipeline import PipelineConfig, put
 from brmrs.config.shipped import find
@@ -118,6 +119,8 @@ def _told(fault: ErrorDetails) -> str:
     if fault["type"] == "union_tag_invalid":
         known = fault["ctx"]["expected_tags"].replace("'", "")
         return f"{where}: no model {fault['ctx']['tag']!r}; there are {known}"
+    if instead := renamed.instead(where, fault):
+        return f"{where}: {instead}"
     if fault["type"] != "extra_forbidden":
         return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
     section: Any = PipelineConfig

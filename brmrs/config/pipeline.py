@@ -5,7 +5,7 @@ key. The digest of the bytes does.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -46,10 +46,10 @@ CutOffs = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)
 class IngestConfig(Section):
     """From the dump to interactions, users and items."""
 
-    # "amazon": raw dumps, told apart by content; "benchmark": the literature's ready-made layout,
+    # "amazon": raw dumps, told apart by content; "ready-made": the literature's layout,
     # taken as it is (see brmrs/ingest/ready_made/layout.py): the fields after `path` do not apply
     # to it
-    format: Literal["amazon", "benchmark"] = "amazon"
+    format: Literal["amazon", "ready-made"] = "amazon"
     path: Location = None  # the folder of a benchmark
     reviews: Locations = ()  # review files, or folders of them
     metadata: Locations = ()  # metadata files, or folders of them; without any, items have no text
@@ -88,7 +88,7 @@ class TextConfig(Section):
     )
     # of texts with more tokens than a model takes: "truncate": the first ones count; "mean": the
     # text is cut into pieces of as many as it takes, and the vector is the mean of the pieces'
-    long: Literal["truncate", "mean"] = "truncate"
+    long_texts: Literal["truncate", "mean"] = "truncate"
     precision: Precision = "auto"
     batch_size: int = Field(16, gt=0)  # texts of 128 tokens; of shorter ones more fit a batch
     label: str = ""  # of imported vectors, in all tables and reports; "": that they are imported
@@ -115,8 +115,7 @@ class SelfSupervisionConfig(Section):
     learning_rate: float = Field(0.03, gt=0)  # of SGD at the start; falls to 0 along a cosine
 
 
-SelfSupervised = Literal["simsiam", "byol", "barlow-twins"]
-SELF_SUPERVISED: tuple[str, ...] = get_args(SelfSupervised)
+SELF_SUPERVISED = ("simsiam", "byol", "barlow-twins")
 
 
 class VisualConfig(Section):
@@ -125,11 +124,11 @@ class VisualConfig(Section):
     # a model name of torchvision; a sentence-transformers model that takes pictures (CLIP), by its
     # folder or hub id, with a slash: ./clip, sentence-transformers/clip-ViT-B-32; or "imported"
     backbone: str = "vgg16"
-    node: str | None = None  # feature node; None: the usual one of the backbone
-    # "pretrained" (torchvision's own), "random" (tests and the sample only), "file", or a method
+    layer: str | None = None  # whose output is the features; None: the usual one of the backbone
+    # "pretrained" (torchvision's own), "random" (tests and the sample only), or a method
     # that trains them on the data set's own pictures (brmrs/features/self_supervised)
-    weights: Literal["pretrained", "random", "file"] | SelfSupervised = "pretrained"
-    file: Location = None  # a state dict for `weights: file`
+    weights: Literal["pretrained", "random", "simsiam", "byol", "barlow-twins"] = "pretrained"
+    weights_path: Location = None  # a state dict, .safetensors or .pth, instead of those
     precision: Precision = "auto"  # random weights take fp32: their vectors differ by little
     # also the feature map before its last pooling, for models that attend to regions (VECF)
     regions: bool = False
@@ -145,9 +144,15 @@ class VisualConfig(Section):
 
     @model_validator(mode="after")
     def _suits_the_backbone(self) -> Self:
-        if self.is_tower and (self.weights != "pretrained" or self.node is not None):
+        own = self.weights == "pretrained" and self.weights_path is None and self.layer is None
+        if self.is_tower and not own:
             raise ValueError(
-                f"{self.backbone} has its own weights and node; set weights=pretrained, node=null"
+                f"{self.backbone} has its own weights and layer; set weights=pretrained, "
+                "weights_path=null and layer=null"
+            )
+        if self.weights_path is not None and self.weights != "pretrained":
+            raise ValueError(
+                f"weights_path and weights={self.weights} exclude each other; leave one out"
             )
         if self.regions and (self.is_tower or self.backbone == IMPORTED):
             raise ValueError(
@@ -187,15 +192,22 @@ class ImagesConfig(Section):
     max_pixels: int = Field(50_000_000, gt=0)
 
 
+class BetaConfig(Section):
+    """Weights of the cosines of each modality in the graphs."""
+
+    text: Weight = 0.5
+    visual: Weight = 0.5
+
+
 class GraphsConfig(Section):
     """Item and user homogeneous graphs (method/000, 'homogeneous graph construction')."""
 
     alpha: Share = 0.5  # weight of the interaction overlap; 1 - alpha goes to the modalities
-    beta: dict[Literal["text", "visual"], Weight] = Field({"text": 0.5, "visual": 0.5})
+    beta: BetaConfig = BetaConfig()
     # where the cosines of items come from: their vectors, or the kNN tables of a benchmark, which
     # know no others (0) and say nothing of users, whose graph then takes the overlap alone
     modality: Literal["features", "knn"] = "features"
-    overlap: Literal["cosine", "jaccard", "count"] = "cosine"
+    co_occurrence: Literal["cosine", "jaccard", "count"] = "cosine"
     k: int = Field(10, gt=0)  # edges kept per row
     user_k: int = Field(10, gt=0)
     block_bytes: Effort = 2**30  # about what a block of similarities may take
@@ -276,7 +288,7 @@ class PipelineConfig(BaseModel):
     report: ReportConfig = ReportConfig()
     retrain: RetrainConfig = RetrainConfig()
     # what a run does while another one uses the same artifacts
-    overlap: Literal["wait", "refuse"] = "wait"
+    concurrency: Literal["wait", "refuse"] = "wait"
 
     @model_validator(mode="before")
     @classmethod

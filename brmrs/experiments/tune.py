@@ -61,7 +61,7 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
 
     Raises:
         UserError: the recommender has nothing to tune, the data lack what it needs, or another run
-            is under way and `overlap` says not to wait for it.
+            is under way and `concurrency` says not to wait for it.
     """
     ranges = space(config.model)
     upstream = {name: run.artifact(name) for name in TRAIN.upstream}
@@ -69,7 +69,7 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
     key = keys.key(TRAIN, keys.parts(TRAIN, config, prints, upstream))
     searched = digest_json({name: str(each) for name, each in ranges.items()})
     name = f"{config.name}-{config.model.name}-{digest_json([key, searched])[:12]}"
-    with store.running(f"{config.name}, tune", wait=config.overlap == "wait"):
+    with store.running(f"{config.name}, tune", wait=config.concurrency == "wait"):
         sound(run, store, *upstream)
         study = open_study(store.root / "tune" / "studies.db", name)
         ready = prepare(inputs_of(TRAIN, upstream, store), config)

@@ -22,8 +22,8 @@ def run(context: StageContext, modality: str, label: str) -> None:
     path = context.inputs[GIVEN[modality]] / GIVEN_VECTORS
     if not path.is_file():
         raise UserError(
-            f"features.{modality}: {IMPORTED} needs a ready-made benchmark "
-            f"(ingest.format=benchmark) with {modality} features; name a model instead"
+            f"features.{modality}: {IMPORTED} needs a ready-made data set "
+            f"(ingest.format=ready-made) with {modality} features; name a model instead"
         )
     vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     extractor = table.Extractor(

@@ -24,6 +24,7 @@ from brmrs.columns import (
     TEXT,
     TRAIN,
     USER,
+    VISUAL,
     WEIGHT,
 )
 from brmrs.config.pipeline import GraphsConfig
@@ -97,8 +98,8 @@ def known_cosines(folders: Mapping[str, Path], items: int) -> dict[str, KnownCos
             known[name] = KnownCosines.of(edges, items)
     if not known:
         raise UserError(
-            "graphs.modality: knn needs the kNN tables of a ready-made benchmark "
-            "(ingest.format=benchmark); set graphs.modality=features"
+            "graphs.modality: knn needs the kNN tables of a ready-made data set "
+            "(ingest.format=ready-made); set graphs.modality=features"
         )
     return known
 
@@ -114,7 +115,7 @@ def similarity_of_items(
 ) -> Similarity:
     """e_ij of items from cosines of either kind."""
     return Similarity(
-        sp.csr_matrix(train.T), modalities, _beta(config), config.alpha, config.overlap
+        sp.csr_matrix(train.T), modalities, _beta(config), config.alpha, config.co_occurrence
     )
 
 
@@ -127,11 +128,11 @@ def by_modality(items: Similarity, name: str) -> Similarity:
 def user_similarity(train: sp.csr_matrix, features: Features, config: GraphsConfig) -> Similarity:
     """e_uv of users: items in common, and the cosines of their items' mean features."""
     modalities = {name: Modality.of(*user_means(train, *features[name])) for name in features}
-    return Similarity(train, modalities, _beta(config), config.alpha, config.overlap)
+    return Similarity(train, modalities, _beta(config), config.alpha, config.co_occurrence)
 
 
 def _beta(config: GraphsConfig) -> dict[str, float]:
-    return {str(name): weight for name, weight in config.beta.items()}
+    return {TEXT: config.beta.text, VISUAL: config.beta.visual}
 
 
 def user_means(

@@ -77,7 +77,7 @@ def _is_metadata(path: Path) -> bool:
 
 
 def _of_benchmark(folder: Path) -> dict[str, Any]:
-    given = benchmark.read(IngestConfig(format="benchmark", path=folder))
+    given = benchmark.read(IngestConfig(format="ready-made", path=folder))
     split = {name: int((given.labels == value).sum()) for value, name in SPLIT_NAMES.items()}
     return {**ingest.of_benchmark(given).statistics, "split": split}
 

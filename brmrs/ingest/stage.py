@@ -53,7 +53,7 @@ class Ingested:
 def run(context: StageContext) -> None:
     """The stage: the configured dump to Parquet files and statistics."""
     config, out = context.config.ingest, context.out
-    if config.format == "benchmark":
+    if config.format == "ready-made":
         given = benchmark.read(config)
         benchmark.write_given(given, out / "given")
         ingested = of_benchmark(given)

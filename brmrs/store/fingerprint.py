@@ -39,7 +39,7 @@ def fingerprint(
         names: the entries wanted; None: all.
 
     Returns:
-        Of the entries `reviews`, `metadata`, `benchmark`, `text_model`, `visual_weights`,
+        Of the entries `reviews`, `metadata`, `ready_made`, `text_model`, `visual_weights`,
         `image_folder` and `warm_start` those wanted, each `{"sha256": digest of the entry,
         "files": [{"name", "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends on
         the files' contents alone, neither on their names nor on their order; what is kept of them
@@ -54,7 +54,7 @@ def fingerprint(
     entries: dict[str, Callable[[], dict[str, Any]]] = {
         "reviews": lambda: _reviews(config.ingest),
         "metadata": lambda: _by_content(dump_files(config.ingest.metadata, "ingest.metadata")),
-        "benchmark": lambda: _benchmark(config.ingest),
+        "ready_made": lambda: _ready_made(config.ingest),
         "text_model": lambda: _text_model(config.features.text),
         "visual_weights": lambda: _visual_weights(config.features.visual),
         "image_folder": lambda: _image_folder(config.images),
@@ -64,13 +64,13 @@ def fingerprint(
 
 
 def _reviews(config: IngestConfig) -> dict[str, Any]:
-    if not config.reviews and config.format != "benchmark":
+    if not config.reviews and config.format != "ready-made":
         raise UserError("ingest.reviews: no review dump is configured; set ingest.reviews=PATH")
     return _by_content(dump_files(config.reviews, "ingest.reviews"))
 
 
-def _benchmark(config: IngestConfig) -> dict[str, Any]:
-    paths = benchmark_files(config) if config.format == "benchmark" else []
+def _ready_made(config: IngestConfig) -> dict[str, Any]:
+    paths = benchmark_files(config) if config.format == "ready-made" else []
     return _by_name([(path.name, path) for path in paths])
 
 
@@ -113,16 +113,12 @@ def _visual_weights(config: VisualConfig) -> dict[str, Any]:
             f"features.visual.backbone: torchvision has no {config.backbone!r}; it has "
             f"{', '.join(near)}"
         )
-    if config.weights != "file":
+    path = config.weights_path
+    if path is None:
         return _by_content([])
-    if config.file is None:
-        raise UserError(
-            "features.visual.file: `weights: file` needs a state dict; "
-            "set features.visual.file=PATH"
-        )
-    if not config.file.is_file():
-        raise UserError(f"features.visual.file: {config.file}: no such file; correct the path")
-    return _by_content([config.file])
+    if not path.is_file():
+        raise UserError(f"features.visual.weights_path: {path}: no such file; correct the path")
+    return _by_content([path])
 
 
 def _warm_start(config: TrainConfig) -> dict[str, Any]:

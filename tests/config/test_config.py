@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from brmrs.config.load import load, parse
 from brmrs.config.models import BM3Config, LightGCNConfig
-from brmrs.config.pipeline import PipelineConfig, TextConfig, TrainConfig
+from brmrs.config.pipeline import BetaConfig, PipelineConfig, TextConfig, TrainConfig
 from brmrs.errors import UserError
 from brmrs.experiments.compare import configured
 from brmrs.models.registry import RECOMMENDERS
@@ -160,6 +161,35 @@ def test_bad_configuration_is_told_with_file_and_field(
     assert "\n" not in str(fault.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("overlap=wait", "renamed to concurrency"),
+        ("graphs.overlap=count", "renamed to graphs.co_occurrence"),
+        ("features.text.long=mean", "renamed to features.text.long_texts"),
+        ("features.visual.node=x", "renamed to features.visual.layer"),
+        ("features.visual.file=x", "renamed to features.visual.weights_path"),
+        ("features.visual.weights=file", "features.visual.weights_path alone"),
+        ("ingest.format=benchmark", "renamed to ready-made"),
+    ],
+)
+def test_an_old_name_is_answered_with_the_new_one(
+    tmp_path: Path, override: str, expected: str
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.touch()
+    with pytest.raises(UserError, match=re.escape(expected)) as fault:
+        load(path, (override,))
+    assert override.partition("=")[0] in str(fault.value)
+
+
+def test_weights_are_named_once(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("features: {visual: {weights: random, weights_path: a.pth}}")
+    with pytest.raises(UserError, match="exclude each other"):
+        load(path)
+
+
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_bytes(b"\xff\xfe\x00\x9f")
@@ -201,11 +231,12 @@ def test_a_template_may_be_set_without_quotes(tmp_path: Path, text: str, templat
     assert load(path, (f"features.text.template={text}",)).features.text.template == template
 
 
-def test_overlay_takes_a_mapping_as_it_is() -> None:
-    config = parse({"graphs": {"beta": {"text": 1.0}}}, "t")
-    sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
-    assert PipelineConfig().overlaid(sections) == config
-    assert PipelineConfig().overlaid(sections).graphs.beta == {"text": 1.0}
+def test_one_weight_of_the_graphs_leaves_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("graphs: {beta: {visual: 0.7}}")
+    config = load(path, ("graphs.beta.text=0.9",))
+    assert config.graphs.beta == BetaConfig(text=0.9, visual=0.7)
+    assert parse({"graphs": {"beta": {"text": 0.9}}}, "t").graphs.beta.visual == 0.5
 
 
 def test_the_order_of_overrides_does_not_matter(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_a_search_holds_the_store(board: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(tune, "search", clean_up_instead)
     with pytest.raises(InterruptedError):
         tune.tune(SETTINGS, run, store, 1)
-    refusing = SETTINGS.model_copy(update={"overlap": "refuse"})
+    refusing = SETTINGS.model_copy(update={"concurrency": "refuse"})
     with store.running("a run"), pytest.raises(UnderWayError, match="a run"):
         tune.tune(refusing, run, store, 1)
     collect(store, keep=1)  # no manifest of the run: all its artifacts go

@@ -109,7 +109,7 @@ def test_one_that_may_not_overlap_is_refused(folder: Path) -> None:
             folder / "small.yaml",
             ["lightgcn"],
             [0],
-            ["overlap=refuse"],
+            ["concurrency=refuse"],
             folder / "artifacts",
             return_state=True,
         )

@@ -130,7 +130,7 @@ def test_a_fault_of_the_user_names_itself_and_keeps_finished_stages(run: Runner)
     with pytest.raises(UserError, match=r"ingest\.k"):
         run(ingest={"k": 1000})
     with pytest.raises(UserError, match=r"features\.visual"):
-        run(features={"visual": {"backbone": "resnet18", "weights": "file", "file": "nowhere.pth"}})
+        run(features={"visual": {"weights": "pretrained", "weights_path": "nowhere.pth"}})
     assert ran(run()) == []
 
 

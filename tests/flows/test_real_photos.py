@@ -103,7 +103,7 @@ def project(
     (folder / "pictures").mkdir()
     for item in catalogue[::2]:
         (folder / "pictures" / f"{item['id']}.jpg").symlink_to(photos / item["image"])
-    backbone = {"backbone": "mobilenet_v3_small", "node": "avgpool", "weights": "random"}
+    backbone = {"backbone": "mobilenet_v3_small", "layer": "avgpool", "weights": "random"}
     values = {
         "name": "photos",
         "ingest": {"reviews": "dump/reviews.jsonl", "metadata": "dump/metadata.jsonl"},

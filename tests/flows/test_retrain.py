@@ -135,7 +135,7 @@ def test_a_place_that_is_gone_is_a_fault(run: Retrain, months: Months) -> None:
 
 def test_a_run_that_may_not_overlap_is_refused(run: Retrain, store: ArtifactStore) -> None:
     with store.running("somebody else"):
-        state = run("overlap=refuse")
+        state = run("concurrency=refuse")
     assert (state.type.value, state.name) == ("CANCELLED", "Refused")
     assert "somebody else (process" in state.message
     with pytest.raises(UserError, match="somebody else"):

@@ -131,7 +131,7 @@ def test_an_empty_folder_holds_nothing_and_a_missing_one_is_told(folder: Path) -
     with pytest.raises(UserError, match="gone: no such file"):
         look(settings(folder / "gone"))
     with pytest.raises(UserError, match=r"ingest\.format"):
-        look(parse({"ingest": {"format": "benchmark", "path": folder}}, "t"))
+        look(parse({"ingest": {"format": "ready-made", "path": folder}}, "t"))
 
 
 def test_waits_for_a_file_that_is_being_written(folder: Path) -> None:

@@ -88,7 +88,7 @@ def test_the_models_of_features(tmp_path: Path) -> None:
     (model / ".git" / "x").touch()
     features = {
         "text": {"model": str(model)},
-        "visual": {"weights": "file", "file": str(model / "weights")},
+        "visual": {"weights_path": str(model / "weights")},
     }
     entries = fingerprint(configuration(ingest={"reviews": str(dump)}, features=features))
     names = [file["name"] for file in entries["text_model"]["files"]]
@@ -131,13 +131,9 @@ def test_the_packaged_model_is_digested(tmp_path: Path) -> None:
             r"features\.text\.model: './no' is no folder",
         ),
         (
-            {"ingest": {"reviews": "a.json"}, "features": {"visual": {"weights": "file"}}},
-            r"set features\.visual\.file=PATH",
-        ),
-        (
             {
                 "ingest": {"reviews": "a.json"},
-                "features": {"visual": {"weights": "file", "file": "no.pt"}},
+                "features": {"visual": {"weights_path": "no.pt"}},
             },
             r"no\.pt: no such file",
         ),

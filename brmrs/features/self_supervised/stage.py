@@ -65,7 +65,7 @@ def train(
         checkpoint: where the state after each epoch is kept, and found.
 
     Returns:
-        The weights, as `weights: file` takes them, and the curve.
+        The weights, as `weights_path` takes them, and the curve.
 
     Raises:
         UserError: there is but one picture, or the training failed.
@@ -76,7 +76,7 @@ def train(
             "there is only one; set weights to pretrained, file or random"
         )
     with LOADING:
-        backbone = backbones.find(config.backbone, config.node).at(config.training.size)
+        backbone = backbones.find(config.backbone, config.layer).at(config.training.size)
         random = config.model_copy(update={"weights": "random"})
 
         def network() -> torch.nn.Module:

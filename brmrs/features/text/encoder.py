@@ -137,8 +137,8 @@ def _pieces(
     """What the tokenizer makes of texts, a list per piece, and the (P,) text of each piece."""
     if long == "mean" and not (model.tokenizer.is_fast and not _prompt(model)):
         raise UserError(
-            "features.text.long: mean needs a model with a fast tokenizer and without a prompt; "
-            "set truncate"
+            "features.text.long_texts: mean needs a model with a fast tokenizer and without a "
+            "prompt; set truncate"
         )
     wanted = {
         "text": {"padding": False, "return_overflowing_tokens": long == "mean"},

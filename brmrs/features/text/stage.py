@@ -76,7 +76,7 @@ def embed(
             "model": settings,
             "precision": chosen,
             "processor": precision.processor(),
-            "long": config.long,
+            "long_texts": config.long_texts,
             "batch_size": config.batch_size,
         },
         code=(text_encoder, precision),
@@ -85,7 +85,7 @@ def embed(
 
     def embed_new(new: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         wanted = [texts[row] for row in new.tolist()]
-        return text_encoder.embed(model, wanted, config.batch_size, config.long)
+        return text_encoder.embed(model, wanted, config.batch_size, config.long_texts)
 
     contents = [digest_bytes(text.encode("utf-8", "surrogatepass")) for text in texts]
     size = text_encoder.dimension(model)

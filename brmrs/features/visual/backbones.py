@@ -132,7 +132,7 @@ def find(name: str, node: str | None) -> Backbone:
     usual = next((NODES[family] for family in NODES if name.startswith(family)), None)
     node = node or usual
     if node is None:
-        raise UserError(f"features.visual.node: say which node of {name} gives the features")
+        raise UserError(f"features.visual.layer: say which node of {name} gives the features")
     preprocessing = _preprocessing(name)
     with LOADING, torch.device("meta"):
         network = untrained(name, preprocessing.size)
@@ -140,11 +140,11 @@ def find(name: str, node: str | None) -> Backbone:
     if node not in names:
         close = difflib.get_close_matches(node, names, n=5) or names[-8:]
         raise UserError(
-            f"features.visual.node: {name} has no module {node!r}; near it: {', '.join(close)}"
+            f"features.visual.layer: {name} has no module {node!r}; near it: {', '.join(close)}"
         )
     dimension, entered = _try_out(network, node, preprocessing.size)
     if dimension is None:
-        raise UserError(f"features.visual.node: {node!r} of {name} gives no vectors; try {usual}")
+        raise UserError(f"features.visual.layer: {node!r} of {name} gives no vectors; try {usual}")
     # Before the node or in it, modules may work without being entered: attention reads weights.
     behind = [
         module
@@ -186,11 +186,9 @@ def build(
         network = untrained(backbone.name, backbone.preprocessing.size)
     for module in backbone.unused:
         network.set_submodule(module, nn.Identity())
-    if config.weights != "random":
-        file = trained if config.weights in SELF_SUPERVISED else config.file
-        source, state = (
-            _pretrained(backbone.name) if config.weights == "pretrained" else _from_file(file)
-        )
+    file = trained if config.weights in SELF_SUPERVISED else config.weights_path
+    if file is not None or config.weights != "random":
+        source, state = _from_file(file) if file else _pretrained(backbone.name)
         _fill(network, state, f"{source}: not weights of {backbone.name}")
     return Features(network, backbone.node), table.digest(network.state_dict())
 
@@ -229,8 +227,8 @@ def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
     except (URLError, TimeoutError) as error:
         raise UserError(
             f"features.visual.weights: the pretrained weights of {name} are not cached and could "
-            f"not be fetched; put {file.name} into {folder}, or set `weights: file` with `file:`, "
-            "or train on these pictures by `weights: simsiam`, or try `weights: random`"
+            f"not be fetched; put {file.name} into {folder}, or set `weights_path` to a file of "
+            "yours, or train on these pictures by `weights: simsiam`, or try `weights: random`"
         ) from error
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise UserError(f"{file}: cannot be read ({_one_line(error)}); delete it") from error
@@ -244,25 +242,25 @@ def _check_cached(file: Path) -> None:
         raise UserError(f"{file}: its SHA-256 does not begin with {promised}; delete it")
 
 
-def _from_file(path: Path | None) -> tuple[str, Mapping[str, Tensor]]:
+def _from_file(path: Path) -> tuple[str, Mapping[str, Tensor]]:
     """A state dict from a .safetensors or .pth file; nothing in it is executed."""
-    if path is None:
-        raise UserError("features.visual.file: `weights: file` needs the path of a state dict")
     try:
         if path.suffix == ".safetensors":
             return str(path), load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"features.visual.file: {path}: {error.strerror or error}") from error
+        raise UserError(
+            f"features.visual.weights_path: {path}: {error.strerror or error}"
+        ) from error
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise UserError(
-            f"features.visual.file: {path}: no state dict ({_one_line(error)}); "
+            f"features.visual.weights_path: {path}: no state dict ({_one_line(error)}); "
             "write one by torch.save(network.state_dict(), path)"
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(torch.is_tensor(value) for value in state.values()):
-        raise UserError(f"features.visual.file: {path}: holds no state dict of tensors")
+        raise UserError(f"features.visual.weights_path: {path}: holds no state dict of tensors")
     return str(path), state
 
 

@@ -72,7 +72,7 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
         name = text_model.label(config.backbone)
         about = Extractor(VISUAL, name, name, config.weights, table.digest(tower.state_dict()))
         return Network(tower, preprocessing, dimension, about)
-    backbone = backbones.find(config.backbone, config.node)
+    backbone = backbones.find(config.backbone, config.layer)
     if config.weights in SELF_SUPERVISED:
         backbone = backbone.at(config.training.size)
     place = regions.find(backbone) if config.regions else None
@@ -158,18 +158,18 @@ def _extractor(
 ) -> Extractor:
     """What made the vectors. A file of weights goes by its content, wherever it lies."""
     which_file = f" {weights_sha256[:8]}" if weights_sha256 else ""
-    origin = {
+    origins = {
         "pretrained": "",
         "random": " (random weights)",
-        "file": f" (weights from file{which_file})",
         "simsiam": " (SimSiam on these pictures)",
         "byol": " (BYOL on these pictures)",
         "barlow-twins": " (Barlow Twins on these pictures)",
-    }[config.weights]
+    }
+    from_file = f" (weights from file{which_file})"
     return Extractor(
         modality=VISUAL,
-        label=backbone.label + origin,
+        label=backbone.label + (from_file if config.weights_path else origins[config.weights]),
         model=f"{backbone.name}:{backbone.node}",
-        weights=config.weights,
+        weights="file" if config.weights_path else config.weights,
         weights_sha256=weights_sha256,
     )

@@ -78,7 +78,7 @@ def benchmark_files(config: IngestConfig) -> list[Path]:
         UserError: there is no folder, not exactly one `*.inter`, or no ids of the items.
     """
     if config.path is None:
-        raise UserError("ingest.path: format: benchmark needs a folder; set ingest.path=PATH")
+        raise UserError("ingest.path: format: ready-made needs a folder; set ingest.path=PATH")
     files = listing(config.path, "ingest.path")
     inter = [path for path in files if path.suffix == INTERACTIONS]
     if len(inter) != 1:

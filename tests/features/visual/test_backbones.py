@@ -27,7 +27,7 @@ def state() -> dict[str, Tensor]:
 
 
 def from_file(path: Path) -> VisualConfig:
-    return VisualConfig(backbone="resnet18", weights="file", file=path)
+    return VisualConfig(backbone="resnet18", weights_path=path)
 
 
 @pytest.mark.parametrize(
@@ -188,11 +188,6 @@ def test_files_that_are_no_weights(state: dict[str, Tensor], tmp_path: Path) -> 
             build(backbone, from_file(tmp_path / name))
         assert "\n" not in str(caught.value)
     assert not Path("evil").exists()
-
-
-def test_a_file_must_be_named() -> None:
-    with pytest.raises(UserError, match=r"features\.visual\.file"):
-        build(find("resnet18", None), VisualConfig(weights="file"))
 
 
 def test_pretrained_weights_that_cannot_be_had(

@@ -78,7 +78,7 @@ def test_a_resnet_s_vector_is_the_mean_of_its_map() -> None:
 
 
 def test_a_node_that_gives_a_map() -> None:
-    config = RANDOM.model_copy(update={"node": "layer2"})
+    config = RANDOM.model_copy(update={"layer": "layer2"})
     module = visual.load(config).module
     assert module is not None
     vectors, maps = parts(module)

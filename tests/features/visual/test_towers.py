@@ -84,7 +84,7 @@ def test_a_model_that_wants_pictures_otherwise(clip: Path, tmp_path: Path) -> No
         towers.find(str(tmp_path))
 
 
-@pytest.mark.parametrize("other", [{"weights": "random"}, {"node": "vision_model"}])
+@pytest.mark.parametrize("other", [{"weights": "random"}, {"layer": "vision_model"}])
 def test_it_has_its_own_weights_and_node(other: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="weights=pretrained"):
         VisualConfig.model_validate({"backbone": "openai/clip", **other})

@@ -140,7 +140,7 @@ def test_a_picture_has_the_same_bytes_whatever_the_others(tmp_path: Path) -> Non
 
 
 def test_no_picture_needs_no_weights(tmp_path: Path) -> None:
-    absent = VisualConfig(weights="file", file=tmp_path / "absent.pth")
+    absent = VisualConfig(weights_path=tmp_path / "absent.pth")
     stage(tmp_path, [None, None], absent)
     assert vectors(tmp_path).shape == (2, 4096)
     assert not vectors(tmp_path).any()
@@ -155,8 +155,7 @@ def test_weights_from_a_file_go_by_their_content(tmp_path: Path) -> None:
         torch.save(get_model("resnet18").state_dict(), tmp_path / "mine.pth")
     config = VisualConfig(
         backbone="resnet18",
-        weights="file",
-        file=tmp_path / "mine.pth",
+        weights_path=tmp_path / "mine.pth",
         batch_size=2,
         precision="fp32",
     )

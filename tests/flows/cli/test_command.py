@@ -174,7 +174,7 @@ def test_run_then_recommend_then_similar(project: Path) -> None:
     trained = {stage["name"]: stage["digest"] for stage in summary["stages"]}["train"]
     traced = brmrs(project, "origin", trained).stdout
     assert "reviews.jsonl.gz" in traced
-    assert not re.search("benchmark|given|warm_start|visual_weights", traced)
+    assert not re.search("ready_made|given|warm_start|visual_weights", traced)
 
 
 def test_tune_with_several_files_leaves_what_it_searched(project: Path) -> None:

@@ -192,7 +192,7 @@ def test_a_killed_worker_comes_back_and_sigterm_ends_all(up: Up) -> None:
 
 def test_a_killed_worker_does_not_block_the_next_run(up: Up) -> None:
     """The flow run, in a session of its own, ends with its worker and lets the store go."""
-    up.start_run("config=small.yaml", "overlap=refuse")
+    up.start_run("config=small.yaml", "concurrency=refuse")
     scratch = up.project / "artifacts" / "scratch"
     up.wait_until(lambda: (scratch / "text_features").exists())
     (worker,) = [
@@ -201,7 +201,7 @@ def test_a_killed_worker_does_not_block_the_next_run(up: Up) -> None:
     (flow,) = [pid for pid, command in children(worker).items() if "prefect.engine" in command]
     os.killpg(worker, signal.SIGKILL)
     up.wait_until(lambda: not Path(f"/proc/{flow}").exists())
-    up.start_run("config=small.yaml", "overlap=refuse")
+    up.start_run("config=small.yaml", "concurrency=refuse")
     up.wait_until(lambda: up.flow_runs()[0]["state_name"] == "Running")
     up.wait_until(lambda: up.flow_runs()[0]["state_name"] == "Completed")
     assert up.flow_runs()[1]["state_name"] == "Crashed"

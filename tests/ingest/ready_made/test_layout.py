@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path) -> benchmark.Benchmark:
-    return benchmark.read(IngestConfig(format="benchmark", path=folder))
+    return benchmark.read(IngestConfig(format="ready-made", path=folder))
 
 
 def rewrite(folder: Path, header: str, *lines: str) -> None:
@@ -230,7 +230,7 @@ def test_no_mutation_crashes(folder: Path, name: str, data: st.DataObject) -> No
 
 def pipeline(folder: Path, **sections: object) -> PipelineConfig:
     values = {
-        "ingest": {"format": "benchmark", "path": folder},
+        "ingest": {"format": "ready-made", "path": folder},
         "split": {"protocol": "given"},
         "features": {
             "text": {"model": "imported", "label": "surrogate text"},
@@ -277,18 +277,18 @@ def test_every_stage_runs_on_it(folder: Path, tmp_path: Path) -> None:
 def test_the_same_files_elsewhere_are_the_same_data(folder: Path, tmp_path: Path) -> None:
     twin = write_layout(tmp_path / "twin")
     config = pipeline(folder)
-    assert fingerprint(config)["benchmark"] == fingerprint(pipeline(twin))["benchmark"]
+    assert fingerprint(config)["ready_made"] == fingerprint(pipeline(twin))["ready_made"]
     (twin / "notes.txt").write_text("not of the layout")
-    assert fingerprint(config)["benchmark"] == fingerprint(pipeline(twin))["benchmark"]
+    assert fingerprint(config)["ready_made"] == fingerprint(pipeline(twin))["ready_made"]
     line("0\t4\t1")(twin)
-    assert fingerprint(config)["benchmark"] != fingerprint(pipeline(twin))["benchmark"]
+    assert fingerprint(config)["ready_made"] != fingerprint(pipeline(twin))["ready_made"]
 
 
 @pytest.mark.parametrize(
     ("until", "sections", "message"),
     [
-        ("ingest", {"ingest": {"format": "benchmark"}}, r"set ingest\.path=PATH"),
-        ("ingest", {"ingest": {"format": "benchmark", "path": "gone"}}, r"ingest\.path: gone"),
+        ("ingest", {"ingest": {"format": "ready-made"}}, r"set ingest\.path=PATH"),
+        ("ingest", {"ingest": {"format": "ready-made", "path": "gone"}}, r"ingest\.path: gone"),
     ],
 )
 def test_a_missing_folder(
@@ -301,9 +301,9 @@ def test_a_missing_folder(
 @pytest.mark.parametrize(
     ("until", "message"),
     [
-        ("split", r"split\.protocol: given needs the split of a ready-made benchmark"),
-        ("text_features", r"features\.text: imported needs a ready-made benchmark"),
-        ("visual_features", r"features\.visual: imported needs a ready-made benchmark"),
+        ("split", r"split\.protocol: given needs the split of a ready-made data set"),
+        ("text_features", r"features\.text: imported needs a ready-made data set"),
+        ("visual_features", r"features\.visual: imported needs a ready-made data set"),
     ],
 )
 def test_a_raw_dump_brings_nothing_along(

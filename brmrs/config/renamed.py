@@ -1,0 +1,30 @@
+"""Names that fields and values of the configuration had before, and their names today."""
+
+from pydantic_core import ErrorDetails
+
+# Dotted path of a field that no longer exists -> the field that replaces it.
+FIELDS = {
+    "overlap": "concurrency",
+    "graphs.overlap": "graphs.co_occurrence",
+    "features.text.long": "features.text.long_texts",
+    "features.visual.node": "features.visual.layer",
+    "features.visual.file": "features.visual.weights_path",
+}
+# (dotted path, value that no longer exists) -> what to do.
+VALUES = {
+    ("ingest.format", "benchmark"): "benchmark was renamed to ready-made",
+    ("features.visual.weights", "file"): "file is gone; set features.visual.weights_path alone",
+}
+
+
+def instead(path: str, fault: ErrorDetails) -> str | None:
+    """What replaces the old name that pydantic refuses; None if it is not an old name.
+
+    Args:
+        path: the field's dotted path.
+        fault: what pydantic says of it.
+    """
+    if fault["type"] == "extra_forbidden" and path in FIELDS:
+        return f"renamed to {FIELDS[path]}"
+    value = fault["input"]
+    return VALUES.get((path, value)) if isinstance(value, str) else None
