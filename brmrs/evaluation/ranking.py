@@ -5,10 +5,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from brmrs.errors import UserError
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Scorer
 
 BLOCK_SCORES = 2**22  # scores held at once; 16 MB, which a CPU's cache nearly holds
+
+
+class NotFiniteError(UserError):
+    """Scores are NaN or infinite: the model cannot rank."""
 
 
 @torch.no_grad()  # a scorer may hold parameters of the model that it was made from
@@ -26,6 +31,9 @@ def top_k(
     Returns:
         (B, K) int64 items, -1 past the last item that is left to rank, and (B, K) float32 scores,
         -inf there.
+
+    Raises:
+        NotFiniteError: a score is NaN or infinite.
     """
     items = torch.full((len(users), k), -1, device=users.device)
     scores = torch.full((len(users), k), -torch.inf, device=users.device)
@@ -60,6 +68,22 @@ def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, items.gather(1, order)
 
 
+def finite(scores: Tensor) -> Tensor:
+    """The same scores, of any shape.
+
+    Raises:
+        NotFiniteError: one of them is NaN or infinite.
+    """
+    # The sum is several times faster than looking at each; it may overflow where no score did.
+    if not bool(scores.sum().isfinite()) and not bool(scores.isfinite().all()):
+        bad = int((~scores.isfinite()).sum())
+        raise NotFiniteError(
+            f"{bad:,} of {scores.numel():,} scores are NaN or infinite: the model diverged in "
+            "training; train again with a lower train.learning_rate, or set train.clip_norm"
+        )
+    return scores
+
+
 def _fill_ties(scores: Tensor, values: Tensor, items: Tensor) -> Tensor:
     """Replace those items that tie for the last place by the lowest tied ones.
 
@@ -85,7 +109,7 @@ def _blocks(users: Tensor, n_items: int) -> Iterator[tuple[int, Tensor]]:
 
 
 def _masked_scores(branch: Scorer, users: Tensor, masked: UserItems | None) -> Tensor:
-    scores = branch.scores(users)
+    scores = finite(branch.scores(users))
     if masked is not None:
         scores[masked.of(users)] = -torch.inf
     return scores

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from brmrs.errors import UserError
-from brmrs.evaluation.ranking import best, top_k
+from brmrs.evaluation.ranking import best, finite, top_k
 from brmrs.models.bundle import Bundle
 
 Ranked = list[tuple[int, str, float]]  # rank (counted from 1), asin, score
@@ -21,7 +21,7 @@ def recommend(bundle: Bundle, user_id: str, k: int) -> Ranked:
         k: K; fewer are returned where fewer items are left.
 
     Raises:
-        UserError: the bundle does not know the user.
+        UserError: the bundle does not know the user, or its scores are NaN or infinite.
     """
     _check(k)
     user = bundle.user_index.get(user_id)
@@ -44,7 +44,7 @@ def similar(bundle: Bundle, asin: str, k: int) -> Ranked:
         k: K; fewer are returned where there are fewer other items.
 
     Raises:
-        UserError: the bundle does not know the item.
+        UserError: the bundle does not know the item, or its scores are NaN or infinite.
     """
     _check(k)
     item = bundle.item_index.get(asin)
@@ -53,7 +53,7 @@ def similar(bundle: Bundle, asin: str, k: int) -> Ranked:
             f"no item {asin!r} among the {len(bundle.about.items)} that the model was trained on"
             f"{_close(asin, bundle.about.items)}"
         )
-    likeness = bundle.fused.similarities(item)
+    likeness = finite(bundle.fused.similarities(item))
     likeness[item] = -torch.inf
     scores, items = best(likeness.unsqueeze(0), min(k, len(likeness) - 1))
     return _ranked(bundle, items[0].tolist(), scores[0].tolist())

@@ -1,4 +1,4 @@
-"""Which batch and which loss term made training diverge."""
+"""Which batch, and which loss term, gradient or parameter, made training diverge."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -9,7 +9,7 @@ from brmrs.errors import UserError
 
 
 class DivergenceError(UserError):
-    """The loss, a gradient or a parameter is not finite any more."""
+    """A loss, a gradient, a parameter or a score is NaN or infinite."""
 
 
 def culprit(
@@ -17,15 +17,15 @@ def culprit(
     parameters: Mapping[str, nn.Parameter],
     step: Callable[[dict[str, Tensor]], None],
 ) -> str | None:
-    """Take the steps of an epoch and look at each closely, which would be too slow for training.
+    """Train an epoch and check every step, which is too slow for ordinary training.
 
     Args:
-        batches: the loss terms of each batch, computed when asked for.
+        batches: the loss terms of each batch, computed one batch at a time.
         parameters: by name.
-        step: takes the optimiser's step.
+        step: makes the optimiser's step.
 
     Returns:
-        What was not finite first, and in which batch; None where all is finite.
+        The first value that is not finite, and its batch; None if all are finite.
     """
     for number, terms in enumerate(batches, start=1):
         fault = _in_terms(terms) or _in_gradients(terms, parameters)
@@ -38,7 +38,7 @@ def culprit(
 
 
 def in_parameters(parameters: Mapping[str, nn.Parameter]) -> str | None:
-    """The first parameter that is not finite."""
+    """The first parameter that is not finite, in words; None if all are."""
     for name, parameter in parameters.items():
         if not bool(parameter.isfinite().all()):
             return f"parameter {name} is not finite after the step"

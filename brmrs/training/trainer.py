@@ -1,6 +1,5 @@
-"""The training loop: early stopping on a validation metric, checkpoints, what diverged."""
+"""The training loop: early stopping on a validation metric, checkpoints, divergence."""
 
-import copy
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from brmrs.columns import FUSED, LOSS, SPLIT_NAMES, VALIDATION
 from brmrs.config.pipeline import TrainConfig
+from brmrs.evaluation.ranking import NotFiniteError
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Recommender, Scorer
 from brmrs.system import checkpoint, progress
@@ -24,6 +24,7 @@ from brmrs.training.sampling import Sampler, seeded
 
 LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
+SECONDS_BETWEEN_LOG_LINES = 30.0
 _SAMPLER, _MODEL = 0, 1  # the random streams of an epoch
 
 Select = Callable[[Scorer], float]
@@ -64,10 +65,11 @@ def fit(
         train: the training items of each user.
         select: the selection metric of the fused branch, larger is better.
         config: batches, patience, optimisation, seed.
-        checkpoint_file: where to go on from, if it exists, and where to save to.
+        checkpoint_file: where to go on from, if it exists, and where to save to; also what a
+            divergence is traced from. Without it, the error names what the end of the epoch showed.
 
     Raises:
-        DivergenceError: the loss, a gradient or a parameter is not finite any more.
+        DivergenceError: a loss, a gradient, a parameter or a score is NaN or infinite.
     """
     if not model.trainable:
         value = select(_fused(model))
@@ -101,7 +103,7 @@ class _Run:
         self.device = parameters[0].device
         self.batches = self.sampler.batches(self.config.batch_size)
         self.optimiser = Optimiser(parameters, self.config, self.batches)
-        self.saved = time.monotonic()
+        self.saved = self.logged = time.monotonic()
 
     @property
     def exhausted(self) -> bool:
@@ -125,8 +127,17 @@ class _Run:
             shown.append(f"(best {history.best_value:.4f} in epoch {history.best_epoch})")
         history.epoch = number
         history.seconds += time.monotonic() - started
-        self._save()
+        self._log(" ".join(shown))
+        if time.monotonic() - self.saved >= SECONDS_BETWEEN_CHECKPOINTS:
+            self._save()
         return " ".join(shown)
+
+    def _log(self, shown: str) -> None:
+        """Log the first epoch, then one every half a minute."""
+        if self.history.epoch > 1 and time.monotonic() - self.logged < SECONDS_BETWEEN_LOG_LINES:
+            return
+        LOG.info("epoch %d of at most %d: %s", self.history.epoch, self.config.epochs, shown)
+        self.logged = time.monotonic()
 
     def _due(self, epoch: int) -> bool:
         """Whether this epoch is validated."""
@@ -136,7 +147,10 @@ class _Run:
         """The selection metric; the weights are kept if it is the best so far."""
         history = self.history
         with self.optimiser.averaged():
-            value = self.select(_fused(self.model))
+            try:
+                value = self.select(_fused(self.model))
+            except NotFiniteError as error:
+                raise self._diverged(epoch, str(error).partition(":")[0]) from error
             if value > history.best_value:
                 history.best_epoch, history.best_value = epoch, value
                 history.best_state = {
@@ -146,7 +160,6 @@ class _Run:
 
     def _train(self, epoch: int) -> dict[str, float]:
         """One pass over the training interactions; returns the mean of each loss term."""
-        before = copy.deepcopy(self._state())
         names: list[str] = []
         steps: list[Tensor] = []
         for terms in self._batches(epoch):
@@ -157,7 +170,7 @@ class _Run:
         # Once an epoch: looking at each step would stall a GPU.
         fault = _in_losses(names, losses) or in_parameters(dict(self.model.named_parameters()))
         if fault is not None:
-            raise self._diverged(epoch, before, fault)
+            raise self._diverged(*(self._first_fault(epoch) or (epoch, fault)))
         return dict(zip(names, losses.mean(dim=0).tolist(), strict=True))
 
     def _batches(self, epoch: int) -> Iterator[dict[str, Tensor]]:
@@ -177,37 +190,47 @@ class _Run:
     def _step(self, terms: dict[str, Tensor]) -> None:
         self.optimiser.step(torch.stack(list(terms.values())).sum())
 
-    def _diverged(self, epoch: int, before: dict[str, Any], seen: str) -> DivergenceError:
-        """Train the epoch again, slowly, to tell what broke first from what broke because of it.
-
-        Args:
-            epoch: the one that failed.
-            before: the state at its start.
-            seen: what the quick look at the end found, where the fault does not come again.
-        """
-        self._restore(before)
-        parameters = dict(self.model.named_parameters())
-        fault = culprit(self._batches(epoch), parameters, self._step) or seen
+    def _diverged(self, epoch: int, fault: str) -> DivergenceError:
         return DivergenceError(
             f"training diverged: epoch {epoch} of {self.batches} batches, {fault}; lower "
             f"train.learning_rate (now {self.config.learning_rate:g}), or set train.clip_norm"
         )
 
-    def resume(self) -> None:
-        """Go on from the checkpoint, if there is a sound one of this very run."""
+    def _first_fault(self, last: int) -> tuple[int, str] | None:
+        """Train again from the checkpoint, slowly: what broke first, not what broke because of it.
+
+        Args:
+            last: the epoch at whose end a fault was seen.
+
+        Returns:
+            The epoch and the fault; None without a checkpoint, or where the fault does not recur.
+        """
         state = self.file and checkpoint.load(self.file, self.device)
         if not state:
-            return
-        if state["run"] != self._identity():
-            LOG.warning("%s is of another training run and ignored", self.file)
-            return
+            return None
         self._restore(state["state"])
-        self.history = History(**state["history"])
-        LOG.info("training goes on after epoch %d", self.history.epoch)
+        parameters = dict(self.model.named_parameters())
+        for epoch in range(state["history"]["epoch"] + 1, last + 1):
+            fault = culprit(self._batches(epoch), parameters, self._step)
+            if fault is not None:
+                return epoch, fault
+        return None
+
+    def resume(self) -> None:
+        """Go on from the checkpoint of this very run; save one where there is none."""
+        state = self.file and checkpoint.load(self.file, self.device)
+        if state and state["run"] == self._identity():
+            self._restore(state["state"])
+            self.history = History(**state["history"])
+            LOG.info("training goes on after epoch %d", self.history.epoch)
+            return
+        if state:
+            LOG.warning("%s is of another training run and is replaced", self.file)
+        self._save()
 
     def _save(self) -> None:
-        """Save at most every few seconds: a lost epoch costs less than saving each one."""
-        if self.file is None or time.monotonic() - self.saved < SECONDS_BETWEEN_CHECKPOINTS:
+        """Save the state; not after every epoch, for a lost epoch costs less than saving each."""
+        if self.file is None:
             return
         state = {
             "run": self._identity(),

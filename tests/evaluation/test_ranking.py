@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brmrs.evaluation import ranking
-from brmrs.evaluation.ranking import best, top_k
+from brmrs.evaluation.ranking import NotFiniteError, best, finite, top_k
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
 
@@ -74,3 +74,19 @@ def test_ranking_by_parameters_keeps_nothing_for_a_gradient() -> None:
     p, q = (torch.rand(3, 2, requires_grad=True) for _ in range(2))
     _, scores = top_k(Branch(p, q), torch.arange(3), 2)
     assert not scores.requires_grad
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_scores_that_are_not_finite_are_refused_even_where_masked(bad: float) -> None:
+    p = torch.tensor([[1.0], [1.0], [bad]])
+    broken = Branch(p, torch.ones(4, 1))
+    items, _ = top_k(broken, torch.tensor([0, 1]), 2)
+    assert items.tolist() == [[0, 1], [0, 1]]
+    everything = UserItems.from_pairs(torch.full((4,), 2), torch.arange(4), 3, 4)
+    with pytest.raises(NotFiniteError, match=r"4 of 8 scores .* lower train\.learning_rate"):
+        top_k(broken, torch.tensor([1, 2]), 2, everything)
+
+
+def test_large_scores_are_finite_though_their_sum_is_not() -> None:
+    scores = torch.full((2, 3), 3e38)
+    assert torch.equal(finite(scores), scores)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,8 +8,9 @@ from board_artifacts import N_USERS, config, content, context, rows, write_input
 
 from brmrs.columns import RECOMMENDATIONS, TRAIN
 from brmrs.config.pipeline import PipelineConfig
+from brmrs.errors import UserError
 from brmrs.models import bundle
-from brmrs.serving.publish import run
+from brmrs.serving.publish import recommendations, run
 from brmrs.serving.recommend import recommend
 from brmrs.stages import StageContext
 from brmrs.training.stage import run as train
@@ -66,3 +68,12 @@ def test_two_runs_give_the_same_bytes(trained: Path, tmp_path: Path) -> None:
     for publish in stages:
         run(publish)
     assert content(stages[0].out) == content(stages[1].out)
+
+
+def test_scores_that_are_not_finite_are_not_published(tmp_path: Path) -> None:
+    folder = context(write_inputs(tmp_path), tmp_path, config(epochs=1))
+    train(folder)
+    model = bundle.load(folder.out)
+    broken = {name: replace(branch, q=branch.q / 0) for name, branch in model.branches.items()}
+    with pytest.raises(UserError, match="NaN or infinite"):
+        recommendations(replace(model, branches=broken), 3)

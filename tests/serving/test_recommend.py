@@ -68,3 +68,18 @@ def test_an_item_alone_has_no_similar_ones() -> None:
     about = ABOUT.model_copy(update={"items": ("B000",)})
     alone = Bundle(about, {"fused": Branch(Q[:3], Q[:1])}, SEEN, {})
     assert similar(alone, "B000", 5) == []
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_scores_that_are_not_finite_are_refused(bad: float) -> None:
+    broken = Bundle(ABOUT, {"fused": Branch(Q[:3], Q.clone().fill_(bad))}, SEEN, {})
+    with pytest.raises(UserError, match="NaN or infinite"):
+        recommend(broken, "AANN", 1)
+    with pytest.raises(UserError, match="NaN or infinite"):
+        similar(broken, "B001", 1)
+
+
+def test_finite_representations_whose_products_overflow_are_refused() -> None:
+    broken = Bundle(ABOUT, {"fused": Branch(Q[:3], Q.clone().fill_(3e38))}, SEEN, {})
+    with pytest.raises(UserError, match="NaN or infinite"):
+        recommend(broken, "AANN", 1)

@@ -1,3 +1,4 @@
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from brmrs.graphs import bipartite
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Batch, Branch, Recommender, Scorer, TrainingData
 from brmrs.models.bpr_mf import BPRMF
+from brmrs.system import checkpoint
 from brmrs.training import trainer
 from brmrs.training.divergence import DivergenceError
+from brmrs.training.optimiser import Optimiser
 from brmrs.training.stage import device, selector
 from brmrs.training.trainer import History, fit
 
@@ -114,11 +117,16 @@ def test_a_loss_that_is_not_finite_names_epoch_batch_and_term(fault: float) -> N
 
 
 class Explodes(Toy):
-    """From the second step on, a term that is finite while its gradient is not: sqrt at 0."""
+    """After so many steps, a term that is finite while its gradient is not: sqrt at 0."""
+
+    def __init__(self, fine: int):
+        super().__init__()
+        self.register_buffer("left", torch.tensor(fine))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        moved = bool(self.weight.detach() != 0)
-        root = (self.weight * 0).abs().sqrt().sum() if moved else self.weight.sum()
+        left = self.get_buffer("left")
+        root = (self.weight * 0).abs().sqrt().sum() if left <= 0 else self.weight.sum()
+        left -= 1
         return {"good": (self.weight - 1).square().sum(), "root": root}
 
 
@@ -129,22 +137,57 @@ class Grows(Toy):
         return {"good": -self.weight.sum() / 1e30}
 
 
-def test_a_gradient_that_is_not_finite_names_its_own_batch_and_term() -> None:
-    message = "batch 2, the gradient of loss term root by weight is not finite"
-    with pytest.raises(DivergenceError, match=message):  # the losses are nan from batch 3 on
-        fit(Explodes(), TRAIN, Script(0.1), TrainConfig(epochs=1, batch_size=100))
+@pytest.mark.parametrize("epochs_before", [0, 3])
+def test_a_gradient_that_is_not_finite_names_its_own_batch_and_term(
+    epochs_before: int, tmp_path: Path
+) -> None:
+    """The losses are NaN from the next batch on; the last checkpoint is that of the start."""
+    steps = -(-len(TRAIN.items) // 100)
+    message = f"epoch {epochs_before + 1} .* batch 2, the gradient of loss term root by weight"
+    model = Explodes(epochs_before * steps + 1)
+    with pytest.raises(DivergenceError, match=message):
+        fit(model, TRAIN, Script(*[0.1] * 9), TrainConfig(batch_size=100), tmp_path / "c.pt")
 
 
-def test_a_step_out_of_range_names_the_parameter() -> None:
+def test_without_a_checkpoint_a_divergence_names_the_first_loss_that_shows_it() -> None:
+    with pytest.raises(DivergenceError, match=r"epoch 1 .* batch 3, loss term good is nan"):
+        fit(Explodes(1), TRAIN, Script(0.1), TrainConfig(epochs=1, batch_size=100))
+
+
+def test_a_step_out_of_range_names_the_parameter(tmp_path: Path) -> None:
     config = TrainConfig(epochs=1, batch_size=100, learning_rate=3e38)
     with pytest.raises(DivergenceError, match="batch 1, parameter weight is not finite after"):
-        fit(Grows(), TRAIN, Script(0.1), config)
+        fit(Grows(), TRAIN, Script(0.1), config, tmp_path / "c.pt")
+
+
+def test_nothing_is_copied_while_training_goes_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault C9: each epoch copied the model and Adam's state."""
+    states: list[str] = []
+    real = Optimiser.state_dict
+
+    def counted(self: Optimiser) -> dict[str, Any]:
+        states.append("optimiser")
+        return real(self)
+
+    monkeypatch.setattr(Optimiser, "state_dict", counted)
+    train(None)
+    assert states == []
 
 
 def test_an_absurd_learning_rate_ends_in_the_same_advice() -> None:
     model = BPRMF(data(TRAIN), seed=0, dim=4, regularization=1.0)
     with pytest.raises(UserError, match=r"lower train.learning_rate \(now 1e\+30\)"):
         fit(model, TRAIN, Script(*[0.1] * 50), TrainConfig(learning_rate=1e30, epochs=50))
+
+
+def test_scores_that_overflow_after_the_only_epoch_are_a_divergence(tmp_path: Path) -> None:
+    """The loss was taken before the only step; parameters of 1e20 are finite, products are not."""
+    model = BPRMF(data(TRAIN), seed=0, dim=4, regularization=0.0)
+    config = TrainConfig(learning_rate=1e20, epochs=1)
+    select = selector("recall@20", random_train(50, 40, 50), TRAIN)
+    with pytest.raises(DivergenceError, match=r"epoch 1 .* scores are NaN .* \(now 1e\+20\)"):
+        fit(model, TRAIN, select, config, tmp_path / "c.pt")
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 
 def stop_after(count: int) -> trainer.Select:
@@ -246,7 +289,25 @@ def test_the_checkpoint_of_another_run_is_ignored(
 def test_checkpoints_are_seconds_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 3600.0)
     train(tmp_path / "c.pt")
-    assert not (tmp_path / "c.pt").exists()
+    saved = checkpoint.load(tmp_path / "c.pt", torch.device("cpu"))
+    assert saved is not None
+    assert saved["history"]["epoch"] == 0  # the one of the start
+
+
+def test_the_log_has_the_first_epoch_and_then_one_every_half_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    train(None)
+    (line,) = [text for text in caplog.messages if text.startswith("epoch")]
+    assert re.fullmatch(
+        r"epoch 1 of at most 12: bpr [\d.]+ l2 [\d.]+ recall@20 [\d.]+ \(best [\d.]+ in epoch 1\)",
+        line,
+    )
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_LOG_LINES", 0.0)
+    caplog.clear()
+    train(None)
+    assert sum(text.startswith("epoch") for text in caplog.messages) == 12
 
 
 def test_epochs_have_their_own_randomness() -> None:
