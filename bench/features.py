@@ -34,8 +34,8 @@ from brmrs.features.loading import load
 from brmrs.features.text import encoder as text_encoder
 from brmrs.features.visual import backbones
 from brmrs.features.visual import encoder as visual_encoder
+from brmrs.features.visual import network as networks
 from brmrs.features.visual import pixels as pictures
-from brmrs.features.visual import stage as visual
 from brmrs.stages import StageContext
 from brmrs.system.heap import freed_memory_kept
 
@@ -77,7 +77,7 @@ def read_texts(path: Path, count: int) -> list[str]:
 def compare_texts(texts: list[str]) -> str:
     """The packaged model; the ratios."""
     model = load("all-MiniLM-L6-v2")
-    fast, chosen = precision.choose("auto", model, text_encoder.probe)
+    fast, chosen = text_encoder.in_precision(model, "auto")
     config = TextConfig()
 
     def plain() -> np.ndarray:
@@ -120,9 +120,9 @@ def forward_seconds(model: SentenceTransformer, work: Callable[[], Any]) -> floa
 def compare_pictures(name: str, paths: list[Path]) -> str:
     """One backbone; the ratios."""
     config = VisualConfig(backbone=name, weights="random")
-    network = visual.load(config)
+    network = networks.load(config)
     assert network.module is not None
-    module, chosen = precision.choose("auto", network.module.to(precision.device()), network.probe)
+    module, chosen = visual_encoder.in_precision(network, "auto")
     plain_module = as_torchvision_has_it(config)
 
     def ours() -> np.ndarray:
@@ -137,7 +137,7 @@ def compare_pictures(name: str, paths: list[Path]) -> str:
     rate = row(f"{name}, brmrs, {chosen}", len(paths), seconds, worst)
     ready = list(pictures.batches(paths, network.preprocessing, config.batch_size, beside=True))
     images = [visual_encoder.tensor(batch, network.preprocessing, module) for batch in ready]
-    same, _ = precision.choose(chosen, plain_module, network.probe)
+    same, _ = visual_encoder.in_precision(network._replace(module=plain_module), chosen)
     same = same.to(memory_format=torch.channels_last)
     alone = f"{name}, forward alone, {chosen}"
     plain = row(f"{alone}, torchvision's network", len(paths), passes(same, images))

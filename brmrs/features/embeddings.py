@@ -9,10 +9,8 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,8 +20,8 @@ import pyarrow.parquet as pq
 
 from brmrs.columns import REGIONS, SHA256, VECTOR, embeddings
 from brmrs.stages import STAGE_CACHE, StageContext
-from brmrs.system import progress
-from brmrs.system.files import digest_bytes, digest_file, digest_json
+from brmrs.system import code, progress
+from brmrs.system.files import digest_bytes, digest_json
 
 LOG = logging.getLogger(__name__)
 SHARD, SHARD_BYTES = 512, 2**24  # rows, at most so many bytes of them: what a kill may lose
@@ -37,22 +35,26 @@ Columns = Mapping[str, np.ndarray]  # by name, of equal lengths
 
 
 def recipe(
-    weights: str, settings: Mapping[str, Any], code: Sequence[ModuleType], libraries: Sequence[str]
+    weights: str, settings: Mapping[str, Any], module: str, libraries: Sequence[str] = ()
 ) -> str:
-    """Digest of all that shapes a vector beside its content.
+    """Digest of everything that shapes a vector, except its content.
 
     Args:
         weights: digest of the model's weights.
         settings: preprocessing, precision and shape of the batches, as JSON values.
-        code: the modules that embed.
-        libraries: distributions whose version may change a vector.
+        module: name of the module that embeds; the modules that it imports count, too.
+        libraries: distributions that count although no module imports them.
     """
+    modules = sorted(code.closure(module))
+    imported = {library for name in modules for library in code.libraries(name)}
     return digest_json(
         {
             "weights": weights,
             "settings": dict(settings),
-            "code": [digest_file(Path(str(module.__file__))) for module in code],
-            "libraries": {name: version(name) for name in libraries},
+            "code": {name: code.digest(name) for name in modules},
+            "libraries": {
+                name: code.library_version(name) for name in sorted({*imported, *libraries})
+            },
         }
     )
 

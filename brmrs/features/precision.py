@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 Precision = Literal["fp32", "bf16"]
+Wanted = Literal["auto", "fp32", "bf16"]
 MIN_COSINE = 0.9995
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -58,7 +59,7 @@ def in_bf16(model: ModuleT) -> ModuleT:
 
 
 def choose(
-    wanted: Literal["auto", "fp32", "bf16"],
+    wanted: Wanted,
     model: ModuleT,
     probe: Callable[[ModuleT], np.ndarray],
 ) -> tuple[ModuleT, Precision]:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from brmrs.config.pipeline import PipelineConfig
 from brmrs.features import embeddings
 from brmrs.features.embeddings import gather, recipe
 from brmrs.stages import StageContext
-from brmrs.system import progress
+from brmrs.system import code
 
 CONTENTS = [f"{number:064x}" for number in range(20)]
 D = 3
@@ -185,13 +186,55 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/*.part"))
 
 
-def test_a_recipe_is_weights_settings_code_and_libraries(tmp_path: Path) -> None:
-    base = recipe("w", {"a": 1}, (progress,), ("numpy",))
-    assert base == recipe("w", {"a": 1}, (progress,), ("numpy",))
+HEAP, EMBEDDINGS = "brmrs.system.heap", "brmrs.features.embeddings"
+
+
+def test_a_recipe_is_weights_settings_code_and_libraries() -> None:
+    base = recipe("w", {"a": 1}, HEAP, ("numpy",))
+    assert base == recipe("w", {"a": 1}, HEAP, ("numpy",))
     others = [
-        recipe("v", {"a": 1}, (progress,), ("numpy",)),
-        recipe("w", {"a": 2}, (progress,), ("numpy",)),
-        recipe("w", {"a": 1}, (embeddings,), ("numpy",)),
-        recipe("w", {"a": 1}, (progress,), ("pyarrow",)),
+        recipe("v", {"a": 1}, HEAP, ("numpy",)),
+        recipe("w", {"a": 2}, HEAP, ("numpy",)),
+        recipe("w", {"a": 1}, EMBEDDINGS, ("numpy",)),
+        recipe("w", {"a": 1}, HEAP, ("pyarrow",)),
     ]
     assert len({base, *others}) == 5
+
+
+ENCODERS = ("brmrs.features.text.encoder", "brmrs.features.visual.encoder")
+
+
+@pytest.mark.parametrize(
+    ("module", "changed"),
+    [
+        ("brmrs.features.precision", set(ENCODERS)),
+        ("brmrs.features.text.encoder", {ENCODERS[0]}),
+        ("brmrs.features.visual.folding", {ENCODERS[1]}),
+        ("brmrs.features.visual.towers", {ENCODERS[1]}),
+        ("brmrs.images.decode", {ENCODERS[1]}),
+        ("brmrs.features.embeddings", set()),
+        ("brmrs.features.text.stage", set()),
+        ("brmrs.features.visual.stage", set()),
+    ],
+)
+def test_only_code_that_embeds_orphans_what_is_kept(
+    module: str, changed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(code.ROOT, tmp_path / "brmrs", ignore=shutil.ignore_patterns("__pycache__"))
+    cached = (code.closure, code.libraries, code.digest, code._source)
+    path = tmp_path.joinpath(*module.split(".")).with_suffix(".py")
+
+    def recipes() -> dict[str, str]:
+        for function in cached:
+            function.cache_clear()
+        return {encoder: recipe("w", {}, encoder) for encoder in ENCODERS}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(code, "ROOT", tmp_path / "brmrs")
+        before = recipes()
+        path.write_text(f"# a comment\n{path.read_text()}")
+        assert recipes() == before
+        path.write_text(f"{path.read_text()}\nEXTRA = 1\n")
+        after = recipes()
+    recipes()
+    assert {encoder for encoder in ENCODERS if before[encoder] != after[encoder]} == changed

@@ -10,6 +10,8 @@ from sentence_transformers.base.modules import Normalize
 from transformers import PreTrainedTokenizerBase
 
 from brmrs.errors import UserError
+from brmrs.features import precision
+from brmrs.features.precision import Precision, Wanted
 from brmrs.system.files import digest_bytes, digest_json
 
 Long = Literal["truncate", "mean"]
@@ -43,6 +45,13 @@ def dimension(model: SentenceTransformer) -> int:
 def probe(model: SentenceTransformer) -> np.ndarray:
     """(P, d) vectors of `PROBES`."""
     return embed_all(model, PROBES, batch_size=1)
+
+
+def in_precision(
+    model: SentenceTransformer, wanted: Wanted
+) -> tuple[SentenceTransformer, Precision]:
+    """The model to run, and its precision (see `brmrs.features.precision`)."""
+    return precision.choose(wanted, model, probe)
 
 
 def embed_all(

@@ -21,7 +21,7 @@ from brmrs.system.files import digest_bytes
 
 LOG = logging.getLogger(__name__)
 TOGETHER = "together.npy"  # in the scratch folder
-LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers")
+LIBRARIES = ("tokenizers",)  # transformers imports it
 
 
 def run(context: StageContext) -> None:
@@ -69,7 +69,7 @@ def embed(
     model = loading.load(name)
     weights = table.digest(model.state_dict())
     settings = text_encoder.settings_digest(model)
-    model, chosen = precision.choose(config.precision, model, text_encoder.probe)
+    model, chosen = text_encoder.in_precision(model, config.precision)
     recipe = embeddings.recipe(
         weights,
         {
@@ -79,8 +79,8 @@ def embed(
             "long_texts": config.long_texts,
             "batch_size": config.batch_size,
         },
-        code=(text_encoder, precision),
-        libraries=LIBRARIES,
+        text_encoder.__name__,
+        LIBRARIES,
     )
 
     def embed_new(new: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

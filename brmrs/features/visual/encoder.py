@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,37 +9,29 @@ from torch import nn
 
 from brmrs.errors import UserError
 from brmrs.features import precision
-from brmrs.features.embeddings import Embedded
-from brmrs.features.table import Extractor
+from brmrs.features.precision import Precision, Wanted
 from brmrs.features.visual import pixels as pictures
+from brmrs.features.visual.network import Network
 from brmrs.features.visual.pixels import Preprocessing
-from brmrs.features.visual.regions import Place
 from brmrs.system.heap import freed_memory_kept
 
 PROBES = 16  # pictures that the precision is decided on
 
 
-class Network(NamedTuple):
-    """What makes vectors of pictures.
+def in_precision(network: Network, wanted: Wanted) -> tuple[nn.Module, Precision]:
+    """The module to run, on its device, and its precision (see `brmrs.features.precision`).
 
-    Attributes:
-        module: (B, 3, s, s) images to (B, d) vectors, or those and the (B, h, w, D) maps of
-            `regions.WithRegions`, in fp32; None where no weights were loaded.
-        preprocessing: what it wants pictures to look like.
-        dimension: d.
-        about: what meta.json says of it.
-        regions: where the maps come from; None where there are none.
+    Args:
+        network: with its weights.
+        wanted: of the configuration.
     """
+    assert network.module is not None
+    size = network.preprocessing.size
 
-    module: nn.Module | None
-    preprocessing: Preprocessing
-    dimension: int
-    about: Extractor
-    regions: Place | None = None
+    def probe(module: nn.Module) -> np.ndarray:
+        return forward(module, network.preprocessing, probes(size))
 
-    def probe(self, module: nn.Module) -> np.ndarray:
-        """(P, d) vectors of the pictures that the precision is decided on."""
-        return forward(module, self.preprocessing, probes(self.preprocessing.size))
+    return precision.choose(wanted, network.module.to(precision.device()), probe)
 
 
 def embed_all(
@@ -53,7 +44,7 @@ def embed_all(
 
 def embed(
     module: nn.Module, preprocessing: Preprocessing, paths: Sequence[Path], batch_size: int
-) -> Iterator[Embedded]:
+) -> Iterator[tuple[np.ndarray, ...]]:
     """Embed image files that `decode.check` found to be OK.
 
     A picture has the same bytes whatever the others are: every batch has `batch_size` rows, the

@@ -7,24 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 
 from brmrs.columns import SHA256, VISUAL
-from brmrs.config.pipeline import IMPORTED, SELF_SUPERVISED, VisualConfig
+from brmrs.config.pipeline import IMPORTED, VisualConfig
 from brmrs.features import embeddings, imported, precision, table
-from brmrs.features.catalogue import text as text_model
 from brmrs.features.embeddings import Embedded
 from brmrs.features.table import Extractor
-from brmrs.features.visual import backbones, folding, regions, towers
+from brmrs.features.visual import backbones, regions
 from brmrs.features.visual import encoder as visual_encoder
-from brmrs.features.visual import pixels as pictures
-from brmrs.features.visual.encoder import Network
-from brmrs.images import decode
+from brmrs.features.visual import network as networks
+from brmrs.features.visual.network import Network
 from brmrs.images.stage import TABLE, stored_files
 from brmrs.stages import StageContext
 
 LOG = logging.getLogger(__name__)
-LIBRARIES = ("torch", "torchvision", "transformers", "sentence-transformers", "pillow")
 
 
 def run(context: StageContext) -> None:
@@ -44,7 +40,7 @@ def run(context: StageContext) -> None:
     distinct, which = embeddings.distinct(hashes)
     LOG.info("visual features: %d of %d items have a picture", (which >= 0).sum(), len(which))
     trained = context.inputs.get("visual_training")
-    network = load(config, trained and trained / backbones.TRAINED, weights=bool(distinct))
+    network = networks.load(config, trained and trained / backbones.TRAINED, weights=bool(distinct))
     vectors, about = np.zeros((0, network.dimension), dtype=np.float32), network.about
     if distinct:
         found, about = embed_kept(context, config, network, distinct, stored_files(folder))
@@ -54,35 +50,6 @@ def run(context: StageContext) -> None:
     if config.weights == "random":
         vectors = centred(vectors, into=vectors)
     table.write(context.out, vectors, which, about)
-
-
-def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = True) -> Network:
-    """The configured network: a vision tower of sentence-transformers, or torchvision's.
-
-    Args:
-        config: names it.
-        trained: the weights that `visual_training` wrote, where the configuration asks for them.
-        weights: whether they are needed.
-
-    Raises:
-        UserError: the backbone, its node, its feature map or its weights are not to be had.
-    """
-    if config.is_tower:
-        tower, preprocessing, dimension = towers.find(config.backbone)
-        name = text_model.label(config.backbone)
-        about = Extractor(VISUAL, name, name, config.weights, table.digest(tower.state_dict()))
-        return Network(tower, preprocessing, dimension, about)
-    backbone = backbones.find(config.backbone, config.layer)
-    if config.weights in SELF_SUPERVISED:
-        backbone = backbone.at(config.training.size)
-    place = regions.find(backbone) if config.regions else None
-    module, digest = backbones.build(backbone, config, trained) if weights else (None, None)
-    if module:
-        side = backbone.preprocessing.size
-        folding.fold(module, torch.zeros(1, 3, side, side))
-    about = _extractor(backbone, config, digest)
-    network = regions.WithRegions(module, place) if module and place else module
-    return Network(network, backbone.preprocessing, backbone.dimension, about, place)
 
 
 def embed_kept(
@@ -97,11 +64,10 @@ def embed_kept(
     Raises:
         UserError: the weights give vectors that are not finite.
     """
-    assert network.module is not None
     assert network.about.weights_sha256 is not None
     # What random weights give differs by little (see `centred`), and bf16 would blur that.
     wanted = "fp32" if config.weights == "random" else config.precision
-    module, chosen = precision.choose(wanted, network.module.to(precision.device()), network.probe)
+    module, chosen = visual_encoder.in_precision(network, wanted)
     settings = {
         "model": network.about.model,
         "preprocessing": asdict(network.preprocessing),
@@ -113,8 +79,7 @@ def embed_kept(
     recipe = embeddings.recipe(
         network.about.weights_sha256,
         settings,
-        code=(backbones, decode, folding, pictures, precision, regions, towers, visual_encoder),
-        libraries=LIBRARIES,
+        visual_encoder.__name__,
     )
 
     def embed_new(new: np.ndarray) -> Iterator[Embedded]:
@@ -151,25 +116,3 @@ def centred(vectors: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
     for rows in table.blocks(*vectors.shape):
         result[rows] = table.units(vectors[rows]) - total / len(vectors)
     return result
-
-
-def _extractor(
-    backbone: backbones.Backbone, config: VisualConfig, weights_sha256: str | None
-) -> Extractor:
-    """What made the vectors. A file of weights goes by its content, wherever it lies."""
-    which_file = f" {weights_sha256[:8]}" if weights_sha256 else ""
-    origins = {
-        "pretrained": "",
-        "random": " (random weights)",
-        "simsiam": " (SimSiam on these pictures)",
-        "byol": " (BYOL on these pictures)",
-        "barlow-twins": " (Barlow Twins on these pictures)",
-    }
-    from_file = f" (weights from file{which_file})"
-    return Extractor(
-        modality=VISUAL,
-        label=backbone.label + (from_file if config.weights_path else origins[config.weights]),
-        model=f"{backbone.name}:{backbone.node}",
-        weights="file" if config.weights_path else config.weights,
-        weights_sha256=weights_sha256,
-    )

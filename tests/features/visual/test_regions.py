@@ -15,7 +15,7 @@ from brmrs.features import table
 from brmrs.features.precision import in_bf16
 from brmrs.features.visual import backbones, regions
 from brmrs.features.visual import encoder as visual_encoder
-from brmrs.features.visual import stage as visual
+from brmrs.features.visual import network as networks
 from brmrs.features.visual.pixels import Preprocessing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,7 +47,7 @@ def test_smaller_images_have_smaller_maps() -> None:
 
 def test_a_backbone_without_a_map() -> None:
     with pytest.raises(UserError, match=r"features\.visual\.regions: vit_b_16 .*vgg16") as error:
-        visual.load(VisualConfig(backbone="vit_b_16", weights="random", regions=True))
+        networks.load(VisualConfig(backbone="vit_b_16", weights="random", regions=True))
     assert "\n" not in str(error.value)
 
 
@@ -65,7 +65,7 @@ def parts(module: nn.Module, images: Tensor = IMAGES) -> tuple[Tensor, Tensor]:
 
 
 def resnet() -> regions.WithRegions:
-    module = visual.load(RANDOM).module
+    module = networks.load(RANDOM).module
     assert isinstance(module, regions.WithRegions)
     return module
 
@@ -79,7 +79,7 @@ def test_a_resnet_s_vector_is_the_mean_of_its_map() -> None:
 
 def test_a_node_that_gives_a_map() -> None:
     config = RANDOM.model_copy(update={"layer": "layer2"})
-    module = visual.load(config).module
+    module = networks.load(config).module
     assert module is not None
     vectors, maps = parts(module)
     assert maps.shape == (2, 8, 8, 128)
@@ -87,7 +87,7 @@ def test_a_node_that_gives_a_map() -> None:
 
 
 def test_vgg16_goes_on_from_its_map_to_its_vector() -> None:
-    module = visual.load(VisualConfig(weights="random", regions=True)).module
+    module = networks.load(VisualConfig(weights="random", regions=True)).module
     assert isinstance(module, regions.WithRegions)
     vectors, maps = parts(module, IMAGES[:1])
     assert maps.shape == (1, 4, 4, 512)
@@ -103,7 +103,7 @@ def test_vgg16_goes_on_from_its_map_to_its_vector() -> None:
 
 
 def test_vectors_are_the_same_without_maps() -> None:
-    plain, both = visual.load(RANDOM.model_copy(update={"regions": False})).module, resnet()
+    plain, both = networks.load(RANDOM.model_copy(update={"regions": False})).module, resnet()
     assert plain is not None
     with torch.inference_mode():
         assert torch.equal(plain(IMAGES), parts(both)[0])

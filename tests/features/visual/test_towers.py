@@ -18,7 +18,7 @@ from brmrs.config.pipeline import PipelineConfig, VisualConfig
 from brmrs.errors import UserError
 from brmrs.features.catalogue.text import packaged_model_folder
 from brmrs.features.visual import encoder as visual_encoder
-from brmrs.features.visual import stage as visual
+from brmrs.features.visual import network as networks
 from brmrs.features.visual import towers
 from brmrs.store.fingerprint import fingerprint
 
@@ -52,7 +52,7 @@ def test_vectors_are_those_that_the_model_s_encode_gives(clip: Path, tmp_path: P
     paths = [tmp_path / f"{seed}.jpg" for seed in range(5)]
     for seed, path in enumerate(paths):
         path.write_bytes(jpeg(seed))
-    network = visual.load(VisualConfig(backbone=str(clip)))
+    network = networks.load(VisualConfig(backbone=str(clip)))
     assert network.module is not None
     found = visual_encoder.embed_all(network.module, network.preprocessing, paths, 2)
     model = SentenceTransformer(str(clip), device="cpu")

@@ -19,6 +19,7 @@ from brmrs.errors import UserError
 from brmrs.features import feature_table
 from brmrs.features.visual import backbones
 from brmrs.features.visual import encoder as visual_encoder
+from brmrs.features.visual import network as networks
 from brmrs.features.visual import stage as visual
 from brmrs.features.visual.pixels import FEW
 from brmrs.features.visual.seeded import DrawFrom
@@ -68,7 +69,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def embedded(network: visual_encoder.Network, paths: list[Path], batch_size: int) -> np.ndarray:
+def embedded(network: networks.Network, paths: list[Path], batch_size: int) -> np.ndarray:
     """(C, d) vectors of files."""
     assert network.module is not None
     return visual_encoder.embed_all(network.module, network.preprocessing, paths, batch_size)
@@ -131,7 +132,7 @@ def test_a_picture_has_the_same_bytes_whatever_the_others(tmp_path: Path) -> Non
     for seed in range(5):
         paths.append(tmp_path / f"{seed}.jpg")
         paths[-1].write_bytes(jpeg(seed))
-    network = visual.load(RANDOM)
+    network = networks.load(RANDOM)
     together = embedded(network, paths, 4)
     alone = embedded(network, paths[3:4], 4)
     backwards = embedded(network, paths[::-1], 4)
@@ -164,7 +165,7 @@ def test_weights_from_a_file_go_by_their_content(tmp_path: Path) -> None:
     short = str(about["weights_sha256"])[:8]
     assert about["label"] == f"ResNet-18 (weights from file {short})"
     assert "mine" not in json.dumps(about)
-    network = visual.load(config)
+    network = networks.load(config)
     files = images.stored_files(tmp_path / "images")
     hashes = [sha256(jpeg(seed)).hexdigest() for seed in (1, 2)]
     expected = embedded(network, [files[name] for name in hashes], 2)
@@ -173,7 +174,7 @@ def test_weights_from_a_file_go_by_their_content(tmp_path: Path) -> None:
 
 def test_weights_that_overflow(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg())
-    network = visual.load(RANDOM)
+    network = networks.load(RANDOM)
     assert network.module is not None
     with torch.no_grad():
         next(network.module.parameters()).fill_(3e38)
@@ -193,7 +194,7 @@ def test_neighbours_by_random_features_share_their_category(shared_data: Path) -
     folder = shared_data / "images" / "fashion"
     lines = (folder / "catalogue.jsonl").read_text(encoding="utf-8").splitlines()[::27]
     photos = [json.loads(line) for line in lines]
-    network = visual.load(RANDOM)
+    network = networks.load(RANDOM)
     paths = [folder / photo["image"] for photo in photos]
     found = visual.centred(embedded(network, paths, 8))
     unit = found / np.linalg.norm(found, axis=1, keepdims=True)

@@ -1,0 +1,86 @@
+"""The network that embeds pictures: a backbone of torchvision or a vision tower, ready to run."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from brmrs.columns import VISUAL
+from brmrs.config.pipeline import SELF_SUPERVISED, VisualConfig
+from brmrs.features import table
+from brmrs.features.catalogue import text as text_model
+from brmrs.features.table import Extractor
+from brmrs.features.visual import backbones, folding, regions, towers
+from brmrs.features.visual.pixels import Preprocessing
+from brmrs.features.visual.regions import Place
+
+
+class Network(NamedTuple):
+    """What makes vectors of pictures.
+
+    Attributes:
+        module: (B, 3, s, s) images to (B, d) vectors, or those and the (B, h, w, D) maps of
+            `regions.WithRegions`, in fp32; None where no weights were loaded.
+        preprocessing: what it wants pictures to look like.
+        dimension: d.
+        about: what meta.json says of it.
+        regions: where the maps come from; None where there are none.
+    """
+
+    module: nn.Module | None
+    preprocessing: Preprocessing
+    dimension: int
+    about: Extractor
+    regions: Place | None = None
+
+
+def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = True) -> Network:
+    """The configured network: a vision tower of sentence-transformers, or torchvision's.
+
+    Args:
+        config: names it.
+        trained: the weights that `visual_training` wrote, where the configuration asks for them.
+        weights: whether they are needed.
+
+    Raises:
+        UserError: the backbone, its node, its feature map or its weights are not to be had.
+    """
+    if config.is_tower:
+        tower, preprocessing, dimension = towers.find(config.backbone)
+        name = text_model.label(config.backbone)
+        about = Extractor(VISUAL, name, name, config.weights, table.digest(tower.state_dict()))
+        return Network(tower, preprocessing, dimension, about)
+    backbone = backbones.find(config.backbone, config.layer)
+    if config.weights in SELF_SUPERVISED:
+        backbone = backbone.at(config.training.size)
+    place = regions.find(backbone) if config.regions else None
+    module, digest = backbones.build(backbone, config, trained) if weights else (None, None)
+    if module:
+        side = backbone.preprocessing.size
+        folding.fold(module, torch.zeros(1, 3, side, side))
+    about = _extractor(backbone, config, digest)
+    network = regions.WithRegions(module, place) if module and place else module
+    return Network(network, backbone.preprocessing, backbone.dimension, about, place)
+
+
+def _extractor(
+    backbone: backbones.Backbone, config: VisualConfig, weights_sha256: str | None
+) -> Extractor:
+    """What made the vectors. A file of weights goes by its content, wherever it lies."""
+    which_file = f" {weights_sha256[:8]}" if weights_sha256 else ""
+    origins = {
+        "pretrained": "",
+        "random": " (random weights)",
+        "simsiam": " (SimSiam on these pictures)",
+        "byol": " (BYOL on these pictures)",
+        "barlow-twins": " (Barlow Twins on these pictures)",
+    }
+    from_file = f" (weights from file{which_file})"
+    return Extractor(
+        modality=VISUAL,
+        label=backbone.label + (from_file if config.weights_path else origins[config.weights]),
+        model=f"{backbone.name}:{backbone.node}",
+        weights="file" if config.weights_path else config.weights,
+        weights_sha256=weights_sha256,
+    )
