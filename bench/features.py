@@ -60,7 +60,7 @@ def kept(count: int, dimension: int, embed: Embed) -> np.ndarray:
     """Embed into an empty store, as the stages do."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        context = StageContext(PipelineConfig(), {}, root, root, kept=root)
+        context = StageContext(PipelineConfig(), {}, root, root, stage_cache=root)
         contents = [str(number) for number in range(count)]
         return np.array(embeddings.gather(context, "bench", "", contents, dimension, embed).vectors)
 
