@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run install test test-slow requirements clean
+.PHONY: run install test test-slow docs requirements clean
 
 run: install
 	$(BIN)/brmrs sample data/sample
@@ -28,10 +28,22 @@ test: install
 test-slow: install
 	$(BIN)/pytest -m slow
 
+# The documentation site, in site/. A broken link is an error. An environment of its own: 170 MB.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "open site/index.html, or: .venv-docs/bin/mkdocs serve"
+
+.venv-docs/installed: requirements-docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-docs.txt
+	@touch $@
+
 # After a change of the dependencies in pyproject.toml; needs uv.
+COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --no-header --python-version 3.11 --quiet
 requirements:
-	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --python-version 3.11 --extra pipeline --extra dev --quiet pyproject.toml -o requirements.txt
+	$(COMPILE) --extra pipeline --extra dev pyproject.toml -o requirements.txt
+	$(COMPILE) --group pyproject.toml:docs -o requirements-docs.txt
 
 clean:
-	rm -rf .venv artifacts data/sample .prefect
+	rm -rf .venv .venv-docs site artifacts data/sample .prefect
