@@ -12,7 +12,7 @@ overlap of the sets A = N_i and B = N_j, each in [0, 1]:
     count    |A n B| / max_l |N_l|, a plain count up to one constant of the graph
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 
 Overlap = Literal["cosine", "jaccard", "count"]
 Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Rows = slice | NDArray[np.intp]  # of nodes
 
 # Unit vectors are rounded to this grid: a float32 holds every multiple up to 1, and a product of
@@ -33,7 +31,6 @@ Rows = slice | NDArray[np.intp]  # of nodes
 # rounding moves a cosine by about 1e-8, less than float32 arithmetic would.
 GRID = 2.0**24
 TILE = 4096  # columns converted to float64 at once; bounds memory, not the result
-ROUNDING = 2.0**-24  # the largest relative error of one operation in float32
 DENSE_BYTES = 64  # for each pair: scores, shared betas, cosines; half of it if all pairs overlap
 SPARSE_BYTES = 80  # for each pair with an overlap: the product, degrees, keys and order to sort by
 
@@ -73,16 +70,6 @@ class Modality:
             np.matmul(block, self.units[tile].astype(np.float64).T, out=result[:, tile])
         return result
 
-    def estimates(self, rows: Rows) -> Singles:
-        """`cosines` in float32, which takes less than half the time; off by `error` at most."""
-        block: Singles = self.units[rows] @ self.units.T
-        return block
-
-    @property
-    def error(self) -> float:
-        """In whatever order d products are summed, and 1 % for what that leaves out."""
-        return 1.01 * ROUNDING * len(self.units.T)
-
     def pair_cosines(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Floats:
         """(E,) exact cosines of the pairs (rows[e], columns[e])."""
         result = np.empty(len(rows))
@@ -119,15 +106,6 @@ class KnownCosines:
         """As `Modality.cosines`."""
         block: Floats = self.matrix[rows].toarray()
         return block
-
-    def estimates(self, rows: Rows) -> Singles:
-        """As `Modality.estimates`."""
-        return self.cosines(rows).astype(np.float32)
-
-    @property
-    def error(self) -> float:
-        """Of rounding what is known, within [-1, 1], to float32."""
-        return ROUNDING
 
     def pair_cosines(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Floats:
         """As `Modality.pair_cosines`."""
@@ -176,44 +154,37 @@ class Similarity:
 
     def rows(self, rows: Rows) -> Floats:
         """(b, n) rows of e."""
-        return self._dense(rows, lambda modality: modality.cosines(rows))
-
-    def estimates(self, rows: Rows) -> Singles:
-        """`rows` in float32, off by `error` at most."""
-        return self._dense(rows, lambda modality: modality.estimates(rows))
-
-    @property
-    def error(self) -> float:
-        """Of the estimated cosines, and of fewer than 16 operations on them.
-
-        Infinite where a weight is so small or large that float32 may not hold its products.
-        """
-        if any(weight > 0 and not 1e-20 < weight < 1e20 for weight in self.beta.values()):
-            return np.inf
-        of_cosine = max((m.error for m in self.modalities.values()), default=0.0) + 16 * ROUNDING
-        return (1 - self.alpha) * sum(self.beta.values()) * of_cosine + self.alpha * 16 * ROUNDING
-
-    def pairs(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
-        """(E,) entries of e at (rows[e], columns[e]), the same bits as in `rows`."""
-        scores = self._of_cosines(
-            lambda modality: modality.pair_cosines(rows, columns),
-            lambda present: present[rows] & present[columns],
-            rows.shape,
-        )
+        scores = self._of_cosines(rows)
         if self.alpha > 0:
-            both = self.neighbours[rows].multiply(self.neighbours[columns])
-            common = np.asarray(both.sum(axis=1), dtype=np.float64).ravel()
-            scores += self.alpha * self._overlap(common, rows, columns)
+            overlaps = self.overlaps(rows)
+            ends = np.repeat(np.arange(len(scores)), np.diff(overlaps.indptr))
+            scores[ends, overlaps.indices] += self.alpha * overlaps.data
         return scores
 
-    @property
-    def alone(self) -> Mask:
-        """(n,) nodes that have nothing to compare: their rows of e are 0."""
-        alone: Mask = np.logical_or(self._degrees == 0, self.alpha == 0)
+    def _of_cosines(self, rows: Rows) -> Floats:
+        """(b, n) rows of (1 - alpha) sum_m beta'_m cos."""
+        size = self.neighbours.shape[0]
+        scores = np.zeros((len(np.arange(size)[rows]), size))
+        if self.sparse:
+            return scores
+        shared: Any = 0.0
         for name, modality in self.modalities.items():
-            if self.alpha < 1 and self.beta.get(name, 0.0) > 0:
-                alone &= ~modality.present
-        return alone
+            weight = self.beta.get(name, 0.0)
+            if weight > 0:
+                part = modality.cosines(rows)
+                part *= weight
+                scores += part
+                has = modality.present
+                both = 1.0 if has.all() else np.logical_and.outer(has[rows], has)
+                shared = shared + weight * both
+        # Multiplying by 1.0 changes no bit, so a pair that lacks nothing gets the plain formula.
+        total = sum(self.beta.values())
+        if isinstance(shared, float):
+            scores *= (1 - self.alpha) * (total / shared)
+        else:
+            np.divide(total, shared, out=shared, where=shared > 0)
+            scores *= np.multiply(1 - self.alpha, shared, out=shared)
+        return scores
 
     def overlaps(self, rows: Rows) -> sp.csr_matrix:
         """(b, n) CSR of the overlaps of the rows with all nodes, those above 0."""
@@ -239,53 +210,6 @@ class Similarity:
             size = np.full_like(common, self._degrees.max(initial=0.0))
         shares: Floats = np.divide(common, size, out=np.zeros_like(common), where=common > 0)
         return shares
-
-    def _dense(self, rows: Rows, cosines: Callable[[Cosines], NDArray[Any]]) -> NDArray[Any]:
-        """(b, n) rows of e, of the (b, n) cosines of each modality and as precise as these."""
-        size = self.neighbours.shape[0]
-        shape = (len(np.arange(size)[rows]), size)
-        scores = self._of_cosines(
-            cosines, lambda present: np.logical_and.outer(present[rows], present), shape
-        )
-        if self.alpha > 0:
-            overlaps = self.overlaps(rows)
-            ends = np.repeat(np.arange(len(scores)), np.diff(overlaps.indptr))
-            scores[ends, overlaps.indices] += self.alpha * overlaps.data
-        return scores
-
-    def _of_cosines(
-        self,
-        cosines: Callable[[Cosines], NDArray[Any]],
-        both: Callable[[Mask], Mask],
-        shape: tuple[int, ...],
-    ) -> NDArray[Any]:
-        """(1 - alpha) sum_m beta'_m cos of some pairs.
-
-        Args:
-            cosines: a modality's, of the pairs.
-            both: a modality's nodes that have it to the pairs whose two ends do.
-            shape: of the pairs.
-        """
-        scores: NDArray[Any] | None = None
-        shared: Any = 0.0
-        for name, modality in self.modalities.items():
-            weight = self.beta.get(name, 0.0)
-            if weight > 0 and self.alpha < 1:
-                part = cosines(modality)
-                part *= weight
-                scores = part if scores is None else np.add(scores, part, out=scores)
-                everyone = modality.present.all()
-                shared = shared + (weight if everyone else weight * both(modality.present))
-        if scores is None:
-            return np.zeros(shape)
-        # Multiplying by 1.0 changes no bit, so a pair that lacks nothing gets the plain formula.
-        total = sum(self.beta.values())
-        if isinstance(shared, float):
-            scores *= (1 - self.alpha) * (total / shared)
-        else:
-            np.divide(total, shared, out=shared, where=shared > 0)
-            scores *= np.multiply(1 - self.alpha, shared, out=shared)
-        return scores
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from brmrs.errors import UserError
-from brmrs.evaluation.ranking import best, finite, top_k
+from brmrs.evaluation.ranking import finite, top_k
+from brmrs.graphs.top_k import best
 from brmrs.models.bundle import Bundle
 
 Ranked = list[tuple[int, str, float]]  # rank (counted from 1), asin, score

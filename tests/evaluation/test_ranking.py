@@ -1,38 +1,10 @@
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
 
 from brmrs.evaluation import ranking
-from brmrs.evaluation.ranking import NotFiniteError, best, finite, top_k
+from brmrs.evaluation.ranking import NotFiniteError, finite, top_k
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
-
-
-def reference(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    values, items = scores.sort(dim=1, descending=True, stable=True)
-    return values[:, :k], items[:, :k]
-
-
-@given(st.integers(1, 6), st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**32))
-def test_ties_go_to_the_lower_item(users: int, items: int, k: int, seed: int) -> None:
-    """Few distinct scores, so that almost every last place is tied."""
-    generator = torch.Generator().manual_seed(seed)
-    scores = torch.randint(-2, 3, (users, items), generator=generator).float()
-    values, chosen = best(scores, k)
-    expected_values, expected = reference(scores, k)
-    assert torch.equal(chosen, expected)
-    assert torch.equal(values, expected_values)
-
-
-def test_zero_and_minus_zero_tie() -> None:
-    assert best(torch.tensor([[-0.0, 0.0, -0.0]]), 2)[1].tolist() == [[0, 1]]
-
-
-def test_large_rows_without_ties() -> None:
-    scores = torch.rand(3, 5000, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(best(scores, 20)[1], reference(scores, 20)[1])
 
 
 def branch(users: int, items: int) -> Branch:

@@ -1,0 +1,44 @@
+"""The K largest of each row of a matrix, with a stable rule for ties."""
+
+import torch
+from torch import Tensor
+
+
+def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The min(K, I) best of (B, I) scores; equal scores by increasing item.
+
+    `torch.topk` may take any of the items that tie for the last place, so it is asked for one
+    more: where that one ties, the lowest items among the tied are chosen instead.
+
+    Returns:
+        (B, min(K, I)) scores and int64 items.
+    """
+    n_items = scores.shape[1]
+    values, items = scores.topk(min(k + 1, n_items))
+    if n_items > k:
+        last, beyond = values[:, k - 1], values[:, k]
+        tied = ((last == beyond) & (last > -torch.inf)).nonzero().squeeze(1)
+        values, items = values[:, :k], items[:, :k]
+        if len(tied):
+            items[tied] = _fill_ties(scores[tied], values[tied], items[tied])
+    items, order = items.sort(dim=1)
+    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return values, items.gather(1, order)
+
+
+def _fill_ties(scores: Tensor, values: Tensor, items: Tensor) -> Tensor:
+    """Replace those items that tie for the last place by the lowest tied ones.
+
+    Args:
+        scores: (B, I).
+        values: (B, K) the best scores, decreasing.
+        items: (B, K) items with these scores, any of the tied ones.
+    """
+    n_items, k = scores.shape[1], values.shape[1]
+    device = scores.device
+    last = values[:, -1:]
+    earliness = torch.arange(n_items, 0, -1, device=device, dtype=torch.int32)
+    lowest = torch.where(scores == last, earliness, 0).topk(k).indices
+    place = torch.arange(k, device=device)
+    certain = (values > last).sum(dim=1, keepdim=True)
+    return torch.where(place < certain, items, lowest.gather(1, (place - certain).clamp(min=0)))
