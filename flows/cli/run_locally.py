@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,13 @@ from rich.logging import RichHandler
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.system import progress
-from flows.server import embedded as embedded_server
+from flows.server import embedded, secret
+from flows.server.recognise import Who, who_answers
+from flows.server.settings import bypass_proxy
+from flows.server.settings import read as read_settings
 
+USE_OTHER = "start a Prefect server there, or unset the variable"
+ADVICE = {Who.ANOTHER_FOLDER: "set PREFECT_API_AUTH_STRING to its secret, or unset the variable"}
 INTERRUPTED = 128 + signal.SIGINT  # exit code, as of shells
 
 # Before Prefect is imported: our own lines tell the user what happens, Prefect's stay on its page.
@@ -91,7 +95,7 @@ def _connected(console: Console) -> Iterator[None]:
     logger.setLevel(logging.INFO)
     logger.addHandler(RichHandler(console=console, show_path=False, show_level=False))
     with progress.shown(console), _ends_at_once(console):
-        _find_server()
+        _find_server(console)
         yield
 
 
@@ -114,33 +118,33 @@ def _ends_at_once(console: Console) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _find_server() -> None:
+def _find_server(console: Console) -> None:
     """Use the configured server, or an embedded one where that is only the project's default.
 
     Raises:
-        UserError: the environment names a server that does not answer.
+        UserError: the environment names a server that cannot be used, or none can be started.
     """
-    named = os.environ.get("PREFECT_API_URL")
-    configured = named or _project_url()
-    if configured and embedded_server.answers(configured):
-        return
-    if named:
-        raise UserError(
-            f"PREFECT_API_URL: no Prefect server answers at {named}; start it or unset the variable"
-        )
-    url = embedded_server.start()
-    os.environ["PREFECT_API_URL"] = url  # before Prefect is imported: it reads the settings then
+    bypass_proxy()
+    settings = read_settings()
+    if settings.url:
+        auth = secret.find(settings.profiles)
+        found = who_answers(settings.url, auth)
+        if found is Who.OURS:
+            return
+        if settings.named_url:
+            raise UserError(
+                f"PREFECT_API_URL: {found.value} at {settings.url}; {ADVICE.get(found, USE_OTHER)}"
+            )
+        if found is not Who.NOBODY:
+            console.print(
+                f"{found.value} at {settings.url}: this run uses a Prefect server of its own",
+                soft_wrap=True,
+                highlight=False,
+            )
+    server = embedded.start(settings)
+    # Before Prefect is imported: it reads the settings then.
+    os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"] = server.url, server.auth
 
     import flows.full_pipeline  # noqa: F401 - takes a while, in which the server starts
 
-    embedded_server.wait_until_healthy(url)
-
-
-def _project_url() -> str | None:
-    """The address in prefect.toml, read without loading Prefect."""
-    try:
-        settings = tomllib.loads(Path("prefect.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    url: str | None = settings.get("api", {}).get("url")
-    return url
+    server.wait_until_healthy()

@@ -5,89 +5,85 @@ parent that is killed. This one starts while the parent still imports, and watch
 parent holds open: however the parent ends, the pipe closes.
 """
 
-import os
-import signal
 import socket
 import subprocess
-import sys
-import threading
+import tempfile
 import time
-import urllib.request
-from http.client import HTTPException
+from typing import IO
 
 from brmrs.errors import UserError
+from flows.server import secret, serve
+from flows.server.recognise import Who, who_answers
+from flows.server.settings import FolderSettings
 
-HOST = "127.0.0.1"
 SECONDS_TO_START = 90.0
-SECONDS_TO_STOP = 5.0
+REASON_BYTES = 2000
 
 
-_running: subprocess.Popen[bytes] | None = None  # keeps the pipe open until this process ends
+class EmbeddedServer:
+    """A server that is starting.
 
-
-def start() -> str:
-    """Start the server; its API address comes at once, `wait_until_healthy` when it answers.
-
-    It ends after this process: Prefect still sends it logs and events at the very end.
+    Attributes:
+        url: the address of its API.
+        auth: the secret that opens it.
     """
-    global _running
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
-    _running = subprocess.Popen(
-        [sys.executable, "-m", "flows.server.embedded", str(port)],
-        stdin=subprocess.PIPE,
-        env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
-        start_new_session=True,  # Ctrl-C reaches the run alone, which still has to tell the server
-    )
-    return f"http://{HOST}:{port}/api"
+
+    def __init__(self, settings: FolderSettings):
+        """Start it. It ends after this process: Prefect sends it logs and events at the very end.
+
+        Raises:
+            UserError: Prefect's folder cannot be written, or belongs to another user.
+        """
+        secret.private_folder(settings.home)
+        with socket.socket() as probe:
+            probe.bind((serve.HOST, 0))
+            port: int = probe.getsockname()[1]
+        self.auth = secret.new()
+        self.url = f"http://{serve.HOST}:{port}/api"
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the server
+        self._process = subprocess.Popen(
+            serve.command(port, end_with_parent=True),
+            stdin=subprocess.PIPE,  # open until this process ends
+            stderr=self._errors,
+            env={
+                **serve.environment(port, self.auth, settings.home),
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT__SERVER_EPHEMERAL": "1",
+                "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+            },
+            umask=secret.UMASK,
+            start_new_session=True,  # Ctrl-C reaches the run alone, which still reports its end
+        )
+
+    def wait_until_healthy(self) -> None:
+        """Return as soon as the server answers.
+
+        Raises:
+            UserError: it ended, or does not answer in time.
+        """
+        deadline = time.monotonic() + SECONDS_TO_START
+        while who_answers(self.url, self.auth) is not Who.OURS:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise UserError(f"Prefect's embedded server did not start: {self._reason()}")
+            time.sleep(0.05)
+
+    def _reason(self) -> str:
+        """The last line that it wrote."""
+        self._errors.seek(max(0, self._errors.tell() - REASON_BYTES))
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        written = [line.strip() for line in lines if line.strip()]
+        return written[-1] if written else f"no answer within {SECONDS_TO_START:g} s"
 
 
-def wait_until_healthy(url: str) -> None:
-    """Return as soon as the server answers.
+_servers: list[EmbeddedServer] = []  # keeps the pipes open until this process ends
+
+
+def start(settings: FolderSettings) -> EmbeddedServer:
+    """Start a server that lives as long as this process.
 
     Raises:
-        UserError: it ended, or does not answer in time.
+        UserError: see `EmbeddedServer`.
     """
-    deadline = time.monotonic() + SECONDS_TO_START
-    while not answers(url):
-        if (_running and _running.poll() is not None) or time.monotonic() > deadline:
-            raise UserError(
-                "Prefect's embedded server did not start; run `brmrs doctor`, or start a server "
-                "with `brmrs up` and see its log"
-            )
-        time.sleep(0.05)
-
-
-def answers(url: str) -> bool:
-    """Whether a Prefect server answers at this API address."""
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=0.5) as response:
-            return bool(response.status == 200)
-    except (OSError, ValueError, HTTPException):  # nobody, no address, or no HTTP server
-        return False
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()  # until the parent's end of the pipe is closed
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(SECONDS_TO_STOP)
-    os._exit(0)
-
-
-def main() -> None:
-    """Serve on the port given as the argument."""
-    import uvicorn
-
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    uvicorn.run(
-        "prefect.server.api.server:create_app",
-        factory=True,
-        host=HOST,
-        port=int(sys.argv[1]),
-        log_level="error",
-    )
-
-
-if __name__ == "__main__":
-    main()
+    server = EmbeddedServer(settings)
+    _servers.append(server)
+    return server

@@ -16,11 +16,13 @@ from types import FrameType
 from rich.console import Console
 
 from brmrs.errors import UserError
-from flows.server.embedded import answers
+from flows.server import secret, serve
+from flows.server.recognise import Who, who_answers
+from flows.server.settings import FolderSettings, bypass_proxy
+from flows.server.settings import read as read_settings
 
-HOST = "127.0.0.1"
+HOST = serve.HOST
 POOL = "brmrs"
-DEFAULT_URL = "http://127.0.0.1:4200/api"  # of prefect.toml
 LOGS = Path("artifacts/logs")
 SECONDS_TO_START = 90.0
 SECONDS_TO_STOP = 10.0
@@ -35,6 +37,7 @@ class Service:
     name: str
     command: list[str]
     environment: dict[str, str]
+    umask: int = -1  # as this process's
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     started: float = field(default=0.0)
@@ -50,6 +53,7 @@ class Service:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                umask=self.umask,
             )
         self.started = time.monotonic()
 
@@ -72,13 +76,17 @@ def up(port: int, console: Console) -> None:
 
     Raises:
         UserError: the port is taken, there is no prefect.yaml here, another `brmrs up` runs in this
-            folder, or a service does not stay up.
+            folder, Prefect's folder cannot be written, or a service does not stay up.
     """
     if not Path("prefect.yaml").is_file():
         raise UserError("no prefect.yaml here; start `brmrs up` in the project's folder")
+    bypass_proxy()
+    settings = read_settings()
     with _only_one(port):
-        _refuse_taken(port)
-        _keep_up(port, console)
+        auth = secret.find_or_make(settings.profiles)
+        secret.private_folder(settings.home)
+        _refuse_taken(port, auth)
+        _keep_up(port, auth, settings, console)
 
 
 @contextmanager
@@ -99,19 +107,19 @@ def _only_one(port: int) -> Iterator[None]:
         yield
 
 
-def _keep_up(port: int, console: Console) -> None:
+def _keep_up(port: int, auth: str, settings: FolderSettings, console: Console) -> None:
     url = f"http://{HOST}:{port}/api"
     environment = {
-        **os.environ,
-        "PREFECT_API_URL": url,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        **serve.environment(port, auth, settings.home),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "brmrs",
-        "DO_NOT_TRACK": "1",
+        # Without both, `prefect deployment run --watch` shows events but no line of the log.
+        "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
+        "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",
     }
     prefect = [sys.executable, "-m", "prefect"]
     server = Service(
-        "server", [*prefect, "server", "start", "--host", HOST, "--port", str(port)], environment
+        "server", serve.command(port, end_with_parent=False), environment, umask=secret.UMASK
     )
     worker = Service(
         "worker", [*prefect, "worker", "start", "--pool", POOL, "--type", "process"], environment
@@ -121,11 +129,11 @@ def _keep_up(port: int, console: Console) -> None:
         signal.signal(number, _raise_stop)
     try:
         server.start()
-        _wait_until_healthy(server, url)
+        _wait_until_healthy(server, url, auth)
         _deploy(prefect, environment)
         worker.start()
         watcher.start()
-        _say_ready(console, port, url)
+        _say_ready(console, port, url, settings)
         while True:
             time.sleep(1)
             for service in (server, worker, watcher):
@@ -143,21 +151,22 @@ def _raise_stop(number: int, frame: FrameType | None) -> None:
     raise _Stop
 
 
-def _refuse_taken(port: int) -> None:
+def _refuse_taken(port: int, auth: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            who = "a Prefect server" if answers(f"http://{HOST}:{port}/api") else "another program"
+            found = who_answers(f"http://{HOST}:{port}/api", auth)
+            who = f"; {found.value} there" if found is not Who.NOBODY else ""
             raise UserError(
-                f"port {port} is taken by {who}; stop it or choose another with --port"
+                f"port {port} is taken{who}; stop that program or choose another port with --port"
             ) from error
 
 
-def _wait_until_healthy(server: Service, url: str) -> None:
+def _wait_until_healthy(server: Service, url: str, auth: str) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
-    while not answers(url):
+    while who_answers(url, auth) is not Who.OURS:
         if server.dead() or time.monotonic() > deadline:
             raise UserError(f"the Prefect server did not start; see {LOGS / 'server.log'}")
         time.sleep(0.3)
@@ -176,14 +185,19 @@ def _deploy(prefect: list[str], environment: dict[str, str]) -> None:
             raise UserError(f"prefect {' '.join(arguments)} failed: {done.stdout}{done.stderr}")
 
 
-def _say_ready(console: Console, port: int, url: str) -> None:
-    console.print(f"page:    http://{HOST}:{port}")
-    console.print("run:     prefect deployment run brmrs/full-pipeline --watch")
-    if os.environ.get("PREFECT_API_URL", DEFAULT_URL) != url:
-        console.print(f"         after: export PREFECT_API_URL={url}")
-    console.print("dumps:   new files start brmrs/retrain (see prefect.yaml)")
-    console.print(f"logs:    {LOGS}/server.log, worker.log, watcher.log")
-    console.print("Ctrl-C ends them all")
+def _say_ready(console: Console, port: int, url: str, settings: FolderSettings) -> None:
+    lines = [
+        f"page     http://{HOST}:{port}",
+        f"login    the value of: grep PREFECT_API_AUTH {settings.profiles}",
+        "run      prefect deployment run brmrs/full-pipeline --watch",
+        "dumps    new files start brmrs/retrain (see prefect.yaml)",
+        f"logs     {LOGS}/server.log, worker.log, watcher.log",
+        "Ctrl-C stops them all",
+    ]
+    if settings.url != url:
+        lines.insert(2, f"first    export PREFECT_API_URL={url}")
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def _revive(service: Service, console: Console) -> None:

@@ -1,6 +1,5 @@
 """`brmrs up` and deployments, as a user runs them: real server, worker, and `prefect` command."""
 
-import json
 import os
 import shutil
 import signal
@@ -8,15 +7,16 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.stages import STAGES
+from flows.server import secret
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-c", "from flows.cli.app import main; main()"]
@@ -35,7 +35,6 @@ class Up:
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(project),
-            "PREFECT_HOME": str(project / ".prefect"),
             "PREFECT_API_URL": self.api,
             "DO_NOT_TRACK": "1",
         }
@@ -48,7 +47,7 @@ class Up:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.wait_for("Ctrl-C ends")
+        self.wait_for("Ctrl-C stops")
 
     def wait_for(self, text: str) -> None:
         self.wait_until(lambda: text in self.log.read_text())
@@ -108,13 +107,11 @@ class Up:
         return [run for run in found if run["start_time"]]
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(
-            f"{self.api}/{path}",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return json.loads(response.read())
+        auth = secret.find(self.project / ".prefect" / "profiles.toml")
+        user, _, password = str(auth).partition(":")
+        answer = httpx.post(f"{self.api}/{path}", json=body, auth=(user, password), timeout=10)
+        answer.raise_for_status()
+        return answer.json()
 
     def end(self) -> None:
         """Stop it, if it still runs."""
@@ -127,7 +124,8 @@ def copy_project(to: Path, config: PipelineConfig) -> None:
     """The project's code and deployments, and `config` as small.yaml."""
     for name in ("brmrs", "tasks", "flows", "configs"):
         shutil.copytree(ROOT / name, to / name)
-    shutil.copy(ROOT / "prefect.yaml", to)
+    for name in ("prefect.yaml", "prefect.toml"):
+        shutil.copy(ROOT / name, to)
     (to / "small.yaml").write_text(config.to_yaml())
 
 
@@ -210,8 +208,10 @@ def test_a_killed_worker_does_not_block_the_next_run(up: Up) -> None:
 def test_a_taken_port_and_a_folder_in_use_are_told(up: Up, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    shutil.copy(ROOT / "prefect.yaml", other)
-    for folder, told in ((other, "taken by a Prefect server"), (up.project, "in this folder")):
+    for name in ("prefect.yaml", "prefect.toml"):
+        shutil.copy(ROOT / name, other)
+    taken = "is taken; a Prefect server with another secret answers there"
+    for folder, reported in ((other, taken), (up.project, "in this folder")):
         second = subprocess.run(
             [*COMMAND, "up", "--port", str(up.port)],
             cwd=folder,
@@ -222,4 +222,4 @@ def test_a_taken_port_and_a_folder_in_use_are_told(up: Up, tmp_path: Path) -> No
             check=False,
         )
         assert second.returncode == 2
-        assert told in second.stderr
+        assert reported in second.stderr

@@ -1,0 +1,122 @@
+"""The secret that opens the Prefect server of this folder, and the folder that others cannot read.
+
+Prefect's server runs shell commands for whoever may call its API, so every caller has to
+authenticate. The secret is kept in a profile of Prefect, which `prefect` commands in the folder
+read by themselves: `profiles_path` of prefect.toml names its file.
+"""
+
+import os
+import secrets
+import stat
+import tomllib
+import uuid
+from pathlib import Path
+
+import toml
+from pydantic import BaseModel, ValidationError
+
+from brmrs.errors import UserError
+
+PROFILE = "brmrs"
+CLIENT, SERVER = "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+UMASK = OTHERS  # of a server's process: its database belongs to the user alone
+PROBE_BYTES = 2 * 2**20  # of a fresh database, about
+
+
+class _Profiles(BaseModel):
+    """The file: settings by profile, and the profile in use. Prefect ignores what else it holds."""
+
+    active: str = PROFILE
+    profiles: dict[str, dict[str, str | int | float]] = {}
+
+    @property
+    def settings(self) -> dict[str, str | int | float]:
+        """The settings of the active profile."""
+        return self.profiles.setdefault(self.active, {})
+
+
+def new() -> str:
+    """A new secret, `user:password` as basic authentication has it."""
+    return f"{PROFILE}:{secrets.token_urlsafe(32)}"
+
+
+def find(profiles: Path) -> str | None:
+    """The secret of this folder: from the environment, else from the active profile.
+
+    Raises:
+        UserError: the profiles' file cannot be read.
+    """
+    if named := os.environ.get(CLIENT):
+        return named
+    found = _read(profiles).settings.get(CLIENT)
+    return str(found) if found else None
+
+
+def find_or_make(profiles: Path) -> str:
+    """As `find`; a first secret is written to the profiles' file, which others cannot read.
+
+    A secret that other users could read is replaced.
+
+    Raises:
+        UserError: the profiles' file cannot be read or written, or belongs to another user.
+    """
+    if named := os.environ.get(CLIENT):
+        return named
+    private_folder(profiles.parent)
+    contents = _read(profiles)
+    known = contents.settings.get(CLIENT)
+    if known and not profiles.stat().st_mode & OTHERS:
+        return str(known)
+    made = new()
+    contents.settings.update({CLIENT: made, SERVER: made})
+    part = profiles.with_name(f".{profiles.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(toml.dumps(contents.model_dump()))
+        part.replace(profiles)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"{profiles}: {error.strerror}; Prefect's secret is kept there") from error
+    return made
+
+
+def private_folder(path: Path) -> None:
+    """Make sure that this folder exists, is writable, and that other users cannot read it.
+
+    Raises:
+        UserError: it belongs to another user, or cannot be written.
+    """
+    advice = "Prefect keeps its database there; correct this, or set PREFECT_HOME to another folder"
+    try:
+        path.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+        status = path.stat()
+        if os.geteuid() not in (0, status.st_uid):
+            raise UserError(f"{path} belongs to another user; {advice}")
+        if status.st_mode & OTHERS:
+            path.chmod(stat.S_IRWXU)
+        _probe(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; {advice}") from error
+
+
+def _probe(folder: Path) -> None:
+    """Write and remove as many bytes as a fresh database takes."""
+    file = folder / f".probe-{uuid.uuid4().hex[:8]}"
+    try:
+        file.write_bytes(bytes(PROBE_BYTES))
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _read(profiles: Path) -> _Profiles:
+    try:
+        return _Profiles.model_validate(tomllib.loads(profiles.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return _Profiles()
+    except OSError as error:
+        raise UserError(f"{profiles}: {error.strerror}; correct its permissions") from error
+    except ValidationError as error:
+        raise UserError(f"{profiles}: these are no profiles of Prefect; remove the file") from error
+    except ValueError as error:
+        raise UserError(f"{profiles}: {error}; correct or remove the file") from error

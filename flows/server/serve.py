@@ -1,0 +1,65 @@
+"""The process of a Prefect server: Prefect's own application behind a check of the Host header.
+
+Prefect has settings for authentication and CORS, but none for the names under which it may be
+called. Without the check, a page whose name is made to resolve to this machine counts as the
+server's own (DNS rebinding).
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+HOST = "127.0.0.1"
+HOSTS = [HOST, "localhost"]
+SECONDS_TO_STOP = 5.0
+END_WITH_PARENT = "--end-with-parent"
+
+
+def environment(port: int, auth: str, home: Path) -> dict[str, str]:
+    """The environment of the server's process: closed to all who do not know the secret."""
+    return {
+        **os.environ,
+        "PREFECT_HOME": str(home.resolve()),
+        "PREFECT_SERVER_API_AUTH_STRING": auth,
+        "PREFECT_API_AUTH_STRING": auth,
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_UI_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{name}:{port}" for name in HOSTS),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def command(port: int, *, end_with_parent: bool) -> list[str]:
+    """The command that starts the server's process."""
+    words = [sys.executable, "-m", "flows.server.serve", str(port)]
+    return [*words, END_WITH_PARENT] if end_with_parent else words
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()  # until the parent's end of the pipe is closed
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SECONDS_TO_STOP)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve on the port given as the argument."""
+    import uvicorn
+    from prefect.server.api.server import create_app
+    from prefect.settings import get_current_settings
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    if END_WITH_PARENT in sys.argv:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    app = create_app(final=True)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
+    level = get_current_settings().server.logging_level.lower()
+    uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level=level)
+
+
+if __name__ == "__main__":
+    main()
