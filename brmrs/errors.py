@@ -45,6 +45,6 @@ def missing_package(error: ModuleNotFoundError) -> UserError | None:
     if not name or name in {"brmrs", "tasks", "flows"}:
         return None
     return UserError(
-        f"the Python package {name!r} is not installed; pip install 'brmrs[pipeline]' installs all "
-        "that brmrs needs, and `pip install brmrs` only what recommending from a finished run needs"
+        f"this command needs the Python package {name!r}, which is not installed; "
+        "run pip install 'brmrs[pipeline]' (plain brmrs can only read finished runs and recommend)"
     )
