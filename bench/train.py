@@ -24,10 +24,11 @@ import train_data
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from brmrs.columns import VISUAL
+from brmrs.config.models import names as model_names
 from brmrs.config.pipeline import PipelineConfig, TrainConfig
 from brmrs.errors import UserError
 from brmrs.models.base import Scorer
-from brmrs.models.registry import RECOMMENDERS, build
+from brmrs.models.registry import build
 from brmrs.system.machine import high_water
 from brmrs.training.stage import device, selector
 from brmrs.training.trainer import fit
@@ -226,7 +227,7 @@ def main() -> None:
             folder = prepared(given.data, root / "stages")
         else:
             folder = made(root, ELECTRONICS if given.electronics else BABY, DIMENSIONS)
-        models = models or list(RECOMMENDERS)
+        models = models or model_names()
         compare(folder, models, given.epochs, given.batch_size, given.peers)
 
 

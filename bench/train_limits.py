@@ -10,13 +10,14 @@ import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import train
 import train_data
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
-from brmrs.config.models import BRMRSConfig
+from brmrs.config.models import configure
 from brmrs.config.pipeline import TrainConfig
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import TrainingData
@@ -56,7 +57,7 @@ def edges(graph: SparseMatrix | None) -> int:
     return 0 if graph is None else graph.csr.values().numel()
 
 
-def counted(data: TrainingData, model: BRMRSConfig, batch: int) -> tuple[float, float]:
+def counted(data: TrainingData, model: Any, batch: int) -> tuple[float, float]:
     """Bytes and operations of one step, forward and backward and Adam."""
     width = len(data.features) * model.dim
     rows = data.users + data.items
@@ -86,7 +87,10 @@ def main() -> None:
     on = device(TrainConfig())  # where the epoch ran
     steps = -(-len(data.train_users) // batch)
     for amount, speed, unit in zip(
-        counted(data, BRMRSConfig(), batch), (bandwidth(on), rate(on)), ("GB", "GFLOP"), strict=True
+        counted(data, configure("br-mrs"), batch),
+        (bandwidth(on), rate(on)),
+        ("GB", "GFLOP"),
+        strict=True,
     ):
         limit = steps * amount / speed
         print(

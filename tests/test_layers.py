@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("brmrs", "tasks", "flows")
 
 # Below everything: names, errors, the kinds of fields. They may be imported from anywhere.
-BASE = {"brmrs.columns", "brmrs.errors", "brmrs.config", "brmrs.system"}
+BASE = {"brmrs.columns", "brmrs.errors", "brmrs.extensions", "brmrs.config", "brmrs.system"}
 
 # Package -> the packages that it may import, beside itself. A package includes its sub-packages,
 # unless they have a line of their own.
@@ -17,7 +17,8 @@ ALLOWED: dict[str, set[str]] = {
     "brmrs.errors": set(),
     "brmrs.columns": set(),
     "brmrs.system": {"brmrs.errors"},
-    "brmrs.config": {"brmrs.columns", "brmrs.errors"},
+    "brmrs.extensions": {"brmrs.errors", "brmrs.system"},
+    "brmrs.config": {"brmrs.columns", "brmrs.errors", "brmrs.extensions"},
     "brmrs.stages": {"brmrs.columns", "brmrs.config", "brmrs.errors"},
     "brmrs.sample": {*BASE},
     "brmrs.ingest": {*BASE, "brmrs.stages"},

@@ -260,7 +260,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the package that the keys are made from."""
 
     def forget() -> None:
-        for cached in (codes.closure, codes.libraries, codes.digest, codes._source):
+        for cached in (codes.closure, codes.libraries, codes.digest, codes.source):
             cached.cache_clear()
 
     shutil.copytree(codes.ROOT, tmp_path / "brmrs", ignore=shutil.ignore_patterns("__pycache__"))

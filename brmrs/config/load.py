@@ -8,8 +8,8 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from brmrs.config import renamed
-from brmrs.config.models import MODEL_SECTIONS, RankingTerms
+from brmrs.config import models, renamed
+from brmrs.config.models import ModelSection, RankingTerms
 from brmrs.config.pipeline import PipelineConfig, put
 from brmrs.config.shipped import find
 from brmrs.errors import UserError
@@ -95,7 +95,7 @@ def parse(values: dict[str, Any], source: str) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(_told(fault) for fault in error.errors())
+        faults = "; ".join(_described(fault, values) for fault in error.errors())
         raise UserError(f"{source}: {faults}") from error
 
 
@@ -110,41 +110,44 @@ def _value(name: str, text: str) -> object:
     return yaml.safe_load(text)
 
 
-def _told(fault: ErrorDetails) -> str:
+def _described(fault: ErrorDetails, values: dict[str, Any]) -> str:
     """One fault: the field's dotted path and what is wrong with it."""
     path = [str(part) for part in fault["loc"]]
-    if path[0] == "model" and len(path) > 1:
-        del path[1]  # the model's name, which pydantic puts between section and field
     where = ".".join(path) or "configuration"
-    if fault["type"] == "union_tag_invalid":
-        known = fault["ctx"]["expected_tags"].replace("'", "")
-        return f"{where}: no model {fault['ctx']['tag']!r}; there are {known}"
     if instead := renamed.instead(where, fault):
         return f"{where}: {instead}"
     if fault["type"] != "extra_forbidden":
         return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
     section: Any = PipelineConfig
     if path[0] == "model" and len(path) > 1:
-        model = str(fault["loc"][1])
-        if path[1] == "objective" and len(path) == 2:
-            return f"{where}: {_no_objective(model)}"
-        section, path = MODEL_SECTIONS[model], path[1:]
+        section, path = _model_section(values), path[1:]
+        if path == ["objective"]:
+            return f"{where}: {_no_objective(section)}"
     fields = getattr(_type(path[:-1], section), "model_fields", ())
+    if new := next((each for each in renamed.MODEL_FIELDS.get(path[-1], ()) if each in fields), ""):
+        return f"{where}: renamed to {where.removesuffix(path[-1])}{new}"
     near = get_close_matches(path[-1], fields, 1)
     if "objective" in fields and path[-1] in RankingTerms.model_fields:
         near = [f"model.objective.{path[-1]}"]
     return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _no_objective(model: str) -> str:
+def _model_section(values: dict[str, Any]) -> type[ModelSection]:
+    """The section of the model that valid values name."""
+    model = values.get("model", models.DEFAULT)
+    name = model[NAME] if isinstance(model, dict) else getattr(model, NAME, model)
+    plugins = values.get("plugins", ())
+    files = (plugins,) if isinstance(plugins, str | Path) else plugins
+    return models.section(name, tuple(map(Path, files)))
+
+
+def _no_objective(section: type[ModelSection]) -> str:
     """Why a model has no section `objective`."""
-    if issubclass(MODEL_SECTIONS[model], RankingTerms):
-        return f"{model} has these fields itself, such as model.chns"
-    takers = [name for name, each in MODEL_SECTIONS.items() if "objective" in each.model_fields]
-    return (
-        f"{model} has no text and visual branches that could take an objective; "
-        f"{', '.join(takers)} have"
-    )
+    name = section.model_fields[NAME].default
+    if issubclass(section, RankingTerms):
+        return f"{name} has these fields itself, such as model.chns"
+    takers = ", ".join(models.takes_objective())
+    return f"{name} has no text and visual branches that could take an objective; {takers} have"
 
 
 def _type(path: list[str], found: Any = PipelineConfig) -> Any:

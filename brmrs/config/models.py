@@ -1,234 +1,221 @@
-"""The configuration of each recommender: its hyper-parameters, one section per name."""
+"""The configuration of recommenders: each model's own section, looked up by the model's name.
 
-from typing import Annotated, Literal, Self, get_args
+A model's section is the class `Config` inside the model's class. It is read from the model's file
+without running the rest of that file: importing a model loads torch, which takes two seconds. So
+`Config` may use only what its file imports from the modules in `READABLE`.
+"""
 
-from pydantic import Field, model_validator
+import ast
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from brmrs.config.section import Rate, Section, Share, Weight
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    create_model,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from brmrs import extensions
+from brmrs.config.section import Section, Weight
+from brmrs.errors import UserError
+from brmrs.extensions import Extension
 
-class MostPopularConfig(Section):
-    """Items by their number of training interactions."""
-
-    name: Literal["most-popular"] = "most-popular"
-
-
-class BPRMFConfig(Section):
-    """BPR-MF (Rendle 2009)."""
-
-    name: Literal["bpr-mf"] = "bpr-mf"
-    dim: int = Field(64, gt=0)
-    regularization: Weight = 1e-4
-
-
-class LightGCNConfig(Section):
-    """LightGCN (He 2020)."""
-
-    name: Literal["lightgcn"] = "lightgcn"
-    dim: int = Field(64, gt=0)
-    layers: int = Field(3, ge=0)
-    regularization: Weight = 1e-4
+READABLE = ("brmrs.columns", "brmrs.config", "collections.abc", "pathlib", "pydantic", "typing")
+DEFAULT = "br-mrs"
+NAME = "name"  # the field that names the model
 
 
-class BM3Config(Section):
-    """BM3 (Zhou 2023; method/003, 004)."""
+class ModelSection(Section):
+    """The base of every model's `Config`."""
 
-    name: Literal["bm3"] = "bm3"
-    dim: int = Field(64, gt=0)
-    layers: int = Field(1, ge=0)
-    dropout: Rate = 0.5  # of the contrastive target views
-    regularization: Weight = 1e-4
-    contrast: Weight = 2.0  # weight of the alignment and mask losses beside the reconstruction
+    extension: ClassVar[Extension]
+
+    name: str = ""
+    """The model's name, as `brmrs models` lists it."""
 
 
 class RankingTerms(Section):
-    """BR-MRS's objective (method/000): weights of the ranking terms, and what CHNS draws."""
+    """The ranking terms of BR-MRS (docs/method.md, 2.4 to 2.6): their weights and settings."""
 
-    chns: Weight  # lambda_h
-    synergy: Weight  # lambda_s
-    bpr: Weight = 1.0  # of the plain fused BPR term
-    theta: float = Field(0.0, ge=0)  # margin of the synergy loss
-    pool: int = Field(2, gt=0)  # |N(u)|, candidates of CHNS for each positive
-    detach_reference: bool = True  # stop the gradient of max(D_t, D_v)
-    # what a branch learns against: the candidate that is hardest for the other modality (CHNS),
-    # or, to compare with, the one hardest for itself, or any
-    negatives: Literal["cross-modal", "own-modality", "uniform"] = "cross-modal"
+    chns: Weight
+    """lambda_h: weight of cross-modal hard negative sampling (CHNS)."""
+    synergy: Weight
+    """lambda_s: weight of the synergy-aware BPR loss."""
+    bpr: Weight = 1.0
+    """Weight of the BPR loss on the fused score."""
+    theta: float = Field(0.0, ge=0)
+    """Margin by which the fused margin should exceed the better modality's, in units of score."""
+    pool: int = Field(2, gt=0)
+    """|N(u)|: candidates that CHNS draws for each positive item."""
+    detach_reference: bool = True
+    """Whether max(Delta_t, Delta_v) in the synergy loss gets no gradient."""
+    sampler: Literal["cross-modal", "own-modality", "uniform"] = "cross-modal"
+    """Which candidate a branch learns against: the hardest for the other modality (CHNS), the
+    hardest for itself, or the first one."""
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:
         if self.chns + self.synergy + self.bpr == 0:
-            raise ValueError("chns, synergy and bpr are all 0, nothing is left to learn; set one")
-        if self.chns == 0 and self.negatives != "cross-modal":
-            raise ValueError(
-                f"negatives={self.negatives} is what CHNS draws, and chns is 0; set chns, too"
-            )
+            raise ValueError("chns, synergy and bpr are all 0, so nothing is learned; set one")
+        if self.chns == 0 and self.sampler != "cross-modal":
+            raise ValueError(f"sampler={self.sampler} has no effect while chns is 0; set chns, too")
         return self
 
 
 class ObjectiveConfig(RankingTerms):
-    """The objective as a plug-in: BPR alone unless asked for more."""
+    """`model.objective`: the ranking terms of BR-MRS on another model; by default BPR alone."""
 
     chns: Weight = 0.0
+    """lambda_h: weight of cross-modal hard negative sampling (CHNS)."""
     synergy: Weight = 0.0
+    """lambda_s: weight of the synergy-aware BPR loss."""
 
 
-class MMGCNConfig(Section):
-    """MMGCN (Wei 2019)."""
+def names(plugins: Iterable[Path] = ()) -> list[str]:
+    """The models by name, sorted.
 
-    name: Literal["mmgcn"] = "mmgcn"
-    dim: int = Field(64, gt=0)
-    layers: int = Field(2, ge=1)
-    regularization: Weight = 1e-4
-    objective: ObjectiveConfig = ObjectiveConfig()
-
-
-class GRCNConfig(Section):
-    """GRCN (Wei 2020)."""
-
-    name: Literal["grcn"] = "grcn"
-    dim: int = Field(64, gt=0)  # of the ids and of each modality
-    layers: int = Field(2, ge=1)  # over the refined graph
-    routing: int = Field(3, ge=0)  # iterations of the user prototypes
-    regularization: Weight = 1e-4
-    objective: ObjectiveConfig = ObjectiveConfig()
+    Raises:
+        UserError: a plug-in file cannot be read.
+    """
+    return sorted(extensions.known("model", plugins))
 
 
-class DualGNNConfig(Section):
-    """DualGNN (Wang 2021)."""
+def section(name: str, plugins: Iterable[Path] = ()) -> type[ModelSection]:
+    """The configuration class of a model.
 
-    name: Literal["dualgnn"] = "dualgnn"
-    dim: int = Field(64, gt=0)
-    layers: int = Field(2, ge=0)
-    user_k: int = Field(40, gt=0)  # neighbours of a user in the co-occurrence graph
-    regularization: Weight = 1e-4
-    objective: ObjectiveConfig = ObjectiveConfig()
+    Raises:
+        UserError: there is no such model, or its `Config` cannot be read.
+    """
+    return section_of(extensions.find("model", name, plugins))
 
 
-class LATTICEConfig(Section):
-    """LATTICE (Zhang 2021)."""
+def configure(name: str, **values: Any) -> ModelSection:
+    """The configuration of a built-in or installed model.
 
-    name: Literal["lattice"] = "lattice"
-    dim: int = Field(64, gt=0)  # also of the projected features
-    layers: int = Field(2, ge=0)  # of LightGCN
-    item_layers: int = Field(1, ge=0)  # over the learned item graph
-    k: int = Field(10, gt=0)  # neighbours of an item in a learned graph
-    initial_weight: Share = 0.9  # lambda, of the graph of the raw features in the learned one
-    regularization: Weight = 1e-4
-    objective: ObjectiveConfig = ObjectiveConfig()
+    Raises:
+        UserError: there is no such model.
+        ValidationError: a field is unknown or out of range.
+    """
+    return section(name).model_validate(values)
 
 
-class FREEDOMConfig(Section):
-    """FREEDOM (Zhou and Shen 2023)."""
-
-    name: Literal["freedom"] = "freedom"
-    dim: int = Field(64, gt=0)
-    layers: int = Field(2, ge=0)  # of LightGCN
-    item_layers: int = Field(1, ge=0)  # over the frozen item graph
-    visual_weight: Share = 0.1  # of the visual graph; the rest is the text graph's
-    edge_dropout: Rate = 0.8  # of the user-item graph, anew each epoch, in training only
-    feature_loss: Weight = 1e-3  # lambda, of BPR on the projected features
-    objective: ObjectiveConfig = ObjectiveConfig()
+def takes_objective(plugins: Iterable[Path] = ()) -> list[str]:
+    """The models that have `model.objective`, by name."""
+    return [name for name in names(plugins) if "objective" in section(name, plugins).model_fields]
 
 
-class BRMRSConfig(RankingTerms):
-    """BR-MRS (method/000 to 002)."""
+def section_of(extension: Extension) -> type[ModelSection]:
+    """The configuration class of an extension of the kind "model".
 
-    name: Literal["br-mrs"] = "br-mrs"
-    dim: int = Field(64, gt=0)  # of one channel
-    feature_dim: int = Field(256, gt=0)  # principal directions kept of each modality's features
-    layers: int = Field(2, ge=0)  # L, of LightGCN over the user-item graph
-    item_layers: int = Field(1, ge=0)  # over the item homogeneous graph
-    user_layers: int = Field(1, ge=0)  # over the user homogeneous graph
-    id_embeddings: bool = True  # a free embedding per item beside the projected features
-    fusion: Literal["concat", "mean", "gate"] = "concat"  # phi
-    chns: Weight = 0.3
-    synergy: Weight = 0.3
-    regularization: Weight = 1e-4  # lambda
-    edge_dropout: Rate = 0.8  # of the user-item graph, anew each epoch, in training only
+    Raises:
+        UserError: its `Config` cannot be read.
+    """
+    stamp = extension.file.stat().st_mtime_ns
+    where = extension.file, extension.module, extension.name, extension.line
+    made = _read(*where, extension.summary, stamp)
+    made.extension = extension
+    return made
 
 
-class VBPRConfig(Section):
-    """VBPR (He, McAuley 2016)."""
-
-    name: Literal["vbpr"] = "vbpr"
-    dim: int = Field(64, gt=0)  # of the id part, and likewise of the feature part
-    regularization: Weight = 1e-2
-
-
-class DeepStyleConfig(Section):
-    """DeepStyle (Liu 2017)."""
-
-    name: Literal["deepstyle"] = "deepstyle"
-    dim: int = Field(64, gt=0)
-    regularization: Weight = 1e-2
-
-
-class MAMLConfig(Section):
-    """MAML, multimodal attentive metric learning (Liu 2019)."""
-
-    name: Literal["maml"] = "maml"
-    dim: int = Field(64, gt=0)
-    hidden: int = Field(64, gt=0)  # units of the hidden layers
-    negatives: int = Field(4, gt=0)  # for each positive
-    margin: float = Field(1.6, gt=0)
-    feature: Weight = 0.1  # of the distance of an item from its features
-    covariance: Weight = 1.0
+@cache
+def _read(
+    file: Path, module: str, name: str, line: int, summary: str, stamp: int
+) -> type[ModelSection]:
+    """The `Config` of the class in a line of a file, named; a changed file is read again."""
+    del stamp
+    tree = ast.parse(file.read_bytes())
+    model = next(node for node in tree.body if getattr(node, "lineno", 0) == line)
+    assert isinstance(model, ast.ClassDef | ast.FunctionDef)
+    nested = [node for node in model.body if isinstance(node, ast.ClassDef)]
+    config = next((node for node in nested if node.name == "Config"), None)
+    base = ModelSection if config is None else _evaluated(config, tree, file, module, name)
+    title = ModelSection.model_fields[NAME].description
+    return create_model(
+        f"{model.name}Config",
+        __base__=base,
+        __module__=module,
+        __doc__=summary,
+        name=(Literal[name], Field(name, description=title)),  # type: ignore[arg-type]
+    )
 
 
-class VECFConfig(Section):
-    """VECF (Chen 2019)."""
-
-    name: Literal["vecf"] = "vecf"
-    dim: int = Field(64, gt=0)
-    negatives: int = Field(4, gt=0)  # for each positive
-    regularization: Weight = 1e-2
-
-
-class BUIRConfig(Section):
-    """BUIR (Lee 2021)."""
-
-    name: Literal["buir"] = "buir"
-    dim: int = Field(64, gt=0)
-    layers: int = Field(3, ge=0)
-    momentum: Rate = 0.995  # of the target encoder
-    edge_dropout: Rate = 0.2  # of what each encoder sees in an epoch
-
-
-class ItemKNNConfig(Section):
-    """Item-based nearest neighbours (Deshpande, Karypis 2004)."""
-
-    name: Literal["item-knn"] = "item-knn"
-    neighbours: int = Field(500, gt=0)  # of each item
-    shrink: Weight = 100.0  # added to the denominator of the cosine
+def _evaluated(
+    config: ast.ClassDef, tree: ast.Module, file: Path, module: str, name: str
+) -> type[ModelSection]:
+    """The class of a class statement, made with the readable imports of its file alone."""
+    imports = [node for node in tree.body if _readable(node)]
+    space: dict[str, Any] = {"__name__": module}
+    try:
+        code = compile(ast.Module([*imports, config], type_ignores=[]), str(file), "exec")
+        exec(code, space)
+    except Exception as error:
+        raise UserError(
+            f"{file}: the Config of model {name} cannot be read: {error}; it may use only what the "
+            f"file imports from {', '.join(READABLE)}"
+        ) from error
+    made = space["Config"]
+    if not issubclass(made, ModelSection):
+        raise UserError(f"{file}: the Config of model {name} must inherit from ModelSection")
+    return made  # type: ignore[no-any-return]
 
 
-class EASEConfig(Section):
-    """EASE (Steck 2019)."""
+def _readable(node: ast.stmt) -> bool:
+    """Whether a statement imports from `READABLE` alone."""
+    if isinstance(node, ast.ImportFrom):
+        modules = [node.module or ""] if node.level == 0 else []
+    elif isinstance(node, ast.Import):
+        modules = [alias.name for alias in node.names]
+    else:
+        return False
+    return bool(modules) and all(
+        any(f"{module}.".startswith(f"{each}.") for each in READABLE) for module in modules
+    )
 
-    name: Literal["ease"] = "ease"
-    ridge: float = Field(200.0, gt=0)
+
+class _ByName:
+    """How pydantic validates, writes and describes `model`: by the model's name."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        del source, handler
+        return core_schema.with_info_plain_validator_function(_validated)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The built-in models' sections, and no others: plug-ins are not known beforehand."""
+        del schema
+        choices = {
+            name: section_of(extension).__pydantic_core_schema__
+            for name, extension in extensions.built_in("model").items()
+        }
+        return handler(core_schema.tagged_union_schema(choices, discriminator="name"))
 
 
-ModelConfig = Annotated[
-    MostPopularConfig
-    | BPRMFConfig
-    | LightGCNConfig
-    | BM3Config
-    | VBPRConfig
-    | DeepStyleConfig
-    | MAMLConfig
-    | VECFConfig
-    | BUIRConfig
-    | ItemKNNConfig
-    | EASEConfig
-    | MMGCNConfig
-    | GRCNConfig
-    | DualGNNConfig
-    | LATTICEConfig
-    | FREEDOMConfig
-    | BRMRSConfig,
-    Field(discriminator="name"),
-]
-MODEL_SECTIONS: dict[str, type[Section]] = {
-    section.model_fields["name"].default: section for section in get_args(get_args(ModelConfig)[0])
-}
+def _validated(value: Any, info: core_schema.ValidationInfo) -> ModelSection:
+    """The section that a value names, with the value's fields."""
+    plugins = (info.data or {}).get("plugins", ())
+    given = value
+    if isinstance(value, ModelSection):
+        given = {each: getattr(value, each) for each in {NAME, *value.model_fields_set}}
+    elif isinstance(value, str):
+        given = {NAME: value}
+    name = given.get(NAME) if isinstance(given, dict) else None
+    if not isinstance(name, str) or not name:
+        raise PydanticCustomError("model_name", "name a model, such as lightgcn")
+    extension = extensions.look_up("model", name, plugins)
+    if extension is None:
+        problem = extensions.missing("model", name, names(plugins))
+        raise PydanticCustomError("model_name", "{problem}", {"problem": problem})
+    wanted = section_of(extension)
+    return value if type(value) is wanted else wanted.model_validate(given)
+
+
+ModelConfig = Annotated[ModelSection, _ByName]

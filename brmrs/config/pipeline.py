@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from brmrs.config import template
-from brmrs.config.models import BRMRSConfig, ModelConfig
+from brmrs.config.models import DEFAULT, ModelConfig, configure
 from brmrs.config.section import KEYLESS, Effort, Rate, Section, SectionT, Seed, Share, Weight
 
 
@@ -274,6 +274,8 @@ class PipelineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # Python files that register extensions, such as models (docs/extending.md)
+    plugins: Locations = ()
     name: str = Field("dataset", pattern=r"^[\w.-]+$")  # of the data set, in titles and run names
     note: str = ""  # stands beside every number, such as "synthetic data"
     ingest: IngestConfig = IngestConfig()
@@ -281,7 +283,7 @@ class PipelineConfig(BaseModel):
     features: FeaturesConfig = FeaturesConfig()
     images: ImagesConfig = ImagesConfig()
     graphs: GraphsConfig = GraphsConfig()
-    model: ModelConfig = BRMRSConfig()
+    model: ModelConfig = Field(default_factory=lambda: configure(DEFAULT))
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     publish: PublishConfig = PublishConfig()
@@ -289,14 +291,6 @@ class PipelineConfig(BaseModel):
     retrain: RetrainConfig = RetrainConfig()
     # what a run does while another one uses the same artifacts
     concurrency: Literal["wait", "refuse"] = "wait"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _model_by_name_alone(cls, values: Any) -> Any:
-        """`model: lightgcn` stands for `model: {name: lightgcn}`."""
-        if isinstance(values, dict) and isinstance(values.get("model"), str):
-            return {**values, "model": {"name": values["model"]}}
-        return values
 
     def section(self, path: str) -> Any:
         """The section (or value) at a dotted path such as `features.text`."""
@@ -310,7 +304,7 @@ class PipelineConfig(BaseModel):
 
         A stage gets this: what it did not declare cannot reach it.
         """
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {"plugins": self.plugins}
         for path in paths:
             put(values, path, self.section(path))
         return type(self).model_validate(values)

@@ -10,6 +10,9 @@ FIELDS = {
     "features.visual.node": "features.visual.layer",
     "features.visual.file": "features.visual.weights_path",
 }
+# Field of a model or its objective that no longer exists -> the field that replaces it; if there
+# are several, the one that the section has.
+MODEL_FIELDS = {"negatives": ("n_negatives", "sampler")}
 # (dotted path, value that no longer exists) -> what to do.
 VALUES = {
     ("ingest.format", "benchmark"): "benchmark was renamed to ready-made",

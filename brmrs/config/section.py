@@ -15,7 +15,9 @@ Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the 
 class Section(BaseModel):
     """The configuration of one stage."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     def key(self) -> dict[str, Any]:
         """The fields that shape the stage's output, as JSON values."""

@@ -8,7 +8,6 @@ that is no recommender's is a variant: its file in `models` says of which, and w
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ from scipy.stats import wilcoxon
 
 from brmrs import columns
 from brmrs.config.load import load, parse
-from brmrs.config.models import MODEL_SECTIONS
+from brmrs.config.models import names
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.config.shipped import find
 from brmrs.errors import UserError
 from brmrs.experiments.search_spaces import BY_FIELD
+from brmrs.extensions import missing
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run
 from brmrs.system.files import read_json
@@ -117,7 +117,7 @@ def configured(
             f"--set {of_model[0]}: what concerns one model stands in a file: {own}, or for a "
             "variant beside it, under another name"
         )
-    model = _recommender(own, name)
+    model = _recommender(own, name, load(file, tuple(overrides)).plugins)
     paths = [own]
     if tuned:
         named = load(file, tuple(overrides), tuple(later), model=model)
@@ -133,19 +133,24 @@ def configured(
     return config, files
 
 
-def _recommender(own: Path, name: str) -> str:
-    """The recommender that a name stands for.
+def _recommender(own: Path, name: str, plugins: Sequence[Path]) -> str:
+    """The model that a name means.
+
+    Args:
+        own: the file of the variant with this name, if there is one.
+        name: of a model or a variant.
+        plugins: files that register models.
 
     Raises:
-        UserError: it is neither one nor a variant's.
+        UserError: it is neither a model nor a variant.
     """
-    if name in MODEL_SECTIONS:
+    models = names(plugins)
+    if name in models:
         return name
     if not own.is_file() or own.name != f"{name}.yaml":
-        known = {*MODEL_SECTIONS, *(path.stem for path in own.parent.glob("*.yaml"))}
-        near = get_close_matches(name, sorted(known), 1)
-        meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(MODEL_SECTIONS)}"
-        raise UserError(f"models: no model {name!r}, nor a variant in {own}{meant}")
+        known = {*models, *(path.stem for path in own.parent.glob("*.yaml"))}
+        problem = missing("model", name, known)
+        raise UserError(f"models: {problem}; a variant would be {own}")
     given: str = load(own).model.name
     return given
 

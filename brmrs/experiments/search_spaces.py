@@ -31,7 +31,7 @@ BY_FIELD: dict[str, FloatDistribution | IntDistribution] = {
     "theta": FloatDistribution(0.0, 1.0, step=0.1),
     "margin": FloatDistribution(0.1, 4.0),
     "pool": IntDistribution(1, 16, log=True),
-    "negatives": IntDistribution(1, 16, log=True),
+    "n_negatives": IntDistribution(1, 16, log=True),
     "neighbours": IntDistribution(10, 1000, log=True),
     "shrink": FloatDistribution(0.0, 1000.0),
     "ridge": FloatDistribution(1.0, 10000.0, log=True),

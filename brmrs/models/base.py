@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize
 
+from brmrs.config.models import ModelSection
 from brmrs.graphs.sparse import SparseMatrix
 
 
@@ -64,7 +65,7 @@ class Batch:
         users: (B,) int64.
         positives: (B,) int64, a training item of the user.
         negatives: (B, n) int64, items outside the user's training items, uniform and independent;
-            n is the recommender's `negatives`.
+            n is the recommender's `n_negatives`.
     """
 
     users: Tensor
@@ -146,41 +147,45 @@ class Branch(Scorer):
 
 
 class Recommender(nn.Module, ABC):
-    """A recommender: plain keyword hyper-parameters, a loss on a batch, branches to rank by.
+    """A recommender: a configuration, a loss on a batch, branches to rank by.
 
-    Subclasses take `(data, *, seed, **hyper_parameters)`, initialise from the seed alone (never
-    from the global generator), and keep what they need of `data` as buffers or attributes.
+    A subclass is registered with `brmrs.extensions.register` and nests its hyper-parameters as
+    `class Config(ModelSection)`. Its constructor takes `(data, config, *, seed)`. It initialises
+    from the seed alone, never from the global generator, and keeps what it needs of `data` as
+    buffers or attributes. Write `needs` and `trainable` as literals: they are read from the source.
 
     Attributes:
-        needs: what of `TrainingData` it cannot do without, of "features" (at least one modality),
-            "item_graph", "user_graph", "modality_graphs" (at least one). `build` refuses with one
-            clear line otherwise.
+        Config: the configuration section of the model; its fields are the hyper-parameters.
+        needs: the parts of `TrainingData` that it requires, of "features" (at least one modality),
+            "item_graph", "user_graph", "modality_graphs" (at least one). `build` refuses data that
+            lack one.
         trainable: False for a recommender that is complete once constructed.
-        user_tables: parameters with a row per user, in the order of the dense ids, whichever of
-            them there are; a warm start matches their rows by raw id.
-        item_tables: likewise, with a row per item.
-        tables_held: how many tables of an embedding per user and item and channel training holds
-            at its peak: value, gradient, Adam's moments, copies, and what layers keep for the
+        user_tables: parameters with a row per user, in the order of the dense ids; names that do
+            not exist are ignored. A warm start matches their rows by raw id.
+        item_tables: the same with a row per item.
+        tables_held: how many tables of one embedding per user, item and channel training holds at
+            its peak: value, gradient, Adam's moments, copies, and what layers keep for the
             backward pass; measured (tests/models/test_working_bytes.py).
-        negatives: how many negatives the sampler draws for each positive (Batch.negatives).
+        n_negatives: negatives that the sampler draws for each positive (Batch.negatives).
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
+    Config: ClassVar[type[ModelSection]] = ModelSection
+    needs: ClassVar[tuple[str, ...]] = ()
     trainable: ClassVar[bool] = True
     user_tables: ClassVar[tuple[str, ...]] = ("users",)
     item_tables: ClassVar[tuple[str, ...]] = ("items",)
     tables_held: ClassVar[int] = 16
-    negatives: int = 1
+    n_negatives: int = 1
 
     @classmethod
-    def working_bytes(cls, data: TrainingData, hyper_parameters: Mapping[str, Any]) -> int:
+    def working_bytes(cls, data: TrainingData, config: ModelSection) -> int:
         """About what constructing and training takes at its peak beyond `data`, in bytes.
 
         By default `tables_held` tables of an embedding per user and item and channel, and a copy of
         the features. A recommender that holds more (a dense matrix over all items) overrides this;
         `build` refuses, before anything is allocated, what the machine has no room for.
         """
-        channels, dim = max(1, len(data.features)), int(hyper_parameters.get("dim", 0))
+        channels, dim = max(1, len(data.features)), int(getattr(config, "dim", 0))
         table = 4 * (data.users + data.items) * dim * channels
         return cls.tables_held * table + sum(x.nbytes for x in data.features.values())
 

@@ -1,10 +1,14 @@
 """BM3 (Zhou 2023; method/003, 004)."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection
+from brmrs.config.section import Rate, Weight
+from brmrs.extensions import register
 from brmrs.graphs.unit_rows import unit_rows
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
@@ -13,64 +17,62 @@ from brmrs.models.initialise import linear, projections, xavier
 from brmrs.models.propagation import lightgcn
 
 
+@register("bm3")
 class BM3(Recommender):
     """Zhou et al. 2023, 'Bootstrap Latent Representations for Multi-modal Recommendation'.
 
-    h_u, h_i: LightGCN's means over the layers, h_i plus the item's own embedding (the residual);
-    h_m^i = W_m x_i^m + b_m. One linear predictor gives the online h~ of each; the targets h. are
-    h . Bernoulli(1 - p), without gradient. With C the negative cosine:
+    LightGCN gives h_u and h_i; h_i also adds the item's own embedding. A linear layer projects the
+    features, h_m^i = W_m x_i^m + b_m. One linear predictor gives the online view h~ of each of
+    these. The target view h. is h with entries dropped at random, without gradient. C is the
+    negative cosine (docs/method.md, section 3):
 
         L = C(h~_u, h._i) + C(h~_i, h._u)                            reconstruction
           + contrast sum_m [C(h~_m^i, h._i) + C(h~_m^i, h._m^i)]     alignment and mask
           + lambda (|h_u|^2 + |h_i|^2)
 
-    Without negatives. Ranks by <h~_u, h~_i>. The contrast weight is the released code's (its 2.0);
-    with 1 these are the terms of method/003. Items that lack m leave its two terms.
+    The model draws no negatives and ranks by <h~_u, h~_i>. An item without modality m leaves the
+    two terms of m.
 
-    Deviations: features stay as they are, where the released code trains them with the rest. The
-    L2 term is `losses.l2` of the batch; the released code's is of the whole tables, their norms and
-    not the squares, by the number of items: its lambda is another one.
-
-    Args:
-        data: the training split with features of at least one modality.
-        seed: of the parameters.
-        dim: d.
-        layers: of LightGCN.
-        dropout: p, of the targets.
-        regularization: lambda, over the batch's rows.
-        contrast: weight of the alignment and mask terms.
+    Deviations: the features stay fixed; the released code trains them. The L2 term is `losses.l2`
+    of the batch; the released code takes the norms, not their squares, of whole tables, divided by
+    the number of items, so its lambda does not carry over.
     """
 
-    needs = frozenset({"features"})
-    negatives = 0
+    class Config(ModelSection):
+        """Hyper-parameters."""
 
-    def __init__(
-        self,
-        data: TrainingData,
-        *,
-        seed: int,
-        dim: int,
-        layers: int,
-        dropout: float,
-        regularization: float,
-        contrast: float,
-    ):
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding."""
+        layers: int = Field(1, ge=0)
+        """LightGCN propagation steps over the user-item graph."""
+        dropout: Rate = 0.5
+        """p: share of entries dropped in the target views."""
+        regularization: Weight = 1e-4
+        """lambda: weight of the L2 term over the rows of a batch (`losses.l2`)."""
+        contrast: Weight = 2.0
+        """Weight of the alignment and mask losses beside the reconstruction; 2 in the released
+        code, 1 in the method documents."""
+
+    needs = ("features",)
+    n_negatives = 0
+
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator, dim = torch.Generator().manual_seed(seed), config.dim
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
         self.predictor = linear(dim, dim, generator)
         self.projections = projections(data.features, dim, generator)
         self.data = data
-        self.layers, self.dropout = layers, dropout
-        self.regularization, self.contrast = regularization, contrast
+        self.layers, self.dropout = config.layers, config.dropout
+        self.regularization, self.contrast = config.regularization, config.contrast
         self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Reconstruction, alignment, mask and L2 terms.
 
-        All representations go side by side, [u; i; m, ...], through one predictor, one dropout and
-        one normalisation: at a batch of 2048, many small operations cost more than their numbers.
+        All representations pass the predictor, the dropout and the normalisation as one stack
+        [u; i; m, ...]: at a batch of 2048, many small operations take longer than a large one.
         """
         users, items = self._representations()
         h_u, h_i = embedding(batch.users, users), embedding(batch.positives, items)
@@ -93,7 +95,7 @@ class BM3(Recommender):
         }
 
     def branches(self) -> dict[str, Branch]:
-        """One branch, of the representations behind the predictor."""
+        """One branch: the online views."""
         users, items = self._representations()
         return {FUSED: Branch(self.predictor(users), self.predictor(items))}
 
@@ -103,10 +105,10 @@ class BM3(Recommender):
         return users, items + self.items
 
     def _targets(self, h: Tensor, generator: torch.Generator) -> Tensor:
-        """H . Bernoulli(1 - p) at unit length, without gradient; the cosine undoes any rescaling.
+        """The target views at unit length, without gradient; the cosine undoes any rescaling.
 
-        Four draws of 16 bits from each random integer: drawing is serial, and would be a fifth of
-        an epoch with one float for each entry.
+        Each random integer gives four draws of 16 bits: drawing is serial, and one float per entry
+        would take a fifth of an epoch.
         """
         words = torch.empty(-(-h.numel() // 4), dtype=torch.int64, device=h.device)
         draws = words.random_(-(2**63), None, generator=generator).view(torch.int16)

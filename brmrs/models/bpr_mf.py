@@ -1,37 +1,49 @@
 """Matrix factorisation with the pairwise loss that most of the field builds on."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection
+from brmrs.config.section import Weight
+from brmrs.extensions import register
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import xavier
 from brmrs.models.losses import bpr, l2
 
 
+@register("bpr-mf")
 class BPRMF(Recommender):
     """Rendle et al. 2009, 'BPR: Bayesian Personalized Ranking from Implicit Feedback', BPR-MF.
 
-    s(u, i) = <p_u, q_i>. Loss: -log sigma(s(u, i+) - s(u, i-)) + regularization *
-    |p_u, q_i+, q_i-|^2 / 2, means over the batch. No item bias, as in the field's tables.
+    The score is s(u, i) = <p_u, q_i> with free embeddings. The loss of a triple is
 
-    Args:
-        data: the sizes alone are used.
-        seed: of the Xavier uniform initialisation.
-        dim: d.
-        regularization: weight of the L2 term.
+        -log sigma(s(u, i+) - s(u, i-)) + lambda (|p_u|^2 + |q_i+|^2 + |q_i-|^2) / 2
+
+    averaged over the batch.
+
+    Deviations: no item bias, as in the tables of the literature.
     """
+
+    class Config(ModelSection):
+        """Hyper-parameters."""
+
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding."""
+        regularization: Weight = 1e-4
+        """lambda: weight of the L2 term over the rows of a batch (`losses.l2`)."""
 
     user_tables = ("p",)
     item_tables = ("q",)
 
-    def __init__(self, data: TrainingData, *, seed: int, dim: int, regularization: float):
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.regularization = regularization
-        self.p = xavier(data.users, dim, generator)
-        self.q = xavier(data.items, dim, generator)
+        self.regularization = config.regularization
+        self.p = xavier(data.users, config.dim, generator)
+        self.q = xavier(data.items, config.dim, generator)
         self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:

@@ -1,12 +1,16 @@
 """BR-MRS (method/000, 001)."""
 
-from typing import Any
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.config.models import ModelSection, RankingTerms
+from brmrs.config.section import Rate, Weight
+from brmrs.extensions import register
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.graphs.unit_rows import unit_rows
 from brmrs.models import losses
@@ -17,85 +21,82 @@ from brmrs.models.objective import Objective
 from brmrs.models.propagation import drop_edges, lightgcn
 
 
+@register("br-mrs")
 class BRMRS(Recommender):
-    """Multimodal recommendation that models modality inconsistency in the BPR loss.
+    """The owner's method (docs/method.md): modality inconsistency in the BPR loss.
 
-    Each modality m is a channel with layer-0 embeddings of its own: a free embedding per user;
-    W_m x_i^m plus (unless turned off) a free embedding per item, x_i^m the unit-length features in
-    their leading `feature_dim` directions (every step projects all items, so 4096 would cost more
-    than all the rest). The homogeneous graphs smooth
-    them, e <- e + G e per layer; then LightGCN propagates over the user-item graph and the mean
-    of the layers gives p_u^m, q_i^m. The channels lie side by side, (U, M d), in one product.
+    Each modality m is a channel with layer-0 embeddings of its own: a free embedding per user, and
+    W_m x_i^m plus (unless turned off) a free embedding per item. x_i^m is the unit-length features
+    in their leading `feature_dim` directions. The homogeneous graphs smooth them, e <- e + G e per
+    layer. LightGCN then propagates over the user-item graph, and the mean of the layers gives
+    p_u^m, q_i^m. The channels are stored side by side, (U, M d), so that one product serves both.
 
     Fusion phi, the same for users and items: concat [t; v], so that s_f = s_t + s_v; mean
     (t + v) / 2; gate g * t + (1 - g) * v with g = sigma(W [t; v] + b).
 
         L = lambda_h L_chns + lambda_s L_syn + bpr L_bpr(s_f) + lambda |Theta|^2
 
-    (method/000, 'overall objective'; the plain BPR term is the drafts' optional third.) |Theta|^2
-    is taken over the layer-0 embeddings of the batch's rows, projected features included. The
-    uniform i- of the synergy and BPR terms is the first candidate of N(u): the pool is uniform.
+    |Theta|^2 is taken over the layer-0 embeddings of the batch's rows, projected features included.
+    The uniform i- of the synergy and BPR terms is the first candidate of N(u).
 
     An item without modality m has no projected feature; its free embedding and its neighbours
-    still place it in the channel. `losses.chns` says what its pairs do there.
+    still place it in the channel. `losses.chns` says how its pairs are treated.
 
-    With one modality alone that channel is the fused branch as well. Nothing is left to cross or
-    to fuse, so the objective is its BPR, with weight `bpr`, or 1 where that is 0.
-
-    Args:
-        data: the training split, features of at least one modality, both homogeneous graphs.
-        seed: of the parameters.
-        dim: d, of one channel.
-        feature_dim: principal directions kept of each modality's features.
-        layers: L, of LightGCN over the user-item graph.
-        item_layers: over G_ii.
-        user_layers: over G_uu.
-        id_embeddings: whether items have a free embedding beside the projected features.
-        fusion: phi.
-        regularization: lambda.
-        edge_dropout: share of the user-item edges left out, drawn anew each epoch of training.
-        ranking_terms: the fields of `objective.Objective`; its pool is drawn even where chns is 0.
+    With one modality alone that channel is also the fused branch, and the objective is its BPR with
+    weight `bpr`, or 1 where that is 0.
     """
 
-    needs = frozenset({"features", "item_graph", "user_graph"})
+    class Config(RankingTerms, ModelSection):
+        """Hyper-parameters."""
+
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding in one channel."""
+        feature_dim: int = Field(256, gt=0)
+        """Principal directions kept of each modality's features."""
+        layers: int = Field(2, ge=0)
+        """L: LightGCN propagation steps over the user-item graph."""
+        item_layers: int = Field(1, ge=0)
+        """Layers over the item graph."""
+        user_layers: int = Field(1, ge=0)
+        """Layers over the user graph."""
+        id_embeddings: bool = True
+        """Whether items have a free embedding beside the projected features."""
+        fusion: Literal["concat", "mean", "gate"] = "concat"
+        """phi: how the channels are fused."""
+        chns: Weight = 0.3
+        """lambda_h: weight of cross-modal hard negative sampling (CHNS)."""
+        synergy: Weight = 0.3
+        """lambda_s: weight of the synergy-aware BPR loss."""
+        regularization: Weight = 1e-4
+        """lambda: weight of the L2 term."""
+        edge_dropout: Rate = 0.8
+        """Share of the user-item edges left out, drawn anew in each training epoch."""
+
+    needs = ("features", "item_graph", "user_graph")
     tables_held = 24
 
-    def __init__(
-        self,
-        data: TrainingData,
-        *,
-        seed: int,
-        dim: int,
-        feature_dim: int,
-        layers: int,
-        item_layers: int,
-        user_layers: int,
-        id_embeddings: bool,
-        fusion: str,
-        regularization: float,
-        edge_dropout: float,
-        **ranking_terms: Any,
-    ):
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator, dim = torch.Generator().manual_seed(seed), config.dim
         self.data = data
         self.modalities = tuple(m for m in (TEXT, VISUAL) if m in data.features)
         self.features = {
-            m: principal(unit_rows(data.features[m]), feature_dim, generator)
+            m: principal(unit_rows(data.features[m]), config.feature_dim, generator)
             for m in self.modalities
         }
         width = len(self.modalities) * dim
         self.users = xavier(data.users, width, generator)
-        self.items = xavier(data.items, width, generator) if id_embeddings else None
+        self.items = xavier(data.items, width, generator) if config.id_embeddings else None
         self.projections = nn.ParameterDict(
             {m: xavier(x.shape[1], dim, generator) for m, x in self.features.items()}
         )
-        self.fusion = _Fusion(fusion, dim, generator) if len(self.modalities) > 1 else None
+        self.fusion = _Fusion(config.fusion, dim, generator) if len(self.modalities) > 1 else None
         self.dim = dim
-        self.layers, self.item_layers, self.user_layers = layers, item_layers, user_layers
-        self.objective = Objective(**ranking_terms)
-        self.regularization, self.edge_dropout = regularization, edge_dropout
-        self.negatives = self.objective.pool
+        self.layers = config.layers
+        self.item_layers, self.user_layers = config.item_layers, config.user_layers
+        self.objective = Objective(config)
+        self.regularization, self.edge_dropout = config.regularization, config.edge_dropout
+        self.n_negatives = config.pool
         self.propagated_over = data.user_item
         self.to(data.device)
 
@@ -154,7 +155,7 @@ class BRMRS(Recommender):
             q: (B, 1 + n, M d) the items.
         """
         if self.fusion is None:
-            weight, scores = self.objective.bpr or 1.0, (p * q).sum(dim=-1)
+            weight, scores = self.objective.settings.bpr or 1.0, (p * q).sum(dim=-1)
             return {"bpr": weight * losses.bpr(scores[:, 0], scores[:, 1])}
         by_channel = (p * q).reshape(*triples.shape, 2, self.dim)
         s_t, s_v = by_channel.sum(dim=-1).unbind(-1)

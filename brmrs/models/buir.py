@@ -1,10 +1,14 @@
 """BUIR (Lee 2021)."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection
+from brmrs.config.section import Rate
+from brmrs.extensions import register
 from brmrs.graphs import bipartite
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models import losses
@@ -13,47 +17,45 @@ from brmrs.models.initialise import linear, xavier
 from brmrs.models.propagation import lightgcn
 
 
+@register("buir")
 class BUIR(Recommender):
     """Lee et al. 2021, 'Bootstrapping User and Item Representations for One-Class CF', BUIR_nb.
 
-    An online encoder f and a target encoder f', both LightGCN over id embeddings, and a linear
-    predictor h on the online side. Each side's prediction has to meet the other side's target:
+    An online encoder f and a target encoder f' are both LightGCN over id embeddings. A linear
+    predictor h follows the online encoder. The prediction of each side must match the target of
+    the other side, with n(x) = x / |x|:
 
-        L = |n(h(f(u))) - n(f'(i))|^2 + |n(h(f(i))) - n(f'(u))|^2,  n(x) = x / |x|
+        L = |n(h(f(u))) - n(f'(i))|^2 + |n(h(f(i))) - n(f'(u))|^2
 
-    without a gradient into f', whose embeddings follow those of f: xi <- tau xi + (1 - tau) theta
-    after every step. No negatives. s(u, i) = <h(f(u)), f(i)> + <f(u), h(f(i))>.
+    f' gets no gradient; after every step its embeddings move towards those of f:
+    xi <- tau xi + (1 - tau) theta. The model draws no negatives. It ranks by
+    s(u, i) = <h(f(u)), f(i)> + <f(u), h(f(i))>.
 
-    Where this is not the paper: each encoder sees its own random share of every neighbourhood
-    (the paper's augmentation), drawn once an epoch, not once a step. The released code draws the
-    share itself, too, up to .2, and scales what is left up, where here the graph is normalised
-    anew; its Adam decays the weights by 1e-4, which has no place here.
-
-    Args:
-        data: the training split.
-        seed: of the parameters.
-        dim: d.
-        layers: of LightGCN; 0 is BUIR_id.
-        momentum: tau.
-        edge_dropout: share of the interactions that an encoder does not see in an epoch.
+    Deviations: each encoder sees a random share of the interactions (the paper's augmentation) that
+    is drawn once per epoch; the paper draws it at every step. The released code also draws the
+    share itself, up to 0.2, and rescales the rest; here the graph is normalised again. The
+    released code's Adam decays the weights by 1e-4; here nothing decays.
     """
 
-    negatives = 0
+    class Config(ModelSection):
+        """Hyper-parameters."""
+
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding."""
+        layers: int = Field(3, ge=0)
+        """LightGCN propagation steps; 0 is BUIR_id."""
+        momentum: Rate = 0.995
+        """tau: how much of the target encoder each step keeps."""
+        edge_dropout: Rate = 0.2
+        """Share of the interactions that an encoder does not see in an epoch."""
+
+    n_negatives = 0
     user_tables = ("users", "target_users")
     item_tables = ("items", "target_items")
 
-    def __init__(
-        self,
-        data: TrainingData,
-        *,
-        seed: int,
-        dim: int,
-        layers: int,
-        momentum: float,
-        edge_dropout: float,
-    ):
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator, dim = torch.Generator().manual_seed(seed), config.dim
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
         self.predictor = linear(dim, dim, generator)
@@ -62,17 +64,18 @@ class BUIR(Recommender):
         self.register_buffer("target_users", self.users.detach().clone())
         self.register_buffer("target_items", self.items.detach().clone())
         self.data = data
-        self.layers, self.momentum, self.edge_dropout = layers, momentum, edge_dropout
+        self.layers, self.momentum = config.layers, config.momentum
+        self.edge_dropout = config.edge_dropout
         self.views = data.user_item, data.user_item  # of the online and the target encoder
         self.to(data.device)
 
     def begin_epoch(self, generator: torch.Generator) -> None:
-        """Draw what each encoder sees."""
+        """Draw the interactions that each encoder sees."""
         if self.edge_dropout > 0:
             self.views = self._view(generator), self._view(generator)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """What the user and what the item predicts; moves the target by the step before."""
+        """The user's and the item's prediction loss; first updates the target encoder."""
         targets = self._moved_targets()
         users, items = lightgcn(self.views[0], self.users, self.items, self.layers)
         target_users, target_items = lightgcn(self.views[1], *targets, self.layers)
@@ -91,7 +94,7 @@ class BUIR(Recommender):
 
     @torch.no_grad()
     def _moved_targets(self) -> tuple[Tensor, Tensor]:
-        # At the start of a step instead of the end of the one before: the first one moves nothing.
+        # At the start of a step, not at the end of the previous one: the first has no effect.
         self.target_users.lerp_(self.users, 1 - self.momentum)
         self.target_items.lerp_(self.items, 1 - self.momentum)
         return self.target_users, self.target_items

@@ -3,42 +3,50 @@
 from functools import partial
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import embedding, linear
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection
+from brmrs.config.section import Weight
+from brmrs.extensions import register
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import projected, side_by_side
 from brmrs.models.initialise import xavier
 
 
+@register("deepstyle")
 class DeepStyle(Recommender):
     """Liu, Wu and Wang 2017, 'DeepStyle: Learning User Preferences for Visual Recommendation'.
 
-    What an item's picture shows beyond its category is its style:
+    The style of an item is what its features show beyond its category, with l_c the embedding of
+    category c:
 
         style_i = E x_i - l_c(i),  s(u, i) = <p_u, style_i + q_i>
 
-    and -log sigma(s_ui - s_uj) + lambda |p_u, q_i, q_j, l_c(i), l_c(j)|^2.
+    The loss is BPR plus lambda |p_u, q_i, q_j, l_c(i), l_c(j)|^2.
 
-    Where this is not the paper: x_i holds the unit-length features of every modality side by side;
-    the paper had pictures alone. E is not regularised. The category is the most specific one of the
-    item's path. Where the data have no categories (a ready-made benchmark), l is one vector for all
-    items, cancels in every comparison, and nothing of the style is left but the projected features.
-
-    Args:
-        data: the training split with features of at least one modality, and the categories.
-        seed: of the parameters.
-        dim: d.
-        regularization: lambda, over the batch's rows.
+    Deviations: x_i holds the unit-length features of every modality side by side; the paper has
+    pictures alone. E is not regularised. The category is the most specific one of the item's path.
+    Data without categories (ready-made data sets) have one l for all items; it cancels in every
+    comparison, and the model reduces to projected features beside the ids.
     """
 
-    needs = frozenset({"features"})
+    class Config(ModelSection):
+        """Hyper-parameters."""
 
-    def __init__(self, data: TrainingData, *, seed: int, dim: int, regularization: float):
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding."""
+        regularization: Weight = 1e-2
+        """lambda: weight of the L2 term over the rows of a batch (`losses.l2`)."""
+
+    needs = ("features",)
+
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator, dim = torch.Generator().manual_seed(seed), config.dim
         categories = data.categories
         if categories is None:
             categories = torch.zeros(data.items, dtype=torch.long, device=data.device)
@@ -48,7 +56,7 @@ class DeepStyle(Recommender):
         self.items = xavier(data.items, dim, generator)
         self.categories = xavier(int(self.category.max()) + 1, dim, generator)  # l
         self.projection = xavier(self.features.shape[1], dim, generator)  # E, transposed
-        self.regularization = regularization
+        self.regularization = config.regularization
         self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:

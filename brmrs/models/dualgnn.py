@@ -1,14 +1,16 @@
 """DualGNN (Wang et al., IEEE Transactions on Multimedia 2021)."""
 
-from collections.abc import Mapping
 from functools import reduce
 from operator import add
-from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection, ObjectiveConfig
+from brmrs.config.section import Weight
+from brmrs.extensions import register
 from brmrs.graphs.co_occurrence import user_graph
 from brmrs.graphs.unit_rows import unit_rows
 from brmrs.models import losses
@@ -18,52 +20,49 @@ from brmrs.models.objective import Objective
 from brmrs.models.propagation import lightgcn
 
 
+@register("dualgnn")
 class DualGNN(Recommender):
     """Wang et al. 2021, 'DualGNN: Dual Graph Neural Network for Multimedia Recommendation'.
 
-    Single-modal representation: per modality m a free embedding of each user and W_2 LeakyReLU(W_1
-    x_i^m) of each item, of length 1, summed over LightGCN's layers: p_u^m, q_i^m.
-    Multi-modal representation: q_i = sum_m q_i^m; p_u = sum_m a_um p_u^m with a_u the softmax of
-    weights that each user learns; then one layer on the user co-occurrence graph, p_u + sum_v
-    w_uv p_v, over the `user_k` users with most items in common, w_u their counts' softmax.
+    Single-modal representations p_u^m and q_i^m: a user has a free embedding per modality m, an
+    item has W_2 LeakyReLU(W_1 x_i^m); both have length 1, and LightGCN's layers are summed.
 
-    s = <p_u, q_i>; BPR, and L2 on the users' embeddings and weights of the batch.
+    Multi-modal representations: q_i = sum_m q_i^m, and p_u = sum_m a_um p_u^m with a_u the softmax
+    of weights that each user learns. One layer over the user co-occurrence graph follows:
+    p_u + sum_v w_uv p_v over the `user_k` users with most items in common, with w_u the softmax of
+    these counts. The score is <p_u, q_i>. The loss is BPR plus L2 of the users' embeddings and
+    weights of the batch.
 
     Branches: the single-modal representations p^m, q^m.
 
-    Deviations: a user with fewer than `user_k` co-occurring users keeps those (the released code
-    repeats random ones); a_u is a softmax throughout, equal to begin with (the released code takes
-    one of random weights at the start, and learns them freely from there); an item without m has
+    Deviations: a user with fewer than `user_k` co-occurring users keeps these; the released code
+    repeats random ones. a_u is always a softmax and starts equal; the released code takes the
+    softmax of random weights once and learns its values freely. An item without modality m gets
     q^m from its users alone.
-
-    Args:
-        data: the training split, features of at least one modality.
-        seed: of the parameters.
-        dim: d.
-        layers: of the propagation.
-        user_k: neighbours of a user in the co-occurrence graph.
-        regularization: of the users' embeddings and weights.
-        objective: weights of the ranking terms on s_f and the branches.
     """
 
-    needs = frozenset({"features"})
+    class Config(ModelSection):
+        """Hyper-parameters."""
+
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding."""
+        layers: int = Field(2, ge=0)
+        """Propagation steps over the user-item graph."""
+        user_k: int = Field(40, gt=0)
+        """Neighbours of a user in the co-occurrence graph."""
+        regularization: Weight = 1e-4
+        """Weight of the L2 term on the users' embeddings and weights of the batch."""
+        objective: ObjectiveConfig = ObjectiveConfig()
+        """Weights and settings of the ranking terms of BR-MRS."""
+
+    needs = ("features",)
     user_tables = ("users.text", "users.visual", "attention")
     item_tables = ()
     tables_held = 24
 
-    def __init__(
-        self,
-        data: TrainingData,
-        *,
-        seed: int,
-        dim: int,
-        layers: int,
-        user_k: int,
-        regularization: float,
-        objective: Mapping[str, Any],
-    ):
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator, dim = torch.Generator().manual_seed(seed), config.dim
         self.modalities = tuple(sorted(data.features))
         self.users = tables(self.modalities, data.users, dim, generator)
         self.transforms = nn.ModuleDict(
@@ -78,11 +77,12 @@ class DualGNN(Recommender):
         )
         self.attention = nn.Parameter(torch.zeros(data.users, len(self.modalities)))
         self.user_graph = user_graph(
-            data.train_users, data.train_items, data.users, data.items, user_k
+            data.train_users, data.train_items, data.users, data.items, config.user_k
         )
-        self.data, self.layers, self.regularization = data, layers, regularization
-        self.objective = Objective.of(objective, self.modalities)
-        self.negatives = self.objective.drawn
+        self.data, self.layers = data, config.layers
+        self.regularization = config.regularization
+        self.objective = Objective.of(config.objective, self.modalities)
+        self.n_negatives = self.objective.drawn
         self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:

@@ -1,12 +1,12 @@
 """EASE (Steck 2019): a linear item-item model in closed form."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection
+from brmrs.extensions import register
 from brmrs.models.base import Batch, Recommender, TrainingData
 from brmrs.models.item_knn import history, interactions
 from brmrs.models.scorers import ItemWeights
@@ -14,35 +14,33 @@ from brmrs.models.scorers import ItemWeights
 BYTES_PER_PAIR = 12  # the Gram matrix, its Cholesky factor and the inverse, float32
 
 
+@register("ease")
 class EASE(Recommender):
     """Steck 2019, 'Embarrassingly Shallow Autoencoders for Sparse Data'.
 
-    min_B |X - X B|^2 + lambda |B|^2 with diag(B) = 0: P = (X^T X + lambda I)^-1,
-    B_ij = -P_ij / P_jj off the diagonal (section 3.1); s(u, .) = X_u B. Nothing is
-    trained by gradient.
-
-    Args:
-        data: the training split.
-        seed: unused.
-        ridge: lambda.
+    A linear item-item model in closed form (section 3.1): B minimises |X - X B|^2 + lambda |B|^2
+    with diag(B) = 0. With P = (X^T X + lambda I)^-1, B_ij = -P_ij / P_jj off the diagonal, and
+    s(u, .) = X_u B. Nothing is trained by gradient.
     """
 
-    trainable: ClassVar[bool] = False
+    class Config(ModelSection):
+        """Hyper-parameters."""
+
+        ridge: float = Field(200.0, gt=0)
+        """lambda: ridge penalty; larger values are numerically safer."""
+
+    trainable = False
 
     @classmethod
-    def working_bytes(
-        cls,
-        data: TrainingData,
-        hyper_parameters: Mapping[str, Any],  # noqa: ARG003 - of the interface
-    ) -> int:
-        """Three (I, I) matrices, and nothing of the features."""
+    def working_bytes(cls, data: TrainingData, config: ModelSection) -> int:  # noqa: ARG003
+        """Three (I, I) matrices; the features are not used."""
         return BYTES_PER_PAIR * data.items**2
 
-    def __init__(self, data: TrainingData, *, seed: int, ridge: float):
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
         r = interactions(data)
         gram = torch.from_numpy((r.T @ r).toarray()).to(data.device)
-        gram.diagonal().add_(ridge)
+        gram.diagonal().add_(config.ridge)
         weights = torch.cholesky_inverse(torch.linalg.cholesky(gram))
         weights /= -weights.diagonal().clone()
         weights.fill_diagonal_(0)

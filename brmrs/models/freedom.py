@@ -1,14 +1,15 @@
 """FREEDOM (Zhou and Shen, ACM Multimedia 2023)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.config.models import ModelSection, ObjectiveConfig
+from brmrs.config.section import Rate, Share, Weight
 from brmrs.errors import UserError
+from brmrs.extensions import register
 from brmrs.graphs import modality
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models import losses
@@ -19,73 +20,70 @@ from brmrs.models.objective import Objective
 from brmrs.models.propagation import drop_edges, lightgcn
 
 
+@register("freedom")
 class FREEDOM(Recommender):
     """Zhou and Shen 2023, 'A Tale of Two Graphs: Freezing and Denoising Graph Structures ...'.
 
-    Frozen item graph: per modality the unweighted graph of the k nearest items and the item
-    itself, normalised D^-1/2 S D^-1/2, then S = (1 - a_v) S_t + a_v S_v. Denoised user-item graph:
-    each epoch keeps a degree-sensitive sample of the edges; the full graph ranks. h_i =
-    (S^L_ii E_I)_i; LightGCN's mean over the layers gives p_u and q_i; the item is q_i + h_i.
+    Frozen item graph: S_m is the unweighted graph of an item's k nearest items by modality m and
+    the item itself, normalised D^-1/2 S D^-1/2; S = (1 - a_v) S_t + a_v S_v. Denoised user-item
+    graph: each training epoch keeps a degree-sensitive sample of the edges; ranking uses all.
+
+    With h_i = (S^L_ii E_I)_i and p_u, q_i of LightGCN, the item is q_i + h_i:
 
         L = L_bpr(<p_u, q_i + h_i>) + lambda sum_m L_bpr(<p_u, W_m x_i^m>)
 
-    Branches: the view that one modality's graph gives of an item, s_m = <p_u, (S_m^L_ii E_I)_i>.
-    (With one item layer s_f = <p_u, q_i> + sum_m a_m s_m; adding q_i to each branch would make s_f
-    their convex combination, whose margin can never exceed the better of the two.)
+    Branches: the view of the item in one modality's graph, s_m = <p_u, (S_m^L_ii E_I)_i>. With one
+    item layer, s_f = <p_u, q_i> + sum_m a_m s_m. The branches leave q_i out: with it, s_f would be
+    their convex combination, whose margin never exceeds the better of the two.
 
-    Deviations: k neighbours and the item itself, where the released code's k counts the item, as
-    the nearest to itself; features stay as they are, where the released code trains them with the
-    rest; pairs of which an item lacks m leave that modality's feature loss; no bias beside W_m,
-    which a difference of scores never sees.
-
-    Args:
-        data: the training split, a graph of at least one modality.
-        seed: of the parameters.
-        dim: d.
-        layers: of LightGCN.
-        item_layers: L_ii.
-        visual_weight: a_v; 1 for the modality that is alone.
-        edge_dropout: share of the user-item edges left out, drawn anew each epoch of training.
-        feature_loss: lambda.
-        objective: weights of the ranking terms on s_f and the branches.
+    Deviations: k counts the neighbours without the item itself; the released code counts the item.
+    The features stay fixed; the released code trains them. A pair of items leaves the feature loss
+    of a modality that one of them lacks. W_m has no bias, as it cancels in a difference of scores.
     """
 
-    needs = frozenset({"modality_graphs"})
+    class Config(ModelSection):
+        """Hyper-parameters."""
 
-    def __init__(
-        self,
-        data: TrainingData,
-        *,
-        seed: int,
-        dim: int,
-        layers: int,
-        item_layers: int,
-        visual_weight: float,
-        edge_dropout: float,
-        feature_loss: float,
-        objective: Mapping[str, Any],
-    ):
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding."""
+        layers: int = Field(2, ge=0)
+        """LightGCN propagation steps over the user-item graph."""
+        item_layers: int = Field(1, ge=0)
+        """L_ii: propagation steps over the frozen item graph."""
+        visual_weight: Share = 0.1
+        """a_v: weight of the visual graph; the text graph has the rest. No effect where only one
+        modality has a graph."""
+        edge_dropout: Rate = 0.8
+        """Share of the user-item edges left out, drawn anew in each training epoch."""
+        feature_loss: Weight = 1e-3
+        """lambda: weight of the BPR loss on the projected features."""
+        objective: ObjectiveConfig = ObjectiveConfig()
+        """Weights and settings of the ranking terms of BR-MRS."""
+
+    needs = ("modality_graphs",)
+
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator, dim = torch.Generator().manual_seed(seed), config.dim
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
         self.data = data
         self.graphs = {m: _frozen(graph) for m, graph in data.modality_graphs.items()}
-        weights = {TEXT: 1 - visual_weight, VISUAL: visual_weight}
-        alone = len(self.graphs) == 1
+        weights = {TEXT: 1 - config.visual_weight, VISUAL: config.visual_weight}
+        single = len(self.graphs) == 1
         self.graph = modality.mixture(
-            (1.0 if alone else weights[m], graph) for m, graph in self.graphs.items()
+            (1.0 if single else weights[m], graph) for m, graph in self.graphs.items()
         )
         self.projections = nn.ParameterDict()
-        if feature_loss > 0:
+        if config.feature_loss > 0:
             if not data.features:
                 raise UserError("freedom's feature loss needs features; set model.feature_loss=0")
             for m, x in sorted(data.features.items()):
                 self.projections[m] = xavier(x.shape[1], dim, generator)
-        self.layers, self.item_layers = layers, item_layers
-        self.edge_dropout, self.feature_loss = edge_dropout, feature_loss
-        self.objective = Objective.of(objective, tuple(self.graphs))
-        self.negatives = self.objective.drawn
+        self.layers, self.item_layers = config.layers, config.item_layers
+        self.edge_dropout, self.feature_loss = config.edge_dropout, config.feature_loss
+        self.objective = Objective.of(config.objective, tuple(self.graphs))
+        self.n_negatives = self.objective.drawn
         self.propagated_over = data.user_item
         self.to(data.device)
 

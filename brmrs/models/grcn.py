@@ -1,14 +1,16 @@
 """GRCN (Wei et al., ACM Multimedia 2020)."""
 
-from collections.abc import Mapping
 from functools import reduce
-from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection, ObjectiveConfig
+from brmrs.config.section import Weight
+from brmrs.extensions import register
 from brmrs.graphs.learned import Edges
 from brmrs.graphs.unit_rows import unit_rows
 from brmrs.models import losses
@@ -17,54 +19,51 @@ from brmrs.models.initialise import projections, tables, xavier
 from brmrs.models.objective import Objective
 
 
+@register("grcn")
 class GRCN(Recommender):
     """Wei et al. 2020, 'Graph-Refined Convolutional Network for Multimedia Recommendation ...'.
 
-    Prototypes, per modality m: q_i = LeakyReLU(W x_i + b) and a free p_u, of length 1; `routing`
-    times p_u <- p_u + sum_i a_ui q_i, of length 1, a_u the softmax of <p_u, q_i> over the user's
-    items. Then a_iu is the same softmax over the item's users.
+    Prototypes, per modality m, all of length 1: q_i = LeakyReLU(W x_i + b) and a free p_u. Each of
+    the `routing` iterations sets p_u <- p_u + sum_i a_ui q_i, with a_u the softmax of <p_u, q_i>
+    over the user's items. Finally, a_iu is the same softmax over the item's users.
 
-    Refined graph: the weight of a message from n to n' is relu(max_m c_n^m a_n'n^m), c the learned
-    confidence of node n in modality m; what is not above 0 is pruned.
+    Refined graph: the weight of a message from n to n' is relu(max_m c_n^m a_n'n^m), with c the
+    learned confidence of node n in modality m. Edges of weight 0 are pruned.
 
-    Graph convolution: ids over the refined graph, summed over the layers; in each modality one
-    layer with the weights a, p_u + sum_i a_ui q_i and q_i + sum_u a_iu p_u. The three side by side,
-    so s_f = s_id + s_t + s_v; BPR, and L2 on the ids and the prototypes of the batch.
+    Convolution: the ids propagate over the refined graph, summed over the layers. Each modality has
+    one layer with the weights a: p_u + sum_i a_ui q_i and q_i + sum_u a_iu p_u. The parts are
+    concatenated, so s_f = s_id + s_t + s_v. The loss is BPR plus L2 of the ids and prototypes of
+    the batch.
 
     Branches: the representations of one modality.
 
-    Deviations: an item without m takes no part in that modality's softmaxes. The released code
-    scales the ids to length 1 before the convolution, so they weigh as much as the content from the
-    first step on; here they grow.
-
-    Args:
-        data: the training split, features of at least one modality.
-        seed: of the parameters.
-        dim: d, of each part.
-        layers: over the refined graph.
-        routing: iterations of the prototypes.
-        regularization: of ids and prototypes.
-        objective: weights of the ranking terms on s_f and the branches.
+    Deviations: an item without modality m takes no part in the softmaxes of m. The released code
+    scales the ids to length 1 before the convolution, so that they weigh as much as the content
+    from the first step; here their length is free.
     """
 
-    needs = frozenset({"features"})
+    class Config(ModelSection):
+        """Hyper-parameters."""
+
+        dim: int = Field(64, gt=0)
+        """d: length of the id part and of the part of each modality."""
+        layers: int = Field(2, ge=1)
+        """Propagation steps of the ids over the refined graph."""
+        routing: int = Field(3, ge=0)
+        """Iterations that form the users' prototypes."""
+        regularization: Weight = 1e-4
+        """Weight of the L2 term on the ids and prototypes of the batch."""
+        objective: ObjectiveConfig = ObjectiveConfig()
+        """Weights and settings of the ranking terms of BR-MRS."""
+
+    needs = ("features",)
     user_tables = ("users", "prototypes.text", "prototypes.visual", "user_confidence")
     item_tables = ("items", "item_confidence")
     tables_held = 32
 
-    def __init__(
-        self,
-        data: TrainingData,
-        *,
-        seed: int,
-        dim: int,
-        layers: int,
-        routing: int,
-        regularization: float,
-        objective: Mapping[str, Any],
-    ):
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator, dim = torch.Generator().manual_seed(seed), config.dim
         self.modalities = tuple(sorted(data.features))
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
@@ -73,10 +72,10 @@ class GRCN(Recommender):
         self.user_confidence = xavier(data.users, len(self.modalities), generator)
         self.item_confidence = xavier(data.items, len(self.modalities), generator)
         self.edges = Edges(data.train_users, data.train_items, (data.users, data.items))
-        self.data, self.layers, self.routing = data, layers, routing
-        self.regularization = regularization
-        self.objective = Objective.of(objective, self.modalities)
-        self.negatives = self.objective.drawn
+        self.data, self.layers, self.routing = data, config.layers, config.routing
+        self.regularization = config.regularization
+        self.objective = Objective.of(config.objective, self.modalities)
+        self.n_negatives = self.objective.drawn
         self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:

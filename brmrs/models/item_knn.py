@@ -1,15 +1,18 @@
 """Item-based nearest neighbours: the plain method that papers forget."""
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection
+from brmrs.config.section import Weight
+from brmrs.extensions import register
 from brmrs.graphs.nearest import largest
 from brmrs.models.base import Batch, Recommender, TrainingData
 from brmrs.models.scorers import ItemNeighbours
@@ -17,30 +20,37 @@ from brmrs.models.scorers import ItemNeighbours
 BLOCK_ROWS = 1024  # items compared at once; bounds memory, not the result
 
 
+@register("item-knn")
 class ItemKNN(Recommender):
     """Deshpande and Karypis 2004, 'Item-Based Top-N Recommendation Algorithms'.
 
-    s(u, i) = sum of s_ij over the user's items j that are among the k nearest of i,
-    s_ij = |N_i n N_j| / (sqrt(|N_i| |N_j|) + shrink), N_i the users of i. Nothing is trained.
+    The score sums the similarities of a candidate i to those of the user's items j that are among
+    its k nearest items, N_i the users of i:
 
-    Where this is not the paper: there the k nearest of each of the user's items j count, here those
-    of the candidate i, as in the field's libraries; the shrinkage is theirs as well.
+        s_ij = |N_i n N_j| / (sqrt(|N_i| |N_j|) + shrink)
 
-    Args:
-        data: the training split.
-        seed: unused.
-        neighbours: k; ties go to the lower item.
-        shrink: distrust of items with few users.
+    Nothing is trained.
+
+    Deviations: the paper takes the k nearest items of each of the user's items j; here the k
+    nearest of the candidate i count, as in common libraries. The shrinkage also follows them.
     """
 
-    trainable: ClassVar[bool] = False
+    class Config(ModelSection):
+        """Hyper-parameters."""
 
-    def __init__(self, data: TrainingData, *, seed: int, neighbours: int, shrink: float):
+        neighbours: int = Field(500, gt=0)
+        """k: nearest items kept of each item; ties go to the lower item."""
+        shrink: Weight = 100.0
+        """Added to the denominator; reduces the similarity of items with few users."""
+
+    trainable = False
+
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
         r = interactions(data)
-        blocks = list(_nearest(r, neighbours, shrink))
+        blocks = list(_nearest(r, config.neighbours, config.shrink))
         items, others, values = (np.concatenate(part) for part in zip(*blocks, strict=True))
-        # Row j holds what j says of every item that has it among its nearest.
+        # Row j holds the similarities of j to the items that have j among their nearest.
         weights = sp.csr_matrix((values, (others, items)), shape=(data.items, data.items))
         weights.sort_indices()
         on = data.device

@@ -1,13 +1,16 @@
 """LATTICE (Zhang et al., ACM Multimedia 2021)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection, ObjectiveConfig
+from brmrs.config.section import Share, Weight
+from brmrs.extensions import register
 from brmrs.graphs import modality
 from brmrs.graphs.learned import Edges
 from brmrs.graphs.unit_rows import unit_rows
@@ -18,58 +21,57 @@ from brmrs.models.objective import Objective
 from brmrs.models.propagation import lightgcn
 
 
+@register("lattice")
 class LATTICE(Recommender):
     """Zhang et al. 2021, 'Mining Latent Structures for Multimedia Recommendation'.
 
-    Initial graph S_m of each modality: cosines of each item with its k nearest and itself,
-    normalised D^-1/2 S D^-1/2. Learned graph S~_m of x~_m = W_m x_m + b_m: the same of the k
-    nearest by cosine, negative ones suppressed. A_m = lambda S_m + (1 - lambda) S~_m; A = sum_m
-    softmax(a)_m A_m. h = A^L_ii E_I, and with LightGCN's p_u, q_i the item is q_i + h_i / |h_i|.
+    The initial graph S_m of a modality holds the cosines of each item with its k nearest items and
+    itself, normalised D^-1/2 S D^-1/2. The learned graph S~_m is the same for the projected
+    features x~_m = W_m x_m + b_m, with negative cosines set to 0. They are mixed:
+
+        A_m = lambda S_m + (1 - lambda) S~_m,  A = sum_m softmax(a)_m A_m,  h = A^L_ii E_I
+
+    With p_u and q_i of LightGCN, the item is q_i + h_i / |h_i|:
 
         L = L_bpr(<p_u, q_i + h_i / |h_i|>) + regularization |p_u, items|^2
 
-    The learned graphs are found anew at the start of each epoch, and as in the released code only
-    the epoch's first step has gradients into W_m, b_m and a. Neighbours are found in blocks of
-    rows and the gradient runs over their edges alone, so no (I, I) matrix is ever held.
+    The learned graphs are built at the start of each epoch. As in the released code, only the first
+    step of an epoch has gradients into W_m, b_m and a. Neighbours are found in blocks of rows, and
+    the gradient runs over their edges alone, so no (I, I) matrix is held.
 
-    Branches: the view that one modality's graph gives of an item, normalize(A_m^L_ii E_I), against
-    the same p_u.
+    Branches: the view of the item in one modality's graph, normalize(A_m^L_ii E_I), with the same
+    p_u.
 
-    Deviations: k neighbours and the item itself, where the released code's k counts the item, as
-    the nearest to itself; items without a modality have no edges in its graphs. The released code
-    mixes the learned graphs of the modalities first and normalises the mixture, keeps negative
-    cosines, trains the features with the rest, and propagates p_u and q_i over D^-1 (A + I).
-
-    Args:
-        data: the training split, features and their graphs.
-        seed: of the parameters.
-        dim: d, also of x~_m.
-        layers: of LightGCN.
-        item_layers: L_ii.
-        k: neighbours of an item in a learned graph.
-        initial_weight: lambda.
-        regularization: over the propagated rows of the batch.
-        objective: weights of the ranking terms on s_f and the branches.
+    Deviations: k counts the neighbours without the item itself; the released code counts the item.
+    Items without a modality have no edges in its graphs. The released code mixes the learned graphs
+    first and normalises the mixture, keeps negative cosines, trains the features, and propagates
+    p_u and q_i over D^-1 (A + I).
     """
 
-    needs = frozenset({"features", "modality_graphs"})
+    class Config(ModelSection):
+        """Hyper-parameters."""
+
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding and of the projected features."""
+        layers: int = Field(2, ge=0)
+        """LightGCN propagation steps over the user-item graph."""
+        item_layers: int = Field(1, ge=0)
+        """L_ii: propagation steps over the item graph."""
+        k: int = Field(10, gt=0)
+        """Neighbours of an item in a learned graph."""
+        initial_weight: Share = 0.9
+        """lambda: weight of the initial graphs against the learned ones."""
+        regularization: Weight = 1e-4
+        """Weight of the L2 term on the propagated rows of the batch."""
+        objective: ObjectiveConfig = ObjectiveConfig()
+        """Weights and settings of the ranking terms of BR-MRS."""
+
+    needs = ("features", "modality_graphs")
     tables_held = 24
 
-    def __init__(
-        self,
-        data: TrainingData,
-        *,
-        seed: int,
-        dim: int,
-        layers: int,
-        item_layers: int,
-        k: int,
-        initial_weight: float,
-        regularization: float,
-        objective: Mapping[str, Any],
-    ):
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator, dim = torch.Generator().manual_seed(seed), config.dim
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
         self.modalities = tuple(m for m in data.modality_graphs if m in data.features)
@@ -80,10 +82,11 @@ class LATTICE(Recommender):
             m: modality.edges(modality.symmetric(modality.with_self_loops(data.modality_graphs[m])))
             for m in self.modalities
         }
-        self.data, self.layers, self.item_layers = data, layers, item_layers
-        self.k, self.initial_weight, self.regularization = k, initial_weight, regularization
-        self.objective = Objective.of(objective, self.modalities)
-        self.negatives = self.objective.drawn
+        self.data, self.layers, self.item_layers = data, config.layers, config.item_layers
+        self.k, self.initial_weight = config.k, config.initial_weight
+        self.regularization = config.regularization
+        self.objective = Objective.of(config.objective, self.modalities)
+        self.n_negatives = self.objective.drawn
         self._kept: dict[str, _Graph] = {}  # the epoch's graphs, as constants
         self.to(data.device)
 

@@ -1,43 +1,51 @@
 """LightGCN (He 2020)."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection
+from brmrs.config.section import Weight
+from brmrs.extensions import register
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import xavier
 from brmrs.models.propagation import lightgcn
 
 
+@register("lightgcn")
 class LightGCN(Recommender):
     """He et al. 2020, 'LightGCN: Simplifying and Powering Graph Convolution Network'.
 
-    E^(l+1) = D^-1/2 A D^-1/2 E^(l), E = mean over l = 0..L, s = <e_u, e_i>;
-    -log sigma(s_ui - s_uj) + lambda |E^(0)|^2 over the rows that the batch looks up (`losses.l2`,
-    as in their released code).
+    Embeddings propagate over the user-item graph without weights or non-linearities:
 
-    Deviation: embeddings start Xavier uniform; its authors' PyTorch code draws N(0, .1^2).
+        E^(l+1) = D^-1/2 A D^-1/2 E^(l),  E = mean over l = 0..L,  s(u, i) = <e_u, e_i>
 
-    Args:
-        data: the training split.
-        seed: of the embeddings.
-        dim: d.
-        layers: L.
-        regularization: lambda.
+    The loss is BPR plus lambda times the squared norm of the layer-0 rows of the batch.
+
+    Deviations: embeddings start Xavier uniform; the authors' PyTorch code draws N(0, 0.1^2).
     """
 
-    def __init__(
-        self, data: TrainingData, *, seed: int, dim: int, layers: int, regularization: float
-    ):
+    class Config(ModelSection):
+        """Hyper-parameters."""
+
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding."""
+        layers: int = Field(3, ge=0)
+        """L: propagation steps over the user-item graph."""
+        regularization: Weight = 1e-4
+        """lambda: weight of the L2 term over the rows of a batch (`losses.l2`)."""
+
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.users = xavier(data.users, dim, generator)
-        self.items = xavier(data.items, dim, generator)
+        self.users = xavier(data.users, config.dim, generator)
+        self.items = xavier(data.items, config.dim, generator)
         self.user_item = data.user_item
-        self.layers = layers
-        self.regularization = regularization
+        self.layers = config.layers
+        self.regularization = config.regularization
         self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from brmrs.graphs.unit_rows import unit_rows
 
-Negatives = Literal["cross-modal", "own-modality", "uniform"]
+Sampler = Literal["cross-modal", "own-modality", "uniform"]
 
 
 def bpr(positive: Tensor, negative: Tensor, kept: Tensor | None = None) -> Tensor:
@@ -55,7 +55,7 @@ def chns(
     has_t: Tensor | None = None,
     has_v: Tensor | None = None,
     *,
-    negatives: Negatives = "cross-modal",
+    sampler: Sampler = "cross-modal",
 ) -> Tensor:
     """Cross-modal hard negative sampling (method/000, L_chns = L_chns^v + L_chns^t).
 
@@ -78,13 +78,13 @@ def chns(
         pool_v: (B, n) s_v of the same candidates.
         has_t: (B, 1 + n) bool, whether the positive and the candidates have text; None: all do.
         has_v: (B, 1 + n) bool, whether they have a picture; None: all do.
-        negatives: which candidate a branch learns against.
+        sampler: which candidate a branch learns against.
     """
-    if negatives == "uniform":
+    if sampler == "uniform":
         pool_t, pool_v = pool_t[:, :1], pool_v[:, :1]
         has_t, has_v = (has if has is None else has[:, :2] for has in (has_t, has_v))
     judge_t, judge_v = (pool_v, has_v), (pool_t, has_t)
-    if negatives != "cross-modal":
+    if sampler != "cross-modal":
         judge_t, judge_v = judge_v, judge_t
     loss_t = _against_hardest(positive_t, pool_t, has_t, *judge_t)
     loss_v = _against_hardest(positive_v, pool_v, has_v, *judge_v)

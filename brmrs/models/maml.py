@@ -1,10 +1,14 @@
 """MAML (Liu 2019)."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection
+from brmrs.config.section import Weight
+from brmrs.extensions import register
 from brmrs.graphs.sparse import wide
 from brmrs.models.base import Batch, Recommender, TrainingData
 from brmrs.models.frozen_features import side_by_side
@@ -12,56 +16,53 @@ from brmrs.models.initialise import linear, xavier
 from brmrs.models.scorers import AttentiveMetric, attentive_distance
 
 
+@register("maml")
 class MAML(Recommender):
     """Liu et al. 2019, 'User Diverse Preference Modeling by Multimodal Attentive Metric Learning'.
 
-    Users and items are points in the unit ball; which coordinates count is a matter of the pair.
-    With z_i = MLP(x_i) of the item's features,
+    Users and items are points in the unit ball. Each pair weighs the coordinates of their distance
+    by its own attention a_ui, with z_i = MLP(x_i) of the item's features:
 
         a_ui = d softmax(ReLU(W_2 tanh(W_1 [p_u; q_i; z_i] + b_1) + b_2))
         s(u, i) = -d(u, i)^2 = -|a_ui * p_u - a_ui * q_i|^2
         L = mean_{u,i,j} w_ui [m + d(u, i)^2 - d(u, j)^2]_+
           + lambda_f mean_i |z_i - q_i|^2 + lambda_c sum_{k != l} C_kl^2
 
-    j runs over the sampled negatives; w_ui = log(1 + I * share of the j that come within the
-    margin), the estimated rank; C is the covariance of the batch's points.
+    j runs over the sampled negatives. w_ui = log(1 + I * share of the j within the margin) is the
+    estimated rank. C is the covariance of the batch's points.
 
-    Where this is not the paper: points are scaled back into the ball when they are looked up, not
-    after each step; means instead of sums; no dropout in the MLP, of one hidden layer. x_i:
-    unit-length features side by side.
+    Deviations from the paper: a point outside the ball is scaled back when it is looked up, not
+    after each step; losses are means, not sums; the MLP has one hidden layer and no dropout. x_i
+    holds unit-length features side by side.
 
-    Where the authors' code is otherwise: its hinge takes the nearest j alone, which is most often a
-    false negative on small data; its MLP has three hidden layers, and z_i is halved and scaled back
-    into the ball; what enters most layers is scaled to length 1; the last two terms run over all
-    items and users, and the covariances are summed as they are; only p and q are optimised.
-
-    Args:
-        data: the training split with features of at least one modality.
-        seed: of the parameters.
-        dim: d.
-        hidden: units of both hidden layers. To score everything takes U I hidden d multiplications.
-        negatives: sampled for each positive.
-        margin: m.
-        feature: lambda_f.
-        covariance: lambda_c.
+    Deviations from the authors' code: its hinge takes the nearest j alone, which on small data is
+    mostly a false negative; its MLP has three hidden layers, and z_i is halved and scaled back into
+    the ball; most layers scale their input to length 1; the last two terms run over all items and
+    users, and covariances are summed without squares; only p and q are optimised.
     """
 
-    needs = frozenset({"features"})
+    class Config(ModelSection):
+        """Hyper-parameters."""
 
-    def __init__(
-        self,
-        data: TrainingData,
-        *,
-        seed: int,
-        dim: int,
-        hidden: int,
-        negatives: int,
-        margin: float,
-        feature: float,
-        covariance: float,
-    ):
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding."""
+        hidden: int = Field(64, gt=0)
+        """Units of both hidden layers; scoring all pairs takes U I hidden d multiplications."""
+        n_negatives: int = Field(4, gt=0)
+        """Negatives sampled for each positive."""
+        margin: float = Field(1.6, gt=0)
+        """m: margin of the hinge, in squared distance."""
+        feature: Weight = 0.1
+        """lambda_f: weight of the distance between an item and its features."""
+        covariance: Weight = 1.0
+        """lambda_c: weight of the squared covariances between coordinates."""
+
+    needs = ("features",)
+
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
+        dim, hidden = config.dim, config.hidden
         self.features = side_by_side(data.features)
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
@@ -72,13 +73,13 @@ class MAML(Recommender):
         )
         self.first = linear(3 * dim, hidden, generator)
         self.second = linear(hidden, dim, generator)
-        self.negatives, self.margin = negatives, margin
-        self.weights = {"feature": feature, "covariance": covariance}
+        self.n_negatives, self.margin = config.n_negatives, config.margin
+        self.weights = {"feature": config.feature, "covariance": config.covariance}
         self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The metric, feature and covariance terms."""
-        # The MLP sees each item once.
+        # Each distinct item passes the MLP once.
         items, place = torch.unique(batch.triples, return_inverse=True)
         p, q = clipped(embedding(batch.users, self.users)), clipped(embedding(items, self.items))
         z = self.mlp(self.features[items])

@@ -1,15 +1,17 @@
 """MMGCN (Wei et al., ACM Multimedia 2019)."""
 
-from collections.abc import Mapping
 from functools import reduce
 from operator import add
-from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu_
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection, ObjectiveConfig
+from brmrs.config.section import Weight
+from brmrs.extensions import register
 from brmrs.graphs import bipartite
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.graphs.unit_rows import unit_rows
@@ -19,65 +21,63 @@ from brmrs.models.initialise import linear, projections, tables, xavier
 from brmrs.models.objective import Objective
 
 
+@register("mmgcn")
 class MMGCN(Recommender):
     """Wei et al. 2019, 'MMGCN: Multi-modal Graph Convolution Network ... of Micro-video'.
 
-    Each modality m has a user-item graph of its own. Layer 0: a free preference of each user and
-    the projected features of each item, scaled to length 1. A layer, for users and items alike:
+    Each modality m has a user-item graph of its own. Layer 0 holds a free preference of each user
+    and the projected features of each item, scaled to length 1. A layer does the same for users and
+    items, with N the neighbours and u_id the id embedding:
 
-        h = LeakyReLU(mean_(j in N) W_1 u_j)          aggregation layer, by the mean
-        u^ = LeakyReLU(W_2 u + b_2) + u_id            combination layer, with the id
-        u' = LeakyReLU(W_3 h + b_3 + u^)              of both, element-wise
+        h = LeakyReLU(mean_(j in N) W_1 u_j)          aggregation by the mean
+        u^ = LeakyReLU(W_2 u + b_2) + u_id            combination with the id
+        u' = LeakyReLU(W_3 h + b_3 + u^)              element-wise sum of both
 
-    u* = sum_m u_m^(L), s = <u*, i*>; BPR, and L2 on the ids and preferences of the batch.
+    The representation is u* = sum_m u_m^(L), and the score is <u*, i*>. The loss is BPR plus L2 of
+    the ids and preferences of the batch.
 
-    Branches: a modality's last layer, u_m^(L), before the sum.
+    Branches: u_m^(L), the last layer of a modality, before the sum.
 
-    Deviations: of the released code's two ways to combine, the other puts h and u^ side by side
-    under W_3. Every modality is projected to d; the released code projects the pictures alone, to
-    256, and lets the first layer reach d. It takes the mean over m where the sum is here, and its
-    ids and preferences stay as drawn, as they are no parameters of its network; here they learn. An
-    item without m starts from 0 in its graph and learns there from its neighbours and its id.
-
-    Args:
-        data: the training split, features of at least one modality.
-        seed: of the parameters.
-        dim: d.
-        layers: L.
-        regularization: of ids and preferences.
-        objective: weights of the ranking terms on s_f and the branches.
+    Deviations: the released code can also concatenate h and u^ under W_3; here they are added. It
+    projects the pictures alone, to 256, and takes the mean over m; here every modality is projected
+    to d, and the sum is taken. Its ids and preferences are no parameters of its network and stay as
+    drawn; here they are trained. An item without modality m starts from 0 in the graph of m and
+    gets its representation there from its neighbours and its id.
     """
 
-    needs = frozenset({"features"})
+    class Config(ModelSection):
+        """Hyper-parameters."""
+
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding."""
+        layers: int = Field(2, ge=1)
+        """L: layers in the graph of each modality."""
+        regularization: Weight = 1e-4
+        """Weight of the L2 term on the ids and preferences of the batch."""
+        objective: ObjectiveConfig = ObjectiveConfig()
+        """Weights and settings of the ranking terms of BR-MRS."""
+
+    needs = ("features",)
     user_tables = ("users", "preferences.text", "preferences.visual")
     tables_held = 32
 
-    def __init__(
-        self,
-        data: TrainingData,
-        *,
-        seed: int,
-        dim: int,
-        layers: int,
-        regularization: float,
-        objective: Mapping[str, Any],
-    ):
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator, dim = torch.Generator().manual_seed(seed), config.dim
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
         self.modalities = tuple(sorted(data.features))
         self.preferences = tables(self.modalities, data.users, dim, generator)
         self.projections = projections(data.features, dim, generator)
         self.channels = nn.ModuleDict(
-            {m: _Channel(layers, dim, generator) for m in self.modalities}
+            {m: _Channel(config.layers, dim, generator) for m in self.modalities}
         )
-        self.data, self.regularization = data, regularization
+        self.data, self.regularization = data, config.regularization
         self.to_users, self.to_items = bipartite.means(
             data.train_users, data.train_items, data.users, data.items
         )
-        self.objective = Objective.of(objective, self.modalities)
-        self.negatives = self.objective.drawn
+        self.objective = Objective.of(config.objective, self.modalities)
+        self.n_negatives = self.objective.drawn
         self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -94,7 +94,7 @@ class MMGCN(Recommender):
         return {FUSED: Branch(p, q), **of}
 
     def _of_modality(self, m: str) -> Branch:
-        """u_m^(L) of users and items."""
+        """The branch u_m^(L) of a modality."""
         x = self.projections[m](self.data.features[m])
         p = unit_rows(self.preferences[m])
         q = unit_rows(x * self.data.present[m].unsqueeze(1))
@@ -116,7 +116,14 @@ class _Channel(nn.Module):
         ids: tuple[Tensor, Tensor],
         means: tuple[SparseMatrix, SparseMatrix],
     ) -> tuple[Tensor, Tensor]:
-        """(U, d) users and (I, d) items, their ids, the means over their neighbours: the last."""
+        """The last layer: (U, d) users and (I, d) items.
+
+        Args:
+            p: (U, d) users at layer 0.
+            q: (I, d) items at layer 0.
+            ids: (U, d) and (I, d) id embeddings.
+            means: (U, I) and (I, U) means over the neighbours.
+        """
         for layer in self.layers:
             p, q = layer(p, q, ids[0], means[0]), layer(q, p, ids[1], means[1])
         return p, q
@@ -132,7 +139,14 @@ class _Layer(nn.Module):
         self.aggregated = linear(dim, dim, generator)
 
     def forward(self, u: Tensor, others: Tensor, ids: Tensor, means: SparseMatrix) -> Tensor:
-        """(n, d) nodes, (m, d) the other side, (n, d) u_id, (n, m) means of neighbours: next u."""
+        """The next (n, d) u of (n, d) nodes.
+
+        Args:
+            u: (n, d) nodes.
+            others: (m, d) nodes of the other side.
+            ids: (n, d) u_id.
+            means: (n, m) means over the neighbours.
+        """
         mean = means @ (others @ self.neighbour)
         combined = leaky_relu_(self.own(u)) + ids
         return leaky_relu_(self.aggregated(leaky_relu_(mean)) + combined)

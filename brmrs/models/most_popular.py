@@ -1,11 +1,11 @@
 """The yardstick without personalisation."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection
+from brmrs.extensions import register
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 
 
@@ -21,12 +21,13 @@ def popularity(train_items: Tensor, users: int, items: int) -> Branch:
     return Branch(p=counts.new_ones(users, 1), q=counts.unsqueeze(1))
 
 
+@register("most-popular")
 class MostPopular(Recommender):
     """Items by their number of training interactions, the same for every user."""
 
-    trainable: ClassVar[bool] = False
+    trainable = False
 
-    def __init__(self, data: TrainingData, *, seed: int):
+    def __init__(self, data: TrainingData, config: ModelSection, *, seed: int):
         super().__init__()
         self._branch = popularity(data.train_items, data.users, data.items)
 

@@ -1,42 +1,40 @@
-"""The ranking objective of BR-MRS as a plug-in for any model with text, visual and fused branches.
+"""The ranking terms of BR-MRS, for any model with text, visual and fused branches.
 
-L = bpr L_bpr(s_f) + chns L_chns(s_t, s_v) + synergy L_syn(s_f, s_t, s_v)      (method/000)
+L = bpr L_bpr(s_f) + chns L_chns(s_t, s_v) + synergy L_syn(s_f, s_t, s_v)      (docs/method.md, 2.6)
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED, MODALITIES, TEXT, VISUAL
+from brmrs.config.models import RankingTerms
 from brmrs.errors import UserError
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch
-from brmrs.models.losses import Negatives
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Weights of the ranking terms; `model_config.RankingTerms` says what each is."""
+    """The ranking terms of a model.
 
-    bpr: float
-    chns: float
-    synergy: float
-    theta: float
-    pool: int
-    detach_reference: bool
-    negatives: Negatives
+    Attributes:
+        settings: their weights; `RankingTerms` says what each field means.
+    """
+
+    settings: RankingTerms
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], modalities: tuple[str, ...]) -> Self:
-        """From the configuration, for a model with branches of these modalities.
+    def of(cls, settings: RankingTerms, modalities: tuple[str, ...]) -> Self:
+        """The terms for a model with branches of these modalities.
 
         Raises:
-            UserError: a weighted term asks for a branch that is not there.
+            UserError: a weighted term needs a branch that is not there.
         """
-        made = cls(**values)
+        made = cls(settings)
         missing = [m for m in MODALITIES if m not in modalities]
         if made.of_branches and missing:
             raise UserError(
@@ -47,13 +45,13 @@ class Objective:
 
     @property
     def of_branches(self) -> bool:
-        """Whether a term asks for the scores of the text and the visual branch."""
-        return self.chns > 0 or self.synergy > 0
+        """Whether a term needs the scores of the text and the visual branch."""
+        return self.settings.chns > 0 or self.settings.synergy > 0
 
     @property
     def drawn(self) -> int:
         """Uniform negatives to draw for each positive: the pool of CHNS, or the one of BPR."""
-        return self.pool if self.chns > 0 else 1
+        return self.settings.pool if self.settings.chns > 0 else 1
 
     def loss(
         self, batch: Batch, branches: Mapping[str, Branch], present: Mapping[str, Tensor]
@@ -87,23 +85,27 @@ class Objective:
             has: (B, 1 + n) bool by modality, whether the item has it; a modality that is not named
                 is had by all.
         """
-        fused = scores[FUSED]
+        fused, settings = scores[FUSED], self.settings
         terms = {}
-        if self.bpr > 0:
-            terms["bpr"] = self.bpr * losses.bpr(fused[:, 0], fused[:, 1])
-        if self.chns > 0:
-            terms["chns"] = self.chns * losses.chns(
+        if settings.bpr > 0:
+            terms["bpr"] = settings.bpr * losses.bpr(fused[:, 0], fused[:, 1])
+        if settings.chns > 0:
+            terms["chns"] = settings.chns * losses.chns(
                 scores[TEXT][:, 0],
                 scores[VISUAL][:, 0],
                 scores[TEXT][:, 1:],
                 scores[VISUAL][:, 1:],
                 has.get(TEXT),
                 has.get(VISUAL),
-                negatives=self.negatives,
+                sampler=settings.sampler,
             )
-        if self.synergy > 0:
+        if settings.synergy > 0:
             delta = {branch: s[:, 0] - s[:, 1] for branch, s in scores.items()}
-            terms["synergy"] = self.synergy * losses.synergy(
-                delta[FUSED], delta[TEXT], delta[VISUAL], self.theta, detach=self.detach_reference
+            terms["synergy"] = settings.synergy * losses.synergy(
+                delta[FUSED],
+                delta[TEXT],
+                delta[VISUAL],
+                settings.theta,
+                detach=settings.detach_reference,
             )
         return terms

@@ -1,77 +1,76 @@
-"""The recommenders by name. Importing this loads none of them."""
+"""Models by name: their classes, what they need, and how to build one."""
 
-from importlib import import_module
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brmrs.config.models import MODEL_SECTIONS
-from brmrs.config.section import Section
+from brmrs import extensions
+from brmrs.config.models import ModelSection, section_of
+from brmrs.config.shipped import shipped_configs
 from brmrs.errors import UserError
+from brmrs.extensions import Extension
 from brmrs.system.memory import free_memory
 
 if TYPE_CHECKING:
     from brmrs.models.base import Recommender, TrainingData
 
-RECOMMENDERS = {
-    "most-popular": "brmrs.models.most_popular:MostPopular",
-    "bpr-mf": "brmrs.models.bpr_mf:BPRMF",
-    "lightgcn": "brmrs.models.lightgcn:LightGCN",
-    "bm3": "brmrs.models.bm3:BM3",
-    "mmgcn": "brmrs.models.mmgcn:MMGCN",
-    "grcn": "brmrs.models.grcn:GRCN",
-    "dualgnn": "brmrs.models.dualgnn:DualGNN",
-    "lattice": "brmrs.models.lattice:LATTICE",
-    "freedom": "brmrs.models.freedom:FREEDOM",
-    "br-mrs": "brmrs.models.br_mrs:BRMRS",
-    "vbpr": "brmrs.models.vbpr:VBPR",
-    "deepstyle": "brmrs.models.deepstyle:DeepStyle",
-    "maml": "brmrs.models.maml:MAML",
-    "vecf": "brmrs.models.vecf:VECF",
-    "buir": "brmrs.models.buir:BUIR",
-    "item-knn": "brmrs.models.item_knn:ItemKNN",
-    "ease": "brmrs.models.ease:EASE",
-}
+
+def load(name: str, plugins: Iterable[Path] = ()) -> "type[Recommender]":
+    """The class of a model; imports its module.
+
+    Raises:
+        UserError: there is no such model, or its module cannot be imported.
+    """
+    return _class_of(extensions.find("model", name, plugins))
 
 
-def load(name: str) -> "type[Recommender]":
-    """The class of a recommender."""
-    module, _, attribute = RECOMMENDERS[name].partition(":")
-    recommender: type[Recommender] = getattr(import_module(module), attribute)
+def _class_of(extension: Extension) -> "type[Recommender]":
+    from brmrs.models.base import Recommender
+
+    recommender = extension.load()
+    if not (isinstance(recommender, type) and issubclass(recommender, Recommender)):
+        raise UserError(f"{extension.file}: model {extension.name} is no subclass of Recommender")
+    recommender.Config = section_of(extension)  # the one that also knows the model's name
     return recommender
 
 
-def catalogue() -> list[dict[str, Any]]:
-    """What `brmrs models` shows of each recommender, by name.
+def needs(config: ModelSection) -> tuple[str, ...]:
+    """The parts of `TrainingData` that the configured model requires; loads no model."""
+    return tuple(config.extension.options.get("needs", ()))
 
-    "paper" is the first line of its docstring; "needs" beside the interactions; "objective" says
-    whether it takes BR-MRS's terms beside its own; "trains", whether by gradient.
+
+def catalogue(plugins: Iterable[Path] = ()) -> list[dict[str, Any]]:
+    """The rows of `brmrs models`, by name; loads no model.
+
+    Each has "name"; "paper", the first line of the class's docstring; "needs", beside the
+    interactions; "objective", whether it takes BR-MRS's ranking terms beside its own; "trains",
+    whether by gradient; "configuration", its shipped file, None where there is none; "source".
     """
     rows = []
-    for name in sorted(RECOMMENDERS):
-        recommender = load(name)
-        fields = MODEL_SECTIONS[name].model_fields
+    shipped = shipped_configs()
+    for name, extension in sorted(extensions.known("model", plugins).items()):
+        file = Path("models") / f"{name}.yaml"
         rows.append(
             {
                 "name": name,
-                "paper": (recommender.__doc__ or "").partition("\n")[0].rstrip("."),
-                "needs": sorted(recommender.needs),
-                "objective": "objective" in fields,
-                "trains": recommender.trainable,
-                "configuration": f"configs/models/{name}.yaml",
+                "paper": extension.summary,
+                "needs": sorted(extension.options.get("needs", ())),
+                "objective": "objective" in section_of(extension).model_fields,
+                "trains": extension.options.get("trainable", True),
+                "configuration": f"configs/{file}" if (shipped / file).is_file() else None,
+                "source": str(extension.file),
             }
         )
     return rows
 
 
-def build(config: Section, data: "TrainingData", seed: int) -> "Recommender":
-    """Construct the configured recommender.
+def build(config: ModelSection, data: "TrainingData", seed: int) -> "Recommender":
+    """Construct the configured model.
 
     Raises:
-        UserError: the data lack something that the recommender needs, or the machine has not the
-            memory that it takes.
+        UserError: the data lack a part that the model needs, or the machine lacks the memory.
     """
-    values = config.model_dump()
-    name = values.pop("name")
-    recommender = load(name)
+    recommender = _class_of(config.extension)
     have = {
         "features": bool(data.features),
         "item_graph": data.item_graph is not None,
@@ -81,18 +80,20 @@ def build(config: Section, data: "TrainingData", seed: int) -> "Recommender":
     missing = sorted(need for need in recommender.needs if not have[need])
     if missing:
         raise UserError(
-            f"model {name} needs {' and '.join(missing)}, and the data have none; "
+            f"model {config.name} needs {' and '.join(missing)}, and the data have none; "
             "give the items texts or pictures, or choose another model"
         )
-    _refuse_what_does_not_fit(name, recommender.working_bytes(data, values), data)
-    return recommender(data, seed=seed, **values)
+    _refuse_what_does_not_fit(config, recommender, data)
+    return recommender(data, config, seed=seed)
 
 
-def _refuse_what_does_not_fit(name: str, needed: int, data: "TrainingData") -> None:
-    free = free_memory(data.device)
+def _refuse_what_does_not_fit(
+    config: ModelSection, recommender: "type[Recommender]", data: "TrainingData"
+) -> None:
+    needed, free = recommender.working_bytes(data, config), free_memory(data.device)
     if free is not None and needed > free:
         raise UserError(
-            f"model {name} needs about {needed / 1e9:.1f} GB of memory for {data.users:,} users "
-            f"and {data.items:,} items, and {free / 1e9:.1f} GB are free; choose "
-            "another model, a smaller model.dim if it has one, or a machine with more"
+            f"model {config.name} needs about {needed / 1e9:.1f} GB of memory for {data.users:,} "
+            f"users and {data.items:,} items, and {free / 1e9:.1f} GB are free; choose another "
+            "model, a smaller model.dim if it has one, or a machine with more"
         )

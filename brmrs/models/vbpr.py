@@ -3,40 +3,50 @@
 from functools import partial
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear
 
 from brmrs.columns import FUSED
+from brmrs.config.models import ModelSection
+from brmrs.config.section import Weight
+from brmrs.extensions import register
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import projected, side_by_side
 from brmrs.models.initialise import xavier
 
 
+@register("vbpr")
 class VBPR(Recommender):
     """He and McAuley 2016, 'VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback'.
 
-    s(u, i) = <p_u, q_i> + <theta_u, E x_i> + b_i + <beta, x_i> (without what is the same for all
-    items), -log sigma(s_ui - s_uj) + lambda |p_u, theta_u, q_i, q_j, b_i, b_j|^2.
+    A user has two embeddings: p_u for the ids and theta_u for the features x_i.
 
-    Where this is not the paper: x_i holds the unit-length features of every modality side by side,
-    as in the field's tables; the paper had pictures alone. One lambda for all, none for E and beta.
-    MMRec's VBPR leaves b and beta out.
+        s(u, i) = <p_u, q_i> + <theta_u, E x_i> + b_i + <beta, x_i>
 
-    Args:
-        data: the training split with features of at least one modality.
-        seed: of the parameters.
-        dim: of p, q, and likewise of theta.
-        regularization: lambda, over the batch's rows.
+    The loss is BPR plus lambda |p_u, theta_u, q_i, q_j, b_i, b_j|^2.
+
+    Deviations: x_i holds the unit-length features of every modality side by side, as in the tables
+    of the literature; the paper has pictures alone. One lambda serves all terms; E and beta are not
+    regularised. MMRec's VBPR leaves b and beta out.
     """
 
-    needs = frozenset({"features"})
+    class Config(ModelSection):
+        """Hyper-parameters."""
+
+        dim: int = Field(64, gt=0)
+        """d: length of the id embeddings, and also of the feature part."""
+        regularization: Weight = 1e-2
+        """lambda: weight of the L2 term over the rows of a batch (`losses.l2`)."""
+
+    needs = ("features",)
     user_tables = ("users", "tastes")
     item_tables = ("items", "item_bias")
 
-    def __init__(self, data: TrainingData, *, seed: int, dim: int, regularization: float):
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator, dim = torch.Generator().manual_seed(seed), config.dim
         self.features = side_by_side(data.features)
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
@@ -44,7 +54,7 @@ class VBPR(Recommender):
         self.projection = xavier(self.features.shape[1], dim, generator)  # E, transposed
         self.item_bias = nn.Parameter(torch.zeros(data.items, 1))  # b
         self.feature_bias = nn.Parameter(torch.zeros(self.features.shape[1], 1))  # beta
-        self.regularization = regularization
+        self.regularization = config.regularization
         self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:

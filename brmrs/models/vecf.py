@@ -1,14 +1,17 @@
 """VECF (Chen 2019)."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import embedding, softplus
 from torch.utils.checkpoint import checkpoint
 
 from brmrs.columns import FUSED, VISUAL
+from brmrs.config.models import ModelSection
+from brmrs.config.section import Weight
+from brmrs.extensions import register
 from brmrs.models import losses
 from brmrs.models.base import Batch, Recommender, TrainingData
 from brmrs.models.initialise import xavier
@@ -17,38 +20,41 @@ from brmrs.models.scorers import AttentiveParts, attended
 BLOCK_BYTES = 2**24  # of features looked up at once
 
 
+@register("vecf")
 class VECF(Recommender):
     """Chen et al. 2019, 'Personalized Fashion Recommendation with Visual Explanations'.
 
-    Each user looks at an item's parts f_ik in a way of their own:
+    Each user attends to the parts f_ik of an item in their own way:
 
         a_uik = softmax_k <W_u p_u, W_f f_ik>,  s(u, i) = <p_u, q_i + sum_k a_uik W_v f_ik>
 
-    and is trained by cross-entropy, -log sigma(s_ui) - sum_j log(1 - sigma(s_uj)), + L2 of p and q.
+    The loss is the cross-entropy -log sigma(s_ui) - sum_j log(1 - sigma(s_uj)), plus L2 of p and q.
 
-    Where the visual features have regions (`features.visual.regions`), the parts are these alone,
-    as in the paper: the 14 x 14 of a VGG feature map. Else the parts are the picture and the item's
-    text, a vector each, with W_f and W_v of their own: attention to modalities, not to regions.
+    If the visual features have regions (`features.visual.regions`), the parts are these alone, as
+    in the paper: the 14 x 14 positions of a VGG feature map. Otherwise the parts are the picture
+    and the item's text, one vector each, with their own W_f and W_v: attention to modalities, not
+    to regions.
 
-    Where this is not the paper: every f_ik is scaled to length 1; reviews have no text here that
-    would supervise the attention; the linear map from the product to a logit is taken into W_u. An
-    item without a picture, or without any part, is q_i alone.
-
-    Args:
-        data: the training split with features of at least one modality.
-        seed: of the parameters.
-        dim: d.
-        negatives: sampled for each positive.
-        regularization: of the L2 term, over the batch's rows.
+    Deviations: every f_ik is scaled to length 1; there is no review text to supervise the
+    attention; the linear map from the product to a logit is part of W_u. An item without a picture,
+    or without any part, is q_i alone.
     """
 
-    needs = frozenset({"features"})
+    class Config(ModelSection):
+        """Hyper-parameters."""
 
-    def __init__(
-        self, data: TrainingData, *, seed: int, dim: int, negatives: int, regularization: float
-    ):
+        dim: int = Field(64, gt=0)
+        """d: length of an embedding."""
+        n_negatives: int = Field(4, gt=0)
+        """Negatives sampled for each positive."""
+        regularization: Weight = 1e-2
+        """lambda: weight of the L2 term over the rows of a batch (`losses.l2`)."""
+
+    needs = ("features",)
+
+    def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator, dim = torch.Generator().manual_seed(seed), config.dim
         self.parts = parts_of(data)
         self.present = torch.cat(
             [data.present[m].unsqueeze(1).expand(x.shape[:2]) for m, x in self.parts.items()], dim=1
@@ -59,20 +65,20 @@ class VECF(Recommender):
         sizes = {m: x.shape[2] for m, x in self.parts.items()}
         self.keys = nn.ParameterDict({m: xavier(d, dim, generator) for m, d in sizes.items()})
         self.values = nn.ParameterDict({m: xavier(d, dim, generator) for m, d in sizes.items()})
-        self.negatives, self.regularization = negatives, regularization
+        self.n_negatives, self.regularization = config.n_negatives, config.regularization
         self.to(data.device)
 
     @classmethod
-    def working_bytes(cls, data: TrainingData, hyper_parameters: Mapping[str, Any]) -> int:
-        """With regions also what ranks, twice while it is saved, and on a GPU the regions."""
-        usual = super().working_bytes(data, hyper_parameters)
+    def working_bytes(cls, data: TrainingData, config: Any) -> int:
+        """With regions also the scorer, twice while it is saved, and on a GPU the regions."""
+        usual = super().working_bytes(data, config)
         if data.regions is None:
             return usual
-        keys = data.regions[..., 0].numel() * int(hyper_parameters["dim"]) * data.regions.itemsize
+        keys = data.regions[..., 0].numel() * int(config.dim) * data.regions.itemsize
         return usual + 4 * keys + (data.regions.nbytes if data.device.type == "cuda" else 0)
 
     def learns_from(self, modality: str) -> bool:
-        """With regions, from the pictures alone."""
+        """With regions, the model reads the pictures alone."""
         return modality in self.parts
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -104,7 +110,7 @@ class VECF(Recommender):
 
         W_f and W_v are applied to the users' side, so that a region costs two inner products. The
         features of a block are looked up again for the backward pass: those of a batch would not
-        fit (196 regions of 512 numbers for 2048 users with five items are 4 GB).
+        fit (196 regions of 512 numbers for 2048 users with five items take 4 GB).
         """
         sought = [
             torch.stack([p @ self.query @ self.keys[m].T, p @ self.values[m].T], dim=1)
@@ -119,7 +125,7 @@ class VECF(Recommender):
         return torch.cat(scores)
 
     def _of_block(self, items: Tensor, *sought: Tensor) -> Tensor:
-        """(B, n), of (B, n) items and (B, 2, d_m) what users look for in the parts of each m."""
+        """(B, n) of (B, n) items and the users' side of both products, (B, 2, d_m) for each m."""
         products = []
         for modality, each in zip(self.parts, sought, strict=True):
             rows, lengths = self._rows(modality, items)

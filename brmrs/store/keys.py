@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from brmrs import extensions
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.config.section import Section
-from brmrs.models.registry import RECOMMENDERS
 from brmrs.stages import Stage
 from brmrs.store.artifacts import Artifact
 from brmrs.system import code
@@ -57,13 +57,14 @@ def key(stage: Stage, key_parts: Parts) -> str:
 
 
 def _modules(stage: Stage, config: PipelineConfig) -> set[str]:
-    """Every module of the project that the stage imports, directly or not.
+    """Every module that the stage imports, directly or indirectly, of the project or a plug-in.
 
-    Recommenders are imported by name; the configured one alone counts.
+    Of the models, only the configured one counts.
     """
     modules = set(code.closure(stage.module))
     if "model" in stage.config:
-        modules |= code.closure(RECOMMENDERS[config.model.name].partition(":")[0])
+        extensions.make_importable(config.model.extension)
+        modules |= code.closure(config.model.extension.module)
     return modules
 
 

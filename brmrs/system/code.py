@@ -4,17 +4,20 @@ Stage keys and kept embeddings share this one notion of code.
 """
 
 import ast
+import contextlib
 import hashlib
 import sys
+import sysconfig
 from functools import cache
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = "brmrs"
 ROOT = Path(__file__).parents[1]
 TEMPLATES = {".j2"}
+INSTALLED = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}  # where they differ from the module's name
 # The values of the configuration stand in the key themselves, and errors, progress and the
 # declarations shape no output: a change in these modules alone reruns nothing.
@@ -22,6 +25,7 @@ SHAPES_NO_OUTPUT = {
     "brmrs",
     "brmrs.config.pipeline",
     "brmrs.errors",
+    "brmrs.extensions",
     "brmrs.config.models",
     "brmrs.system.progress",
     "brmrs.system.code",
@@ -45,22 +49,48 @@ def closure(module: str) -> frozenset[str]:
 
 
 def _imports(module: str) -> list[str]:
-    """Modules of the project that a module imports, anywhere in its text."""
-    ours = [name for name in _imported(module) if f"{name}.".startswith(PACKAGE + ".")]
-    return [name for name in ours if _source(name)]
+    """Modules of the project, or of the module's own package, that it imports."""
+    ours = [name for name in _imported(module) if _is_ours(name, module)]
+    return [name for name in ours if source(name)]
+
+
+def _is_ours(name: str, importer: str) -> bool:
+    """Whether a name belongs to the project, to the importer's package, or to a file beside it.
+
+    A file beside it counts where the importer is a plug-in file that belongs to no package.
+    """
+    top = name.partition(".")[0]
+    if top in {PACKAGE, importer.partition(".")[0]}:
+        return True
+    folder = _file(importer).parent
+    if importer.startswith(PACKAGE + ".") or "." in importer or folder in INSTALLED:
+        return False
+    return (folder / f"{top}.py").is_file() or (folder / top / "__init__.py").is_file()
 
 
 @cache
 def libraries(module: str) -> frozenset[str]:
     """Distributions, other than the project and the standard library, that a module imports."""
-    names = {name.partition(".")[0] for name in _imported(module)}
-    others = names - {PACKAGE} - sys.stdlib_module_names
+    names = {name.partition(".")[0] for name in _imported(module) if not _is_ours(name, module)}
+    others = names - sys.stdlib_module_names
     return frozenset(DISTRIBUTIONS.get(name, name).replace("_", "-") for name in others)
 
 
 def _imported(module: str) -> tuple[str, ...]:
     """Everything that a module imports; `from a import b` gives a and a.b."""
-    return _parsed(_file(module).read_bytes()).imported
+    file = _file(module)
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    names = _parsed(file.read_bytes()).imported
+    return tuple(absolute for name in names if (absolute := _absolute(name, package)))
+
+
+def _absolute(name: str, package: str) -> str:
+    """The absolute name of an import, which may be relative; "" if that leads nowhere."""
+    if not name.startswith("."):
+        return name
+    with contextlib.suppress(ImportError):
+        return resolve_name(name, package)
+    return ""
 
 
 @cache
@@ -69,9 +99,9 @@ def digest(module: str) -> str:
 
     A template beside it with its stem (stage.py, stage.html.j2) is part of it, with every byte.
     """
-    source = _file(module)
-    result = hashlib.sha256(_parsed(source.read_bytes()).syntax)
-    for path in sorted(source.parent.glob(f"{source.stem}.*")):
+    file = _file(module)
+    result = hashlib.sha256(_parsed(file.read_bytes()).syntax)
+    for path in sorted(file.parent.glob(f"{file.stem}.*")):
         if path.suffix in TEMPLATES:
             result.update(path.read_bytes())
     return result.hexdigest()
@@ -97,9 +127,10 @@ def _parsed(text: bytes) -> _Parsed:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.append(node.module)
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            start = base if base.endswith(".") else f"{base}."
+            names += [base, *(start + alias.name for alias in node.names)]
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_text(statement)]
     return _Parsed(tuple(names), ast.dump(tree).encode())
@@ -120,24 +151,35 @@ def _file(module: str) -> Path:
     Raises:
         ModuleNotFoundError: there is none.
     """
-    source = _source(module)
-    if source is None:
+    found = source(module)
+    if found is None:
         raise ModuleNotFoundError(f"no source of {module}")
-    return source
+    return found
 
 
 @cache
-def _source(module: str) -> Path | None:
-    """The file of a module of the project; None if the name is no module."""
-    if not module.startswith(PACKAGE + ".") and module != PACKAGE:
-        spec = find_spec(module)  # a stage of somebody else's; imports its parent packages
-        return Path(spec.origin) if spec and spec.origin else None
-    place = ROOT.joinpath(*module.split(".")[1:])
+def source(module: str) -> Path | None:
+    """The source file of a module, found without importing anything; None if there is none."""
+    top, *inner = module.split(".")
+    if top == PACKAGE:
+        folder = ROOT
+    else:
+        spec = find_spec(top) if top else None
+        if not inner:
+            return Path(spec.origin) if spec and spec.origin else None
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        folder = Path(spec.submodule_search_locations[0])
+    place = folder.joinpath(*inner)
     found = (place / "__init__.py", place.with_name(place.name + ".py"))
     return next((path for path in found if path.is_file()), None)
 
 
 @cache
 def library_version(distribution: str) -> str:
-    """Version of an installed distribution."""
-    return version(distribution)
+    """Version of an installed distribution, or of the one that has a module of this name."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        names = packages_distributions().get(distribution.replace("-", "_"), [])
+        return ", ".join(f"{name} {version(name)}" for name in names) or "not installed"

@@ -74,7 +74,7 @@ def fit(
     if not model.trainable:
         value = select(_fused(model))
         return History(best_value=value, curve=[_validation(0, config, value)])
-    run = _Run(model, Sampler(train, model.negatives), select, config, checkpoint_file)
+    run = _Run(model, Sampler(train, model.n_negatives), select, config, checkpoint_file)
     run.resume()
     with (
         kept_between_steps(model),

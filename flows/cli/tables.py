@@ -70,7 +70,9 @@ def models(console: Console, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         needs = ", ".join(row["needs"]) or "interactions"
         name = f"{row['name']} *" if row["objective"] else row["name"]
-        table.add_row(name, escape(row["paper"]), needs, row["configuration"])
+        table.add_row(
+            name, escape(row["paper"]), needs, row["configuration"] or f"--set model={row['name']}"
+        )
     console.print(table)
     console.print("* takes model.objective: BR-MRS's terms beside its own", soft_wrap=True)
 

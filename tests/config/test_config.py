@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brmrs.config.load import load, parse
-from brmrs.config.models import BM3Config, LightGCNConfig
+from brmrs.config.models import configure
+from brmrs.config.models import names as model_names
 from brmrs.config.pipeline import BetaConfig, PipelineConfig, TextConfig, TrainConfig
 from brmrs.errors import UserError
 from brmrs.experiments.compare import configured
-from brmrs.models.registry import RECOMMENDERS
 
 ROOT = Path(__file__).parents[2]
 TUNED = sorted((ROOT / "configs" / "tuned" / "baby").glob("*.yaml"))
@@ -25,7 +25,7 @@ def test_every_shipped_configuration_parses_and_starts_with_its_command(path: Pa
     assert any(path.name in line and any(start in line for start in starts) for line in head)
 
 
-@pytest.mark.parametrize("name", RECOMMENDERS)
+@pytest.mark.parametrize("name", model_names())
 def test_every_recommender_has_a_file_that_suits_any_data(name: str) -> None:
     base, path = ROOT / "configs" / "sample.yaml", ROOT / "configs" / "models" / f"{name}.yaml"
     config = load(base, over=(path,))
@@ -50,10 +50,10 @@ def test_a_later_file_wins_field_by_field(tmp_path: Path) -> None:
     paths[1].write_text("model: {dim: 8}\ntrain: {seed: 2}")
     paths[2].write_text("model: bm3\ntrain: {seed: 3}")
     two = load(paths[0], over=(paths[1],))
-    assert two.model == LightGCNConfig(layers=4, dim=8)
+    assert two.model == configure("lightgcn", layers=4, dim=8)
     assert (two.name, two.train.epochs, two.train.seed) == ("a", 7, 2)
     three = load(paths[0], ("train.seed=4",), over=(paths[1], paths[2]))
-    assert three.model == BM3Config()  # nothing of another model's fields
+    assert three.model == configure("bm3")  # nothing of another model's fields
     assert (three.train.epochs, three.train.seed) == (7, 4)
 
 
@@ -106,14 +106,14 @@ def test_locations_and_efforts_are_in_no_key() -> None:
 
 def test_overlay_sets_what_was_given_and_nothing_else() -> None:
     base = parse({"train": {"epochs": 7, "learning_rate": 0.5}, "model": {"name": "bm3"}}, "t")
-    laid = base.overlaid({"train": TrainConfig(seed=9), "model": BM3Config(dim=8)})
+    laid = base.overlaid({"train": TrainConfig(seed=9), "model": configure("bm3", dim=8)})
     assert laid.train == TrainConfig(epochs=7, learning_rate=0.5, seed=9)
-    assert laid.model == BM3Config(dim=8)
+    assert laid.model == configure("bm3", dim=8)
 
 
 def test_overlay_of_another_model_replaces_it() -> None:
     base = parse({"model": {"name": "lightgcn", "layers": 1}}, "t")
-    assert base.overlaid({"model": BM3Config()}).model == BM3Config()
+    assert base.overlaid({"model": configure("bm3")}).model == configure("bm3")
 
 
 def test_overlay_reaches_into_features() -> None:
@@ -139,7 +139,7 @@ def test_overlay_reaches_into_features() -> None:
         ("train: {learning_rate: .nan}", "train.learning_rate"),
         ("train: {epochs: 1.5}", "train.epochs"),
         ("train: {selection: mrr@5}", "train.selection"),
-        ("model: nope", "no model 'nope'; there are most-popular, bpr-mf, lightgcn, bm3, "),
+        ("model: nope", "no model 'nope'; there are bm3, bpr-mf, br-mrs, buir, "),
         ("ingest: {k: -1}", "ingest.k"),
         ("ingest: {max_bad_share: 2}", "ingest.max_bad_share"),
         ("name: ../x", "name: String should match pattern"),
@@ -244,4 +244,4 @@ def test_the_order_of_overrides_does_not_matter(tmp_path: Path) -> None:
     path.touch()
     one = load(path, ("model.dim=32", "model=bm3"))
     assert one == load(path, ("model=bm3", "model.dim=32"))
-    assert one.model == BM3Config(dim=32)
+    assert one.model == configure("bm3", dim=32)

@@ -14,12 +14,12 @@ from board_artifacts import config, context, write_inputs
 from optuna.pruners import MedianPruner
 
 from brmrs.config.load import load, parse
+from brmrs.config.models import names as model_names
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.experiments import tune, tuned_file
 from brmrs.experiments.search_spaces import space
 from brmrs.experiments.tune import finished, open_study, rows, search, winner, with_values
-from brmrs.models import registry
 from brmrs.serving.housekeeping import collect
 from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
 from brmrs.store.runs import Run
@@ -201,7 +201,7 @@ def test_a_search_holds_the_store(board: Path, monkeypatch: pytest.MonkeyPatch) 
         tune.tune(SETTINGS, run, store, 1)
 
 
-@pytest.mark.parametrize("name", registry.RECOMMENDERS)
+@pytest.mark.parametrize("name", model_names())
 def test_both_ends_of_every_range_are_valid(name: str) -> None:
     base = PipelineConfig.model_validate({"model": name})
     if name == "most-popular":

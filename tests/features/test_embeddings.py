@@ -221,7 +221,7 @@ def test_only_code_that_embeds_orphans_what_is_kept(
     module: str, changed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(code.ROOT, tmp_path / "brmrs", ignore=shutil.ignore_patterns("__pycache__"))
-    cached = (code.closure, code.libraries, code.digest, code._source)
+    cached = (code.closure, code.libraries, code.digest, code.source)
     path = tmp_path.joinpath(*module.split(".")).with_suffix(".py")
 
     def recipes() -> dict[str, str]:

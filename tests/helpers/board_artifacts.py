@@ -39,7 +39,7 @@ from brmrs.columns import (
     features,
 )
 from brmrs.config.load import parse
-from brmrs.config.models import MODEL_SECTIONS
+from brmrs.config.models import section as section_of_model
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.stages import FEATURE_TABLES, StageContext
 from brmrs.stages import ITEMS as ITEMS_FILE
@@ -130,7 +130,7 @@ def _write_features(folder: Path, modality: str, seed: int) -> None:
 
 def config(model: str = "bpr-mf", **train: object) -> PipelineConfig:
     """A small model, trained for a few epochs on the CPU."""
-    dimension = {"dim": 8} if "dim" in MODEL_SECTIONS[model].model_fields else {}
+    dimension = {"dim": 8} if "dim" in section_of_model(model).model_fields else {}
     defaults = {"batch_size": 64, "learning_rate": 0.03, "epochs": 60, "patience": 60}
     values = {"selection": "recall@2", "device": "cpu", **defaults, **train}
     sections = {"model": {"name": model, **dimension}, "train": values, "evaluate": {"k": [2, 5]}}

@@ -98,7 +98,7 @@ def train(model: Recommender, data: TrainingData, steps: int) -> list[float]:
     for step in range(steps):
         generator = torch.Generator().manual_seed(step)
         model.begin_epoch(generator)
-        batch = sample(data, model.negatives, generator)
+        batch = sample(data, model.n_negatives, generator)
         loss = torch.stack(list(model.loss(batch, generator).values())).sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -9,15 +9,16 @@ from checkerboard import BARE_ITEM, UNSEEN_USER, make_data, masks, sample, train
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
-from brmrs.config.models import MODEL_SECTIONS
-from brmrs.config.section import Section
+from brmrs.config.models import ModelSection
+from brmrs.config.models import names as model_names
+from brmrs.config.models import section as section_of_model
 from brmrs.errors import UserError
 from brmrs.models import registry
 from brmrs.models.base import Recommender, TrainingData
 
 # Little capacity: attention over pairs learns the noise of so few interactions by heart.
-SMALL = {"maml": {"dim": 2, "hidden": 4}, "vecf": {"dim": 4, "negatives": 1}}
-NAMES = sorted(registry.RECOMMENDERS)
+SMALL = {"maml": {"dim": 2, "hidden": 4}, "vecf": {"dim": 4, "n_negatives": 1}}
+NAMES = model_names()
 TRAINABLE = [name for name in NAMES if registry.load(name).trainable]
 # Its deep transforms go on to learn the noise of the features by heart.
 STEPS = {"mmgcn": 60}
@@ -32,9 +33,9 @@ def data() -> TrainingData:
     return make_data()
 
 
-def config(name: str, **values: Any) -> Section:
+def config(name: str, **values: Any) -> ModelSection:
     """The recommender's defaults, small."""
-    section = MODEL_SECTIONS[name]
+    section = section_of_model(name)
     small = {"dim": 16} if "dim" in section.model_fields else {}
     return section(**{**small, **SMALL.get(name, {}), **values})
 
@@ -53,7 +54,7 @@ def same(left: list[Tensor], right: list[Tensor]) -> bool:
 
 
 def test_registry_and_configuration_name_the_same_models() -> None:
-    assert sorted(MODEL_SECTIONS) == NAMES
+    assert model_names() == NAMES
 
 
 @pytest.mark.parametrize("modalities", MODALITY_CHOICES)
@@ -91,7 +92,7 @@ def test_loss_is_finite_and_falls(name: str, modalities: tuple[str, ...]) -> Non
 def test_every_parameter_gets_a_gradient(name: str, data: TrainingData) -> None:
     model = build(name, data)
     generator = torch.Generator().manual_seed(0)
-    terms = model.loss(sample(data, model.negatives, generator), generator)
+    terms = model.loss(sample(data, model.n_negatives, generator), generator)
     assert all(term.shape == () for term in terms.values())
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     for parameter_name, parameter in model.named_parameters():
@@ -105,7 +106,7 @@ def test_bf16_is_for_dense_products_alone(name: str, data: TrainingData) -> None
     terms, gradients = {}, {}
     for precision, enabled in (("fp32", False), ("bf16", True)):
         model, generator = build(name, data), torch.Generator().manual_seed(0)
-        batch = sample(data, model.negatives, generator)
+        batch = sample(data, model.n_negatives, generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             terms[precision] = model.loss(batch, generator)
         torch.stack(list(terms[precision].values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -175,7 +176,7 @@ def test_checkerboard_would_catch_popularity(data: TrainingData) -> None:
 def test_refuses_before_building_what_does_not_fit(
     name: str, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needed = registry.load(name).working_bytes(data, config(name).model_dump())
+    needed = registry.load(name).working_bytes(data, config(name))
     assert needed > 0
     monkeypatch.setattr(registry, "free_memory", lambda device: needed - 1)
     with pytest.raises(UserError, match=rf"{name} needs about .* GB of memory for 32 users"):

@@ -8,7 +8,7 @@ from checkerboard import make_data, sample
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
-from brmrs.config.models import BM3Config
+from brmrs.config.models import configure
 from brmrs.models import registry
 from brmrs.models.base import Batch, TrainingData
 from brmrs.models.bm3 import BM3
@@ -20,7 +20,7 @@ def data() -> TrainingData:
 
 
 def build(data: TrainingData, **values: float) -> BM3:
-    model = registry.build(BM3Config(dim=4, **values), data, seed=3)
+    model = registry.build(configure("bm3", dim=4, **values), data, seed=3)
     assert isinstance(model, BM3)
     return model.double()
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.config.load import parse
-from brmrs.config.models import BRMRSConfig
+from brmrs.config.models import configure
 from brmrs.errors import UserError
 from brmrs.models import registry
 from brmrs.models.base import Batch, TrainingData
@@ -36,7 +36,7 @@ def in_double(data: TrainingData) -> TrainingData:
 
 
 def build(data: TrainingData, **values: Any) -> BRMRS:
-    model = registry.build(BRMRSConfig(dim=D, pool=3, **values), data, seed=3)
+    model = registry.build(configure("br-mrs", dim=D, pool=3, **values), data, seed=3)
     assert isinstance(model, BRMRS)
     model.features = {m: x.double() for m, x in model.features.items()}
     return model.double()
@@ -111,14 +111,14 @@ def literal_loss(model: BRMRS, data: TrainingData, batch: Batch) -> Tensor:
                 cross[own].append(minus_log_sigma(s(own, u, positive) - s(own, u, hardest)))
         delta = {m: s(m, u, positive) - s(m, u, pool[0]) for m in (TEXT, VISUAL, FUSED)}
         reference = delta[TEXT] if delta[TEXT] > delta[VISUAL] else delta[VISUAL]
-        if model.objective.detach_reference:
+        if model.objective.settings.detach_reference:
             reference = reference.detach()
-        synergy.append(minus_log_sigma(delta[FUSED] - reference - model.objective.theta))
+        synergy.append(minus_log_sigma(delta[FUSED] - reference - model.objective.settings.theta))
         plain.append(minus_log_sigma(delta[FUSED]))
         for *_, user_zero, item_zero in channels.values():
             norms.append(user_zero[u].square().sum() / 2)
             norms.extend(item_zero[i].square().sum() / 2 for i in (positive, *pool))
-    weights, size = model.objective, len(batch.users)
+    weights, size = model.objective.settings, len(batch.users)
     total: Tensor = model.regularization * torch.stack(norms).sum() / size
     for terms in cross.values():
         total = total + weights.chns * torch.stack(terms).sum() / len(terms)
@@ -189,7 +189,7 @@ def test_one_modality_is_its_own_fusion_and_learns_by_bpr(modality: str) -> None
 
 def test_an_objective_without_ranking_terms_is_refused() -> None:
     model = {"name": "br-mrs", "chns": 0, "synergy": 0, "bpr": 0}
-    with pytest.raises(UserError, match="nothing is left to learn"):
+    with pytest.raises(UserError, match="nothing is learned"):
         parse({"model": model}, source="x.yaml")
 
 

@@ -21,7 +21,9 @@ DATA = data()
 
 
 def build(edge_dropout: float = 0.0) -> BUIR:
-    model = BUIR(DATA, seed=0, dim=3, layers=2, momentum=0.9, edge_dropout=edge_dropout)
+    model = BUIR(
+        DATA, BUIR.Config(dim=3, layers=2, momentum=0.9, edge_dropout=edge_dropout), seed=0
+    )
     in_double(model)
     set_targets(model)
     return model
@@ -82,7 +84,7 @@ def test_the_target_follows_slowly_and_is_no_parameter() -> None:
     torch.testing.assert_close(model.target_users, 0.9 * before + 0.1 * online)
     assert not {"target_users", "target_items"} & set(dict(model.named_parameters()))
     assert {"target_users", "target_items"} <= set(model.state_dict())  # a resumed run needs them
-    fresh = BUIR(DATA, seed=0, dim=3, layers=2, momentum=0.9, edge_dropout=0.0)
+    fresh = BUIR(DATA, BUIR.Config(dim=3, layers=2, momentum=0.9, edge_dropout=0.0), seed=0)
     total_loss(fresh)
     assert torch.equal(fresh.target_users, fresh.users)
 

@@ -24,7 +24,7 @@ from six_by_five import (
 from torch import Tensor, nn
 
 from brmrs.columns import FUSED
-from brmrs.config.models import DualGNNConfig
+from brmrs.config.models import configure
 from brmrs.graphs import co_occurrence
 from brmrs.models import registry
 from brmrs.models.dualgnn import DualGNN
@@ -60,7 +60,7 @@ def literal_users(model: DualGNN, single: list[Tensor]) -> Tensor:
 
 
 def test_loss_gradient_and_branches_by_the_letter() -> None:
-    settings = DualGNNConfig(dim=4, layers=2, user_k=2, regularization=0.1)
+    settings = configure("dualgnn", dim=4, layers=2, user_k=2, regularization=0.1)
     model = registry.build(settings, data(), seed=1)
     assert isinstance(model, DualGNN)
     in_double(model)

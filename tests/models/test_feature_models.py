@@ -111,7 +111,7 @@ def quadruples(drawn: Batch) -> list[tuple[int, int, list[int]]]:
 
 def vecf_loss(model: VECF) -> Tensor:
     total = []
-    for u, i, negatives in quadruples(batch(model.negatives)):
+    for u, i, negatives in quadruples(batch(model.n_negatives)):
         entropy = -sigmoid(vecf_score(model, u, i)).log()
         for j in negatives:
             entropy = entropy - (1 - sigmoid(vecf_score(model, u, j))).log()
@@ -121,7 +121,7 @@ def vecf_loss(model: VECF) -> Tensor:
 
 
 def maml_loss(model: MAML) -> Tensor:
-    drawn = batch(model.negatives)
+    drawn = batch(model.n_negatives)
     hinges = []
     for u, i, negatives in quadruples(drawn):
         positive = -maml_score(model, u, i)
@@ -145,20 +145,20 @@ def maml_loss(model: MAML) -> Tensor:
 
 
 def vbpr() -> VBPR:
-    return VBPR(DATA, seed=0, dim=3, regularization=0.1)
+    return VBPR(DATA, VBPR.Config(dim=3, regularization=0.1), seed=0)
 
 
 def deepstyle() -> DeepStyle:
-    return DeepStyle(DATA, seed=0, dim=3, regularization=0.1)
+    return DeepStyle(DATA, DeepStyle.Config(dim=3, regularization=0.1), seed=0)
 
 
 def vecf() -> VECF:
-    return VECF(DATA, seed=0, dim=3, negatives=2, regularization=0.1)
+    return VECF(DATA, VECF.Config(dim=3, n_negatives=2, regularization=0.1), seed=0)
 
 
 def maml() -> MAML:
     weights = {"feature": 0.3, "covariance": 0.7}
-    return MAML(DATA, seed=0, dim=3, hidden=4, negatives=3, margin=0.8, **weights)
+    return MAML(DATA, MAML.Config(dim=3, hidden=4, n_negatives=3, margin=0.8, **weights), seed=0)
 
 
 CASES: dict[str, tuple[Callable[[], Recommender], Callable[..., Tensor], Callable[..., Tensor]]] = {
@@ -179,7 +179,7 @@ def spread_out(make: Callable[[], Recommender]) -> Recommender:
 def test_loss_and_gradient_by_the_letter(name: str) -> None:
     make, _, literal = CASES[name]
     model = spread_out(make)
-    terms = model.loss(batch(model.negatives), torch.Generator())
+    terms = model.loss(batch(model.n_negatives), torch.Generator())
     total = torch.stack(list(terms.values())).sum()
     assert_equal_with_gradients(model, {"total": total}, {"total": literal(model)})
 

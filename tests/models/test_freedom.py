@@ -23,14 +23,14 @@ from six_by_five import (
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
-from brmrs.config.models import FREEDOMConfig
+from brmrs.config.models import configure
 from brmrs.errors import UserError
 from brmrs.models import registry
 from brmrs.models.freedom import FREEDOM
 
 
 def build(**values: Any) -> FREEDOM:
-    model = registry.build(FREEDOMConfig(dim=4, **values), data(), seed=1)
+    model = registry.build(configure("freedom", dim=4, **values), data(), seed=1)
     assert isinstance(model, FREEDOM)
     in_double(model)
     return model
@@ -105,6 +105,6 @@ def test_training_sees_a_sample_of_the_edges_and_ranking_all() -> None:
 
 def test_without_the_feature_loss_features_are_not_needed() -> None:
     bare = dataclasses.replace(data(), features={}, present={})
-    registry.build(FREEDOMConfig(feature_loss=0.0), bare, seed=0)
+    registry.build(configure("freedom", feature_loss=0.0), bare, seed=0)
     with pytest.raises(UserError, match=r"set model\.feature_loss=0"):
-        registry.build(FREEDOMConfig(feature_loss=0.1), bare, seed=0)
+        registry.build(configure("freedom", feature_loss=0.1), bare, seed=0)

@@ -19,7 +19,7 @@ from six_by_five import (
 from torch import Tensor
 
 from brmrs.columns import FUSED, VISUAL
-from brmrs.config.models import GRCNConfig
+from brmrs.config.models import configure
 from brmrs.models import registry
 from brmrs.models.grcn import GRCN
 
@@ -90,7 +90,7 @@ def literal_ids(
 def test_loss_gradient_and_branches_by_the_letter(picture_of_item_2: bool) -> None:
     inputs = data()
     inputs.present[VISUAL][2] = picture_of_item_2
-    model = registry.build(GRCNConfig(dim=4, regularization=0.1), inputs, seed=1)
+    model = registry.build(configure("grcn", dim=4, regularization=0.1), inputs, seed=1)
     assert isinstance(model, GRCN)
     in_double(model)
     content = {m: literal_content(model, m) for m in model.modalities}

@@ -8,7 +8,7 @@ from six_by_five import ITEMS, USERS
 from six_by_five import data as small_data
 
 from brmrs.columns import FUSED
-from brmrs.config.models import EASEConfig
+from brmrs.config.models import configure
 from brmrs.errors import UserError
 from brmrs.graphs import bipartite
 from brmrs.models import item_knn, registry
@@ -60,7 +60,7 @@ def test_item_knn_by_the_letter(
 ) -> None:
     data = DATA[name]
     monkeypatch.setattr(item_knn, "BLOCK_ROWS", 7)
-    branch = ItemKNN(data, seed=0, neighbours=k, shrink=shrink).branches()[FUSED]
+    branch = ItemKNN(data, ItemKNN.Config(neighbours=k, shrink=shrink), seed=0).branches()[FUSED]
     users = torch.arange(data.users).flip(0)
     expected = literal_knn(dense(data), k, shrink)[::-1].copy()
     torch.testing.assert_close(branch.scores(users), torch.from_numpy(expected).float())
@@ -75,7 +75,7 @@ def test_ease_by_the_letter(name: str, ridge: float) -> None:
     p = np.linalg.inv(x.T @ x + ridge * np.eye(data.items))
     b = -p / np.diag(p)[None, :]
     np.fill_diagonal(b, 0)
-    branch = EASE(data, seed=0, ridge=ridge).branches()[FUSED]
+    branch = EASE(data, EASE.Config(ridge=ridge), seed=0).branches()[FUSED]
     users = torch.tensor([data.users - 1, 0, 3, 3, 1])
     scores = torch.from_numpy((x @ b)[users.numpy()]).float()
     torch.testing.assert_close(branch.scores(users), scores, atol=1e-5, rtol=1e-4)
@@ -89,13 +89,13 @@ def test_ease_refuses_what_does_not_fit_before_it_starts(monkeypatch: pytest.Mon
     data = TrainingData(1, 63_001, one, one, bipartite.normalised(one, one, 1, 63_001))
     monkeypatch.setattr(registry, "free_memory", lambda device: 16 * 10**9)
     with pytest.raises(UserError, match=r"ease needs about 47\.6 GB .* 16\.0 GB are free") as error:
-        registry.build(EASEConfig(), data, seed=0)
+        registry.build(configure("ease"), data, seed=0)
     assert "\n" not in str(error.value)
 
 
 def test_similarities_of_item_knn_are_what_it_adds_up() -> None:
     data = DATA["small"]
-    branch = ItemKNN(data, seed=0, neighbours=10, shrink=0.0).branches()[FUSED]
+    branch = ItemKNN(data, ItemKNN.Config(neighbours=10, shrink=0.0), seed=0).branches()[FUSED]
     # user 2 has item 0 alone
     assert torch.equal(branch.similarities(0), branch.scores(torch.tensor([2]))[0])
     assert not branch.similarities(4).any()

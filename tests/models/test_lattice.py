@@ -23,7 +23,7 @@ from six_by_five import (
 from torch import Tensor, nn
 
 from brmrs.columns import FUSED
-from brmrs.config.models import LATTICEConfig
+from brmrs.config.models import configure
 from brmrs.graphs import modality
 from brmrs.models import registry
 from brmrs.models.lattice import LATTICE
@@ -31,7 +31,7 @@ from brmrs.models.lattice import LATTICE
 
 def build(**values: Any) -> LATTICE:
     settings = {"dim": 4, "k": 2, "initial_weight": 0.7, "regularization": 0.1, **values}
-    model = registry.build(LATTICEConfig(**settings), data(), seed=1)
+    model = registry.build(configure("lattice", **settings), data(), seed=1)
     assert isinstance(model, LATTICE)
     in_double(model)
     return model

@@ -65,7 +65,7 @@ def test_propagation_of_one_side_alone_has_a_gradient() -> None:
 def test_loss_and_gradient_by_the_letter() -> None:
     graph = bipartite.normalised(TRAIN_USERS, TRAIN_ITEMS, USERS, ITEMS)
     data = TrainingData(USERS, ITEMS, TRAIN_USERS, TRAIN_ITEMS, graph)
-    model = LightGCN(data, seed=0, dim=3, layers=2, regularization=0.1).double()
+    model = LightGCN(data, LightGCN.Config(dim=3, layers=2, regularization=0.1), seed=0).double()
     triples = [(0, 0, 2), (1, 1, 3), (3, 2, 4), (3, 3, 1), (5, 4, 0)]
     u, positive, negative = (torch.tensor(column) for column in zip(*triples, strict=True))
     terms = model.loss(Batch(u, positive, negative.unsqueeze(1)), torch.Generator())
@@ -91,7 +91,7 @@ def test_loss_and_gradient_by_the_letter() -> None:
 def test_branches_do_not_depend_on_the_batch() -> None:
     graph = bipartite.normalised(TRAIN_USERS, TRAIN_ITEMS, USERS, ITEMS)
     data = TrainingData(USERS, ITEMS, TRAIN_USERS, TRAIN_ITEMS, graph)
-    model = LightGCN(data, seed=0, dim=3, layers=2, regularization=0.1)
+    model = LightGCN(data, LightGCN.Config(dim=3, layers=2, regularization=0.1), seed=0)
     p, q = dense_mean_of_layers(model.users, model.items, 2)
     branch = model.branches()[FUSED]
     torch.testing.assert_close(branch.p.double(), p, atol=1e-6, rtol=1e-6)

@@ -159,7 +159,7 @@ def test_chns_swaps_the_branches() -> None:
     assert (pool_v.grad != 0).tolist() == [[True, False]]
 
 
-NEGATIVES: list[tuple[losses.Negatives, list[int], list[int]]] = [
+SAMPLERS: list[tuple[losses.Sampler, list[int], list[int]]] = [
     # text finds candidate 2 hard, the picture candidate 1; what text and the picture learn on
     ("cross-modal", [1], [2]),
     ("own-modality", [2], [1]),
@@ -167,14 +167,14 @@ NEGATIVES: list[tuple[losses.Negatives, list[int], list[int]]] = [
 ]
 
 
-@pytest.mark.parametrize(("negatives", "text", "visual"), NEGATIVES)
+@pytest.mark.parametrize(("sampler", "text", "visual"), SAMPLERS)
 def test_chns_and_the_samplers_to_compare_with(
-    negatives: losses.Negatives, text: list[int], visual: list[int]
+    sampler: losses.Sampler, text: list[int], visual: list[int]
 ) -> None:
     pool_t = torch.tensor([[0.5, 1.0, 3.0]], requires_grad=True)
     pool_v = torch.tensor([[0.25, 2.0, -1.0]], requires_grad=True)
     positive = torch.ones(1)
-    loss = losses.chns(positive, positive, pool_t, pool_v, negatives=negatives)
+    loss = losses.chns(positive, positive, pool_t, pool_v, sampler=sampler)
     margins = 1 - pool_t[0, text].item(), 1 - pool_v[0, visual].item()
     assert loss.item() == pytest.approx(-sum(map(log_sigmoid, margins)))
     loss.backward()  # type: ignore[no-untyped-call]
@@ -183,14 +183,14 @@ def test_chns_and_the_samplers_to_compare_with(
         assert pool.grad[0].nonzero().flatten().tolist() == learned
 
 
-@pytest.mark.parametrize("negatives", ["cross-modal", "own-modality", "uniform"])
+@pytest.mark.parametrize("sampler", ["cross-modal", "own-modality", "uniform"])
 def test_samplers_pass_over_candidates_without_the_judging_modality(
-    negatives: losses.Negatives,
+    sampler: losses.Sampler,
 ) -> None:
     """Nobody in the pool has a picture, so none is hard for it, nor a negative of its branch."""
     everything, nothing = torch.ones(1, 3, dtype=torch.bool), torch.tensor([[True, False, False]])
     zero, pool = torch.zeros(1), torch.zeros(1, 2)
-    loss = losses.chns(zero, zero, pool, pool, everything, nothing, negatives=negatives)
+    loss = losses.chns(zero, zero, pool, pool, everything, nothing, sampler=sampler)
     assert loss.item() == pytest.approx(math.log(2))  # one branch of the two has a pair left
 
 

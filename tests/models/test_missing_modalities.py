@@ -6,10 +6,11 @@ from checkerboard import make_data, train
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.config.models import names as model_names
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.models.base import TrainingData
-from brmrs.models.registry import RECOMMENDERS, build, load
+from brmrs.models.registry import build, load
 from brmrs.training.imputation import imputed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -29,7 +30,7 @@ def trains(name: str, data: TrainingData) -> Tensor:
 
 
 @pytest.mark.parametrize("modalities", [(), (TEXT,), (VISUAL,)], ids=["none", TEXT, VISUAL])
-@pytest.mark.parametrize("name", sorted(RECOMMENDERS))
+@pytest.mark.parametrize("name", model_names())
 def test_trains_or_refuses_in_one_line(name: str, modalities: tuple[str, ...]) -> None:
     data = make_data(modalities)
     if modalities or not load(name).needs:
@@ -41,7 +42,7 @@ def test_trains_or_refuses_in_one_line(name: str, modalities: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("how", ["mean", "neighbours"])
-@pytest.mark.parametrize("name", sorted(RECOMMENDERS))
+@pytest.mark.parametrize("name", model_names())
 def test_imputed_vectors_reach_every_recommender_that_reads_any(name: str, how: str) -> None:
     without, filled = (trains(name, imputed(make_data(), each)) for each in ("zeros", how))  # type: ignore[arg-type]
     assert torch.equal(without, filled) != bool(load(name).needs)

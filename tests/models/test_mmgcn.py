@@ -18,7 +18,7 @@ from six_by_five import (
 from torch import Tensor
 
 from brmrs.columns import FUSED
-from brmrs.config.models import MMGCNConfig
+from brmrs.config.models import configure
 from brmrs.models import registry
 from brmrs.models.mmgcn import MMGCN, _Channel, _Layer
 
@@ -45,7 +45,7 @@ def literal_channel(model: MMGCN, m: str) -> Tensor:
 
 
 def test_loss_gradient_and_branches_by_the_letter() -> None:
-    model = registry.build(MMGCNConfig(dim=4, regularization=0.1), data(), seed=1)
+    model = registry.build(configure("mmgcn", dim=4, regularization=0.1), data(), seed=1)
     assert isinstance(model, MMGCN)
     in_double(model)
     last = {m: literal_channel(model, m) for m in model.modalities}

@@ -1,6 +1,5 @@
 """The plug-in objective by hand, and on every model that takes it."""
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -12,15 +11,15 @@ from torch.nn.functional import logsigmoid
 
 from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.config.load import parse
-from brmrs.config.models import MODEL_SECTIONS, ObjectiveConfig
-from brmrs.config.section import Section
+from brmrs.config.models import ModelSection, ObjectiveConfig, takes_objective
+from brmrs.config.models import section as section_of_model
 from brmrs.errors import UserError
 from brmrs.models import registry
 from brmrs.models.base import Branch
 from brmrs.models.objective import Objective
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-TAKES = sorted(name for name, cls in MODEL_SECTIONS.items() if "objective" in cls.model_fields)
+TAKES = takes_objective()
 # One user's positive, and a pool of two: text finds the second hard, the picture the first.
 SCORES = {
     FUSED: torch.tensor([[2.0, 1.5, 0.0]]),
@@ -30,11 +29,11 @@ SCORES = {
 
 
 def objective(**values: Any) -> Objective:
-    return Objective.of(ObjectiveConfig(**values).model_dump(), (TEXT, VISUAL))
+    return Objective.of(ObjectiveConfig(**values), (TEXT, VISUAL))
 
 
-def section(name: str, **values: Any) -> Section:
-    return MODEL_SECTIONS[name].model_validate(values)
+def section(name: str, **values: Any) -> ModelSection:
+    return section_of_model(name).model_validate(values)
 
 
 def minus_log_sigma(x: float) -> Tensor:
@@ -52,9 +51,9 @@ def test_terms_by_hand() -> None:
 
 
 def test_own_modality_and_uniform_negatives() -> None:
-    own = objective(bpr=0.0, chns=1.0, negatives="own-modality").terms(SCORES, {})
+    own = objective(bpr=0.0, chns=1.0, sampler="own-modality").terms(SCORES, {})
     torch.testing.assert_close(own["chns"], minus_log_sigma(0.25) + minus_log_sigma(0.25))
-    uniform = objective(bpr=0.0, chns=1.0, negatives="uniform").terms(SCORES, {})
+    uniform = objective(bpr=0.0, chns=1.0, sampler="uniform").terms(SCORES, {})
     torch.testing.assert_close(uniform["chns"], minus_log_sigma(1.0) + minus_log_sigma(0.25))
 
 
@@ -77,7 +76,7 @@ def test_a_batch_is_scored_by_the_branches_that_rank(name: str) -> None:
     weights = {"chns": 0.3, "synergy": 0.2, "theta": 0.1}
     model = registry.build(section(name, dim=4, objective=weights), data(), seed=0)
     in_double(model)
-    assert model.negatives == 2
+    assert model.n_negatives == 2
     found = model.loss(TRIPLES, torch.Generator())
     users, items = TRIPLES.users.unsqueeze(1), TRIPLES.triples
     scores = {}
@@ -94,7 +93,7 @@ def test_every_model_learns_by_it(name: str) -> None:
     board = make_data()
     weights = {"bpr": 0.0, "chns": 0.5, "synergy": 0.5}
     model = registry.build(section(name, dim=16, objective=weights), board, seed=0)
-    batch = sample(board, model.negatives, torch.Generator().manual_seed(0))
+    batch = sample(board, model.n_negatives, torch.Generator().manual_seed(0))
     assert {"chns", "synergy"} <= set(model.loss(batch, torch.Generator()))
     curve = train(model, board, 20)
     assert sum(curve[-5:]) < sum(curve[:5])
@@ -110,7 +109,7 @@ def test_one_modality_alone_is_refused_in_one_line(name: str) -> None:
 
 def test_five_models_take_it_and_the_others_refuse() -> None:
     assert TAKES == ["dualgnn", "freedom", "grcn", "lattice", "mmgcn"]
-    with pytest.raises(UserError, match=r"lightgcn has no text .*; mmgcn, .*freedom have"):
+    with pytest.raises(UserError, match=r"lightgcn has no text .*; dualgnn, .*mmgcn have"):
         parse({"model": {"name": "lightgcn", "objective": {"chns": 0.3}}}, "x.yaml")
     with pytest.raises(UserError, match=r"br-mrs has these fields itself, such as model\.chns"):
         parse({"model": {"name": "br-mrs", "objective": {"chns": 0.3}}}, "x.yaml")
@@ -118,12 +117,7 @@ def test_five_models_take_it_and_the_others_refuse() -> None:
         parse({"model": {"name": "lattice", "chns": 0.3}}, "x.yaml")
     with pytest.raises(UserError, match=r"model\.objective\.chsn: .*did you mean chns"):
         parse({"model": {"name": "lattice", "objective": {"chsn": 0.3}}}, "x.yaml")
-    with pytest.raises(UserError, match=r"negatives=uniform is what CHNS draws, and chns is 0"):
-        parse({"model": {"name": "lattice", "objective": {"negatives": "uniform"}}}, "x.yaml")
-    with pytest.raises(UserError, match="nothing is left to learn"):
+    with pytest.raises(UserError, match=r"sampler=uniform has no effect while chns is 0"):
+        parse({"model": {"name": "lattice", "objective": {"sampler": "uniform"}}}, "x.yaml")
+    with pytest.raises(UserError, match="nothing is learned"):
         parse({"model": {"name": "freedom", "objective": {"bpr": 0}}}, "x.yaml")
-
-
-def test_the_fields_are_those_of_the_configuration() -> None:
-    names = {field.name for field in dataclasses.fields(Objective)}
-    assert names == set(ObjectiveConfig.model_fields)

@@ -7,7 +7,7 @@ import torch
 from checkerboard import ITEMS, UNSEEN_USER, USERS, make_data
 
 from brmrs.columns import FUSED
-from brmrs.config.models import MODEL_SECTIONS
+from brmrs.config.models import section as section_of_model
 from brmrs.evaluation.ranking import top_k
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import bundle, registry
@@ -29,7 +29,7 @@ SEEN = UserItems.from_pairs(DATA.train_users, DATA.train_items, USERS, ITEMS)
 
 
 def scorer(kind: str) -> Scorer:
-    model = registry.build(MODEL_SECTIONS[KINDS[kind]](), DATA, seed=0)
+    model = registry.build(section_of_model(KINDS[kind])(), DATA, seed=0)
     with torch.no_grad():
         return model.branches()[FUSED]
 

@@ -7,7 +7,7 @@ from six_by_five import batch as small_batch
 from six_by_five import data as small_data
 from torch import nn
 
-from brmrs.config.models import BPRMFConfig
+from brmrs.config.models import configure
 from brmrs.graphs import bipartite
 from brmrs.models.base import Batch, TrainingData
 from brmrs.models.bpr_mf import BPRMF
@@ -20,7 +20,7 @@ DATA = TrainingData(2, 4, USERS, ITEMS, bipartite.normalised(USERS, ITEMS, 2, 4)
 
 def test_bpr_mf_loss_by_hand() -> None:
     """Margins 2 - 1 = 1 and 0 - 3 = -3; squared norms of the rows 1+4+1 and 1+0+9, halved."""
-    model = BPRMF(DATA, seed=0, dim=1, regularization=0.1)
+    model = BPRMF(DATA, BPRMF.Config(dim=1, regularization=0.1), seed=0)
     model.p, model.q = (
         nn.Parameter(torch.tensor(values).unsqueeze(1))
         for values in ([1.0, -1.0], [2.0, 1.0, 0.0, -3.0])
@@ -37,7 +37,7 @@ def test_bpr_mf_loss_by_hand() -> None:
 
 
 def test_bpr_mf_loss_and_gradient_by_the_letter() -> None:
-    model = BPRMF(small_data(), seed=0, dim=3, regularization=0.1)
+    model = BPRMF(small_data(), BPRMF.Config(dim=3, regularization=0.1), seed=0)
     in_double(model)
     literal = {
         "bpr": literal_bpr(model.p, model.q),
@@ -49,7 +49,7 @@ def test_bpr_mf_loss_and_gradient_by_the_letter() -> None:
 
 def test_bpr_mf_starts_from_its_seed_alone() -> None:
     def start(seed: int) -> torch.Tensor:
-        model = build(BPRMFConfig(dim=4), DATA, seed)
+        model = build(configure("bpr-mf", dim=4), DATA, seed)
         return torch.cat([parameter.flatten() for parameter in model.parameters()])
 
     state = torch.get_rng_state()
@@ -59,5 +59,5 @@ def test_bpr_mf_starts_from_its_seed_alone() -> None:
 
 
 def test_most_popular_scores_are_counts() -> None:
-    branch = MostPopular(DATA, seed=0).branches()["fused"]
+    branch = MostPopular(DATA, MostPopular.Config(), seed=0).branches()["fused"]
     assert branch.scores(torch.tensor([1, 0])).tolist() == [[1, 0, 2, 0]] * 2

@@ -17,7 +17,7 @@ from six_by_five import (
 from torch import Tensor
 
 from brmrs.columns import FUSED, TEXT, VISUAL
-from brmrs.config.models import VECFConfig
+from brmrs.config.models import configure
 from brmrs.errors import UserError
 from brmrs.models import registry, scorers, vecf
 from brmrs.models.vecf import VECF
@@ -38,7 +38,7 @@ DATA = replace(data(), regions=regions())
 
 
 def model() -> VECF:
-    made = VECF(DATA, seed=0, dim=3, negatives=2, regularization=0.1)
+    made = VECF(DATA, VECF.Config(dim=3, n_negatives=2, regularization=0.1), seed=0)
     in_double(made)
     return made
 
@@ -56,7 +56,7 @@ def literal_score(made: VECF, u: int, i: int) -> Tensor:
 
 
 def literal_terms(made: VECF) -> dict[str, Tensor]:
-    drawn = batch(made.negatives)
+    drawn = batch(made.n_negatives)
     entropy, l2 = [], []
     columns = (drawn.users.tolist(), drawn.positives.tolist(), drawn.negatives.tolist())
     for u, i, negatives in zip(*columns, strict=True):
@@ -73,7 +73,7 @@ def literal_terms(made: VECF) -> dict[str, Tensor]:
 def test_loss_and_gradient_by_the_letter(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vecf, "BLOCK_BYTES", block)
     made = model()
-    terms = made.loss(batch(made.negatives), torch.Generator())
+    terms = made.loss(batch(made.n_negatives), torch.Generator())
     assert_equal_with_gradients(made, terms, literal_terms(made))
 
 
@@ -107,23 +107,21 @@ def test_the_parts_are_the_regions_alone() -> None:
     made = model()
     assert (made.learns_from(VISUAL), made.learns_from(TEXT)) == (True, False)
     assert set(made.keys) == set(made.values) == {VISUAL}
-    without = VECF(data(), seed=0, dim=3, negatives=2, regularization=0.1)
+    without = VECF(data(), VECF.Config(dim=3, n_negatives=2, regularization=0.1), seed=0)
     assert without.learns_from(TEXT)
 
 
 def test_regions_are_looked_up_where_they_lie() -> None:
     """Neither copied nor saved."""
-    made = VECF(DATA, seed=0, dim=3, negatives=2, regularization=0.1)
+    made = VECF(DATA, VECF.Config(dim=3, n_negatives=2, regularization=0.1), seed=0)
     assert DATA.regions is not None
     assert made.parts[VISUAL].data_ptr() == DATA.regions.data_ptr()
     assert sum(tensor.numel() for tensor in made.state_dict().values()) < 100
 
 
 def test_refuses_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = VECFConfig(dim=3)
-    with_regions, without = (
-        VECF.working_bytes(each, config.model_dump()) for each in (DATA, data())
-    )
+    config = configure("vecf", dim=3)
+    with_regions, without = (VECF.working_bytes(each, config) for each in (DATA, data()))
     assert with_regions - without == 2 * 2 * ITEMS * K * 3 * 2  # keys and values, twice, float16
     monkeypatch.setattr(registry, "free_memory", lambda device: with_regions - 1)
     registry.build(config, data(), seed=0)

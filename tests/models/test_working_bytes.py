@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from brmrs.columns import TEXT, VISUAL
-from brmrs.config.models import MODEL_SECTIONS
+from brmrs.config.models import section as section_of_model
 from brmrs.graphs import bipartite
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.graphs.user_items import UserItems
@@ -59,12 +59,12 @@ def peak() -> int:
 def claimed_and_taken(name: str) -> tuple[int, int]:
     """Bytes; in a fresh process, whose peak is of this alone."""
     torch.set_num_threads(1)
-    inputs, config = data(), MODEL_SECTIONS[name]()
+    inputs, config = data(), section_of_model(name)()
     before = peak()
-    claimed = registry.load(name).working_bytes(inputs, config.model_dump())
+    claimed = registry.load(name).working_bytes(inputs, config)
     model = registry.build(config, inputs, seed=0)
     train = UserItems.from_pairs(inputs.train_users, inputs.train_items, USERS, ITEMS)
-    batches = Sampler(train, model.negatives).epoch(2048, torch.Generator().manual_seed(0))
+    batches = Sampler(train, model.n_negatives).epoch(2048, torch.Generator().manual_seed(0))
     optimiser = torch.optim.Adam(model.parameters())
     generator = torch.Generator().manual_seed(0)
     model.begin_epoch(generator)

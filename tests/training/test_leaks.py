@@ -9,10 +9,10 @@ import torch
 from board_artifacts import N_ITEMS, N_USERS, Rows, config, content, context, rows, write_inputs
 
 from brmrs.columns import LOSS, TEST, TRAIN, VALIDATION
+from brmrs.config.models import names as model_names
 from brmrs.graphs import stage as graphs
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import bundle
-from brmrs.models.registry import RECOMMENDERS
 from brmrs.stages import GIVEN
 from brmrs.stages import SPLIT as SPLIT_FILE
 from brmrs.training.sampling import Sampler
@@ -45,7 +45,7 @@ def test_the_permutation_moves_the_held_out_items_and_nothing_else() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", RECOMMENDERS)
+@pytest.mark.parametrize("name", model_names())
 def test_no_recommender_learns_from_held_out_items(name: str, tmp_path: Path) -> None:
     curves, models = [], []
     for folder, interactions in (("board", rows()), ("permuted", permuted())):

@@ -24,10 +24,10 @@ from board_artifacts import (
 )
 
 from brmrs.columns import CURVE, LOSS, TEST, TRAIN, VALIDATION
+from brmrs.config.models import names as model_names
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.models import bundle
-from brmrs.models.registry import RECOMMENDERS
 from brmrs.training.stage import run, summary
 from brmrs.training.trainer import History
 
@@ -137,7 +137,7 @@ def test_bf16_finds_what_fp32_finds(name: str, tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in found["bf16"].state.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", RECOMMENDERS)
+@pytest.mark.parametrize("name", model_names())
 def test_two_runs_give_the_same_bytes(name: str, tmp_path: Path) -> None:
     first, second = (train(tmp_path / run, config(name, epochs=3)) for run in ("a", "b"))
     assert content(first) == content(second)

@@ -40,7 +40,7 @@ def data(train: UserItems) -> TrainingData:
 class Toy(Recommender):
     """One parameter that counts its steps; a scripted loss term may go wrong."""
 
-    negatives = 1
+    n_negatives = 1
 
     def __init__(self, fail_at: int | None = None, fault: float = float("nan")):
         super().__init__()
@@ -175,14 +175,14 @@ def test_nothing_is_copied_while_training_goes_well(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_absurd_learning_rate_ends_in_the_same_advice() -> None:
-    model = BPRMF(data(TRAIN), seed=0, dim=4, regularization=1.0)
+    model = BPRMF(data(TRAIN), BPRMF.Config(dim=4, regularization=1.0), seed=0)
     with pytest.raises(UserError, match=r"lower train.learning_rate \(now 1e\+30\)"):
         fit(model, TRAIN, Script(*[0.1] * 50), TrainConfig(learning_rate=1e30, epochs=50))
 
 
 def test_scores_that_overflow_after_the_only_epoch_are_a_divergence(tmp_path: Path) -> None:
     """The loss was taken before the only step; parameters of 1e20 are finite, products are not."""
-    model = BPRMF(data(TRAIN), seed=0, dim=4, regularization=0.0)
+    model = BPRMF(data(TRAIN), BPRMF.Config(dim=4, regularization=0.0), seed=0)
     config = TrainConfig(learning_rate=1e20, epochs=1)
     select = selector("recall@20", random_train(50, 40, 50), TRAIN)
     with pytest.raises(DivergenceError, match=r"epoch 1 .* scores are NaN .* \(now 1e\+20\)"):
@@ -223,7 +223,7 @@ OPTIONS: list[dict[str, Any]] = [
 def train(
     file: Path | None, count: int = 10**9, seed: int = 0, options: dict[str, Any] = PLAIN
 ) -> tuple[BPRMF, History]:
-    model = BPRMF(data(TRAIN), seed=0, dim=4, regularization=1e-3)
+    model = BPRMF(data(TRAIN), BPRMF.Config(dim=4, regularization=1e-3), seed=0)
     config = TrainConfig(epochs=12, batch_size=64, learning_rate=0.02, seed=seed, **options)
     return model, fit(model, TRAIN, stop_after(count), config, file)
 
@@ -324,7 +324,7 @@ def test_threads_at_work_change_no_bit() -> None:
     results: list[dict[str, Tensor]] = []
 
     def work() -> None:
-        model = BPRMF(data(big), seed=0, dim=64, regularization=1e-3)
+        model = BPRMF(data(big), BPRMF.Config(dim=64, regularization=1e-3), seed=0)
         select = selector("recall@5", validation, big)
         fit(model, big, select, TrainConfig(epochs=4, learning_rate=0.01))
         results.append(model.state_dict())

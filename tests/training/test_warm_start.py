@@ -8,6 +8,7 @@ import torch
 from board_artifacts import config, content, context, write_inputs
 
 from brmrs.config.load import parse
+from brmrs.config.models import names as model_names
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.graphs.sparse import SparseMatrix
@@ -16,7 +17,7 @@ from brmrs.models import bundle
 from brmrs.models.base import TrainingData
 from brmrs.models.bpr_mf import BPRMF
 from brmrs.models.bundle import Bundle, Description
-from brmrs.models.registry import RECOMMENDERS, load
+from brmrs.models.registry import load
 from brmrs.stages import BY_NAME, Stage
 from brmrs.store import keys
 from brmrs.store.fingerprint import fingerprint
@@ -30,7 +31,7 @@ def bpr_mf(users: int, items: int, seed: int, dim: int = 4) -> BPRMF:
     nothing = torch.zeros(0, dtype=torch.int64)
     empty = SparseMatrix.from_edges(nothing, nothing, torch.zeros(0), (users, items))
     data = TrainingData(users, items, nothing, nothing, empty)
-    return BPRMF(data, seed=seed, dim=dim, regularization=0.0)
+    return BPRMF(data, BPRMF.Config(dim=dim, regularization=0.0), seed=seed)
 
 
 Pairs = Sequence[tuple[int, int]]
@@ -92,7 +93,7 @@ def test_a_bundle_that_was_trained_on_what_validates_is_refused() -> None:
         start_from(old, "bpr-mf", bpr_mf(20, 2, seed=1), *shifted, few)
 
 
-@pytest.mark.parametrize("name", RECOMMENDERS)
+@pytest.mark.parametrize("name", model_names())
 def test_every_recommender_declares_its_tables(tmp_path: Path, name: str) -> None:
     """On the board nothing else has 40 or 30 rows."""
     state = bundle.load(stage(tmp_path, config(name, epochs=1))).state

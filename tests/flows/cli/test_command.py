@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from brmrs.config.models import names as model_names
 from brmrs.config.pipeline import PipelineConfig
-from brmrs.models.registry import RECOMMENDERS
 from brmrs.stages import STAGES, needed
 
 ALL = [stage.name for stage in STAGES]
@@ -97,7 +97,7 @@ def test_plan_of_a_fresh_folder(project: Path) -> None:
 
 def test_models_are_listed_with_what_they_need(project: Path) -> None:
     rows = {row["name"]: row for row in json.loads(brmrs(project, "models", "--json").stdout)}
-    assert sorted(rows) == sorted(RECOMMENDERS)
+    assert sorted(rows) == model_names()
     assert rows["vbpr"] == {
         "name": "vbpr",
         "paper": rows["vbpr"]["paper"],
@@ -105,6 +105,7 @@ def test_models_are_listed_with_what_they_need(project: Path) -> None:
         "objective": False,
         "trains": True,
         "configuration": "configs/models/vbpr.yaml",
+        "source": str(ROOT / "brmrs" / "models" / "vbpr.py"),
     }
     assert rows["vbpr"]["paper"].startswith("He and McAuley 2016, 'VBPR: ")
     assert rows["lattice"]["objective"]
