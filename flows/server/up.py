@@ -16,7 +16,7 @@ from types import FrameType
 from rich.console import Console
 
 from brmrs.errors import UserError
-from flows.server import secret, serve
+from flows.server import folder, secret, serve
 from flows.server.recognise import Who, who_answers
 from flows.server.settings import FolderSettings, bypass_proxy
 from flows.server.settings import read as read_settings
@@ -75,11 +75,11 @@ def up(port: int, console: Console) -> None:
     """Run until SIGINT or SIGTERM.
 
     Raises:
-        UserError: the port is taken, there is no prefect.yaml here, another `brmrs up` runs in this
-            folder, Prefect's folder cannot be written, or a service does not stay up.
+        UserError: the port is taken, another `brmrs up` runs in this folder, the folder or
+            Prefect's cannot be written, or a service does not stay up.
     """
-    if not Path("prefect.yaml").is_file():
-        raise UserError("no prefect.yaml here; start `brmrs up` in the project's folder")
+    for name in folder.write_missing():
+        console.print(f"wrote    {name}, which was not here", soft_wrap=True, highlight=False)
     bypass_proxy()
     settings = read_settings()
     with _only_one(port):

@@ -123,7 +123,7 @@ def test_the_deployment_names_a_flow_and_models_that_are_there(
     root = Path(__file__).parents[2]
     described = yaml.safe_load((root / "prefect.yaml").read_text())["deployments"]
     (deployment,) = [each for each in described if each["name"] == "benchmark"]
-    assert deployment["entrypoint"] == "flows/benchmark.py:benchmark"
+    assert deployment["entrypoint"] == "flows.benchmark.benchmark"
     monkeypatch.chdir(root)
     assert os.path.isfile(deployment["parameters"]["config"])
     benchmark.validate_parameters(deployment["parameters"])

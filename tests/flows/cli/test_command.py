@@ -63,7 +63,6 @@ def brmrs(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["recommend", "--user", "x"], "no finished run"),
         (["similar", "--item", "x", "-k", "0"], "-k"),
         (["up", "--port", "0"], "port"),
-        (["up"], "prefect.yaml"),
         (["run", "-c", "small.yaml", "--json", "nodir/x.json"], "no folder nodir"),
         (["run", "-c", "small.yaml", "--artifacts", "small.yaml"], "--artifacts small.yaml"),
         (["run", "-c", "small.yaml", "--set", "split.seed=-1"], "split.seed"),
