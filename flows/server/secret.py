@@ -16,6 +16,7 @@ import toml
 from pydantic import BaseModel, ValidationError
 
 from brmrs.errors import UserError
+from brmrs.system.files import replacing
 
 PROFILE = "brmrs"
 CLIENT, SERVER = "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"
@@ -70,13 +71,11 @@ def find_or_make(profiles: Path) -> str:
         return str(known)
     made = new()
     contents.settings.update({CLIENT: made, SERVER: made})
-    part = profiles.with_name(f".{profiles.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(toml.dumps(contents.model_dump()))
-        part.replace(profiles)
+        with replacing(profiles) as part:
+            part.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
+            part.write_text(toml.dumps(contents.model_dump()), encoding="utf-8")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UserError(f"{profiles}: {error.strerror}; Prefect's secret is kept there") from error
     return made
 

@@ -49,9 +49,9 @@ def _end_with_parent() -> None:
 def main() -> None:
     """Serve on the port given as the argument."""
     import uvicorn
+    from fastapi.middleware.trustedhost import TrustedHostMiddleware
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     if END_WITH_PARENT in sys.argv:
         threading.Thread(target=_end_with_parent, daemon=True).start()
