@@ -13,6 +13,7 @@ def cells(row: dict[str, Any], result: dict[str, Any]) -> dict[str, str]:
     headline = result["headline"]
     shown = {
         "model": row["model"],
+        "settings": "tuned" if row["tuned"] else "as set" if row["files"] else "default",
         "seeds": f"{len(row['seeds'])} of {len(row['seeds']) + len(row['faults'])}",
         f"validation {headline}": _spread(row["validation"].get(headline)),
     }
@@ -22,7 +23,8 @@ def cells(row: dict[str, Any], result: dict[str, Any]) -> dict[str, str]:
         shown[f"test {name}"] = _spread(row["test"].get(name))
     against = row.get("against_reference")
     shown["difference"] = f"{against['difference']:+.4f}" if against else ""
-    shown["p"] = f"{against['p']:.2g}" if against else ""
+    shown["raw p"] = f"{against['p_uncorrected']:.2g}" if against else ""
+    shown["learned from"] = row["learned_from"]
     shown["s/epoch"] = _spread(row["seconds_per_epoch"], 2)
     shown["best epoch"] = ", ".join(map(str, row["best_epochs"]))
     return shown

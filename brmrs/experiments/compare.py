@@ -1,8 +1,9 @@
 """Several recommenders and seeds over one data set: their configurations, and the table.
 
-A recommender's own settings stand in files beside the base configuration, both optional:
-`models/<name>.yaml`, and over it `tuned/<data set>/<name>.yaml`, which `brmrs tune` writes. A name
-that is no recommender's is a variant: its file in `models` says of which, and what differs.
+A recommender's own settings come from two optional files beside the base configuration:
+`models/<name>.yaml`, then `tuned/<data set>/<name>.yaml`, which `brmrs tune` writes and which wins.
+A name that is no recommender's is a variant: its file in `models` names the recommender and what
+differs.
 """
 
 import statistics
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from scipy.stats import wilcoxon
 
 from brmrs import columns
+from brmrs.config import conditions
 from brmrs.config.load import load, parse
 from brmrs.config.models import names
 from brmrs.config.pipeline import PipelineConfig
@@ -23,11 +25,13 @@ from brmrs.config.shipped import find
 from brmrs.errors import UserError
 from brmrs.experiments.search_spaces import BY_FIELD
 from brmrs.extensions import missing
+from brmrs.stages import SPLIT
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run
 from brmrs.system.files import read_json
 
-OWN_SECTIONS = {"model", "train"}  # what a recommender's file may set: the data are everyone's
+OWN_SECTIONS = {"model", "train"}  # a recommender's file may set no other: they share the data
+TUNED = "tuned"  # the folder of the files that `brmrs tune` writes
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Variant:
         model: its name, or that of a variant.
         seed: of training; the split is the same for all.
         config: the whole configuration.
-        files: the recommender's own, laid over the base in this order.
+        files: the recommender's own files, laid over the base in this order.
     """
 
     model: str
@@ -46,10 +50,15 @@ class Variant:
     config: PipelineConfig
     files: tuple[Path, ...]
 
+    @property
+    def tuned(self) -> bool:
+        """Whether a file that `brmrs tune` wrote counts."""
+        return any(path.parents[1].name == TUNED for path in self.files)
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a variant: a run that got to `evaluate`, or why there is none."""
+    """The result of a variant: a run up to `evaluate`, or the error."""
 
     variant: Variant
     run: Run | None = None
@@ -158,30 +167,30 @@ def _recommender(own: Path, name: str, plugins: Sequence[Path]) -> str:
 def _same_model(
     config: PipelineConfig, plain: PipelineConfig, name: str, later: Sequence[Path]
 ) -> None:
-    """What is tuned under a name must be what `benchmark` trains under it.
+    """Refuse to tune, under a name, another model than `benchmark` trains under it.
 
     Raises:
         UserError: the later files choose more of the model than what a search varies.
     """
-    told = ", ".join(map(str, later))
+    files = ", ".join(map(str, later))
     if config.model.name != plain.model.name:
-        raise UserError(f"{told}: sets model {config.model.name}, not {name}; leave it out")
+        raise UserError(f"{files}: sets model {config.model.name}, not {name}; leave it out")
     chosen, expected = config.model.model_dump(), plain.model.model_dump()
     differs = [field for field in chosen if chosen[field] != expected[field]]
     if fixed := [field for field in differs if field not in BY_FIELD]:
         raise UserError(
-            f"{told}: sets model.{fixed[0]}, and {name} would mean another model in a benchmark; "
+            f"{files}: sets model.{fixed[0]}, and {name} would mean another model in a benchmark; "
             f"set it in a variant, models/NAME.yaml beside the first file, and tune NAME"
         )
 
 
 def tuned_file(file: Path, data: str, name: str) -> Path:
-    """Where the winning configuration of a recommender or variant on a data set stands."""
-    return file.parent / "tuned" / data / f"{name}.yaml"
+    """The file of the winning configuration of a recommender or variant on a data set."""
+    return file.parent / TUNED / data / f"{name}.yaml"
 
 
 def table(outcomes: Sequence[Outcome], store: ArtifactStore) -> dict[str, Any]:
-    """What the variants came to: one row per recommender, compared with the first one."""
+    """The results of the variants: one row per recommender, compared with the first one."""
     by_model: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_model.setdefault(outcome.variant.model, []).append(outcome)
@@ -205,19 +214,49 @@ def table(outcomes: Sequence[Outcome], store: ArtifactStore) -> dict[str, Any]:
         "headline": headline,
         "reference": reference,
         "users": len(next(iter(scores.values()), ())),
+        "conditions": _conditions(outcomes, store),
         "rows": rows,
     }
+
+
+def _conditions(outcomes: Sequence[Outcome], store: ArtifactStore) -> dict[str, str]:
+    """What all rows have in common, in words; empty where every training failed."""
+    runs = [outcome.run for outcome in outcomes if outcome.run]
+    if not runs:
+        return {}
+    run, config = runs[0], outcomes[0].variant.config
+    features: dict[str, Any] = {}
+    for each in runs:  # a model that reads no features has none in its bundle
+        features |= _bundle(each, store)["features"]
+    evaluated = read_json(store.path(run.artifact("evaluate")) / "metrics.json")
+    times = pq.read_table(store.path(run.artifact("split"), SPLIT), columns=[columns.TIMESTAMP])
+    return {
+        "positives": conditions.positives(config.ingest),
+        "split": conditions.split(
+            config.split, dated=times[columns.TIMESTAMP].null_count < len(times)
+        ),
+        "ranking": evaluated["definitions"]["protocol"],
+        "features": conditions.coverage(features),
+    }
+
+
+def _bundle(run: Run, store: ArtifactStore) -> dict[str, Any]:
+    """The description of the model that a run trained."""
+    about: dict[str, Any] = read_json(store.path(run.artifact("train")) / "bundle.json")
+    return about
 
 
 def _row(model: str, outcomes: list[Outcome], store: ArtifactStore) -> dict[str, Any]:
     runs = [outcome.run for outcome in outcomes if outcome.run]
     metrics = [run.metrics(store) for run in runs]
-    bundles = [read_json(store.path(run.artifact("train")) / "bundle.json") for run in runs]
+    bundles = [_bundle(run, store) for run in runs]
     seconds = [run.stages["train"].notes.get("seconds_per_epoch") for run in runs]
     row: dict[str, Any] = {
         "model": model,
         "recommender": outcomes[0].variant.config.model.name,
         "files": [path.as_posix() for path in outcomes[0].variant.files],
+        "tuned": outcomes[0].variant.tuned,
+        "learned_from": conditions.learned_from(bundles[0]["features"]) if bundles else "",
         "seeds": [outcome.variant.seed for outcome in outcomes if outcome.run],
         "runs": [run.name for run in runs],
         "best_epochs": [bundle["best_epoch"] for bundle in bundles],
@@ -259,6 +298,8 @@ def per_user(runs: Sequence[Run], metric: str, store: ArtifactStore) -> np.ndarr
 def paired(own: np.ndarray, other: np.ndarray) -> Mapping[str, float]:
     """The mean difference by user, and the p-value of Wilcoxon's signed-rank test.
 
+    The p-value is not corrected for the number of recommenders in the table.
+
     Args:
         own: (B,) a metric by user.
         other: (B,) the same users' under the reference.
@@ -267,4 +308,4 @@ def paired(own: np.ndarray, other: np.ndarray) -> Mapping[str, float]:
     # Sums of hits over |T_u| in another order: a tie must not count as a difference.
     difference[np.abs(difference) < 1e-12] = 0.0
     p = float(wilcoxon(difference).pvalue) if difference.any() else 1.0
-    return {"difference": float(difference.mean()), "p": p}
+    return {"difference": float(difference.mean()), "p_uncorrected": p}

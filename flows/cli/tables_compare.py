@@ -11,7 +11,7 @@ from flows.cli.console import folding_table
 
 
 def benchmark(console: Console, result: dict[str, Any]) -> None:
-    """One line per recommender, then what failed and what the columns mean."""
+    """One line per recommender, then what the columns mean, the conditions, and what failed."""
     rows = [cells(row, result) for row in result["rows"]]
     table = Table(title=escape(f"{result['name']} {result['note']}".strip()))
     for name in rows[0]:
@@ -19,13 +19,8 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
     for row in rows:
         table.add_row(*(escape(cell) for cell in row.values()))
     console.print(table)
-    console.print(
-        "mean ± standard deviation over seeds; test decides nothing. Difference and p (Wilcoxon "
-        f"signed-rank, uncorrected): test {result['headline']} of {result['users']:,} users, mean "
-        f"over seeds, against {result['reference']}" + _not_compared(result),
-        soft_wrap=True,
-        highlight=False,
-    )
+    for text in notes(result):
+        console.print(escape(text), soft_wrap=True, highlight=False)
     for row in result["rows"]:
         if row["files"]:
             settings = f"settings of {row['model']}: {', '.join(row['files'])}"
@@ -34,22 +29,37 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
             console.print(f"[red]{row['model']} failed[/], {escape(fault)}", soft_wrap=True)
 
 
-def _not_compared(result: dict[str, Any]) -> str:
-    """Why there is no difference at all."""
-    first, *others = result["rows"]
-    if first["faults"] and not first["seeds"] and others:
-        return ", which failed, so nothing is compared"
-    return ""
+def notes(result: dict[str, Any]) -> list[str]:
+    """What the columns mean, and the conditions under which the numbers were measured."""
+    rows = result["rows"]
+    against = f"that of {result['reference']}"
+    if rows[0]["faults"] and not rows[0]["seeds"] and rows[1:]:
+        against += ", which failed, so nothing is compared"
+    lines = [
+        "mean ± standard deviation over seeds; nothing was chosen on test",
+        f"difference: test {result['headline']} minus {against}; mean over {result['users']:,} "
+        "users and the seeds",
+        "raw p: Wilcoxon signed-rank test of these differences, not corrected for several models",
+    ]
+    lines += [f"{name}: {text}" for name, text in result["conditions"].items()]
+    by_tuning = {
+        tuned: [row["model"] for row in rows if row["tuned"] is tuned] for tuned in (True, False)
+    }
+    if all(by_tuning.values()):
+        lines.append(
+            f"warning: {', '.join(by_tuning[True])} tuned on this data set, "
+            f"{', '.join(by_tuning[False])} not; a difference may come from the tuning (brmrs tune)"
+        )
+    return lines
 
 
 def tuning(console: Console, result: dict[str, Any], best: int) -> None:
-    """The trials, and where the winner stands."""
-    names = list(result["trials"][0]["parameters"])
-    table = folding_table("trial", "state", "epochs", "validation", *names, box=None)
+    """The trials, and the file of the winner."""
+    table = folding_table("trial", "state", "epochs", "validation", "parameters", box=None)
     for trial in result["trials"]:
         value = "" if trial["state"] == "diverged" else f"{trial['value']:.4f}"
-        cells = [str(trial["number"]), trial["state"], str(trial["epochs"]), value]
-        cells += [f"{trial['parameters'][name]:.3g}" for name in names]
+        parameters = " ".join(f"{name}={x:.3g}" for name, x in trial["parameters"].items())
+        cells = [str(trial["number"]), trial["state"], str(trial["epochs"]), value, parameters]
         table.add_row(*cells, style="bold" if trial["number"] == best else "")
     console.print(table)
     instead = " in place of the file that was there" if result["replaced"] else ""

@@ -1,16 +1,22 @@
 """Which configuration a benchmark gives each recommender, and the arithmetic of its table."""
 
+import re
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.stats import wilcoxon
 
+from brmrs.columns import METRICS, metric
+from brmrs.config import conditions
 from brmrs.config.models import configure
-from brmrs.config.pipeline import PipelineConfig
+from brmrs.config.pipeline import IngestConfig, PipelineConfig, SplitConfig
 from brmrs.errors import UserError
 from brmrs.experiments.compare import configured, mean_and_deviation, paired, tuned_file, variants
+from flows.cli.tables_compare import benchmark
 
 BASE = """
 name: toys
@@ -177,9 +183,97 @@ def test_the_paired_test_sees_a_steady_difference_and_no_other() -> None:
     other = generator.random(200)
     shifted = paired(other + 0.01, other)
     assert shifted["difference"] == pytest.approx(0.01)
-    assert shifted["p"] < 1e-20
+    assert shifted["p_uncorrected"] < 1e-20
     noisy = other + generator.normal(0, 0.1, 200)
-    assert paired(noisy, other)["p"] == wilcoxon(noisy - other).pvalue > 0.01
-    assert paired(other, other) == {"difference": 0.0, "p": 1.0}
+    assert paired(noisy, other)["p_uncorrected"] == wilcoxon(noisy - other).pvalue > 0.01
+    assert paired(other, other) == {"difference": 0.0, "p_uncorrected": 1.0}
     rounded = (other * 3) / 3  # other last bits are ties
-    assert paired(rounded, other)["p"] == 1.0
+    assert paired(rounded, other)["p_uncorrected"] == 1.0
+
+
+def test_what_was_tuned_is_marked(base: Path) -> None:
+    write(base.parent / "models" / "bm3.yaml", "model: bm3")
+    write(tuned_file(base, "toys", "lightgcn"), "model: {name: lightgcn, layers: 4}")
+    made = variants(base, (), ["bm3", "lightgcn", "bpr-mf"], [0])
+    assert [each.tuned for each in made] == [False, True, False]
+
+
+def row(model: str, **values: object) -> dict[str, Any]:
+    spread = {"mean": 0.12345, "deviation": 0.00123, "values": [0.1246, 0.1223]}
+    metrics = {metric(name, k): spread for name in METRICS for k in (5, 10, 20)}
+    return {
+        "model": model,
+        "files": [],
+        "tuned": False,
+        "learned_from": "text and visual",
+        "seeds": [0, 1, 2],
+        "runs": ["a", "b", "c"],
+        "best_epochs": [120, 98, 133],
+        "seconds_per_epoch": spread,
+        "faults": [],
+        "validation": metrics,
+        "test": metrics,
+        **values,
+    }
+
+
+RESULT: dict[str, Any] = {
+    "name": "toys",
+    "note": "",
+    "headline": "recall@20",
+    "reference": "lightgcn",
+    "users": 19445,
+    "conditions": {"positives": "every rating", "split": "random"},
+    "rows": [
+        row("lightgcn", tuned=True, files=["configs/tuned/toys/lightgcn.yaml"]),
+        row("lattice-uniform", against_reference={"difference": 0.0123, "p_uncorrected": 1e-12}),
+    ],
+}
+
+
+@pytest.mark.parametrize("width", [200])
+def test_the_table_marks_tuned_rows_and_fits_the_terminal(width: int) -> None:
+    text = StringIO()
+    benchmark(Console(file=text, width=width), RESULT)
+    lines = text.getvalue().splitlines()
+    assert any(re.match(r"\W*lightgcn\W+tuned\W", each) for each in lines)
+    assert any(re.match(r"\W*lattice-uniform\W+default\W.*\+0\.0123", each) for each in lines)
+    assert "raw p" in text.getvalue()
+    assert "positives: every rating" in lines
+    assert any("lightgcn tuned on this data set, lattice-uniform not" in each for each in lines)
+
+
+@pytest.mark.parametrize(
+    ("ingest", "words"),
+    [
+        ({}, "every rating, one star included"),
+        ({"min_rating": 4}, "ratings of at least 4 "),
+        ({"format": "ready-made"}, "every interaction of the ready-made data set"),
+    ],
+)
+def test_positives_in_words(ingest: dict[str, Any], words: str) -> None:
+    assert conditions.positives(IngestConfig.model_validate(ingest)).startswith(words)
+
+
+def test_a_random_split_of_dated_data_is_called_one() -> None:
+    assert "ignores the dates" in conditions.split(SplitConfig(), dated=True)
+    assert "dates" not in conditions.split(SplitConfig(), dated=False)
+    assert "dates" not in conditions.split(SplitConfig(protocol="time"), dated=True)
+
+
+@pytest.mark.parametrize(
+    ("used", "words"),
+    [
+        ({"text", "visual"}, "text and visual"),
+        ({"text"}, "text only"),
+        (set(), "interactions only"),
+    ],
+)
+def test_what_a_model_learned_from_in_words(used: set[str], words: str) -> None:
+    features = {
+        name: {"used": name in used, "label": "L", "present": 3, "items": 4}
+        for name in ("text", "visual")
+    }
+    assert conditions.learned_from(features) == words
+    assert conditions.learned_from({}) == "interactions only"
+    assert conditions.coverage(features) == "text: L, 3 of 4 items; visual: L, 3 of 4 items"

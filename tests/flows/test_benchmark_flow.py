@@ -62,7 +62,7 @@ def test_models_and_seeds_are_cached_one_by_one_and_a_failure_stays_its_own(
         assert row["faults"] == []
         assert row["seconds_per_epoch"]["mean"] > 0
         assert row["test"]["recall@20"]["deviation"] is not None
-    assert set(rows["bpr-mf"]["against_reference"]) == {"difference", "p"}
+    assert set(rows["bpr-mf"]["against_reference"]) == {"difference", "p_uncorrected"}
     assert "against_reference" not in rows["lightgcn"]
     means = [row["test"][first["headline"]]["mean"] for row in rows.values()]
     difference = rows["bpr-mf"]["against_reference"]["difference"]
@@ -96,6 +96,9 @@ def test_models_and_seeds_are_cached_one_by_one_and_a_failure_stays_its_own(
     show_benchmark.benchmark(Console(file=text, width=200), table)
     assert "br-mrs failed, seed 0: model br-mrs needs" in text.getvalue()
     assert "0 of 1" in text.getvalue()
+    assert "features: text: 0 of " in text.getvalue()
+    assert "positives: every rating, one star included" in text.getvalue()
+    assert all(row["learned_from"] in ("", "interactions only") for row in table["rows"])
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts()
         runs = client.read_flow_runs()
