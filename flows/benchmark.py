@@ -16,7 +16,7 @@ from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
 from brmrs.store.fingerprint import fingerprint
 from flows.full_pipeline import refused, run_stages
-from flows.server.with_worker import end_with_worker
+from flows.server.liveness import watched
 from tasks.pipeline import stage_tasks
 from tasks.stage import StageRequest
 
@@ -55,7 +55,7 @@ def benchmark(
         IncompleteError: some trainings failed; it carries the table of the others.
     """
     every = variants(config, overrides, models, seeds)
-    end_with_worker()
+    watched()
     store = ArtifactStore(artifacts)
     settings = every[0].config
     try:

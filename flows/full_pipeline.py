@@ -30,8 +30,8 @@ from brmrs.serving.housekeeping import sweep
 from brmrs.stages import externals, needed
 from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
+from flows.server.liveness import watched
 from flows.server.page import publish_artifacts, tag_run
-from flows.server.with_worker import end_with_worker
 from tasks.pipeline import fingerprint, stage_tasks
 from tasks.stage import StageRequest
 
@@ -110,7 +110,7 @@ def full_pipeline(
         UserError: what the user can fix; finished stages stay cached.
     """
     settings = _settings(locals())
-    end_with_worker()
+    watched()
     store = ArtifactStore(artifacts)
     try:
         with store.running(settings.name, wait=settings.concurrency == "wait"):

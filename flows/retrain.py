@@ -15,8 +15,8 @@ from brmrs.serving import current
 from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore, UnderWayError
 from flows.full_pipeline import refused, run_stages
+from flows.server.liveness import watched
 from flows.server.page import publish_artifacts, publish_verdict
-from flows.server.with_worker import end_with_worker
 
 LOG = logging.getLogger("brmrs.retrain")
 NO_NEW_DATA, PROMOTED, NOT_PROMOTED = "NoNewData", "Promoted", "NotPromoted"
@@ -52,7 +52,7 @@ def retrain(
         UserError: what the user can fix; finished stages stay cached.
     """
     settings = load(config, overrides)
-    end_with_worker()
+    watched()
     store = ArtifactStore(artifacts)
     past = current.read(store)
     if past.trained_on is None and not path and (missing := absent(settings)):

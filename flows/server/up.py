@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from rich.markup import escape
 
 from brmrs.errors import UserError
 from flows.server import folder, secret, serve
@@ -117,20 +118,18 @@ def _keep_up(port: int, auth: str, settings: FolderSettings, console: Console) -
         "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
         "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",
     }
-    prefect = [sys.executable, "-m", "prefect"]
     server = Service(
         "server", serve.command(port, end_with_parent=False), environment, umask=secret.UMASK
     )
-    worker = Service(
-        "worker", [*prefect, "worker", "start", "--pool", POOL, "--type", "process"], environment
-    )
+    start = ["-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    worker = Service("worker", [sys.executable, *start], environment)
     watcher = Service("watcher", [sys.executable, "-m", "flows.server.watcher"], environment)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _raise_stop)
     try:
         server.start()
         _wait_until_healthy(server, url, auth)
-        _deploy(prefect, environment)
+        _deploy(environment, console)
         worker.start()
         watcher.start()
         _say_ready(console, port, url, settings)
@@ -172,17 +171,19 @@ def _wait_until_healthy(server: Service, url: str, auth: str) -> None:
         time.sleep(0.3)
 
 
-def _deploy(prefect: list[str], environment: dict[str, str]) -> None:
+def _deploy(environment: dict[str, str], console: Console) -> None:
     """Register the work pool and the deployments of prefect.yaml."""
-    for arguments in (
-        ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
-        ["--no-prompt", "deploy", "--all"],
-    ):
-        done = subprocess.run(
-            [*prefect, *arguments], env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise UserError(f"prefect {' '.join(arguments)} failed: {done.stdout}{done.stderr}")
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.server.deploy"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(f"prefect.yaml could not be registered: {done.stdout}{done.stderr}")
+    for line in done.stdout.splitlines():
+        console.print(escape(line), soft_wrap=True, highlight=False)
 
 
 def _say_ready(console: Console, port: int, url: str, settings: FolderSettings) -> None:

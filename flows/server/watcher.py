@@ -19,6 +19,7 @@ from brmrs.errors import UserError
 from brmrs.ingest.arrivals import absent, look, named_files
 from brmrs.serving import current
 from brmrs.store.artifacts import ArtifactStore
+from flows.server.liveness import report_crashed
 
 DEPLOYMENT = "brmrs/retrain"
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -66,6 +67,8 @@ def main() -> None:
         while True:
             fault = ""
             try:
+                for name in report_crashed(client):
+                    LOG.info("run %s crashed: its process is gone", name)
                 seen = watch(client, seen)
             except ObjectNotFound:
                 fault = f"no deployment {DEPLOYMENT}; see prefect.yaml"

@@ -188,21 +188,25 @@ def test_a_killed_worker_comes_back_and_sigterm_ends_all(up: Up) -> None:
         assert probe.connect_ex(("127.0.0.1", up.port)) != 0
 
 
-def test_a_killed_worker_does_not_block_the_next_run(up: Up) -> None:
+@pytest.mark.parametrize("killed", ["worker", "worker and flow run"])
+def test_after_a_kill_the_run_has_crashed_and_the_next_one_runs(up: Up, killed: str) -> None:
     """The flow run, in a session of its own, ends with its worker and lets the store go."""
-    up.start_run("config=small.yaml", "concurrency=refuse")
+    up.start_run("config=small.yaml", "concurrency=refuse", 'train={"epochs": 5000}')
     scratch = up.project / "artifacts" / "scratch"
-    up.wait_until(lambda: (scratch / "text_features").exists())
+    up.wait_until(lambda: (scratch / "train").exists())
     (worker,) = [
         pid for pid, command in children(up.process.pid).items() if "worker start" in command
     ]
     (flow,) = [pid for pid, command in children(worker).items() if "prefect.engine" in command]
     os.killpg(worker, signal.SIGKILL)
+    if killed == "worker and flow run":
+        os.kill(flow, signal.SIGKILL)
+    started = time.monotonic()
+    up.wait_until(lambda: up.flow_runs()[0]["state_name"] == "Crashed")
+    assert time.monotonic() - started < 60
     up.wait_until(lambda: not Path(f"/proc/{flow}").exists())
-    up.start_run("config=small.yaml", "concurrency=refuse")
-    up.wait_until(lambda: up.flow_runs()[0]["state_name"] == "Running")
+    up.start_run("config=small.yaml", "concurrency=refuse", "until=split")
     up.wait_until(lambda: up.flow_runs()[0]["state_name"] == "Completed")
-    assert up.flow_runs()[1]["state_name"] == "Crashed"
 
 
 def test_a_taken_port_and_a_folder_in_use_are_told(up: Up, tmp_path: Path) -> None:
