@@ -30,6 +30,7 @@ SHAPES_NO_OUTPUT = {
     "brmrs.system.progress",
     "brmrs.system.code",
     "brmrs.config.section",
+    "brmrs.config.shipped",
     "brmrs.stages",
 }
 
