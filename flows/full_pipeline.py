@@ -63,6 +63,7 @@ def _settings(parameters: Mapping[str, Any]) -> PipelineConfig:
 @flow(name="brmrs", flow_run_name=_run_name)
 def full_pipeline(
     config: Path | None = None,
+    plugins: tuple[Path, ...] | None = None,
     name: str | None = None,
     note: str | None = None,
     ingest: IngestConfig | None = None,
@@ -85,6 +86,7 @@ def full_pipeline(
 
     Args:
         config: a YAML file to start from; without it, the defaults.
+        plugins: Python files that register models and other extensions.
         name: of the data set.
         note: stands beside every number.
         ingest: fields to set over the file's; so for every other section.

@@ -14,6 +14,7 @@ from brmrs.config.pipeline import PipelineConfig, put
 from brmrs.config.shipped import find
 from brmrs.errors import UserError
 
+PLUGINS = "plugins"
 NAME = "name"  # of a model: hyper-parameters of one mean nothing to another
 
 
@@ -27,7 +28,8 @@ def load(
     """Read a YAML file, lay others over it, and apply `a.b=value` overrides.
 
     The values of overrides are YAML, too, but the unquoted value of a text field is that text:
-    `features.text.template={title}` sets a template, not a mapping.
+    `features.text.template={title}` sets a template, not a mapping. Plug-in files add up: those of
+    each file and of each override `plugins=FILE`.
 
     Args:
         path: the file; `configs/...` is also looked for among the shipped ones.
@@ -50,7 +52,11 @@ def load(
         if not equals or not all(name.split(".")):
             raise UserError(f"--set {override}: expected SECTION.FIELD=VALUE")
         try:
-            put(values, name, _value(name, text))
+            value = _value(name, text)
+            if name == PLUGINS:
+                _lay(values, {PLUGINS: value})
+            else:
+                put(values, name, value)
         except (TypeError, yaml.YAMLError) as error:
             raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
     return parse(values, source=", ".join(map(str, (path, *over))))
@@ -72,13 +78,22 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _lay(base: dict[str, Any], over: dict[str, Any]) -> None:
-    """Put the values of `over` into `base`, section by section."""
+    """Put the values of `over` into `base`, section by section; plug-ins add up."""
     for name, value in over.items():
         old = base.get(name)
-        if isinstance(old, dict) and isinstance(value, dict) and _alike(old, value):
+        if name == PLUGINS:
+            base[name] = [*_listed(old), *_listed(value)]
+        elif isinstance(old, dict) and isinstance(value, dict) and _alike(old, value):
             _lay(old, value)
         else:
             base[name] = value
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list of one or more values; none where the field is not set."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _alike(old: dict[str, Any], new: dict[str, Any]) -> bool:
@@ -136,9 +151,7 @@ def _model_section(values: dict[str, Any]) -> type[ModelSection]:
     """The section of the model that valid values name."""
     model = values.get("model", models.DEFAULT)
     name = model[NAME] if isinstance(model, dict) else getattr(model, NAME, model)
-    plugins = values.get("plugins", ())
-    files = (plugins,) if isinstance(plugins, str | Path) else plugins
-    return models.section(name, tuple(map(Path, files)))
+    return models.section(name, tuple(map(Path, _listed(values.get(PLUGINS)))))
 
 
 def _no_objective(section: type[ModelSection]) -> str:

@@ -6,6 +6,7 @@ A name that is no recommender's is a variant: its file in `models` names the rec
 differs.
 """
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run
 from brmrs.system.files import read_json
 
-OWN_SECTIONS = {"model", "train"}  # a recommender's file may set no other: they share the data
+# The sections that a recommender's file may set: recommenders share the data.
+OWN_SECTIONS = {"model", "train", "plugins"}
 TUNED = "tuned"  # the folder of the files that `brmrs tune` writes
 
 
@@ -126,14 +128,15 @@ def configured(
             f"--set {of_model[0]}: what concerns one model stands in a file: {own}, or for a "
             "variant beside it, under another name"
         )
-    model = _recommender(own, name, load(file, tuple(overrides)).plugins)
+    plugins = load(file, tuple(overrides)).plugins
+    model = _recommender(own, name, plugins)
     paths = [own]
     if tuned:
         named = load(file, tuple(overrides), tuple(later), model=model)
         paths.append(find(tuned_file(file, named.name, name)))
     files = tuple(path for path in paths if path.is_file())
     for path in files:
-        given = load(path)
+        given = _of_model(path, plugins)
         if given.model_fields_set - OWN_SECTIONS or given.model.name != model:
             raise UserError(f"{path}: may set the sections model (of {model}) and train alone")
     config = load(file, tuple(overrides), (*files, *later), model=model)
@@ -160,8 +163,13 @@ def _recommender(own: Path, name: str, plugins: Sequence[Path]) -> str:
         known = {*models, *(path.stem for path in own.parent.glob("*.yaml"))}
         problem = missing("model", name, known)
         raise UserError(f"models: {problem}; a variant would be {own}")
-    given: str = load(own).model.name
+    given: str = _of_model(own, plugins).model.name
     return given
+
+
+def _of_model(own: Path, plugins: Sequence[Path]) -> PipelineConfig:
+    """The configuration in a model's own file, which may name a model of a plug-in."""
+    return load(own, tuple(f"plugins={json.dumps(str(file))}" for file in plugins))
 
 
 def _same_model(

@@ -15,7 +15,15 @@ from flows.cli import compare as cli_benchmark
 from flows.cli import retrain as cli_retrain
 from flows.cli import store as cli_store
 from flows.cli.console import console
-from flows.cli.options import STORE, Artifacts, AsJson, ConfigFiles, Overrides
+from flows.cli.options import (
+    STORE,
+    Artifacts,
+    AsJson,
+    ConfigFiles,
+    Overrides,
+    Plugins,
+    with_plugins,
+)
 from flows.cli.tables import print_json
 
 if TYPE_CHECKING:
@@ -55,6 +63,7 @@ class Generation(StrEnum):
 def run(
     config: ConfigFiles,
     overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
+    plugins: Plugins = [],  # noqa: B006
     until: Until = None,
     refresh: Annotated[
         list[str], typer.Option(metavar="STAGE", help="Run this stage even if cached; repeat.")
@@ -71,6 +80,7 @@ def run(
     from flows.cli import run_locally
     from flows.cli import tables as show
 
+    overrides = with_plugins(overrides, plugins)
     settings = load(config[0], tuple(overrides), tuple(config[1:]))
     for name in refresh:
         needed(name)
@@ -90,6 +100,7 @@ def run(
 def plan(
     config: ConfigFiles,
     overrides: Overrides = [],  # noqa: B006
+    plugins: Plugins = [],  # noqa: B006
     until: Until = None,
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
@@ -102,6 +113,7 @@ def plan(
     from brmrs.store.plan import plan as make_plan
     from flows.cli import tables as show
 
+    overrides = with_plugins(overrides, plugins)
     settings = load(config[0], tuple(overrides), tuple(config[1:]))
     stages = needed(until)
     prints = fingerprint(settings, externals(stages))
@@ -116,12 +128,12 @@ def plan(
 
 
 @app.command()
-def models(as_json: AsJson = False) -> None:
+def models(plugins: Plugins = [], as_json: AsJson = False) -> None:  # noqa: B006
     """List the recommenders: the paper, what each needs, its configuration file."""
     from brmrs.models.registry import catalogue
     from flows.cli import tables as show
 
-    rows = catalogue()
+    rows = catalogue(plugins)
     if as_json:
         print_json(rows)
     else:

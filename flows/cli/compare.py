@@ -9,7 +9,15 @@ import typer
 
 from brmrs.errors import UserError
 from flows.cli.console import console
-from flows.cli.options import STORE, Artifacts, AsJson, ConfigFiles, Overrides
+from flows.cli.options import (
+    STORE,
+    Artifacts,
+    AsJson,
+    ConfigFiles,
+    Overrides,
+    Plugins,
+    with_plugins,
+)
 from flows.cli.tables import print_json
 
 app = typer.Typer()
@@ -29,6 +37,7 @@ def benchmark(
     ],
     seeds: Annotated[str, typer.Option(metavar="0,1,...", help="Of training.")] = "0",
     overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
+    plugins: Plugins = [],  # noqa: B006
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
@@ -44,6 +53,7 @@ def benchmark(
     from flows.cli import run_locally
     from flows.cli import tables_compare as show_benchmark
 
+    overrides = with_plugins(overrides, plugins)
     if len(config) > 1:
         raise UserError("benchmark takes one -c: each model's own file is found beside it")
     names = [name for name in models.split(",") if name]
@@ -76,6 +86,7 @@ def tune(
     model: Annotated[str, typer.Option(help="The recommender, or a variant of one, to tune.")],
     trials: Annotated[int, typer.Option(min=1, help="In all; those of earlier calls count.")] = 30,
     overrides: Overrides = [],  # noqa: B006
+    plugins: Plugins = [],  # noqa: B006
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
@@ -93,6 +104,7 @@ def tune(
     from flows.cli import run_locally
     from flows.cli import tables_compare as show_benchmark
 
+    overrides = with_plugins(overrides, plugins)
     first, *later = config
     settings, own = configured(first, overrides, model, later, tuned=False)
     fingerprint(settings, externals(needed("graphs")))

@@ -1,5 +1,6 @@
 """Options that several commands of `brmrs` take, the same everywhere."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -15,4 +16,15 @@ Overrides = Annotated[
 ]
 Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
 STORE = Path("artifacts")
+Plugins = Annotated[
+    list[Path],
+    typer.Option(
+        "--plugin", metavar="FILE", help="Python file that registers a model, metric, ...; repeat."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def with_plugins(overrides: list[str], plugins: list[Path]) -> list[str]:
+    """The overrides of `--set` and `--plugin` together."""
+    return [*overrides, *(f"plugins={json.dumps(str(file))}" for file in plugins)]

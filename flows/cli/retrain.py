@@ -9,7 +9,7 @@ from rich.markup import escape
 from brmrs.store.artifacts import ArtifactStore
 from flows.cli import tables as show
 from flows.cli.console import console
-from flows.cli.options import STORE, Artifacts, AsJson, ConfigFile, Overrides
+from flows.cli.options import STORE, Artifacts, AsJson, ConfigFile, Overrides, Plugins, with_plugins
 from flows.cli.tables import print_json
 
 app = typer.Typer()
@@ -24,6 +24,7 @@ def retrain(
         Path | None, typer.Argument(help="A new file to wait for; else what is complete.")
     ] = None,
     overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
+    plugins: Plugins = [],  # noqa: B006
     force: Annotated[bool, typer.Option(help="Run even if the dumps are the same.")] = False,
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
@@ -32,6 +33,7 @@ def retrain(
     from brmrs.config.load import load
     from flows.cli import run_locally
 
+    overrides = with_plugins(overrides, plugins)
     load(config, tuple(overrides))  # a wrong configuration is told before Prefect starts
     parameters = {
         "config": config,
