@@ -37,7 +37,14 @@ ALLOWED: dict[str, set[str]] = {
         "brmrs.evaluation",
     },
     "brmrs.report": {*BASE, "brmrs.stages", "brmrs.images"},
-    "brmrs.store": {*BASE, "brmrs.stages", "brmrs.ingest", "brmrs.features", "brmrs.models"},
+    "brmrs.store": {
+        *BASE,
+        "brmrs.stages",
+        "brmrs.ingest",
+        "brmrs.images",
+        "brmrs.features",
+        "brmrs.models",
+    },
     "brmrs.experiments": {*BASE, "brmrs.stages", "brmrs.models", "brmrs.training", "brmrs.store"},
     "brmrs.serving": {
         *BASE,

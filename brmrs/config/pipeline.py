@@ -180,14 +180,17 @@ class FeaturesConfig(BaseModel):
 class ImagesConfig(Section):
     """Where pictures come from. A file of the folder wins over an address."""
 
-    folder: Location = None  # files named <asin>.<extension>
-    fetch: bool = True  # fetch what the folder lacks from the items' addresses
+    folder: Location = None  # files named ID.jpg or ID_0.jpg, also in sub-folders
+    fetch: bool = True  # from the items' addresses, where the folder has no picture of an item
+    full_size: bool = False  # of a thumbnail (NAME._SS40_.jpg) try the full size (NAME.jpg) first
     allow_private: bool = False  # addresses in private, loopback or link-local ranges
     concurrency: Effort = 16  # requests at once
     per_host: Effort = 4  # requests at once to one host
     rate: Annotated[float, Field(gt=0), KEYLESS] = 50.0  # requests a second, to all hosts together
     timeout: float = Field(20.0, gt=0)  # seconds for one try at a picture, its redirects included
     retries: int = Field(2, ge=0)  # after the first try, where the fault may pass
+    # seconds that a run waits for hosts that ask for patience, in all; then it gives them up
+    max_wait: Annotated[float, Field(ge=0), KEYLESS] = 600.0
     max_bytes: int = Field(20_000_000, gt=0)
     max_pixels: int = Field(50_000_000, gt=0)
 

@@ -1,6 +1,7 @@
-"""Bytes from anywhere to a picture: what they are, whether they decode, and the pixels."""
+"""Decode pictures from untrusted bytes: format, size, whether they decode, and the pixels."""
 
 import hashlib
+import re
 import warnings
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,9 +21,19 @@ EXTENSIONS = {
 }
 FORMATS = tuple(EXTENSIONS)
 
-# What Pillow says of odd files is not for the user: the status tells it. `check` has its own limit
-# on pixels; Pillow's stays as the one above which it refuses by itself.
+MIN_SIDE = 8  # pixels; below it a picture is a spacer, such as the 1 x 1 GIF of Amazon's servers
+# Of a progressive JPEG. Each scan passes over all pixels, and a scan without data takes few bytes.
+# libtiff has the same limit for the JPEGs in a TIFF; encoders write about ten.
+MAX_SCANS = 100
+
+# The status replaces Pillow's warnings on odd files. `check` has its own limit on pixels; Pillow's
+# limit stays in force above it.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# A marker of a JPEG; FF 00 and FF FF are none, and FF D0 to FF D7 stand within a scan.
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+_SCAN, _END = 0xDA, 0xD9
+_WITHOUT_LENGTH = (0x01, 0xD8)
 
 
 class Status(StrEnum):
@@ -31,26 +42,27 @@ class Status(StrEnum):
     OK = "ok"
     MISSING = "missing"  # no file and no address
     UNREACHABLE = "unreachable"  # no answer, or none in time
-    BUSY = "busy"  # asks for patience, or fails itself (429, 5xx), to the last try
-    HTTP_ERROR = "http error"  # another answer than the picture
+    BUSY = "busy"  # 429 or 5xx to the last try
+    HTTP_ERROR = "http error"  # any other answer without a picture
     REFUSED = "refused"  # an address that must not be fetched
-    TOO_LARGE = "too large"  # in bytes or in pixels
+    PLACEHOLDER = "placeholder"  # a few pixels, or a known picture that says "no image"
+    TOO_LARGE = "too large"  # in bytes, pixels, or scans of a progressive JPEG
     NOT_AN_IMAGE = "not an image"
     TRUNCATED = "truncated"  # begins as an image, but breaks off or is damaged
 
 
-PASSING = (Status.UNREACHABLE, Status.BUSY)  # may be otherwise another time
+TRANSIENT = (Status.UNREACHABLE, Status.BUSY)  # the next run may get another answer
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is known of one picture.
+    """The result for one picture.
 
     Attributes:
-        status: the rest, but for `source`, is None unless it is OK.
-        source: the address or the file name it came from.
-        sha256: of the bytes as they came.
-        extension: of the format found in the bytes, whatever the name or server said.
+        status: unless it is OK, all fields but `source` are None.
+        source: the address or the file name.
+        sha256: of the bytes as received.
+        extension: of the format found in the bytes; name and content type do not count.
         width: pixels, after the rotation that EXIF asks for.
         height: pixels, likewise.
     """
@@ -68,10 +80,14 @@ class Picture:
 
 
 def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
-    """Decode the bytes in full and say what they are.
+    """Decode the bytes in full.
 
-    The pixels are counted from the header, before anything is decoded. Of an animation the first
-    frame counts.
+    Pixels and scans are counted before anything is decoded. Of an animation the first frame counts.
+
+    Args:
+        data: untrusted bytes.
+        max_bytes: of `data`.
+        max_pixels: width times height.
     """
     if len(data) > max_bytes:
         return Picture(Status.TOO_LARGE)
@@ -84,6 +100,10 @@ def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
     with image:
         if image.width * image.height > max_pixels:
             return Picture(Status.TOO_LARGE)
+        if min(image.size) < MIN_SIDE:
+            return Picture(Status.PLACEHOLDER)
+        if image.format in ("JPEG", "MPO") and jpeg_scans(data) > MAX_SCANS:
+            return Picture(Status.TOO_LARGE)
         # Pillow's JPEG reader says MPO of a JPEG with a second one behind it.
         extension = EXTENSIONS.get(image.format or "", EXTENSIONS["JPEG"])
         try:
@@ -92,6 +112,23 @@ def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
             return Picture(Status.TRUNCATED)
     digest = hashlib.sha256(data).hexdigest()
     return Picture(Status.OK, None, digest, extension, width, height)
+
+
+def jpeg_scans(data: bytes) -> int:
+    """The scans of a JPEG up to its end, by its markers as a decoder finds them.
+
+    Counts to `MAX_SCANS` + 1 at most.
+    """
+    scans, at = 0, 2
+    while scans <= MAX_SCANS and (found := _MARKER.search(data, at)) is not None:
+        at, marker = found.end(), found[1][0]
+        if marker == _END:
+            break
+        if marker == _SCAN:
+            scans += 1
+        if marker not in _WITHOUT_LENGTH:
+            at += int.from_bytes(data[at : at + 2])
+    return scans
 
 
 def to_rgb(data: bytes) -> Image.Image:

@@ -1,7 +1,8 @@
-"""Fetches pictures from the open web: bounded, patient, and safe against what may be out there."""
+"""Fetch pictures from untrusted servers: bounded in bytes, time, requests and redirects."""
 
 import asyncio
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -12,30 +13,33 @@ import httpx
 
 from brmrs.config.pipeline import ImagesConfig
 from brmrs.images.addresses import GuardedBackend, RefusedError
+from brmrs.images.amazon import is_placeholder
 from brmrs.images.decode import Status
 
+LOG = logging.getLogger(__name__)
 HEADERS: dict[str | bytes, str | bytes] = {
     "User-Agent": "brmrs/0.1 (research; recommender systems)",
     "Accept": "image/jpeg, image/png, image/webp, image/*;q=0.8",
-    "Accept-Encoding": "identity",  # so that the limit on bytes holds for what is unpacked, too
+    "Accept-Encoding": "identity",  # no unpacking, so the limit on bytes holds
 }
 MAX_REDIRECTS = 5
 BACKOFF = 0.5  # seconds before the second try; doubled each time
-MAX_WAIT = 60.0  # seconds; a server that asks for more patience is not asked again
-GIVE_UP_AFTER = 8  # faults of one host in a row: no connection, no answer in time, "too many"
+MAX_WAIT = 60.0  # seconds; a host with a longer Retry-After is given up
+GIVE_UP_AFTER = 8  # faults of one host in a row: no connection, no answer in time, 429, 5xx
+EXAMPLES = 3  # hosts named in a log line
 CONNECT_TIMEOUT = 10.0  # seconds
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one address.
+    """The answer of one address.
 
     Attributes:
-        status: OK says that all bytes came, not that they are an image.
+        status: OK if all bytes arrived; whether they are an image is not known yet.
         data: the bytes, if OK.
-        final: whether it will be so the next time, too.
-        wait: seconds before another try makes sense, if it makes any.
+        final: whether the next run would get the same answer.
+        wait: seconds before another try; None if this run makes no other.
     """
 
     status: Status
@@ -46,17 +50,25 @@ class Answer:
 
 @dataclass
 class _Host:
-    """What is known of one host and port.
+    """The state of one scheme, host and port.
 
     Attributes:
         slots: held during a request.
-        faults: see `GIVE_UP_AFTER`.
+        faults: in a row, see `GIVE_UP_AFTER`.
         resume_at: time of the loop before which it wants no request.
+        given_up: the status of all its addresses from now on; None while it is asked.
     """
 
     slots: asyncio.Semaphore
     faults: int = 0
     resume_at: float = 0.0
+    given_up: Status | None = None
+
+    def fault(self, status: Status) -> None:
+        """Count a fault; the last one of too many gives the host up."""
+        self.faults += 1
+        if self.faults >= GIVE_UP_AFTER:
+            self.given_up = status
 
 
 @dataclass
@@ -70,6 +82,8 @@ class Fetcher:
     config: ImagesConfig
     _hosts: dict[tuple[str, str, int | None], _Host] = field(default_factory=dict)
     _next_turn: float = 0.0  # time of the loop
+    _waiting_until: float = 0.0  # time of the loop up to which some host wants no request
+    _waited: float = 0.0  # seconds in which at least one host wanted no request
 
     async def __aenter__(self) -> Self:
         self._pool = httpcore.AsyncConnectionPool(
@@ -89,10 +103,10 @@ class Fetcher:
         await self._pool.__aexit__(kind, error, traceback)
 
     async def fetch(self, address: str) -> Answer:
-        """Fetch one address, trying again where the fault may pass. Never raises for the web."""
+        """Fetch one address, with further tries after transient faults. Web faults never raise."""
         for attempt in range(self.config.retries):
             answer = await self._follow(address)
-            if answer.wait is None or answer.wait > MAX_WAIT:
+            if answer.wait is None:
                 return answer
             await asyncio.sleep(max(answer.wait, BACKOFF * 2**attempt))
         return await self._follow(address)
@@ -106,17 +120,19 @@ class Fetcher:
                 return Answer(Status.REFUSED)
             host = self._host(url)
             async with host.slots:
-                if host.faults >= GIVE_UP_AFTER:
-                    return Answer(Status.UNREACHABLE, final=False)
                 loop = asyncio.get_running_loop()
                 await asyncio.sleep(max(0.0, host.resume_at - loop.time()))
+                if host.given_up:
+                    return Answer(host.given_up, final=False)
                 await self._turn()
                 started = loop.time()
                 answer = await self._hop(url, host, budget)
                 budget -= loop.time() - started
             if isinstance(answer, Answer):
-                return answer
+                return replace(answer, wait=None) if host.given_up else answer
             url = _parse(answer, base=url)
+            if url is not None and is_placeholder(str(url)):
+                return Answer(Status.PLACEHOLDER)
         return Answer(Status.HTTP_ERROR)
 
     async def _turn(self) -> None:
@@ -134,20 +150,47 @@ class Fetcher:
         except RefusedError:
             return Answer(Status.REFUSED)
         except (TimeoutError, httpcore.ReadTimeout, httpcore.WriteTimeout):
-            host.faults += 1
+            host.fault(Status.UNREACHABLE)
             return Answer(Status.UNREACHABLE, final=False)
         except (httpcore.ConnectError, httpcore.ConnectTimeout):
-            host.faults += 1
+            host.fault(Status.UNREACHABLE)
             return Answer(Status.UNREACHABLE, final=False, wait=0.0)
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
             return Answer(Status.UNREACHABLE, final=False, wait=0.0)
-        if isinstance(answer, Answer) and answer.wait:  # the host asks for patience
-            host.faults += 1
-            now = asyncio.get_running_loop().time()
-            host.resume_at = max(host.resume_at, now + min(answer.wait, MAX_WAIT))
+        if isinstance(answer, Answer) and answer.status == Status.BUSY:
+            host.fault(Status.BUSY)
+            self._be_patient(host, answer.wait or 0.0)
         else:
             host.faults = 0
         return answer
+
+    def _be_patient(self, host: _Host, seconds: float) -> None:
+        """Let a host rest, or give it up if it asks for too long, or all hosts together did."""
+        now = asyncio.get_running_loop().time()
+        until = now + seconds
+        more = max(0.0, until - max(now, self._waiting_until))
+        if seconds > MAX_WAIT or self._waited + more > self.config.max_wait:
+            host.given_up = Status.BUSY
+            return
+        self._waited += more
+        self._waiting_until = max(self._waiting_until, until)
+        host.resume_at = max(host.resume_at, until)
+
+    def report(self) -> None:
+        """Log the hosts that were given up, and whether the patience for them ran out."""
+        gone = [(name[1], host.given_up) for name, host in self._hosts.items() if host.given_up]
+        if gone:
+            LOG.warning(
+                "images: %d hosts were given up in this run: %s",
+                len(gone),
+                ", ".join(f"{name} ({status})" for name, status in sorted(gone)[:EXAMPLES]),
+            )
+        if self._waited:
+            LOG.info(
+                "images: waited %.0f s for hosts that asked for it, of %.0f (images.max_wait)",
+                self._waited,
+                self.config.max_wait,
+            )
 
     async def _request(self, url: httpx.URL) -> Answer | str:
         timeout = {"connect": min(CONNECT_TIMEOUT, self.config.timeout)}
@@ -184,7 +227,7 @@ class Fetcher:
 
 
 def _parse(address: str, base: httpx.URL | None = None) -> httpx.URL | None:
-    """An absolute http(s) address, or None where it is none."""
+    """An absolute http(s) address; None if it is not one."""
     try:
         url = httpx.URL(address.strip())
         url = base.join(url) if base else url

@@ -1,14 +1,11 @@
 """The stage `images`: the items' pictures, from a folder or the web, checked, by content hash."""
 
 import asyncio
-import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,22 +23,27 @@ from brmrs.columns import (
 )
 from brmrs.config.pipeline import ImagesConfig
 from brmrs.errors import UserError
-from brmrs.images.decode import PASSING, Picture, Status, check
+from brmrs.images.address_cache import AddressCache
+from brmrs.images.amazon import full_size, is_placeholder, to_try
+from brmrs.images.decode import TRANSIENT, Picture, Status, check
 from brmrs.images.fetch import Fetcher
-from brmrs.images.kept import KeptPictures, address_hash, link
+from brmrs.images.folder import by_item
+from brmrs.images.picture_store import PictureStore
 from brmrs.stages import INCOMPLETE, ITEMS, StageContext
 from brmrs.system import progress
 from brmrs.system.files import write_json
 
 LOG = logging.getLogger(__name__)
-FILES = "files"
 TABLE = "images.parquet"
 STATISTICS = "statistics.json"
+SHARED = "shared.json"
 ADDRESSES_PER_ITEM = 10  # tried at most
+SHARED_BY = 3  # items that have the same bytes as their picture, from where on it is reported
+MOST_SHARED = 5  # of these, as many are listed
 
 
 def run(context: StageContext) -> None:
-    """Gather the pictures; writes images.parquet, statistics.json and files/.
+    """Gather the pictures; writes images.parquet, statistics.json, shared.json and files/.
 
     Where an address may give a picture another time, the artifact is incomplete: the next run asks
     again, there alone.
@@ -51,13 +53,21 @@ def run(context: StageContext) -> None:
     """
     config = context.config.images
     items = pq.read_table(context.inputs[ITEMS], columns=[ASIN, IMAGE_URLS]).to_pylist()
-    store = Store(context.scratch, _kept(context))
+    store = PictureStore(context.scratch, _cache(context))
     pictures = gather(
         [item[ASIN] for item in items], [tuple(item[IMAGE_URLS]) for item in items], config, store
     )
     store.publish(pictures, context.out)
     write(pictures, context.out)
     counts = Counter(picture.status for picture in pictures)
+    transient = {str(status): counts[status] for status in TRANSIENT if counts[status]}
+    if transient:
+        write_json(context.out / INCOMPLETE, transient)
+    _report(pictures, counts)
+
+
+def _report(pictures: Sequence[Picture], counts: Counter[Status]) -> None:
+    """Log what the pictures are, and what the user may do about those that are missing."""
     LOG.info(
         "images: %d of %d ok (%s)",
         counts[Status.OK],
@@ -71,17 +81,54 @@ def run(context: StageContext) -> None:
             "images.allow_private=true allows the private ones",
             counts[Status.REFUSED],
         )
-    passing = {str(status): counts[status] for status in PASSING if counts[status]}
-    if passing:
-        write_json(context.out / INCOMPLETE, passing)
-        LOG.info("images: the next run asks again for the %d that may pass", sum(passing.values()))
+    again = sum(counts[status] for status in TRANSIENT)
+    if again:
+        LOG.info("images: the next run tries the %d unreachable and busy ones again", again)
+    reused = shared(pictures)
+    if reused["pictures"]:
+        LOG.info(
+            "images: %d items share %d pictures, %d of them %s; look whether that is a placeholder",
+            reused["items"],
+            reused["pictures"],
+            reused["most"][0]["items"],
+            reused["most"][0]["source"],
+        )
+    small = sum(p.status == Status.OK and full_size(p.source or "") != p.source for p in pictures)
+    if small:
+        LOG.info(
+            "images: %d come from addresses of thumbnails, such as ._SS40_; "
+            "images.full_size=true fetches the full size",
+            small,
+        )
 
 
-def _kept(context: StageContext) -> KeptPictures | None:
-    """The pictures that earlier runs kept; those of private addresses where these are allowed."""
+def shared(pictures: Sequence[Picture]) -> dict[str, Any]:
+    """Pictures, by their bytes, that `SHARED_BY` items or more have: placeholders, or variants.
+
+    Returns:
+        "pictures" and "items" count them; "most" lists the `sha256`, `items` and `source` (of the
+        first item) of those with the most items.
+    """
+    good = [picture for picture in pictures if picture.status == Status.OK]
+    counts = Counter(picture.sha256 for picture in good)
+    first = {picture.sha256: picture.source for picture in reversed(good)}
+    often = [(sha256, n) for sha256, n in counts.items() if n >= SHARED_BY]
+    often.sort(key=lambda pair: (-pair[1], pair[0] or ""))
+    return {
+        "pictures": len(often),
+        "items": sum(n for _, n in often),
+        "most": [
+            {"sha256": sha256, "items": n, "source": first[sha256]}
+            for sha256, n in often[:MOST_SHARED]
+        ],
+    }
+
+
+def _cache(context: StageContext) -> AddressCache | None:
+    """Pictures of earlier runs; those of private addresses only where these are allowed."""
     if context.stage_cache is None:
         return None
-    return KeptPictures(
+    return AddressCache(
         context.stage_cache / ("any" if context.config.images.allow_private else "public")
     )
 
@@ -90,12 +137,12 @@ def gather(
     asins: Sequence[str],
     addresses: Sequence[tuple[str, ...]],
     config: ImagesConfig,
-    store: "Store",
+    store: PictureStore,
 ) -> list[Picture]:
-    """The picture of each item: of the folder's file, else of the first address that gives one.
+    """The picture of each item: from its first file that is one, else from its first address.
 
-    Where no address gives one, the status is that of the first that may do so another time, else
-    of the first.
+    Where an item has no picture, the status is the first that may be another one the next time,
+    else the first.
 
     Args:
         asins: (I,) raw ids; they are compared with file names, never made into paths.
@@ -106,45 +153,53 @@ def gather(
     Raises:
         UserError: the folder of pictures cannot be read.
     """
-    files = local_files(config.folder) if config.folder else {}
-    fetched: dict[tuple[str, ...], Picture] = {}
-    if config.fetch:
-        wanted = (urls for asin, urls in zip(asins, addresses, strict=True) if asin not in files)
-        try:
-            fetched = asyncio.run(fetch_all(dict.fromkeys(filter(None, wanted)), config, store))
-        except* OSError as faults:  # not the web's, which has a status: the disk's
-            raise UserError(f"images: {faults.exceptions[0]}") from faults
+    pictures = from_folder(asins, config, store)
+    if not config.fetch:
+        return pictures
+    wanted = {
+        row: to_try(addresses[row], enlarge=config.full_size)[:ADDRESSES_PER_ITEM]
+        for row, picture in enumerate(pictures)
+        if picture.status != Status.OK and addresses[row]
+    }
+    try:
+        fetched = asyncio.run(fetch_all(dict.fromkeys(wanted.values()), config, store))
+    except* OSError as faults:  # the web's faults have a status; these are the disk's
+        raise UserError(f"images: {faults.exceptions[0]}") from faults
+    for row, urls in wanted.items():
+        pictures[row] = _best([pictures[row], fetched[urls]])
+    return pictures
+
+
+def from_folder(asins: Sequence[str], config: ImagesConfig, store: PictureStore) -> list[Picture]:
+    """The picture of each item in the configured folder: MISSING where it has no file there.
+
+    Raises:
+        UserError: the folder of pictures cannot be read.
+    """
+    files = by_item(config.folder, asins) if config.folder else {}
     pictures = []
     with progress.task("Reading pictures", len(asins)) as task:
-        for asin, urls in zip(asins, addresses, strict=True):
-            if asin in files:
-                pictures.append(_read(files[asin], config, store))
-            else:
-                pictures.append(fetched.get(urls, Picture(Status.MISSING)))
+        for asin in asins:
+            tried = [Picture(Status.MISSING)]
+            for path in files.get(asin, ()):
+                tried.append(_read(path, config, store))
+                if tried[-1].status == Status.OK:
+                    break
+            pictures.append(_best(tried))
             task.advance()
     return pictures
 
 
-def local_files(folder: Path) -> dict[str, Path]:
-    """The files of a folder by the name without its extension; of several, the first by name.
-
-    Raises:
-        UserError: the folder cannot be read.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            paths = sorted(
-                Path(entry.path)
-                for entry in entries
-                if entry.is_file() and not entry.name.startswith(".")
-            )
-    except OSError as error:
-        raise UserError(f"images.folder: {folder}: {error.strerror}") from error
-    return {path.stem: path for path in reversed(paths)}
+def _best(tried: Sequence[Picture]) -> Picture:
+    """Of an item's pictures the one that is OK, else the status that tells most."""
+    failed = [picture for picture in tried if picture.status != Status.MISSING]
+    found = [picture for picture in failed if picture.status == Status.OK]
+    transient = [picture for picture in failed if picture.status in TRANSIENT]
+    return (*found, *transient, *failed, *tried)[0]
 
 
 async def fetch_all(
-    jobs: Iterable[tuple[str, ...]], config: ImagesConfig, store: "Store"
+    jobs: Iterable[tuple[str, ...]], config: ImagesConfig, store: PictureStore
 ) -> dict[tuple[str, ...], Picture]:
     """Fetch the first good picture of each list of addresses."""
     done: dict[tuple[str, ...], Picture] = {}
@@ -161,36 +216,39 @@ async def fetch_all(
 
             for _ in range(min(config.concurrency, len(jobs))):
                 group.create_task(work())
+    fetcher.report()
     return done
 
 
-async def _first_good(addresses: tuple[str, ...], fetcher: Fetcher, store: "Store") -> Picture:
-    failed = []
-    for address in addresses[:ADDRESSES_PER_ITEM]:
-        picture = store.find(address) or await _kept_or_fetched(address, fetcher, store)
-        if picture.status == Status.OK:
-            return picture
-        failed.append(picture)
-    return next((picture for picture in failed if picture.status in PASSING), failed[0])
+async def _first_good(addresses: tuple[str, ...], fetcher: Fetcher, store: PictureStore) -> Picture:
+    tried = []
+    for address in addresses:
+        tried.append(await _from_address(address, fetcher, store))
+        if tried[-1].status == Status.OK:
+            break
+    return _best(tried)
 
 
-async def _kept_or_fetched(address: str, fetcher: Fetcher, store: "Store") -> Picture:
+async def _from_address(address: str, fetcher: Fetcher, store: PictureStore) -> Picture:
+    """The picture of an address: stored by this key, cached by another, or fetched."""
+    if is_placeholder(address):
+        return Picture(Status.PLACEHOLDER, address)
     # In threads: decoding a large picture must not stop the other transfers.
     limits = fetcher.config.max_bytes, fetcher.config.max_pixels
-    picture = await asyncio.to_thread(store.reuse, address, *limits)
+    picture = store.find(address) or await asyncio.to_thread(store.reuse, address, *limits)
     if picture:
         return picture
     answer = await fetcher.fetch(address)
     picture = Picture(answer.status, address)
     if answer.status == Status.OK:
         picture = (await asyncio.to_thread(check, answer.data, *limits)).at(address)
-        store.keep(picture, answer.data)
+        store.add(picture, answer.data)
     if answer.final:
         store.record(address, picture)
     return picture
 
 
-def _read(path: Path, config: ImagesConfig, store: "Store") -> Picture:
+def _read(path: Path, config: ImagesConfig, store: PictureStore) -> Picture:
     """The picture in a local file."""
     source = path.name.encode("utf-8", "replace").decode()
     try:
@@ -199,87 +257,12 @@ def _read(path: Path, config: ImagesConfig, store: "Store") -> Picture:
     except OSError as error:
         raise UserError(f"images.folder: {path}: {error.strerror}") from error
     picture = check(data, config.max_bytes, config.max_pixels).at(source)
-    store.keep(picture, data)
+    store.add(picture, data)
     return picture
 
 
-@dataclass(frozen=True)
-class Store:
-    """Bytes by content hash and results by address, in a folder that survives a kill.
-
-    Results that the next try may change (no connection, "too many requests") are not recorded.
-    All file names are hashes.
-
-    Attributes:
-        folder: of this key alone.
-        kept: where the pictures that are OK go for other keys, too.
-    """
-
-    folder: Path
-    kept: KeptPictures | None = None
-
-    def keep(self, picture: Picture, data: bytes) -> None:
-        """Store the bytes of a picture that is OK."""
-        if picture.status == Status.OK:
-            _write(self._file(self.folder, picture), data)
-
-    def record(self, address: str, picture: Picture) -> None:
-        """Remember what an address gave; after `keep`, as the record vouches for the bytes."""
-        _write(self._record(address), json.dumps(asdict(picture)).encode())
-        if self.kept and picture.status == Status.OK:
-            self.kept.keep(address, self._file(self.folder, picture))
-
-    def find(self, address: str) -> Picture | None:
-        """What `record` got for this address, if its bytes are there and whole."""
-        try:
-            picture = Picture(**json.loads(self._record(address).read_bytes()))
-            if picture.status != Status.OK:
-                return picture
-            data = self._file(self.folder, picture).read_bytes()
-        except (OSError, ValueError, TypeError):
-            return None
-        return picture if sha256(data).hexdigest() == picture.sha256 else None
-
-    def reuse(self, address: str, max_bytes: int, max_pixels: int) -> Picture | None:
-        """The picture that another key kept of this address; its limits may have been others."""
-        file = self.kept.find(address) if self.kept else None
-        if file is None:
-            return None
-        picture = check(file.read_bytes(), max_bytes, max_pixels).at(address)
-        if picture.status == Status.OK:
-            own = self._file(self.folder, picture)
-            own.parent.mkdir(parents=True, exist_ok=True)
-            link(file, own)
-            self.record(address, picture)
-        return picture
-
-    def publish(self, pictures: Iterable[Picture], out: Path) -> None:
-        """Put the bytes of all pictures that are OK under `out`, each content once."""
-        for picture in {p.sha256: p for p in pictures if p.status == Status.OK}.values():
-            target = self._file(out, picture)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            link(self._file(self.folder, picture), target)
-
-    def _record(self, address: str) -> Path:
-        name = address_hash(address)
-        return self.folder / "fetched" / name[:2] / f"{name}.json"
-
-    @staticmethod
-    def _file(root: Path, picture: Picture) -> Path:
-        name = picture.sha256 or ""
-        return root / FILES / name[:2] / f"{name}.{picture.extension}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that a kill leaves all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    part.replace(path)
-
-
 def write(pictures: Sequence[Picture], out: Path) -> None:
-    """Write images.parquet (row i is item i) and statistics.json (items by status)."""
+    """Write images.parquet (row i is item i), statistics.json (by status) and shared.json."""
     columns = {
         ITEM: pa.array(range(len(pictures)), pa.int32()),
         STATUS: [str(picture.status) for picture in pictures],
@@ -291,8 +274,4 @@ def write(pictures: Sequence[Picture], out: Path) -> None:
     pq.write_table(pa.table(columns, schema=IMAGES), out / TABLE)
     counts = Counter(str(picture.status) for picture in pictures)
     write_json(out / STATISTICS, {str(status): counts[status] for status in Status})
-
-
-def stored_files(images: Path) -> dict[str, Path]:
-    """The files of an `images` artifact by content hash."""
-    return {path.stem: path for path in sorted((images / FILES).glob("*/*"))}
+    write_json(out / SHARED, shared(pictures))

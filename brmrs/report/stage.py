@@ -15,7 +15,8 @@ import polars as pl
 from brmrs import columns
 from brmrs.columns import MODALITIES, SPLIT_NAMES, TEST, TRAIN, VALIDATION
 from brmrs.images.decode import to_rgb
-from brmrs.images.stage import TABLE, stored_files
+from brmrs.images.picture_store import stored_files
+from brmrs.images.stage import TABLE
 from brmrs.report import figures
 from brmrs.report.portrait import portrait
 from brmrs.stages import ITEMS, SPLIT, STATISTICS, USERS, StageContext

@@ -22,6 +22,7 @@ from brmrs.config.pipeline import (
 from brmrs.errors import UserError
 from brmrs.features.catalogue import torchvision as torchvision_models
 from brmrs.features.catalogue.text import resolve
+from brmrs.images.folder import picture_files
 from brmrs.ingest.files import dump_files, listing
 from brmrs.ingest.ready_made.layout import benchmark_files
 from brmrs.system.files import digest_file, digest_json
@@ -75,8 +76,7 @@ def _ready_made(config: IngestConfig) -> dict[str, Any]:
 
 
 def _image_folder(config: ImagesConfig) -> dict[str, Any]:
-    pictures = [] if config.folder is None else listing(config.folder, "images.folder")
-    return _by_name([(path.name, path) for path in pictures])
+    return _by_name(picture_files(config.folder).named if config.folder else [])
 
 
 def _text_model(config: TextConfig) -> dict[str, Any]:

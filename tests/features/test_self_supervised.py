@@ -26,6 +26,7 @@ from brmrs.features.self_supervised.views import Views, alike, unlike
 from brmrs.features.visual import stage as visual
 from brmrs.images import stage as images
 from brmrs.images.decode import Picture, Status
+from brmrs.images.picture_store import stored_files
 from brmrs.stages import StageContext
 from brmrs.system.files import read_json
 
@@ -182,7 +183,7 @@ def test_the_stage_writes_weights_and_curve(context: StageContext) -> None:
     assert any(name.endswith("layer4.1.conv2.weight") for name in weights)
     assert not any("fc" in name for name in weights)
     folder = context.inputs["images"]
-    digests = sorted(images.stored_files(folder))
+    digests = sorted(stored_files(folder))
     pictures = [Picture(Status.OK, sha256=digest, extension="png") for digest in digests]
     images.write(pictures, folder)
     (context.out / "features").mkdir()

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import pytest
 from pictures import GOOD, NO_IMAGE, bomb, encoded, jpeg, photo, rotated_jpeg
+from PIL import Image
 
 from brmrs.config.pipeline import ImagesConfig
 from brmrs.images import fetch
@@ -164,6 +165,10 @@ class _Handler(BaseHTTPRequestHandler):
         data, _ = KINDS[int(self.path.rpartition("/")[2])]
         self.answer(200, data, Content_Type="image/jpeg")
 
+    def few_pixels(self) -> None:
+        """The transparent GIF that Amazon's servers give for pictures they do not have."""
+        self.answer(200, encoded(Image.new("P", (1, 1)), "GIF"))
+
     def numbered(self) -> None:
         self.answer(200, jpeg(int(self.path.rpartition("/")[2])))
 
@@ -178,6 +183,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def busy_once(self) -> None:
         self.photo() if self.times_asked() > 1 else self.answer(429, Retry_After="1")
+
+    def busy(self) -> None:
+        self.answer(429)
+
+    def busy_for_a_second(self) -> None:
+        self.answer(429, Retry_After="1")
+
+    def thumbnail_alone(self) -> None:
+        """There is no full size of it."""
+        self.photo() if "._SS40_." in self.path else self.absent()
 
     def busy_for_hours(self) -> None:
         self.answer(429, Retry_After="36000")

@@ -1,3 +1,4 @@
+import time
 import tracemalloc
 import warnings
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pictures import GOOD, NO_IMAGE, bomb, encoded, grey16_png, jpeg, photo, rotated_jpeg, text_bomb
 from PIL import Image
 
-from brmrs.images.decode import Status, check, to_rgb
+from brmrs.images.decode import MAX_SCANS, Status, check, jpeg_scans, to_rgb
 
 LIMITS = (1_000_000, 1_000_000)
 
@@ -67,6 +68,35 @@ def test_data_that_inflate_stay_small(name: str) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < INFLATED / 4
+
+
+def repeated_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is there `count` times more."""
+    data = encoded(photo(size=(400, 300)), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * count + data[-2:]
+
+
+def test_the_scans_of_a_jpeg_are_bounded() -> None:
+    assert jpeg_scans(jpeg()) == 1
+    usual = jpeg_scans(jpeg(progressive=True))
+    assert 5 < usual < 20
+    few, many = repeated_scans(MAX_SCANS - usual), repeated_scans(MAX_SCANS - usual + 1)
+    assert jpeg_scans(few) == MAX_SCANS
+    assert check(few, *LIMITS).status == Status.OK
+    assert check(many, *LIMITS).status == Status.TOO_LARGE
+    hostile = repeated_scans(10_000)
+    started = time.monotonic()
+    assert check(hostile, 10**8, 10**6).status == Status.TOO_LARGE
+    assert time.monotonic() - started < 1
+
+
+def test_scans_in_a_thumbnail_and_behind_the_end_do_not_count() -> None:
+    exif = Image.Exif()
+    exif[0x9286] = b"ASCII\0\0\0" + b"\xff\xda" * 1_000
+    assert jpeg_scans(jpeg(exif=exif)) == 1
+    assert jpeg_scans(jpeg() + b"\xff\xda" * 1_000) == 1
+    assert check(jpeg(exif=exif) + b"\xff\xda" * 1_000, *LIMITS).status == Status.OK
 
 
 def test_limits_are_inclusive() -> None:

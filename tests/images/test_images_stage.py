@@ -15,13 +15,14 @@ from brmrs.config.pipeline import ImagesConfig, PipelineConfig
 from brmrs.images import addresses, fetch
 from brmrs.images import stage as images
 from brmrs.images.decode import Picture, Status
-from brmrs.images.stage import Store, gather
+from brmrs.images.picture_store import PictureStore, stored_files
+from brmrs.images.stage import gather
 from brmrs.stages import StageContext
 from brmrs.store.artifacts import digest_folder
 
 # Of all files that the stage leaves: fixed ones and hashes, whatever ids and addresses are.
 NAMES = (
-    r"items\.parquet|out/(images\.parquet|(statistics|incomplete)\.json)|"
+    r"items\.parquet|out/(images\.parquet|(statistics|shared|incomplete)\.json)|"
     r"(out|scratch of out)/files/[0-9a-f]{2}/[0-9a-f]{64}\.(jpg|png|gif|webp|bmp|tiff)|"
     r"scratch of out/fetched/[0-9a-f]{2}/[0-9a-f]{64}\.json|"
     r"kept/public/[0-9a-f]{64}\.[0-9a-f]{64}\.(jpg|png|gif|webp|bmp|tiff)"
@@ -73,7 +74,7 @@ def test_the_stage(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert table["width"].to_pylist() == [40, 40, 160, None, None]
     hashes = table["sha256"].to_pylist()
     assert hashes[0] == hashes[1] != hashes[2]
-    files = images.stored_files(tmp_path / "out")
+    files = stored_files(tmp_path / "out")
     assert set(files) == {hashes[0], hashes[2]}
     for digest, path in files.items():
         assert sha256(path.read_bytes()).hexdigest() == digest
@@ -95,16 +96,19 @@ def test_the_status_table_of_a_web_that_misbehaves_in_every_way(
 ) -> None:
     """As if 127.0.0.1 lay in the public internet, and 127.0.0.2 were a machine of the house."""
     monkeypatch.setattr(addresses, "is_public", lambda ip: ip == "127.0.0.1")
-    monkeypatch.setattr(fetch, "MAX_WAIT", 1.0)  # all of this is one host, and it would be given up
-    monkeypatch.setattr(fetch, "GIVE_UP_AFTER", 1000)
+    monkeypatch.setattr(fetch, "GIVE_UP_AFTER", 1000)  # all of this is one host
     try:
         house = Server("127.0.0.2")
     except OSError:
         pytest.skip("this system has only one loopback address")
     expected = dict(STATUSES)
     expected |= {f"kind/{n}": status for n, (_, status) in enumerate(KINDS)}
-    with house:
+    hours = "busy-for-hours"  # gives a host up, so it is another one
+    del expected[hours]
+    expected |= {"few-pixels": Status.PLACEHOLDER, "no-img-sm.gif": Status.PLACEHOLDER}
+    with house, Server() as slow:
         asked = {server.url(path): status for path, status in expected.items()}
+        asked[slow.url(hours)] = STATUSES[hours]
         private = house.url("photo"), server.url(f"redirect-far?{house.url('photo')}")
         asked |= dict.fromkeys(private, Status.REFUSED)
         items = [(f"../../{n}/\x00", [url]) for n, url in enumerate(asked)]
@@ -156,9 +160,11 @@ def test_what_was_kept_must_be_within_the_limits_of_today(server: Server, tmp_pa
 
 
 def test_what_may_pass_leaves_the_artifact_incomplete(server: Server, tmp_path: Path) -> None:
-    paths = ("photo", "absent", "hang-up", "broken", "busy-for-hours", "cut")
+    paths = ("photo", "absent", "hang-up", "broken", "cut")
     items = [(path, [server.url(path)]) for path in paths]
-    images.run(context(tmp_path, items, config(retries=0)))
+    with Server() as slow:
+        items.append(("hours", [slow.url("busy-for-hours")]))
+        images.run(context(tmp_path, items, config(retries=0)))
     incomplete = json.loads((tmp_path / "out" / "incomplete.json").read_text())
     assert incomplete == {"busy": 2, "unreachable": 1}
 
@@ -170,6 +176,6 @@ def test_no_item_has_a_picture(tmp_path: Path) -> None:
 
 
 def test_fetching_can_be_switched_off(server: Server, tmp_path: Path) -> None:
-    (found,) = gather(["A"], [(server.url("photo"),)], config(fetch=False), Store(tmp_path))
+    (found,) = gather(["A"], [(server.url("photo"),)], config(fetch=False), PictureStore(tmp_path))
     assert found == Picture(Status.MISSING)
     assert server.log == []

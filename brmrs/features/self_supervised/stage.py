@@ -6,13 +6,15 @@ A stage of its own, so that another batch size of the embedding trains nothing a
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from brmrs.columns import CURVE
+from brmrs.columns import CURVE, SHA256
 from brmrs.config.pipeline import SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError
+from brmrs.features.embeddings import distinct
 from brmrs.features.loading import LOADING
 from brmrs.features.self_supervised.barlow_twins import BarlowTwins
 from brmrs.features.self_supervised.base import Method
@@ -22,7 +24,8 @@ from brmrs.features.self_supervised.simsiam import SimSiam
 from brmrs.features.self_supervised.training import Fit, Point, without_dropout
 from brmrs.features.visual import backbones
 from brmrs.features.visual.seeded import DrawFrom
-from brmrs.images.stage import stored_files
+from brmrs.images.picture_store import stored_files
+from brmrs.images.stage import TABLE
 from brmrs.stages import StageContext
 from brmrs.system.files import write_parquet
 
@@ -44,10 +47,12 @@ def run(context: StageContext) -> None:
             training failed.
     """
     config = context.config.features.visual
-    files = stored_files(context.inputs["images"])
+    folder = context.inputs["images"]
+    files = stored_files(folder)
+    hashes, _ = distinct(pq.read_table(folder / TABLE, columns=[SHA256])[SHA256].to_pylist())
     curve: list[Point] = []
-    if config.weights in SELF_SUPERVISED and files:
-        paths = [files[digest] for digest in sorted(files)]
+    if config.weights in SELF_SUPERVISED and hashes:
+        paths = [files[digest] for digest in hashes]
         weights, curve = train(paths, config, context.scratch / CHECKPOINT)
         save_file(weights, context.out / backbones.TRAINED)
     columns = {name: [point[n] for point in curve] for n, name in enumerate(CURVE.names)}

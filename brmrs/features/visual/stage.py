@@ -17,7 +17,8 @@ from brmrs.features.visual import backbones, regions
 from brmrs.features.visual import encoder as visual_encoder
 from brmrs.features.visual import network as networks
 from brmrs.features.visual.network import Network
-from brmrs.images.stage import TABLE, stored_files
+from brmrs.images.picture_store import stored_files
+from brmrs.images.stage import TABLE
 from brmrs.stages import StageContext
 
 LOG = logging.getLogger(__name__)

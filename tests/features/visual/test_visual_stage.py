@@ -25,7 +25,7 @@ from brmrs.features.visual.pixels import FEW
 from brmrs.features.visual.seeded import DrawFrom
 from brmrs.images import stage as images
 from brmrs.images.decode import Picture, Status, check
-from brmrs.images.stage import Store
+from brmrs.images.picture_store import PictureStore, stored_files
 from brmrs.stages import StageContext
 
 RANDOM = VisualConfig(backbone="resnet18", weights="random", batch_size=4)
@@ -36,7 +36,7 @@ MANY, SHARD = FEW + 32, 16
 
 def stage(folder: Path, data: list[bytes | None], config: VisualConfig) -> None:
     """The stage on these pictures (None: missing), into folder/out."""
-    store, artifact = Store(folder / "store"), folder / "images"
+    store, artifact = PictureStore(folder / "store"), folder / "images"
     pictures = [check(each, 10**6, 10**6) if each else MISSING for each in data]
     for picture, each in zip(pictures, data, strict=True):
         store.keep(picture, each or b"")
@@ -166,7 +166,7 @@ def test_weights_from_a_file_go_by_their_content(tmp_path: Path) -> None:
     assert about["label"] == f"ResNet-18 (weights from file {short})"
     assert "mine" not in json.dumps(about)
     network = networks.load(config)
-    files = images.stored_files(tmp_path / "images")
+    files = stored_files(tmp_path / "images")
     hashes = [sha256(jpeg(seed)).hexdigest() for seed in (1, 2)]
     expected = embedded(network, [files[name] for name in hashes], 2)
     assert vectors(tmp_path) == pytest.approx(expected)  # as they are: not centred
@@ -217,7 +217,7 @@ def run_many(folder: Path) -> dict[str, Any]:
         data = [jpeg(seed) for seed in range(MANY)]
         pictures = [check(each, 10**6, 10**6) for each in data]
         for picture, each in zip(pictures, data, strict=True):
-            Store(artifact).keep(picture, each)
+            PictureStore(artifact).add(picture, each)
         images.write(pictures, artifact)
         module, _ = backbones.build(backbones.find("resnet18", None), RANDOM)
         save_file(module.network.state_dict(), training / backbones.TRAINED)

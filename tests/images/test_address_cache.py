@@ -1,9 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from brmrs.images.kept import KeptPictures, link
+from brmrs.images.address_cache import AddressCache, link
 
 
 def content(folder: Path, data: bytes) -> Path:
@@ -15,10 +16,10 @@ def content(folder: Path, data: bytes) -> Path:
 
 def test_an_address_leads_to_its_bytes(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    KeptPictures(kept).keep("http://a/1", content(tmp_path / "files", b"one"))
-    KeptPictures(kept).keep("http://a/2", content(tmp_path / "files", b"two"))
-    KeptPictures(kept).keep("http://b/\ud800", content(tmp_path / "files", b"two"))
-    later = KeptPictures(kept)
+    AddressCache(kept).add("http://a/1", content(tmp_path / "files", b"one"))
+    AddressCache(kept).add("http://a/2", content(tmp_path / "files", b"two"))
+    AddressCache(kept).add("http://b/\ud800", content(tmp_path / "files", b"two"))
+    later = AddressCache(kept)
     found = [later.find(address) for address in ("http://a/1", "http://a/2", "http://b/\ud800")]
     assert [path.read_bytes() for path in found if path] == [b"one", b"two", b"two"]
     assert later.find("http://a/3") is None
@@ -26,13 +27,13 @@ def test_an_address_leads_to_its_bytes(tmp_path: Path) -> None:
 
 def test_damage_is_no_picture_and_a_new_one_takes_its_place(tmp_path: Path) -> None:
     file = content(tmp_path / "files", b"one")
-    KeptPictures(tmp_path / "kept").keep("a", file)
+    AddressCache(tmp_path / "kept").add("a", file)
     (kept,) = (tmp_path / "kept").iterdir()
     kept.unlink()
     kept.write_bytes(b"another")
-    assert KeptPictures(tmp_path / "kept").find("a") is None
-    KeptPictures(tmp_path / "kept").keep("a", file)
-    again = KeptPictures(tmp_path / "kept").find("a")
+    assert AddressCache(tmp_path / "kept").find("a") is None
+    AddressCache(tmp_path / "kept").add("a", file)
+    again = AddressCache(tmp_path / "kept").find("a")
     assert again is not None
     assert again.read_bytes() == b"one"
 
@@ -55,3 +56,14 @@ def test_without_links_the_bytes_are_copied(
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     link(content(tmp_path / "files", b"one"), tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"one"
+
+
+def test_many_threads_link_one_file(tmp_path: Path) -> None:
+    """Two hundred items with one picture, as a second dump reuses them."""
+    file = content(tmp_path / "files", b"one")
+    cache = AddressCache(tmp_path / "cache")
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: cache.add(f"http://a/{n % 2}", file), range(200)))
+        list(pool.map(lambda _: link(file, tmp_path / "copy" / "one.jpg"), range(200)))
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["one.jpg"]

@@ -1,15 +1,14 @@
-"""Fetched pictures by address, kept for later runs: a new dump fetches new addresses alone."""
+"""Fetched pictures by address, for later runs: a new dump fetches only new addresses."""
 
-import os
 import shutil
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from brmrs.system.files import digest_file
+from brmrs.system.files import digest_file, replacing
 
 
-class KeptPictures:
+class AddressCache:
     """A folder of files `<hash of the address>.<SHA-256 of the bytes>.<extension>`.
 
     Where the file system can, the files are links to those of the artifacts and take no space.
@@ -19,15 +18,14 @@ class KeptPictures:
         self._folder = folder
 
     def find(self, address: str) -> Path | None:
-        """The file with the bytes that the address gave, if it is here and whole."""
+        """The file with the bytes that the address gave, if it is here and undamaged."""
         path = self._index.get(address_hash(address))
         if path is None or digest_file(path) != path.name.split(".")[1]:
             return None
         return path
 
-    def keep(self, address: str, file: Path) -> None:
-        """Keep a file that is named by its content."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def add(self, address: str, file: Path) -> None:
+        """Add a file that is named by its content."""
         link(file, self._folder / f"{address_hash(address)}.{file.name}")
 
     @cached_property
@@ -44,9 +42,8 @@ def link(source: Path, target: Path) -> None:
     """Put the bytes of a file in another place, whole or not at all; a file there is replaced."""
     if target.exists() and target.samefile(source):  # renaming a link to another does nothing
         return
-    part = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
-        part.hardlink_to(source)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, part)
-    part.replace(target)
+    with replacing(target) as part:
+        try:
+            part.hardlink_to(source)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, part)

@@ -1,0 +1,132 @@
+"""The folder of pictures: its files, and which item each belongs to.
+
+Imports nothing heavy: the fingerprint lists the folder without loading an image library.
+"""
+
+import logging
+import os
+import re
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from brmrs.errors import UserError
+
+LOG = logging.getLogger(__name__)
+EXAMPLES = 3  # names of each side in a warning
+_NUMBERED = re.compile(r"(.+)[-_](\d{1,4})")  # ID_0.jpg, ID_1.jpg, ...
+
+
+class PictureFiles(NamedTuple):
+    """The files of a folder.
+
+    Attributes:
+        named: path below the folder (parts joined by "/") and path, the top level first, by name.
+        left_out: what cannot be looked at: links to themselves or to nothing, closed sub-folders.
+    """
+
+    named: list[tuple[str, Path]]
+    left_out: list[str]
+
+
+def picture_files(folder: Path) -> PictureFiles:
+    """The files of a folder and its sub-folders, without hidden ones.
+
+    Links to files are followed, links to folders are not.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    named: list[tuple[str, Path]] = []
+    left_out: list[str] = []
+
+    def failed(error: OSError) -> None:
+        if error.filename is None or Path(error.filename) == folder:
+            raise UserError(f"images.folder: {folder}: {error.strerror}; correct the path")
+        left_out.append(_below(folder, error.filename))
+
+    for parent, folders, files in os.walk(folder, onerror=failed):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(parent, name)
+            if name.startswith("."):
+                continue
+            below = _below(folder, path)
+            try:
+                if path.is_file():
+                    named.append((below, path))
+                elif path.is_symlink():
+                    left_out.append(below)
+            except OSError:
+                left_out.append(below)
+    named.sort(key=lambda pair: (pair[0].count("/"), pair[0]))
+    return PictureFiles(named, sorted(left_out))
+
+
+def _below(folder: Path, path: str | Path) -> str:
+    return Path(path).relative_to(folder).as_posix()
+
+
+def by_item(folder: Path, ids: Collection[str]) -> dict[str, list[Path]]:
+    """The files of each item that has any, in the order to try them.
+
+    A file belongs to the item whose id is its name without the extension, in whatever sub-folder;
+    else to the item whose id is that name without a number at its end (`ID_0.jpg`). Warns if most
+    of the items have no file and most of the files no item.
+
+    Args:
+        folder: of the pictures.
+        ids: raw ids of the items; they are compared with file names, never made into paths.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    files, left_out = picture_files(folder)
+    if left_out:
+        LOG.warning(
+            "images.folder: %d of its entries cannot be read and are left out: %s",
+            len(left_out),
+            _examples(left_out),
+        )
+    wanted = set(ids)
+    found: dict[str, list[Path]] = defaultdict(list)
+    numbered: dict[str, list[tuple[int, Path]]] = defaultdict(list)
+    without_item = []
+    for name, path in files:
+        stem = PurePosixPath(name).stem
+        match = _NUMBERED.fullmatch(stem)
+        if stem in wanted:
+            found[stem].append(path)
+        elif match and match[1] in wanted:
+            numbered[match[1]].append((int(match[2]), path))
+        else:
+            without_item.append(name)
+    for item, more in numbered.items():
+        found[item] += [path for _, path in sorted(more, key=lambda pair: pair[0])]
+    _warn(folder, sorted(wanted - found.keys()), len(wanted), without_item, len(files))
+    return dict(found)
+
+
+def _warn(
+    folder: Path, without_file: Sequence[str], items: int, without_item: Sequence[str], files: int
+) -> None:
+    """Warn where the names of files and the ids of items hardly match."""
+    if not items or 2 * len(without_file) <= items or 2 * len(without_item) < files:
+        return
+    LOG.warning(
+        "images.folder: %s: %d of %d items have a file there, and %d of %d files belong to an "
+        "item; ids without a file: %s; files without an item: %s; name a file by the id of its "
+        "item (ID.jpg or ID_0.jpg)",
+        folder,
+        items - len(without_file),
+        items,
+        files - len(without_item),
+        files,
+        _examples(without_file),
+        _examples(without_item),
+    )
+
+
+def _examples(names: Sequence[str]) -> str:
+    return ", ".join(repr(name[:60]) for name in names[:EXAMPLES]) or "none"
