@@ -25,12 +25,16 @@ MIN_SIDE = 8  # pixels; below it a picture is a spacer, such as the 1 x 1 GIF of
 # Of a progressive JPEG. Each scan passes over all pixels, and a scan without data takes few bytes.
 # libtiff has the same limit for the JPEGs in a TIFF; encoders write about ten.
 MAX_SCANS = 100
+# Of a JPEG, scans and metadata. Pillow copies all EXIF segments so far for each further one: 20 MB
+# of small ones take minutes. A colour profile has at most 255.
+MAX_SEGMENTS = 1_000
 
 # The status replaces Pillow's warnings on odd files. `check` has its own limit on pixels; Pillow's
 # limit stays in force above it.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-# A marker of a JPEG; FF 00 and FF FF are none, and FF D0 to FF D7 stand within a scan.
+# The start of a JPEG, and a marker. FF 00 and FF FF are none; FF D0 to FF D7 are within a scan.
+_JPEG = b"\xff\xd8"
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _SCAN, _END = 0xDA, 0xD9
 _WITHOUT_LENGTH = (0x01, 0xD8)
@@ -46,7 +50,7 @@ class Status(StrEnum):
     HTTP_ERROR = "http error"  # any other answer without a picture
     REFUSED = "refused"  # an address that must not be fetched
     PLACEHOLDER = "placeholder"  # a few pixels, or a known picture that says "no image"
-    TOO_LARGE = "too large"  # in bytes, pixels, or scans of a progressive JPEG
+    TOO_LARGE = "too large"  # in bytes or pixels; too many scans or segments of a JPEG
     NOT_AN_IMAGE = "not an image"
     TRUNCATED = "truncated"  # begins as an image, but breaks off or is damaged
 
@@ -82,14 +86,15 @@ class Picture:
 def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
     """Decode the bytes in full.
 
-    Pixels and scans are counted before anything is decoded. Of an animation the first frame counts.
+    Pixels, scans and segments are counted before anything is decoded. Of an animation the first
+    frame counts.
 
     Args:
         data: untrusted bytes.
         max_bytes: of `data`.
         max_pixels: width times height.
     """
-    if len(data) > max_bytes:
+    if len(data) > max_bytes or (data.startswith(_JPEG) and is_slow_jpeg(data)):
         return Picture(Status.TOO_LARGE)
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
@@ -102,8 +107,6 @@ def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
             return Picture(Status.TOO_LARGE)
         if min(image.size) < MIN_SIDE:
             return Picture(Status.PLACEHOLDER)
-        if image.format in ("JPEG", "MPO") and jpeg_scans(data) > MAX_SCANS:
-            return Picture(Status.TOO_LARGE)
         # Pillow's JPEG reader says MPO of a JPEG with a second one behind it.
         extension = EXTENSIONS.get(image.format or "", EXTENSIONS["JPEG"])
         try:
@@ -114,21 +117,22 @@ def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
     return Picture(Status.OK, None, digest, extension, width, height)
 
 
-def jpeg_scans(data: bytes) -> int:
-    """The scans of a JPEG up to its end, by its markers as a decoder finds them.
+def is_slow_jpeg(data: bytes) -> bool:
+    """Whether a JPEG has more scans or segments than `MAX_SCANS` and `MAX_SEGMENTS`.
 
-    Counts to `MAX_SCANS` + 1 at most.
+    Counts up to the end of the picture, by the markers as a decoder finds them.
     """
-    scans, at = 0, 2
-    while scans <= MAX_SCANS and (found := _MARKER.search(data, at)) is not None:
+    scans = segments = 0
+    at = len(_JPEG)
+    while (found := _MARKER.search(data, at)) is not None and found[1][0] != _END:
         at, marker = found.end(), found[1][0]
-        if marker == _END:
-            break
-        if marker == _SCAN:
-            scans += 1
+        segments += 1
+        scans += marker == _SCAN
+        if scans > MAX_SCANS or segments > MAX_SEGMENTS:
+            return True
         if marker not in _WITHOUT_LENGTH:
             at += int.from_bytes(data[at : at + 2])
-    return scans
+    return False
 
 
 def to_rgb(data: bytes) -> Image.Image:
