@@ -39,7 +39,7 @@ def stage(folder: Path, data: list[bytes | None], config: VisualConfig) -> None:
     store, artifact = PictureStore(folder / "store"), folder / "images"
     pictures = [check(each, 10**6, 10**6) if each else MISSING for each in data]
     for picture, each in zip(pictures, data, strict=True):
-        store.keep(picture, each or b"")
+        store.add(picture, each or b"")
     artifact.mkdir(parents=True)
     (folder / "out").mkdir()
     store.publish(pictures, artifact)
