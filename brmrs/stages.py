@@ -107,7 +107,7 @@ STAGES = (
         "ingest",
         "brmrs.ingest.stage",
         config=("ingest",),
-        external=("reviews", "metadata", "ready_made"),
+        external=("reviews", "metadata", "path"),
     ),
     Stage(
         "split",

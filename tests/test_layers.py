@@ -11,6 +11,9 @@ PACKAGES = ("brmrs", "tasks", "flows")
 # Below everything: names, errors, the kinds of fields. They may be imported from anywhere.
 BASE = {"brmrs.columns", "brmrs.errors", "brmrs.extensions", "brmrs.config", "brmrs.system"}
 
+# What a dump format may import, beside these.
+DATASET = {"brmrs.ingest.dataset", "brmrs.ingest.files", "brmrs.ingest.interactions"}
+
 # Package -> the packages that it may import, beside itself. A package includes its sub-packages,
 # unless they have a line of their own.
 ALLOWED: dict[str, set[str]] = {
@@ -21,6 +24,12 @@ ALLOWED: dict[str, set[str]] = {
     "brmrs.config": {"brmrs.columns", "brmrs.errors", "brmrs.extensions"},
     "brmrs.stages": {"brmrs.columns", "brmrs.config", "brmrs.errors"},
     "brmrs.sample": {*BASE},
+    # The formats do not import the stage, which reaches them through brmrs.ingest.formats.
+    "brmrs.ingest.files": {*BASE},
+    "brmrs.ingest.interactions": {*BASE},
+    "brmrs.ingest.dataset": {*BASE, "brmrs.ingest.interactions"},
+    "brmrs.ingest.amazon": {*BASE, *DATASET},
+    "brmrs.ingest.ready_made": {*BASE, *DATASET},
     "brmrs.ingest": {*BASE, "brmrs.stages"},
     "brmrs.split": {*BASE, "brmrs.stages"},
     "brmrs.images": {*BASE, "brmrs.stages"},

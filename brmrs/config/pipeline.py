@@ -49,7 +49,7 @@ class IngestConfig(Section):
     # "amazon": raw dumps, told apart by content; "ready-made": the literature's layout,
     # taken as it is (see brmrs/ingest/ready_made/layout.py): the fields after `path` do not apply
     # to it
-    format: Literal["amazon", "ready-made"] = "amazon"
+    format: str = "amazon"
     path: Location = None  # the folder of a benchmark
     reviews: Locations = ()  # review files, or folders of them
     metadata: Locations = ()  # metadata files, or folders of them; without any, items have no text

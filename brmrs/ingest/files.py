@@ -1,4 +1,4 @@
-"""Which files a configured path stands for."""
+"""The files that a configured path names: itself, or the files of a folder."""
 
 import re
 from collections.abc import Iterable
@@ -6,15 +6,17 @@ from pathlib import Path
 
 from brmrs.errors import UserError
 
-DUMP_NAME = re.compile(r"[^.].*\.(json|jsonl|ndjson|csv)(\.(gz|zst|zstd))?", re.IGNORECASE)
+DUMP_NAME = re.compile(
+    r"[^.].*\.(json|jsonl|ndjson|csv|tsv)(\.(gz|zst|zstd|bz2|xz))?", re.IGNORECASE
+)
 
 
 def dump_files(paths: Iterable[Path], field: str) -> list[Path]:
-    """The dump files that `paths` name: files as they are, folders by the files in them.
+    """The dump files that `paths` name: each file, and the dump files of each folder.
 
-    Of a folder, the files named like a dump (`.json`, `.jsonl`, `.ndjson`, `.csv`, also with
-    `.gz`, `.zst`, `.zstd`) count, hidden ones and sub-folders do not. Each file once, sorted
-    by name.
+    Of a folder, the files that are named like a dump (`.json`, `.jsonl`, `.ndjson`, `.csv`,
+    `.tsv`, also with `.gz`, `.zst`, `.zstd`, `.bz2`, `.xz`) count. Hidden files and sub-folders do
+    not. Each file once, sorted by name.
 
     Args:
         paths: files and folders.
@@ -45,8 +47,8 @@ def _members(folder: Path, field: str) -> list[Path]:
     found = members(folder, field)
     if not found:
         raise UserError(
-            f"{field}: {folder}: the folder holds no dump file (*.json, *.jsonl, *.csv, *.json.gz, "
-            "*.jsonl.gz, *.json.zst, *.jsonl.zst); name the files themselves"
+            f"{field}: {folder}: the folder holds no dump file (*.json, *.jsonl, *.ndjson, *.csv, "
+            "*.tsv, also with .gz, .zst, .bz2, .xz); name the files themselves"
         )
     return found
 

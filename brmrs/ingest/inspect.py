@@ -1,10 +1,9 @@
-"""What a dump or a benchmark holds, before anything is configured: the data of `brmrs inspect`.
+"""The facts of files before anything is configured: the data of `brmrs inspect`.
 
-Nothing is left out: no k-core, no minimum rating, whatever share of the lines is bad, and of a file
-that is cut off, what is there.
+Nothing is left out: no k-core, no minimum rating, no limit to the share of bad lines. A file that
+is cut off is read up to its last whole line.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,98 +11,76 @@ from typing import Any
 import numpy as np
 
 from brmrs.columns import SPLIT_NAMES
-from brmrs.config.pipeline import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest import stage as ingest
-from brmrs.ingest.amazon.lines import MAX_LINE, read_lines
+from brmrs.ingest import formats
 from brmrs.ingest.amazon.metadata import METADATA, describe
-from brmrs.ingest.amazon.records import Reading, RejectedError, read
-from brmrs.ingest.files import dump_files
-from brmrs.ingest.ready_made import layout as benchmark
+from brmrs.ingest.amazon.records import read
+from brmrs.ingest.dataset import Reading
+from brmrs.ingest.stage import ingest
 
-LINES_TRIED = 100  # before a file counts as reviews, whose reader then says what is wrong
-PATHS = "paths"
+LOW_RATING = 2.0  # stars
 
 
 def inspect(paths: Sequence[Path]) -> dict[str, Any]:
-    """Facts about review files, metadata files, folders of both, or a benchmark's folder.
+    """Facts about files or folders of any dump format.
 
     Returns:
-        The statistics of the stage ingest with k = 0 (JSON values), of a benchmark with the sizes
-        of its `split`. Of metadata alone: `metadata`, `items` and `items_with`.
+        The statistics of the stage ingest with k = 0 (JSON values), with `notes`, sentences on
+        defaults that matter for these data, and with the sizes of a `split` that the files bring.
+        Of metadata alone: `metadata`, `items` and `items_with`.
 
     Raises:
-        UserError: a path is missing, or a file is no dump.
+        UserError: a path is missing, or no format can read a file.
     """
-    if len(paths) == 1 and paths[0].is_dir() and any(paths[0].glob(f"*{benchmark.INTERACTIONS}")):
-        return _of_benchmark(paths[0])
-    reviews, metadata = told_apart(dump_files(paths, PATHS))
-    if not reviews:
-        return _of_metadata(metadata)
-    config = IngestConfig(
-        reviews=tuple(reviews),
-        metadata=tuple(metadata),
-        k=0,
-        max_bad_share=1,
-        allow_truncated=True,  # the quarantine tells
+    config = formats.sniff(paths)
+    if config.metadata and not config.reviews:
+        return _of_metadata(config.metadata)
+    found = ingest(
+        config.model_copy(update={"k": 0, "max_bad_share": 1.0, "allow_truncated": True})
     )
-    return ingest.ingest(config).statistics
+    if found.given:
+        labels = found.given.labels
+        split = {name: int((labels == value).sum()) for value, name in SPLIT_NAMES.items()}
+        return {**found.statistics, "split": split}
+    return {**found.statistics, "notes": _notes(found.statistics)}
 
 
-def told_apart(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The review files and the metadata files, by content: the first line that is metadata tells.
-
-    Raises:
-        UserError: a file cannot be read.
-    """
-    metadata = [path for path in files if _is_metadata(path)]
-    return [path for path in files if path not in metadata], metadata
-
-
-def _is_metadata(path: Path) -> bool:
-    for number, line in read_lines(path, lambda _: None):
-        if number > LINES_TRIED:
-            break
-        if len(line) > MAX_LINE:
-            continue
-        try:
-            METADATA.parse(line)
-        except RejectedError as error:
-            if "review" in str(error):
-                return False
-        else:
-            return True
-    return False
-
-
-def _of_benchmark(folder: Path) -> dict[str, Any]:
-    given = benchmark.read(IngestConfig(format="ready-made", path=folder))
-    split = {name: int((given.labels == value).sum()) for value, name in SPLIT_NAMES.items()}
-    return {**ingest.of_benchmark(given).statistics, "split": split}
+def _notes(statistics: dict[str, Any]) -> list[str]:
+    """What the defaults mean for these data."""
+    notes = []
+    ratings = {float(stars): count for stars, count in statistics["ratings"].items()}
+    low = sum(count for stars, count in ratings.items() if stars <= LOW_RATING)
+    if low:
+        share = low / statistics["interactions"]
+        notes.append(
+            f"every rating counts as a positive: {low:,} ({share:.1%}) have {LOW_RATING:g} stars "
+            "or fewer; ingest.min_rating leaves them out"
+        )
+    if statistics["time"]["first"] is not None and not statistics["time"]["unknown"]:
+        notes.append(
+            "the split is random by default, so models see the future; the data are dated: "
+            "split.protocol=leave-last-out or time avoids that"
+        )
+    return notes
 
 
 def _of_metadata(files: Sequence[Path]) -> dict[str, Any]:
-    """Counts over the distinct items; of several rows of one, each field counts once."""
-    reading, generations = Reading(), Counter[str]()
+    """Counts over the distinct items, whose rows are merged field by field."""
+    reading = Reading()
     having: dict[str, tuple[bool, bool, bool, bool]] = {}
     for line in read(files, METADATA, 1.0, reading, allow_truncated=True):
-        generations[line.generation] += 1
-        item = describe(line)
+        reading.generations[line.generation] += 1
+        item = describe(line.row, reading.unusable)
         has = (bool(item.title), bool(item.description), item.has_text, bool(item.image_urls))
         old = having.get(line.asin, (False,) * 4)
         having[line.asin] = (has[0] or old[0], has[1] or old[1], has[2] or old[2], has[3] or old[3])
     if not having:
-        raise UserError(f"{PATHS}: no item is left in the metadata; name other files")
+        raise UserError("paths: no item is left in the metadata; name other files")
     totals = np.array(list(having.values())).sum(axis=0).tolist()
     names = ("title", "description", "text", "image_address")
+    reading.notes["duplicates"] = reading.generations.total() - len(having)
     return {
-        "metadata": {
-            "files": reading.files,
-            "lines": reading.lines,
-            "generations": dict(generations),
-            "quarantined": reading.reasons(),
-            "duplicates": sum(generations.values()) - len(having),
-        },
+        "metadata": reading.statistics(),
         "items": len(having),
         "items_with": dict(zip(names, totals, strict=True)),
     }

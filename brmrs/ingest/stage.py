@@ -1,8 +1,7 @@
 """The stage `ingest`: from the dump to interactions, users and items."""
 
 import logging
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,11 @@ from numpy.typing import NDArray
 from brmrs import columns
 from brmrs.config.pipeline import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest.amazon.encode_ids import code_reviews
-from brmrs.ingest.amazon.metadata import METADATA, Item, describe
-from brmrs.ingest.amazon.records import BadLine, Reading, read
-from brmrs.ingest.amazon.reviews import REVIEWS
-from brmrs.ingest.files import dump_files
+from brmrs.ingest import formats
+from brmrs.ingest.dataset import BadLine, Dataset, Given, Item, Reading
 from brmrs.ingest.interactions import NO_TIME, Interactions, latest
 from brmrs.ingest.kcore import core_sizes, k_core, largest_k
-from brmrs.ingest.ready_made import layout as benchmark
-from brmrs.stages import StageContext
+from brmrs.stages import GIVEN_KNN, GIVEN_LABELS, GIVEN_VECTORS, StageContext
 from brmrs.system.files import write_json
 
 LOG = logging.getLogger(__name__)
@@ -31,15 +26,16 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ingested:
-    """What the stage makes of a dump.
+    """The output of the stage.
 
     Attributes:
         interactions: dense ids, sorted by user and item, no pair twice.
-        user_ids: U raw ids, sorted; the position is the dense id.
-        asins: I raw ids, likewise.
-        items: what the metadata tell, row i for item i.
+        user_ids: U raw ids; the position is the dense id. Sorted, unless the data are ready-made.
+        asins: I raw ids of items, likewise.
+        items: text and picture addresses, row i for item i.
         quarantine: the lines that could not be used, sorted.
         statistics: counts, plain JSON values.
+        given: the split, vectors and kNN tables of a ready-made data set.
     """
 
     interactions: Interactions
@@ -48,17 +44,15 @@ class Ingested:
     items: list[Item]
     quarantine: list[BadLine]
     statistics: dict[str, Any]
+    given: Given | None = None
 
 
 def run(context: StageContext) -> None:
     """The stage: the configured dump to Parquet files and statistics."""
-    config, out = context.config.ingest, context.out
-    if config.format == "ready-made":
-        given = benchmark.read(config)
-        benchmark.write_given(given, out / "given")
-        ingested = of_benchmark(given)
-    else:
-        ingested = ingest(config)
+    out = context.out
+    ingested = ingest(context.config.ingest)
+    if ingested.given:
+        _write_given(ingested.interactions, ingested.given, out / "given")
     pq.write_table(interactions_table(ingested.interactions), out / "interactions.parquet")
     pq.write_table(_users_table(ingested.user_ids), out / "users.parquet")
     pq.write_table(_items_table(ingested), out / "items.parquet")
@@ -72,67 +66,83 @@ def run(context: StageContext) -> None:
 
 
 def ingest(config: IngestConfig) -> Ingested:
-    """Read a dump and keep its k-core.
+    """Read a dump of any format and keep its k-core.
 
-    In this order: lines that cannot be used go to the quarantine, ratings below the minimum are
-    left out, the latest of a repeated (user, item) pair stays, the k-core is taken. Reviewed
-    items without metadata stay, as items without text; metadata of other items are dropped.
+    In this order: bad lines go to the quarantine, the latest of a repeated (user, item) pair stays,
+    ratings below the minimum are left out, the k-core is taken. Items without metadata stay, as
+    items without text. Metadata of other items are dropped. A ready-made data set is kept whole.
 
     Raises:
         UserError: a file is missing or no dump, too many lines are bad, or nothing is left.
     """
-    if not config.reviews:
-        raise UserError("ingest.reviews: no review dump is configured; set ingest.reviews=PATH")
-    review_files = dump_files(config.reviews, REVIEWS.field)
-    metadata_files = dump_files(config.metadata, METADATA.field)
-    coded, reading = code_reviews(review_files, config)
-    everything = coded.interactions()
-    distinct = latest(everything)
-    core = distinct.take(_core_rows(distinct, config.k))
-    user_ids, user = _dense(coded.user.ids, core.user)
-    asins, item = _dense(coded.item.ids, core.item)
+    dataset = formats.get(config.format).read(config)
+    if dataset.given:
+        return _kept_whole(dataset, dataset.given)
+    distinct = latest(dataset.interactions)
+    liked = distinct
+    if config.min_rating is not None:
+        # Not "rating >= minimum": an absent rating (NaN) stays.
+        liked = distinct.take(~(distinct.rating < config.min_rating))
+    core = liked.take(_core_rows(liked, config.k))
+    user_ids, user = _dense(dataset.user_ids, core.user)
+    asins, item = _dense(dataset.asins, core.item)
     interactions = latest(Interactions(user, item, core.rating, core.timestamp))
-    items, about = _describe(metadata_files, asins, config)
-    quarantine = reading.quarantine + about.reading.quarantine
+    described = dataset.describe(asins)
+    quarantine = sorted(dataset.reading.quarantine + described.reading.quarantine)
     statistics = {
         "reviews": {
-            **_reading_statistics(reading, coded.generations),
-            "below_min_rating": coded.below_min_rating,
-            "duplicates": len(everything) - len(distinct),
+            **dataset.reading.statistics(),
+            "below_min_rating": len(distinct) - len(liked),
+            "duplicates": len(dataset.interactions) - len(distinct),
         },
-        "metadata": {
-            **_reading_statistics(about.reading, about.generations),
-            "duplicates": about.duplicates,
-            "never_reviewed": about.unused,
-        },
-        "before_k_core": distinct.sizes(),
-        "cores": core_sizes(distinct.user, distinct.item),
+        "metadata": {"duplicates": 0, "never_reviewed": 0, **described.reading.statistics()},
+        "before_k_core": liked.sizes(),
+        "cores": core_sizes(liked.user, liked.item),
         "k": config.k,
-        **_core_statistics(interactions, items),
+        **_core_statistics(interactions, described.items),
     }
-    return Ingested(interactions, user_ids, asins, items, sorted(quarantine), statistics)
+    return Ingested(interactions, user_ids, asins, described.items, quarantine, statistics)
 
 
-def of_benchmark(given: benchmark.Benchmark) -> Ingested:
-    """A benchmark as what the stage writes: nothing is left out, items have no descriptions."""
-    interactions, items = given.interactions, [Item()] * len(given.asins)
-    nothing = _reading_statistics(Reading(), Counter())
+def _kept_whole(dataset: Dataset, given: Given) -> Ingested:
+    """A ready-made data set: no row and no id is left out."""
+    interactions, asins = dataset.interactions, dataset.asins.to_pylist()
+    described = dataset.describe(asins)
     statistics = {
-        "reviews": {
-            **nothing,
-            "files": 1,
-            "lines": len(interactions),
-            "generations": {"benchmark": len(interactions)},
-            "below_min_rating": 0,
-            "duplicates": 0,
-        },
-        "metadata": {**nothing, "duplicates": 0, "never_reviewed": 0},
+        "reviews": {**dataset.reading.statistics(), "below_min_rating": 0, "duplicates": 0},
+        "metadata": {**Reading().statistics(), "duplicates": 0, "never_reviewed": 0},
         "before_k_core": interactions.sizes(),
         "cores": core_sizes(interactions.user, interactions.item),
         "k": 0,
-        **_core_statistics(interactions, items),
+        **_core_statistics(interactions, described.items),
     }
-    return Ingested(interactions, given.user_ids, given.asins, items, [], statistics)
+    return Ingested(
+        interactions,
+        dataset.user_ids.to_pylist(),
+        asins,
+        described.items,
+        sorted(dataset.reading.quarantine),
+        statistics,
+        given,
+    )
+
+
+def _write_given(interactions: Interactions, given: Given, out: Path) -> None:
+    """Write `split/`, and for each modality its vectors and its kNN table."""
+    (out / columns.SPLIT).mkdir(parents=True)
+    labels = {
+        columns.USER: interactions.user,
+        columns.ITEM: interactions.item,
+        columns.SPLIT: given.labels,
+    }
+    table = pa.table(labels, schema=columns.GIVEN_SPLIT)
+    pq.write_table(table, out / columns.SPLIT / GIVEN_LABELS)
+    for modality in columns.MODALITIES:
+        (out / modality).mkdir()
+        if modality in given.features:
+            np.save(out / modality / GIVEN_VECTORS, given.features[modality], allow_pickle=False)
+        if modality in given.neighbours:
+            pq.write_table(given.neighbours[modality], out / modality / GIVEN_KNN)
 
 
 def interactions_table(interactions: Interactions) -> pa.Table:
@@ -149,41 +159,13 @@ def interactions_table(interactions: Interactions) -> pa.Table:
     )
 
 
-@dataclass
-class _About:
-    """What reading the metadata came to."""
-
-    reading: Reading = field(default_factory=Reading)
-    generations: Counter[str] = field(default_factory=Counter)
-    duplicates: int = 0  # rows of an item that had one
-    unused: int = 0  # rows of items without an interaction in the core
-
-
-def _describe(
-    files: list[Path], asins: list[str], config: IngestConfig
-) -> tuple[list[Item], _About]:
-    """The fullest description of each item; an item without metadata gets an empty one."""
-    found: dict[str, Item | None] = dict.fromkeys(asins)
-    about = _About()
-    share, truncated = config.max_bad_share, config.allow_truncated
-    for line in read(files, METADATA, share, about.reading, truncated):
-        about.generations[line.generation] += 1
-        if line.asin not in found:
-            about.unused += 1
-            continue
-        item, other = describe(line), found[line.asin]
-        about.duplicates += other is not None
-        found[line.asin] = item if other is None else max(item, other, key=Item.fullness)
-    return [item or Item() for item in found.values()], about
-
-
 def _core_rows(distinct: Interactions, k: int) -> NDArray[np.intp]:
+    if not len(distinct):
+        raise UserError("ingest.min_rating: no review is left; lower ingest.min_rating")
     rows = k_core(distinct.user, distinct.item, k)
     if len(rows):
         return rows
     sizes = distinct.sizes()
-    if not len(distinct):
-        raise UserError("ingest.min_rating: no review is left; lower ingest.min_rating")
     raise UserError(
         f"ingest.k: nothing is left of {sizes['interactions']:,} interactions of "
         f"{sizes['users']:,} users with {sizes['items']:,} items after the {k}-core; "
@@ -201,15 +183,6 @@ def _dense(
     dense = np.full(len(ids), -1, dtype=np.int32)
     dense[kept[order]] = np.arange(len(kept))
     return names.take(pa.array(order)).to_pylist(), dense[used]
-
-
-def _reading_statistics(reading: Reading, generations: Counter[str]) -> dict[str, Any]:
-    return {
-        "files": reading.files,
-        "lines": reading.lines,
-        "generations": dict(generations),
-        "quarantined": reading.reasons(),
-    }
 
 
 def _core_statistics(interactions: Interactions, items: list[Item]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ nothing. Imports nothing heavy: `brmrs plan` must answer at once.
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from brmrs.errors import UserError
 from brmrs.features.catalogue import torchvision as torchvision_models
 from brmrs.features.catalogue.text import resolve
 from brmrs.images.folder import picture_files
-from brmrs.ingest.files import dump_files, listing
-from brmrs.ingest.ready_made.layout import benchmark_files
+from brmrs.ingest import formats
+from brmrs.ingest.files import listing
 from brmrs.system.files import digest_file, digest_json
 
+DUMP_FIELDS = ("reviews", "metadata", "path")  # of the section `ingest`
+NAMES_COUNT = {"path"}  # a ready-made layout finds its files by name
 THREADS = 4  # hashing releases the interpreter lock
 
 
@@ -40,7 +43,7 @@ def fingerprint(
         names: the entries wanted; None: all.
 
     Returns:
-        Of the entries `reviews`, `metadata`, `ready_made`, `text_model`, `visual_weights`,
+        Of the entries `reviews`, `metadata`, `path`, `text_model`, `visual_weights`,
         `image_folder` and `warm_start` those wanted, each `{"sha256": digest of the entry,
         "files": [{"name", "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends on
         the files' contents alone, neither on their names nor on their order; what is kept of them
@@ -53,9 +56,7 @@ def fingerprint(
             such backbone.
     """
     entries: dict[str, Callable[[], dict[str, Any]]] = {
-        "reviews": lambda: _reviews(config.ingest),
-        "metadata": lambda: _by_content(dump_files(config.ingest.metadata, "ingest.metadata")),
-        "ready_made": lambda: _ready_made(config.ingest),
+        **{field: partial(_dump, config.ingest, field) for field in DUMP_FIELDS},
         "text_model": lambda: _text_model(config.features.text),
         "visual_weights": lambda: _visual_weights(config.features.visual),
         "image_folder": lambda: _image_folder(config.images),
@@ -64,15 +65,12 @@ def fingerprint(
     return {name: entries[name]() for name in (entries if names is None else names)}
 
 
-def _reviews(config: IngestConfig) -> dict[str, Any]:
-    if not config.reviews and config.format != "ready-made":
-        raise UserError("ingest.reviews: no review dump is configured; set ingest.reviews=PATH")
-    return _by_content(dump_files(config.reviews, "ingest.reviews"))
-
-
-def _ready_made(config: IngestConfig) -> dict[str, Any]:
-    paths = benchmark_files(config) if config.format == "ready-made" else []
-    return _by_name([(path.name, path) for path in paths])
+def _dump(config: IngestConfig, field: str) -> dict[str, Any]:
+    """The files of the dump that a field of the section `ingest` names."""
+    paths = formats.get(config.format).fingerprint(config).get(field, [])
+    if field in NAMES_COUNT:
+        return _by_name([(path.name, path) for path in paths])
+    return _by_content(paths)
 
 
 def _image_folder(config: ImagesConfig) -> dict[str, Any]:

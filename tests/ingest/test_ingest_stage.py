@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from brmrs import columns
 from brmrs.config.pipeline import IngestConfig, PipelineConfig
 from brmrs.errors import UserError
-from brmrs.ingest.amazon.metadata import Item
+from brmrs.ingest.dataset import Item
 from brmrs.ingest.interactions import NO_TIME, Interactions, latest
 from brmrs.ingest.stage import ingest, run
 from brmrs.stages import StageContext
@@ -21,8 +21,13 @@ from brmrs.stages import StageContext
 SQUARE = [("u2", "i1"), ("u2", "i3"), ("u1", "i1"), ("u1", "i3")]
 
 
+START = 900_000_000_000  # ms
+
+
 def review(user: str, item: str, rating: float = 5.0, time: int | None = 1) -> dict[str, Any]:
-    return {"user_id": user, "parent_asin": item, "rating": rating, "timestamp": time}
+    """A review `time` ms after the start."""
+    when = None if time is None else START + time
+    return {"user_id": user, "parent_asin": item, "rating": rating, "timestamp": when}
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -47,6 +52,8 @@ def test_gift_cards_give_the_known_sizes(shared_data: Path) -> None:
         "lines": 2972,
         "generations": {"2018": 2972},
         "quarantined": {},
+        "unusable_fields": {},
+        "times_in_other_unit": 0,
         "below_min_rating": 0,
         "duplicates": 7,
     }
@@ -54,7 +61,7 @@ def test_gift_cards_give_the_known_sizes(shared_data: Path) -> None:
     assert found.statistics["before_k_core"] == sizes
     assert found.statistics["items_with"]["text"] == 147
     everything = ingest(config.model_copy(update={"k": 0}))
-    assert everything.statistics["items_with"]["description"] == 145
+    assert everything.statistics["items_with"]["description"] == 147  # of two, feature alone
     assert everything.statistics["items_with"]["image_address"] == 116
 
 
@@ -76,15 +83,19 @@ def test_ids_are_sorted_and_interactions_sorted_by_them(tmp_path: Path) -> None:
     assert found.interactions.item.tolist() == [0, 1, 0, 1]
 
 
-def test_the_minimum_rating_comes_first_then_the_latest_then_the_core(tmp_path: Path) -> None:
+def test_the_latest_of_a_pair_decides_then_the_minimum_rating_then_the_core(
+    tmp_path: Path,
+) -> None:
     rows = [review(*pair, rating=4) for pair in SQUARE]
-    rows += [review("u1", "i1", rating=1, time=99), review("u1", "i1", rating=5, time=9)]
+    rows += [review("u1", "i1", rating=5, time=9), review("u2", "i1", rating=1, time=9)]
+    rows += [review("u3", item) for item in ("i1", "i3")]
     found = ingest(configure(tmp_path, rows, min_rating=3))
-    assert found.interactions.rating.tolist() == [5, 4, 4, 4]
-    assert found.interactions.timestamp.tolist() == [9, 1, 1, 1]
+    assert found.user_ids == ["u1", "u3"]  # the last word of u2 on i1 is 1
+    assert found.interactions.rating.tolist() == [5, 4, 5, 5]
+    assert found.interactions.timestamp.tolist() == [START + time for time in (9, 1, 1, 1)]
     assert found.statistics["reviews"]["below_min_rating"] == 1
-    assert found.statistics["reviews"]["duplicates"] == 1
-    assert found.statistics["ratings"] == {"4": 3, "5": 1}
+    assert found.statistics["reviews"]["duplicates"] == 2
+    assert found.statistics["ratings"] == {"4": 1, "5": 3}
 
 
 def test_a_repeated_pair_does_not_help_into_the_core(tmp_path: Path) -> None:
@@ -122,25 +133,28 @@ def test_the_latest_is_kept_whatever_the_order(data: list[Any], random: Any) -> 
 def test_metadata_are_joined(tmp_path: Path) -> None:
     metadata = [
         {"parent_asin": "i1", "title": "short"},
-        {"parent_asin": "i1", "title": "the longer one", "store": "B"},
+        {"parent_asin": "i1", "title": "the longer one", "images": [{"thumb": "http://h/t"}]},
+        {"parent_asin": "i1", "store": "B"},
         {"parent_asin": "never reviewed", "title": "x"},
     ]
     path = write(tmp_path / "meta.json", metadata)
     found = ingest(configure(tmp_path, [review(*pair) for pair in SQUARE], metadata=(path,)))
-    assert found.items == [Item(title="the longer one", brand="B"), Item()]
+    merged = Item(title="the longer one", brand="B", image_urls=("http://h/t",))
+    assert found.items == [merged, Item()]
     assert found.statistics["metadata"] == {
         "files": 1,
-        "lines": 3,
-        "generations": {"2023": 3},
+        "lines": 4,
+        "generations": {"2023": 4},
         "quarantined": {},
-        "duplicates": 1,
+        "unusable_fields": {},
+        "duplicates": 2,
         "never_reviewed": 1,
     }
     assert found.statistics["items_with"] == {
         "title": 1,
         "description": 0,
         "text": 1,
-        "image_address": 0,
+        "image_address": 1,
     }
 
 
@@ -157,14 +171,14 @@ def test_the_quarantine_is_sorted_by_file_and_line(tmp_path: Path) -> None:
 def test_generations_compressions_and_orders_mix(tmp_path: Path) -> None:
     folder = tmp_path / "dump"
     folder.mkdir()
-    old = {"reviewerID": "u1", "overall": 5.0, "unixReviewTime": 2}
+    old = {"reviewerID": "u1", "overall": 5.0, "unixReviewTime": START // 1000}
     first = "".join(json.dumps({**old, "asin": asin}) + "\r\n" for asin in ("i1", "i3"))
     second = "\ufeff" + "".join(json.dumps(review("u2", asin)) + "\n" for asin in ("i1", "i3"))
     (folder / "a.json").write_bytes(gzip.compress(first.encode()))
     (folder / "b.json.gz").write_bytes(zstandard.compress(second.encode()))
     found = ingest(IngestConfig(reviews=(folder,), k=2))
     assert found.statistics["reviews"]["generations"] == {"2014": 2, "2023": 2}
-    assert found.interactions.timestamp.tolist() == [2000, 2000, 1, 1]
+    assert found.interactions.timestamp.tolist() == [START, START, START + 1, START + 1]
     (folder / "a.json").rename(folder / "z.json")
     assert ingest(IngestConfig(reviews=(folder,), k=2)).statistics == found.statistics
 
@@ -190,7 +204,12 @@ def test_the_stage_writes_the_contracts_tables_and_the_same_bytes_twice(tmp_path
     tables = {name: pq.read_table(tmp_path / "one" / f"{name}.parquet") for name in schemas}
     for name, schema in schemas.items():
         assert tables[name].schema.equals(schema)
-    assert tables["interactions"]["timestamp"].to_pylist() == [1, 1, None, 1]
+    assert tables["interactions"]["timestamp"].to_pylist() == [
+        START + 1,
+        START + 1,
+        None,
+        START + 1,
+    ]
     assert tables["quarantine"].to_pylist() == [
         {"file": "reviews.json", "line": 5, "reason": "not JSON", "content": "{broken"}
     ]

@@ -50,7 +50,7 @@ def test_a_folder_of_reviews_and_metadata(folder: Path) -> None:
     assert found["ratings"] == {"1": 1, "5": 9}
     assert found["time"]["first"] == 1_400_000_000_000
     assert found["sparsity"] == pytest.approx(1 - 10 / 12)
-    assert found["items_with"] == {"title": 1, "description": 0, "text": 1, "image_address": 1}
+    assert found["items_with"] == {"title": 1, "description": 1, "text": 1, "image_address": 1}
     sizes = {core["k"]: core["interactions"] for core in found["cores"]}
     assert list(sizes) == list(range(2, 11))
     assert [sizes[k] for k in (2, 3, 4)] == [9, 9, 0]
@@ -73,7 +73,7 @@ def test_reviews_alone(folder: Path) -> None:
 def test_a_benchmark(tmp_path: Path) -> None:
     found = inspect([write_layout(tmp_path / "tiny")])
     assert found["split"] == {"train": 4, "validation": 2, "test": 2}
-    assert found["reviews"]["generations"] == {"benchmark": 8}
+    assert found["reviews"]["generations"] == {"ready-made": 8}
 
 
 def test_what_is_there_of_a_file_that_is_cut_off(tmp_path: Path) -> None:

@@ -1,19 +1,48 @@
-"""Plain text from what dumps hold: HTML, entities, control characters, broken surrogates."""
+"""Plain text from the HTML, entities, control characters and broken surrogates of dumps."""
 
 import re
 from collections.abc import Iterator
 from html import unescape
+from typing import Any
 
 MAX_TEXT = 20_000  # characters of one string; text models read about 1,000
-# Tags inside a word do not end it; all others separate words.
-INLINE = frozenset({"a", "b", "em", "font", "i", "span", "strong", "sub", "sup", "u"})
-# Not html.parser: on "<a <a <a ..." it takes time with the square of the length, and what it makes
+ESCAPED_AT_MOST = 3  # times; entities of entities are common
+# Texts that stand for an absent value.
+ABSENT = frozenset({"nan", "NaN", "none", "None", "null", "NULL", "<NA>"})
+# Some titles of 2018 are the script of the page, which calls this function.
+_SCRIPT = re.compile(r"\.\s*getTime\s*\(")
+
+# Only elements of HTML are tags: "<Set of 2> Cups" and "L<M, W>H" are text. Inline tags may be in
+# the middle of a word; all others separate words.
+_INLINE = """
+a abbr acronym b bdi bdo big cite code data dfn em font i ins del kbd label mark nobr q ruby s samp
+small span strike strong sub sup time tt u var wbr
+"""
+_BLOCKS = """
+address area article aside audio base basefont blockquote body br button canvas caption center col
+colgroup datalist dd details dialog dir div dl dt embed fieldset figcaption figure footer form frame
+frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html iframe img input legend li link main map
+marquee menu meta meter nav noframes noscript object ol optgroup option output p param picture pre
+progress rp rt script search section select slot source style summary svg table tbody td template
+textarea tfoot th thead title tr track ul video
+"""
+# Attributes without a value. "<a to b>" is text: tags have these, attributes with values, or none.
+_BARE = """
+allowfullscreen async autoplay checked compact controls defer disabled hidden ismap itemscope loop
+multiple muted nohref noshade nowrap open readonly required reversed selected
+"""
+INLINE = frozenset(_INLINE.split())
+ELEMENTS = INLINE | frozenset(_BLOCKS.split())
+BARE = frozenset(_BARE.split())
+WORD_PROCESSOR = ("o:", "v:", "w:", "st1:")  # prefixes of the elements that it writes
+# Not html.parser: on "<a <a <a ..." it takes time with the square of the length, and its treatment
 # of broken HTML differs between releases of Python. Possessive repeats keep this one linear.
 _MARKUP = re.compile(
-    r"<(script|style)\b[^<>]*+>.*?(?:</\1\s*+>|\Z)"  # with their content
+    r"<(?P<block>script|style)\b[^<>]*+>.*?(?:</(?P=block)\s*+>|\Z)"  # with their content
     r"|<!--.*?(?:-->|\Z)"
-    r"|</?([a-z][^\s<>/]*+)[^<>]*+>"
-    r"|<![a-z][^<>]*+>",
+    r"|<(?P<end>/?)(?P<name>[a-z][a-z0-9:]*+)(?![^\s/>])"
+    r"""(?P<rest>(?:=\s*+"[^"]*+"|=\s*+'[^']*+'|[^<>])*+)(?P<close>>|\Z|(?=<))"""
+    r"|<(?:!(?:[a-z]|\[)|\?xml)[^<>]*+>",
     re.IGNORECASE | re.DOTALL,
 )
 # C0 and C1 controls that are no white space, the byte order mark and the zero-width space.
@@ -28,33 +57,52 @@ def clean(text: str) -> str:
     text = text[:MAX_TEXT]
     if "<" in text:
         text = _MARKUP.sub(_instead, text)
-    if "&" in text:
-        text = unescape(text)
+    for _ in range(ESCAPED_AT_MOST):
+        if "&" not in text or (plain := unescape(text)) == text:
+            break
+        text = plain
     if not text.isascii():
-        # Python 2 wrote emoji as surrogate pairs; joined here, and a lone half is replaced.
+        # Python 2 wrote emoji as surrogate pairs: joined here. A lone half is replaced.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return " ".join(text.translate(_CONTROLS).split())
 
 
-def _instead(tag: re.Match[str]) -> str:
-    return "" if (tag[2] or "").lower() in INLINE else " "
+def _instead(found: re.Match[str]) -> str:
+    """What stands in place of a tag, or of what only looks like one."""
+    name = (found["name"] or "").lower()
+    if not name:
+        return " "
+    if name not in ELEMENTS and not name.startswith(WORD_PROCESSOR):
+        return found[0]
+    rest = found["rest"]
+    if found["close"]:
+        is_tag = (
+            found["end"] or "=" in rest or BARE.issuperset(rest.replace("/", " ").lower().split())
+        )
+    else:
+        is_tag = "=" in rest  # the tag is not closed
+    if not is_tag:
+        return found[0]
+    return "" if name in INLINE else " "
 
 
-def strings(value: object) -> list[str]:
-    """All clean, non-empty strings of a value that may be a string or lists of such, in order."""
-    return [text for text in map(clean, _flat(value)) if text]
+def is_script(title: str) -> bool:
+    """Whether a title is the script of the page."""
+    return bool(_SCRIPT.search(title))
 
 
-def first(value: object) -> str:
-    """The first of `strings`, or ""."""
-    return next(iter(strings(value)), "")
+def texts(value: Any) -> list[str]:
+    """All clean texts of a string or of lists of strings, in order; absent values are left out."""
+    cleaned = (clean(leaf) for leaf in leaves(value) if isinstance(leaf, str))
+    return [text for text in cleaned if text and text not in ABSENT]
 
 
-def _flat(value: object) -> Iterator[str]:
+def leaves(value: Any) -> Iterator[Any]:
+    """Everything in nested lists that is no list, in order; None and empty values are left out."""
     rest = [value]
     while rest:
         part = rest.pop()
-        if isinstance(part, str):
-            yield part
-        elif isinstance(part, list | tuple):
+        if isinstance(part, list | tuple):
             rest.extend(reversed(part))
+        elif part is not None and part != {}:
+            yield part

@@ -1,4 +1,4 @@
-"""Reviews as integers: every id is mapped once, the texts are not kept."""
+"""Reviews as integers: each raw id is replaced by a code, and the texts are dropped."""
 
 import os
 from array import array
@@ -15,24 +15,26 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from brmrs.config.pipeline import IngestConfig
-from brmrs.ingest.amazon import fast_decode as typed
+from brmrs.ingest.amazon import fast_decode
 from brmrs.ingest.amazon.fast_decode import Reviews
 from brmrs.ingest.amazon.lines import lines_of
-from brmrs.ingest.amazon.ratings import ratings_kind
-from brmrs.ingest.amazon.records import Lines, Reading, blocks, check_share, reading_task
+from brmrs.ingest.amazon.ratings import ratings_table, rows_of
+from brmrs.ingest.amazon.records import Lines, blocks, check_share, reading_task
 from brmrs.ingest.amazon.reviews import REVIEWS, Review
+from brmrs.ingest.dataset import Reading
 from brmrs.ingest.interactions import NO_TIME, Interactions
 
-PIECE = 64  # lines; of a block with an odd line, only the piece that holds it is read line by line
+PIECE = 64  # lines of a block that are read one by one if one of them is odd
 # Blocks decoded ahead. One thread decodes while another inflates: decoding holds the interpreter's
 # lock, inflating does not.
 AHEAD = 3
 MAPPED_AT_ONCE = 1_000_000  # reviews whose ids wait, at least
-# Bytes of all files, on disk, from which several processes pay: one starts in about a second.
+# Bytes of all files on disk above which several processes are faster: one starts in a second.
 SEVERAL_PROCESSES = 64 << 20
+OTHER_UNIT = "times_in_other_unit"  # note: reviews dated in another unit than documented
 
 
-class Codes:
+class EncodedIds:
     """A column of raw ids as codes of the distinct ones."""
 
     def __init__(self) -> None:
@@ -53,7 +55,7 @@ class Codes:
         self.codes.frombytes(self._encode(self._waiting).tobytes())
         self._waiting, self._waiting_count = [], 0
 
-    def absorb(self, other: "Codes") -> None:
+    def absorb(self, other: "EncodedIds") -> None:
         """Add the ids of another column, after those here."""
         self.map()
         other.map()
@@ -70,52 +72,27 @@ class Codes:
 
 
 @dataclass
-class Coded:
+class EncodedReviews:
     """Reviews as columns of integers."""
 
-    user: Codes = field(default_factory=Codes)
-    item: Codes = field(default_factory=Codes)
+    user: EncodedIds = field(default_factory=EncodedIds)
+    item: EncodedIds = field(default_factory=EncodedIds)
     rating: "array[float]" = field(default_factory=lambda: array("f"))
     timestamp: "array[int]" = field(default_factory=lambda: array("q"))
-    generations: Counter[str] = field(default_factory=Counter)
-    below_min_rating: int = 0
 
-    def add(self, reviews: Sequence[Review], min_rating: float | None) -> None:
-        """Add reviews, but for those rated below the minimum."""
-        times = [NO_TIME if review.timestamp is None else review.timestamp for review in reviews]
-        self.add_block(
-            Reviews(
-                pa.array([review.user_id for review in reviews], pa.large_string()),
-                pa.array([review.asin for review in reviews], pa.large_string()),
-                np.array([review.rating for review in reviews], dtype=np.float32),
-                np.array(times, dtype=np.int64),
-                Counter(review.generation for review in reviews),
-            ),
-            min_rating,
-        )
+    def add(self, block: Reviews) -> None:
+        """Add decoded reviews."""
+        self.user.extend(block.user)
+        self.item.extend(block.item)
+        self.rating.frombytes(block.rating.tobytes())
+        self.timestamp.frombytes(block.timestamp.tobytes())
 
-    def add_block(self, block: Reviews, min_rating: float | None) -> None:
-        """Add decoded reviews, but for those rated below the minimum."""
-        user, item, rating, timestamp, generations = block
-        self.generations.update(generations)
-        if min_rating is not None and (rating < min_rating).any():
-            kept = rating >= min_rating
-            self.below_min_rating += int((~kept).sum())
-            user, item = user.filter(pa.array(kept)), item.filter(pa.array(kept))
-            rating, timestamp = rating[kept], timestamp[kept]
-        self.user.extend(user)
-        self.item.extend(item)
-        self.rating.frombytes(rating.tobytes())
-        self.timestamp.frombytes(timestamp.tobytes())
-
-    def absorb(self, other: "Coded") -> None:
+    def absorb(self, other: "EncodedReviews") -> None:
         """Add the reviews of another, after those here."""
         self.user.absorb(other.user)
         self.item.absorb(other.item)
         self.rating.extend(other.rating)
         self.timestamp.extend(other.timestamp)
-        self.generations.update(other.generations)
-        self.below_min_rating += other.below_min_rating
 
     def interactions(self) -> Interactions:
         """All reviews, in the order of the dump; a view, so nothing may be added while it lives."""
@@ -129,39 +106,40 @@ class Coded:
         )
 
 
-def code_reviews(paths: Sequence[Path], config: IngestConfig) -> tuple[Coded, Reading]:
+def encode_reviews(paths: Sequence[Path], config: IngestConfig) -> tuple[EncodedReviews, Reading]:
     """Read review files, several at once if they are large.
 
     Raises:
         UserError: a file cannot be read or is no dump, or too many lines are bad.
     """
-    coded, reading = Coded(), Reading()
+    encoded, reading = EncodedReviews(), Reading()
     workers = min(len(paths), os.cpu_count() or 1)
     several = workers > 1 and sum(path.stat().st_size for path in paths) > SEVERAL_PROCESSES
     with reading_task(paths, REVIEWS.field) as advance:
         if several:
-            _code_in_processes(paths, config, workers, coded, reading, advance)
+            _encode_in_processes(paths, config, workers, encoded, reading, advance)
         else:
             for path in paths:
-                _code_file(path, config, coded, reading, advance)
+                _encode_file(path, config, encoded, reading, advance)
     check_share(REVIEWS.field, config.max_bad_share, reading)
-    return coded, reading
+    return encoded, reading
 
 
-def _code_in_processes(
+def _encode_in_processes(
     paths: Sequence[Path],
     config: IngestConfig,
     workers: int,
-    coded: Coded,
+    encoded: EncodedReviews,
     reading: Reading,
     advance: Callable[[int], None],
 ) -> None:
     # Not forked: this process may hold threads of other stages.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
-            parts: Iterable[tuple[Coded, Reading]] = pool.map(partial(_code_alone, config), paths)
+            parts: Iterable[tuple[EncodedReviews, Reading]]
+            parts = pool.map(partial(_encode_in_process, config), paths)
             for path, (part, read) in zip(paths, parts, strict=True):
-                coded.absorb(part)
+                encoded.absorb(part)
                 reading.absorb(read)
                 advance(path.stat().st_size)
         except BaseException:
@@ -169,30 +147,50 @@ def _code_in_processes(
             raise
 
 
-def _code_alone(config: IngestConfig, path: Path) -> tuple[Coded, Reading]:
-    coded, reading = Coded(), Reading()
-    _code_file(path, config, coded, reading, lambda _: None)
-    return coded, reading
+def _encode_in_process(config: IngestConfig, path: Path) -> tuple[EncodedReviews, Reading]:
+    encoded, reading = EncodedReviews(), Reading()
+    _encode_file(path, config, encoded, reading, lambda _: None)
+    return encoded, reading
 
 
-def _code_file(
+def _encode_file(
     path: Path,
     config: IngestConfig,
-    coded: Coded,
+    encoded: EncodedReviews,
     reading: Reading,
     advance: Callable[[int], None],
 ) -> None:
-    ratings = ratings_kind(path)
-    lines = Lines(path, ratings or REVIEWS, config.max_bad_share, reading)
+    table = ratings_table(path)
+    lines = Lines(path, table.kind if table else REVIEWS, config.max_bad_share, reading)
     stream = blocks(path, lines, config.allow_truncated, advance)
-    if ratings:
-        for first, block in stream:
-            coded.add(list(lines.records(first, lines_of(block))), config.min_rating)
+    if table:
+        for first, rows in rows_of(stream, table.separator):
+            _add(_columns(list(lines.records(first, rows))), encoded, reading)
     else:
         with ThreadPoolExecutor(1) as pool:
             for first, block, found in _decoded(stream, pool):
-                _code_block(first, block, found, config, coded, lines)
+                for part in _parts(first, block, found, lines):
+                    _add(part, encoded, reading)
     lines.end()
+
+
+def _add(reviews: Reviews, encoded: EncodedReviews, reading: Reading) -> None:
+    encoded.add(reviews)
+    reading.generations.update(reviews.generations)
+    reading.notes[OTHER_UNIT] += reviews.other_unit
+
+
+def _columns(reviews: Sequence[Review]) -> Reviews:
+    """Single reviews as columns."""
+    times = [NO_TIME if review.timestamp is None else review.timestamp for review in reviews]
+    return Reviews(
+        pa.array([review.user_id for review in reviews], pa.large_string()),
+        pa.array([review.asin for review in reviews], pa.large_string()),
+        np.array([review.rating for review in reviews], dtype=np.float32),
+        np.array(times, dtype=np.int64),
+        Counter(review.generation for review in reviews),
+        sum(review.other_unit for review in reviews),
+    )
 
 
 def _decoded(
@@ -201,7 +199,7 @@ def _decoded(
     """The blocks in their order, decoded ahead in a thread; few at a time, to bound the memory."""
     waiting: deque[tuple[int, bytes, Future[Reviews | None]]] = deque()
     for first, block in stream:
-        waiting.append((first, block, pool.submit(typed.decode, block)))
+        waiting.append((first, block, pool.submit(fast_decode.decode, block)))
         if len(waiting) > AHEAD:
             number, content, found = waiting.popleft()
             yield number, content, found.result()
@@ -209,25 +207,20 @@ def _decoded(
         yield number, content, found.result()
 
 
-def _code_block(
-    first: int,
-    block: bytes,
-    found: Reviews | None,
-    config: IngestConfig,
-    coded: Coded,
-    lines: Lines[Review],
-) -> None:
-    """Add a block: at once, else what can be of its pieces, else line by line."""
+def _parts(
+    first: int, block: bytes, found: Reviews | None, lines: Lines[Review]
+) -> Iterator[Reviews]:
+    """The reviews of a block: at once, else by pieces, else line by line."""
     if found is not None:
         lines.count(len(found.rating))
-        coded.add_block(found, config.min_rating)
+        yield found
         return
     split = lines_of(block)
     for start in range(0, len(split), PIECE):
         piece = split[start : start + PIECE]
-        found = typed.decode(b"\n".join([*piece, b""])) if len(piece) < len(split) else None
+        found = fast_decode.decode(b"\n".join([*piece, b""])) if len(piece) < len(split) else None
         if found is None:
-            coded.add(list(lines.records(first + start, piece)), config.min_rating)
+            yield _columns(list(lines.records(first + start, piece)))
         else:
             lines.count(len(found.rating))
-            coded.add_block(found, config.min_rating)
+            yield found

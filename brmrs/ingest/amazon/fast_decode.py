@@ -1,7 +1,7 @@
 """Blocks of review lines decoded at once, each needed field to its one type.
 
-What is read here is what `reviews.parse` would read; whatever else a block may hold, even in one
-line, makes it unreadable as a whole, and its lines go through `reviews.parse`.
+A block is decoded only if each of its lines gives what `reviews.parse` would give. Otherwise the
+caller parses its lines one by one.
 """
 
 from typing import Annotated, NamedTuple
@@ -18,24 +18,26 @@ from brmrs.ingest.amazon.records import MAX_ID, RejectedError, identifier
 
 # All three data sets document stars from 1 to 5; a rating of 0 or 100 is no rating.
 MIN_RATING, MAX_RATING = 1.0, 5.0
+# Times are ms since 1970. The oldest reviews are of 1995: a smaller number counts seconds.
+SECONDS_BELOW = 788_918_400_000  # ms; 1995-01-01
 MAX_TIME = 4_102_444_800_000  # ms; the year 2100
-MILLISECONDS = {"2014": 1000, "2018": 1000, "2023": 1}  # in the unit of each generation
+IN_SECONDS = {"2014": True, "2018": True, "2023": False}  # as each generation documents it
 
 Stars = Annotated[float, Meta(ge=MIN_RATING, le=MAX_RATING)]
-Seconds = Annotated[int, Meta(ge=0, lt=MAX_TIME // 1000)]
-Milliseconds = Annotated[int, Meta(ge=0, lt=MAX_TIME)]
+Time = Annotated[int, Meta(ge=0, lt=MAX_TIME)]
 OLD = {"user": "reviewerID", "item": "asin", "rating": "overall", "time": "unixReviewTime"}
 NEW = {"user": "user_id", "item": "parent_asin", "time": "timestamp"}
 
 
 class Row2014(Struct, gc=False, rename=OLD):
-    """A review of 2014."""
+    """A review of 2014. Fields of type UnsetType must be absent."""
 
     user: str
     item: str
     rating: Stars
-    time: Seconds
-    verified: UnsetType = UNSET  # absent
+    time: Time
+    verified: UnsetType = UNSET
+    parent_asin: UnsetType = UNSET
 
 
 class Row2018(Struct, gc=False, rename=OLD):
@@ -44,8 +46,9 @@ class Row2018(Struct, gc=False, rename=OLD):
     user: str
     item: str
     rating: Stars
-    time: Seconds
+    time: Time
     verified: bool
+    parent_asin: UnsetType = UNSET
 
 
 class Row2023(Struct, gc=False, rename=NEW):
@@ -54,8 +57,10 @@ class Row2023(Struct, gc=False, rename=NEW):
     user: str
     item: str
     rating: Stars
-    time: Milliseconds
-    reviewerID: UnsetType = UNSET  # absent  # noqa: N815
+    time: Time
+    reviewerID: UnsetType = UNSET  # noqa: N815
+    overall: UnsetType = UNSET
+    unixReviewTime: UnsetType = UNSET  # noqa: N815
 
 
 Row = Row2014 | Row2018 | Row2023
@@ -75,6 +80,7 @@ class Reviews(NamedTuple):
         rating: (n,) stars.
         timestamp: (n,) ms, `NO_TIME` where absent.
         generations: the number of lines of each.
+        other_unit: the number of lines whose time has another unit than their generation documents.
     """
 
     user: pa.LargeStringArray
@@ -82,6 +88,7 @@ class Reviews(NamedTuple):
     rating: NDArray[np.float32]
     timestamp: NDArray[np.int64]
     generations: dict[str, int]
+    other_unit: int = 0
 
 
 def decode(block: bytes) -> Reviews | None:
@@ -108,18 +115,23 @@ def decode(block: bytes) -> Reviews | None:
         return None
     rating = np.array([row.rating for row in rows], dtype=np.float32)
     time = np.array([row.time for row in rows], dtype=np.int64)
-    return Reviews(user, item, rating, time * MILLISECONDS[generation], {generation: count})
+    seconds = time < SECONDS_BELOW
+    time = np.where(seconds, time * 1000, time)
+    if (time >= MAX_TIME).any():
+        return None
+    other_unit = int((seconds != IN_SECONDS[generation]).sum())
+    return Reviews(user, item, rating, time, {generation: count}, other_unit)
 
 
 def _likely(line: bytes) -> str:
-    """The generation that a line seems to be of; only the decoder knows."""
+    """The generation of a line by a guess, which the decoder then checks."""
     if b'"reviewerID"' not in line:
         return "2023"
     return "2018" if b'"verified"' in line else "2014"
 
 
 def _are_ids(values: pa.LargeStringArray) -> bool:
-    """Whether `dump.identifier` takes all of them; nearly all are short, of letters and digits."""
+    """Whether `records.identifier` accepts all of them. Nearly all are short and alphanumeric."""
     short = pc.less_equal(pc.binary_length(values), MAX_ID)
     other = pc.invert(pc.and_(pc.ascii_is_alnum(values), short))
     try:
@@ -133,9 +145,9 @@ def _are_ids(values: pa.LargeStringArray) -> bool:
 def _objects(block: bytes) -> int:
     """How many lines, if each can only be one JSON object in UTF-8; else 0.
 
-    msgspec takes any white space between values and inside them, and does not look at the bytes of
-    strings that it skips. Between a "}" and a "{" no value can go on, and strings hold no line
-    feed, so where every line feed stands between such, all are between values.
+    msgspec accepts any white space between and inside values, and does not check the bytes of
+    strings that it skips. No value continues from a "}" to a "{", and JSON strings hold no line
+    feed. So if every line feed is between a "}" and a "{", each line is one object.
     """
     if len(block) > MAX_LINE or not (block.startswith(b"{") and block.endswith(b"}\n")):
         return 0

@@ -1,7 +1,10 @@
-"""The lines of a dump file as a stream: plain, gzip or zstd, told apart by their first bytes."""
+"""The lines of a dump file as a stream. The first bytes of a file show how it is compressed."""
 
+import bz2
+import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -12,28 +15,35 @@ from isal import igzip
 from brmrs.errors import UserError
 
 MAX_LINE = 10_000_000  # bytes; the longest lines of the public dumps have about 300,000
-BLOCK = 1 << 20  # bytes of whole lines given at once, about
+BLOCK = 1 << 20  # bytes of a block of whole lines, about
 PLAIN_BLOCK = 1 << 20
 # Decompressed bytes. Small ones wait for the interpreter's lock longer than they inflate.
 GZIP_BLOCK = 1 << 20
 # Compressed bytes taken at once: 4 KiB of zstd can swell to 128 MiB, and no further.
 PACKED_BLOCK = 1 << 12
 
+HEAD_BYTES = 4 << 20  # decompressed bytes of a file's head, about
+MAX_WINDOW = 1 << 27  # bytes of memory that a zstd file may ask for (zstd --long=27)
+
 GZIP = b"\x1f\x8b"
-ZSTD = b"\x28\xb5\x2f\xfd"
+BZIP2 = b"BZh"
+XZ = b"\xfd7zXZ\x00"
+# A frame of data, or one of the 16 kinds of frames to be skipped.
+ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([kind]) + b"\x2a\x4d\x18" for kind in range(0x50, 0x60)))
 UTF8_BOM = b"\xef\xbb\xbf"
 OTHER_FORMATS = {
-    b"PK\x03\x04": "a zip archive",
-    b"BZh": "bzip2 data",
-    b"\xfd7zXZ\x00": "xz data",
-    b"PAR1": "a Parquet file",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
+    b"PK\x03\x04": "a zip archive; unpack it first",
+    b"7z\xbc\xaf": "a 7z archive; unpack it first",
+    b"Rar!": "a rar archive; unpack it first",
+    b"PAR1": "a Parquet file; write it as JSON lines first (polars: write_ndjson)",
+    b"ARROW1": "an Arrow file; write it as JSON lines first (polars: write_ndjson)",
+    b"\xff\xfe": "UTF-16 text; convert it first (iconv -f UTF-16 -t UTF-8)",
+    b"\xfe\xff": "UTF-16 text; convert it first (iconv -f UTF-16 -t UTF-8)",
 }
 
 
 class _Decompressor(Protocol):
-    """What the objects of zlib and zstandard have in common."""
+    """What the decompressors of zlib, bz2, lzma and zstandard have in common."""
 
     @property
     def eof(self) -> bool: ...
@@ -45,7 +55,7 @@ class _Decompressor(Protocol):
 
 
 class CutOffError(UserError):
-    """The compressed data end too early; what came before is whole.
+    """The compressed data end too early. All lines before are whole.
 
     Attributes:
         line: the number of the last whole line.
@@ -62,6 +72,10 @@ class CutOffError(UserError):
         )
 
 
+class _DamagedError(Exception):
+    """The compressed stream is damaged."""
+
+
 class _TruncatedError(Exception):
     """The compressed stream ends in the middle of a member."""
 
@@ -75,6 +89,29 @@ def read_lines(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[int
         yield from enumerate(lines_of(block), start=first)
 
 
+def head(path: Path, count: int) -> list[bytes]:
+    """The first `count` lines that are not blank, within about `HEAD_BYTES`.
+
+    A file that is cut off or damaged behind its head has a head.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    found: list[bytes] = []
+    size = 0
+    try:
+        for _, block in read_blocks(path, lambda _: None):
+            size += len(block)
+            if not block.isspace():
+                found += [line for line in lines_of(block) if line and not line.isspace()]
+            if len(found) >= count or size > HEAD_BYTES:
+                break
+    except UserError:
+        if not found:
+            raise
+    return found[:count]
+
+
 def lines_of(block: bytes) -> list[bytes]:
     """The lines of a block of `read_blocks`, without their line feeds."""
     lines = block.split(b"\n")
@@ -86,8 +123,8 @@ def lines_of(block: bytes) -> list[bytes]:
 def read_blocks(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
     """Blocks of whole lines, each with the number (from 1) of its first line.
 
-    Every line ends with a line feed, but for the last of the file, which may lack it. A line longer
-    than `MAX_LINE` comes cut, but still longer than `MAX_LINE`.
+    Every line ends with a line feed, except perhaps the last one of the file. A line longer than
+    `MAX_LINE` is cut, but stays longer than `MAX_LINE`.
 
     Args:
         path: the file.
@@ -110,10 +147,19 @@ def read_blocks(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[in
         raise UserError(f"{path}: {error.strerror}; correct the path or its permissions") from error
     except _TruncatedError as error:
         raise CutOffError(path, number) from error
-    except (zlib.error, zstandard.ZstdError) as error:
-        raise UserError(
-            f"{path}: damaged: {error}, after line {number}; download the file again"
-        ) from error
+    except zstandard.ZstdError as error:
+        if "too much memory" in str(error):
+            raise UserError(
+                f"{path}: written with a window of more than {MAX_WINDOW >> 20} MiB; decompress "
+                "it first (zstd -d --long=31)"
+            ) from error
+        raise _damaged(path, number, error) from error
+    except (zlib.error, lzma.LZMAError, _DamagedError) as error:
+        raise _damaged(path, number, error) from error
+
+
+def _damaged(path: Path, line: int, error: Exception) -> UserError:
+    return UserError(f"{path}: damaged: {error}, after line {line}; download the file again")
 
 
 def feeds(block: bytes) -> int:
@@ -124,8 +170,8 @@ def feeds(block: bytes) -> int:
 def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Regroup a stream into blocks of about `BLOCK` bytes, all but the last of whole lines.
 
-    Memory is bounded by a piece, `BLOCK` and `MAX_LINE`. Where the stream fails, the whole lines
-    before come first.
+    Memory is bounded by a piece, `BLOCK` and `MAX_LINE`. If the stream fails, the whole lines
+    before the fault are given first.
     """
     lines: list[bytes | memoryview] = []  # pieces of whole lines
     line: list[bytes] = []  # pieces of the line that has not ended yet
@@ -157,15 +203,22 @@ def _content(path: Path, file: BinaryIO, advance: Callable[[int], None]) -> Iter
     """The decompressed content in blocks."""
     start = file.read(8)
     file.seek(0)
-    for magic, name in OTHER_FORMATS.items():
+    for magic, found in OTHER_FORMATS.items():
         if start.startswith(magic):
-            raise UserError(f"{path}: expected lines of text, plain, gzip or zstd, found {name}")
+            raise UserError(
+                f"{path}: expected lines of text, plain or compressed by gzip, zstd, bzip2 or xz; "
+                f"found {found}"
+            )
     if start.startswith(GZIP):
         return _gunzip(file, advance)
-    if start.startswith(ZSTD):
-        return _inflate(
-            _blocks(file, PACKED_BLOCK, advance), zstandard.ZstdDecompressor().decompressobj
-        )
+    starts: dict[bytes | tuple[bytes, ...], Callable[[], _Decompressor]] = {
+        ZSTD: zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj,
+        BZIP2: bz2.BZ2Decompressor,
+        XZ: partial(lzma.LZMADecompressor, memlimit=2 * MAX_WINDOW),
+    }
+    for magics, decompressor in starts.items():
+        if start.startswith(magics):
+            return _inflate(_blocks(file, PACKED_BLOCK, advance), decompressor)
     return _blocks(file, PLAIN_BLOCK, advance)
 
 
@@ -178,8 +231,8 @@ def _blocks(file: BinaryIO, size: int, advance: Callable[[int], None]) -> Iterat
 def _gunzip(file: BinaryIO, advance: Callable[[int], None]) -> Iterator[bytes]:
     """Inflate with ISA-L, three times as fast as zlib, and without the interpreter's lock.
 
-    Where ISA-L meets damage it drops its last block, so zlib goes over the file again: it gives
-    every byte before the damage, and its word on what is damaged counts.
+    At damage, ISA-L drops its last block. zlib then reads the file again: it gives every byte
+    before the damage, and a better message.
     """
     given = done = 0
     try:
@@ -190,7 +243,7 @@ def _gunzip(file: BinaryIO, advance: Callable[[int], None]) -> Iterator[bytes]:
                 advance(file.tell() - done)
                 done = file.tell()
         return
-    except Exception:  # of several kinds; what is wrong, zlib tells
+    except Exception:  # of several kinds; zlib then raises its own
         file.seek(0)
     blocks = _blocks(file, PACKED_BLOCK, lambda _: None)  # these bytes have been counted
     for block in _inflate(blocks, lambda: zlib.decompressobj(wbits=31)):
@@ -209,7 +262,11 @@ def _inflate(blocks: Iterable[bytes], start: Callable[[], _Decompressor]) -> Ite
                 if not data:
                     break
                 member = start()
-            yield member.decompress(data)
+            try:
+                content = member.decompress(data)
+            except OSError as error:  # so bz2 reports damage
+                raise _DamagedError(error) from error
+            yield content
             data = b""
             if member.eof:
                 data, member = member.unused_data, None

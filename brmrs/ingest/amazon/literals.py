@@ -1,7 +1,7 @@
 """Python literals, as the metadata of 2014 are written, many times as fast as `ast.literal_eval`.
 
-A line is rewritten as JSON where each of its parts means the same in both languages, which holds
-for nearly all lines; any other goes through `ast.literal_eval`. Nothing is executed.
+A line is rewritten as JSON if each of its parts means the same in both languages, as in nearly all
+lines. Any other line goes through `ast.literal_eval`. Nothing is executed.
 """
 
 import ast
@@ -19,24 +19,32 @@ _SPECIAL = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))|\"", re.DO
 _SAME = frozenset("\\nrtbf")  # the escapes that both languages have
 
 
+# Characters for `ast.literal_eval`, whose syntax tree takes up to 500 times as many bytes. The
+# lines of the public dumps that need it are shorter.
+MAX_TREE = 100_000
+
+
 class _UnusualError(Exception):
-    """The text holds what JSON does not have, or has in another sense."""
+    """The text holds something that JSON lacks or reads otherwise."""
 
 
 def literal(text: str) -> Any:
-    """The value of a Python literal, equal to that of `ast.literal_eval`, strings and all.
+    """The value of a Python literal, equal to that of `ast.literal_eval`.
 
     Raises:
-        ValueError, SyntaxError, TypeError, MemoryError, RecursionError: as `ast.literal_eval`.
+        ValueError, SyntaxError, TypeError, MemoryError, RecursionError: as `ast.literal_eval`;
+            ValueError also for a text of more than `MAX_TREE` characters that is not like JSON.
     """
     try:
         return orjson.loads(_as_json(text))
     except (_UnusualError, orjson.JSONDecodeError):
+        if len(text) > MAX_TREE:
+            raise ValueError("too long for a syntax tree") from None
         return ast.literal_eval(text)
 
 
 def _as_json(text: str) -> str:
-    """Cut the text into strings that hold a mark and stretches in which all strings are plain."""
+    """Cut the text into strings with a quote or an escape, and stretches of plain strings."""
     out = []
     position = 0
     quote, slash = text.find('"'), text.find("\\")  # the next marks; str.find beats a regex
@@ -59,12 +67,12 @@ def _as_json(text: str) -> str:
 
 
 def _stretch(text: str, is_last: bool) -> str:
-    """What lies between strings, and plain strings in single quotes."""
+    """A stretch without escapes and double quotes, with plain strings in single quotes."""
     parts = text.split("'")
     between = parts[::2]
     if _PUNCTUATION.fullmatch("'".join(between)):
         return text.replace("'", '"')
-    # Python 2 wrote u'text'; only what stands before a quote is such a prefix.
+    # Python 2 wrote u'text'; such a prefix is directly before a quote.
     followed = len(between) - is_last
     between[:followed] = [part.removesuffix("u") for part in between[:followed]]
     joined = "'".join(between)

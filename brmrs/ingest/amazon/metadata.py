@@ -1,50 +1,58 @@
-"""Metadata of the three public generations, told apart line by line by their fields.
+"""Metadata of the three public generations.
 
-| generation | written as | id | categories | brand | pictures |
-|---|---|---|---|---|---|
-| 2014 | Python literals | `asin` | `categories`, nested | `brand` | `imUrl` |
-| 2018 | JSON | `asin` | `category` | `brand` | `imageURLHighRes`, `imageURL` |
-| 2023 | JSON | `parent_asin` | `categories` | `store`, else `details.Brand` | `images`, objects |
+A field is read under each of its names, whatever the generation:
+
+| | 2014 | 2018 | 2023 |
+|---|---|---|---|
+| written as | Python literals | JSON | JSON |
+| id | `asin` | `asin` | `parent_asin` |
+| description | `description` | `description`, `feature` | `description`, `features` |
+| brand | `brand` | `brand` | `store`, else `details.Brand` |
+| categories | `categories`, nested | `category` | `categories` |
+| else | | `main_cat` | `main_category` |
+| pictures | `imUrl` | `imageURLHighRes`, `imageURL`, `image` | `images`: objects by size |
+
+Exports of other libraries are read as well: lists and objects written as JSON text, and an object
+of lists in place of a list of objects.
 """
 
-from collections.abc import Iterator
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, zip_longest
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from brmrs.ingest.amazon.clean import first, strings
-from brmrs.ingest.amazon.records import Kind, RejectedError, identifier, json_object, literal_object
+import orjson
 
+from brmrs.config.pipeline import IngestConfig
+from brmrs.ingest.amazon.clean import is_script, leaves, texts
+from brmrs.ingest.amazon.literals import literal
+from brmrs.ingest.amazon.records import (
+    Kind,
+    RejectedError,
+    identifier,
+    json_object,
+    literal_object,
+    read,
+)
+from brmrs.ingest.dataset import Descriptions, Item, Reading
+
+LOG = logging.getLogger(__name__)
 MAX_ADDRESS = 2048  # characters
 SIZES = ("hi_res", "large", "thumb")  # of a picture of 2023, best first
-# Some titles of 2018 are the page's script; the data set's authors recognise them by this word.
-SCRIPT = "getTime"
+ONLY_2023 = {"parent_asin", "images", "store", "features", "main_category"}
+FEW_DESCRIBED = 0.1  # a share of items with metadata under it is reported
+IDS_SHOWN = 3
+Row = dict[str, Any]
 
 
 class MetadataLine(NamedTuple):
-    """A line before the costly part of reading it; most dumps describe many unreviewed items."""
+    """A line before the costly part of reading it: most dumps describe many unreviewed items."""
 
     asin: str
     generation: str
-    row: dict[str, Any]
-
-
-class Item(NamedTuple):
-    """What an item's text and pictures are; "" and () where unknown."""
-
-    title: str = ""
-    description: str = ""
-    brand: str = ""
-    categories: tuple[str, ...] = ()
-    image_urls: tuple[str, ...] = ()
-
-    @property
-    def has_text(self) -> bool:
-        """Whether anything can be read."""
-        return any((self.title, self.description, self.brand, self.categories))
-
-    def fullness(self) -> tuple[int, int, "Item"]:
-        """Orders rows of the same item; the greatest is kept, whatever the order they come in."""
-        text = len(self.title) + len(self.description) + len(self.brand) + len(self.categories)
-        return sum(map(bool, self)), text + len(self.image_urls), self
+    row: Row
 
 
 def parse(line: bytes) -> MetadataLine:
@@ -56,69 +64,168 @@ def parse(line: bytes) -> MetadataLine:
     is_literal = line.lstrip()[:2] in (b"{'", b"{u")
     row = literal_object(line) if is_literal else json_object(line)
     if "user_id" in row or "reviewerID" in row:
-        raise RejectedError("a review, not metadata")
-    if "parent_asin" in row:
-        return MetadataLine(identifier(row["parent_asin"], "item id"), "2023", row)
-    of_2014 = is_literal or "imUrl" in row
-    return MetadataLine(identifier(row.get("asin"), "item id"), "2014" if of_2014 else "2018", row)
+        raise RejectedError("a review, not metadata", is_other=True)
+    parent = row.get("parent_asin")
+    asin = identifier(row.get("asin") if parent is None else parent, "item id")
+    return MetadataLine(asin, _generation(row, is_literal), row)
 
 
 METADATA = Kind(
     field="ingest.metadata",
     expected=(
-        "one object a line: a Python literal with asin (2014), JSON with asin (2018) "
+        "one object per line: a Python literal with asin (2014), JSON with asin (2018) "
         "or parent_asin (2023)"
     ),
     parse=parse,
 )
 
 
-def describe(line: MetadataLine) -> Item:
+def read_items(files: Sequence[Path], asins: list[str], config: IngestConfig) -> Descriptions:
+    """The items of these ids. Several rows of one item are merged field by field.
+
+    Raises:
+        UserError: a file cannot be read or is no dump, or too many lines are bad.
+    """
+    found: dict[str, Item | None] = dict.fromkeys(asins)
+    reading = Reading()
+    notes = reading.notes
+    notes.update({"duplicates": 0, "never_reviewed": 0})
+    others: list[str] = []  # a few ids of items that no interaction names
+    for line in read(files, METADATA, config.max_bad_share, reading, config.allow_truncated):
+        reading.generations[line.generation] += 1
+        if line.asin not in found:
+            notes["never_reviewed"] += 1
+            others += [line.asin] * (len(others) < IDS_SHOWN)
+            continue
+        item, other = describe(line.row, reading.unusable), found[line.asin]
+        notes["duplicates"] += other is not None
+        found[line.asin] = item if other is None else item.merged(other)
+    _report(found, others, reading)
+    return Descriptions([item or Item() for item in found.values()], reading)
+
+
+def _report(found: Mapping[str, Item | None], others: list[str], reading: Reading) -> None:
+    """Log what the metadata lack."""
+    lacking = (asin for asin, item in found.items() if item is None)
+    few = list(islice(lacking, IDS_SHOWN))
+    described = sum(item is not None for item in found.values())
+    if others and described < FEW_DESCRIBED * len(found):
+        LOG.warning(
+            "the metadata describe %s of %s items; ids without metadata: %s; ids in the metadata: "
+            "%s; is it another category, or another spelling of the ids?",
+            f"{described:,}",
+            f"{len(found):,}",
+            ", ".join(few),
+            ", ".join(others),
+        )
+    if reading.unusable:
+        counts = ", ".join(f"{name} {count:,}" for name, count in sorted(reading.unusable.items()))
+        LOG.warning("metadata fields with values of a wrong type, left out: %s", counts)
+
+
+def describe(row: Row, unusable: Counter[str] | None = None) -> Item:
     """The item's texts, cleaned, and its picture addresses in the order to try them.
 
-    Fields of a wrong type count as absent.
+    Args:
+        row: of the metadata.
+        unusable: counts, by field, the values of a wrong type, which are left out.
     """
-    row = line.row
-    title = row.get("title")
-    if isinstance(title, str) and SCRIPT in title:
-        title = ""
-    of_2023 = line.generation == "2023"
-    description = strings(row.get("description"))
-    if of_2023:
-        description += strings(row.get("features"))
-    categories = strings(row.get("categories")) or strings(row.get("category"))
+    fields = _Fields(row, Counter() if unusable is None else unusable)
     return Item(
-        title=first(title),
-        description=" ".join(description),
-        brand=_brand(row) if of_2023 else first(row.get("brand")),
-        categories=tuple(dict.fromkeys(categories)) or _main_category(row),
-        image_urls=tuple(dict.fromkeys(filter(_is_address, _addresses(row)))),
+        title=fields.title(),
+        description=" ".join(fields.texts("description", "features", "feature")),
+        brand=fields.first("store", "brand") or fields.brand_in_details(),
+        categories=tuple(dict.fromkeys(fields.categories())),
+        image_urls=tuple(dict.fromkeys(fields.addresses())),
     )
 
 
-def _brand(row: dict[str, Any]) -> str:
-    details = row.get("details")
-    return first(row.get("store")) or first(
-        details.get("Brand") if isinstance(details, dict) else None
+class _Fields(NamedTuple):
+    """The fields of a row, which counts values of a wrong type."""
+
+    row: Row
+    unusable: Counter[str]
+
+    def texts(self, *names: str) -> list[str]:
+        """All texts of these fields, in order."""
+        found: list[str] = []
+        for name in names:
+            value = _decoded(self.row.get(name))
+            found += texts(value)
+            if any(not isinstance(leaf, str | None) for leaf in leaves(value)):
+                self.unusable[name] += 1
+        return found
+
+    def first(self, *names: str) -> str:
+        """The first text of the first of these fields that has one."""
+        return next((found[0] for name in names if (found := self.texts(name))), "")
+
+    def title(self) -> str:
+        title = self.row.get("title")
+        return "" if isinstance(title, str) and is_script(title) else self.first("title")
+
+    def brand_in_details(self) -> str:
+        details = _decoded(self.row.get("details"))
+        if not isinstance(details, dict):
+            if details:
+                self.unusable["details"] += 1
+            return ""
+        return next(iter(texts(details.get("Brand"))), "")
+
+    def categories(self) -> list[str]:
+        for names in (("categories",), ("category",)):
+            if found := self.texts(*names):
+                return found
+        name = self.first("main_category", "main_cat")
+        return [name] if name else []
+
+    def addresses(self) -> Iterator[str]:
+        for name in ("imUrl", "imageURLHighRes", "imageURL", "image", "images"):
+            for address in leaves(_pictures(_decoded(self.row.get(name)))):
+                if _is_address(address):
+                    yield address
+                elif address:
+                    self.unusable[name] += 1
+
+
+def _generation(row: Row, is_literal: bool) -> str:
+    if row.keys() & ONLY_2023:
+        return "2023"
+    return "2014" if is_literal or "imUrl" in row else "2018"
+
+
+def _decoded(value: Any) -> Any:
+    """The list or the object of a text that writes one, as exports do; else the value itself."""
+    if not isinstance(value, str) or value[:1] not in ("[", "{"):
+        return value
+    for load in (orjson.loads, literal):
+        try:
+            found = load(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+        if isinstance(found, list | dict):
+            return found
+    return value
+
+
+def _pictures(value: Any) -> Any:
+    """Addresses in lists: of each object its sizes, best first; the main picture first."""
+    if isinstance(value, dict):
+        value = _objects(value)
+    if not isinstance(value, list):
+        return value
+    ordered = sorted(
+        value, key=lambda each: isinstance(each, dict) and each.get("variant") != "MAIN"
     )
+    return [
+        [each.get(size) for size in SIZES] if isinstance(each, dict) else each for each in ordered
+    ]
 
 
-def _main_category(row: dict[str, Any]) -> tuple[str, ...]:
-    name = first(row.get("main_category")) or first(row.get("main_cat"))
-    return (name,) if name else ()
-
-
-def _addresses(row: dict[str, Any]) -> Iterator[Any]:
-    yield row.get("imUrl")
-    for field in ("imageURLHighRes", "imageURL"):
-        value = row.get(field)
-        yield from value if isinstance(value, list) else [value]
-    images = row.get("images")
-    pictures = (
-        [image for image in images if isinstance(image, dict)] if isinstance(images, list) else []
-    )
-    for image in sorted(pictures, key=lambda image: image.get("variant") != "MAIN"):
-        yield from (image.get(size) for size in SIZES)
+def _objects(lists: Row) -> list[Row]:
+    """{"large": [a, b]} to [{"large": a}, {"large": b}]; a value that is no list counts once."""
+    columns = [value if isinstance(value, list) else [value] for value in lists.values()]
+    return [dict(zip(lists, values, strict=True)) for values in zip_longest(*columns)]
 
 
 def _is_address(value: object) -> bool:

@@ -1,86 +1,200 @@
-"""The ratings-only CSV files that each generation has beside its reviews.
+"""Tables of ratings: the CSV files that each generation has beside its reviews, and others like it.
 
 | generation | header | columns | time |
 |---|---|---|---|
 | 2014 | no | user, item, rating, time | seconds |
 | 2018 | no | item, user, rating, time | seconds |
 | 2023 | yes | `user_id`, `parent_asin`, `rating`, `timestamp` | milliseconds |
+
+With a header, the columns may have any order, any of the names in `reviews`, and further columns
+beside them. The separator is a comma, a semicolon, a tab or a bar. Quotes are those of the module
+`csv`; blanks around a value are dropped.
 """
 
+import csv
 import re
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from brmrs.errors import UserError
-from brmrs.ingest.amazon.fast_decode import MILLISECONDS
-from brmrs.ingest.amazon.lines import CutOffError, read_lines
-from brmrs.ingest.amazon.records import Kind, RejectedError, identifier
-from brmrs.ingest.amazon.reviews import REVIEWS, Review, check_rating, check_time
+from brmrs.ingest.amazon.lines import MAX_LINE, head, lines_of
+from brmrs.ingest.amazon.records import CONTENT_SHOWN, Kind, RejectedError
+from brmrs.ingest.amazon.reviews import (
+    HEADER,
+    ITEM,
+    RATING,
+    REVIEWS,
+    TIME,
+    USER,
+    Review,
+    from_fields,
+)
 
-LINES_SEEN = 1000  # to tell 2014 from 2018
-HEADER = ["user_id", "parent_asin", "rating", "timestamp"]
-_ROW = re.compile(rb"[^,\"{]+,[^,\"{]+,\d+(?:\.\d+)?,\d+\s*")
+LINES_SEEN = 1000  # of a table without a header, to tell which column holds the items
+CLEAR, UNCLEAR = 0.9, 0.1  # shares of ids like an ASIN in the item column and in the user column
+LINES_OF_A_ROW = 100  # at most: how far the quote that closes a value is looked for
+SEPARATORS = ",\t;|"
+UNCLOSED = "unexpected end of data"  # the words of the module csv for a quote without an end
 _ITEM = re.compile(r"(?:B0[0-9A-Z]{8}|\d{9}[\dX])")  # an ASIN, or the ISBN of a book
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
-_WHOLE = re.compile(r"-?[0-9]{1,30}")
+_WHOLE = re.compile(r"-?[0-9]{1,30}(?:\.0{1,30})?")
 ORDERS = {"2014": ("user_id", "parent_asin"), "2018": ("parent_asin", "user_id")}
+OLD_NAMES = {"reviewerid", "overall", "unixreviewtime"}
+NAMES = {name.lower(): name for names in (USER, ITEM, RATING, TIME) for name in names}
 
 
-def ratings_kind(path: Path) -> Kind[Review] | None:
-    """How to read a ratings-only file, by its first lines; None where it is something else.
+class RatingsTable(NamedTuple):
+    """How a table of ratings is read."""
+
+    kind: Kind[Review]
+    separator: str
+
+
+def ratings_table(path: Path) -> RatingsTable | None:
+    """How to read a table of ratings, by its first lines; None: the file is no table.
 
     Raises:
-        UserError: it cannot be read, or does not show which column holds the items.
+        UserError: it cannot be read, has other columns, or has no header and does not show which
+            column holds the items.
     """
-    head = _head(path)
-    if not head:
+    lines = head(path, LINES_SEEN)
+    if not lines or any(line.lstrip()[:1] in (b"{", b"[", b"<") for line in lines):
         return None
-    columns = head[0].decode("utf-8", "replace").strip().lower().split(",")
-    if columns[:4] == HEADER:
-        return _kind("2023", HEADER, len(columns), True)
-    if not _ROW.fullmatch(head[0]):
+    first = lines[0].decode("utf-8", "replace")
+    separator = max(SEPARATORS, key=first.count)
+    if separator not in first or "\0" in first or "\ufffd" in first:
         return None
-    rows = [line.decode("utf-8", "replace").split(",") for line in head if _ROW.fullmatch(line)]
-    votes = [sum(bool(_ITEM.fullmatch(row[column])) for row in rows) for column in (0, 1)]
-    if votes[0] == votes[1]:
+    rows = [row for line in lines if (row := _row_or_none(line, separator))]
+    if _is_rating(rows[0] if rows else []):
+        generation = _generation(path, list(filter(_is_rating, rows)))
+        return _table(generation, [*ORDERS[generation], "rating", "timestamp"], separator, False)
+    names = [NAMES.get(name.lower(), name) for name in rows[0]] if rows else []
+    missing = [wanted for wanted in (USER, ITEM, RATING) if not set(wanted) & set(names)]
+    if missing or len(set(names)) < len(names):
         raise UserError(
-            f"{path}: a table of ratings, but its first lines do not show which column holds the "
-            f"items; write the header {','.join(HEADER)} above it (times in milliseconds)"
+            f"{path}: a table with the first line {first.strip()[:CONTENT_SHOWN]!r}; "
+            f"{REVIEWS.field} reads tables with the header {HEADER}; rename the columns"
         )
-    generation = "2018" if votes[0] > votes[1] else "2014"
-    return _kind(generation, [*ORDERS[generation], "rating", "timestamp"], 4, False)
+    is_old = OLD_NAMES & {name.lower() for name in names}
+    return _table("2014" if is_old else "2023", names, separator, True)
 
 
-def _head(path: Path) -> list[bytes]:
-    """The first lines that are not blank."""
-    head: list[bytes] = []
+def rows_of(
+    blocks: Iterable[tuple[int, bytes]], separator: str
+) -> Iterator[tuple[int, list[bytes | None]]]:
+    """The rows of blocks of lines, each list with the number of its first line.
+
+    A row of several lines is joined. None stands for each further line of it, so that the numbers
+    stay right. A quote that is not closed within `LINES_OF_A_ROW` lines ends with its line.
+    """
+    number, waiting = 1, list[bytes]()
+    for first, block in blocks:
+        number = number if waiting else first
+        waiting += lines_of(block)
+        done = _joined(waiting, separator, is_last=False)
+        yield number, done
+        number += len(done)
+    yield number, _joined(waiting, separator, is_last=True)
+
+
+def _joined(lines: list[bytes], separator: str, is_last: bool) -> list[bytes | None]:
+    """Take the whole rows from the front of `lines`, joined. The rest needs the next block."""
+    done: list[bytes | None] = []
+    start = 0
+    while start < len(lines):
+        size = 1
+        if b'"' in lines[start]:
+            size = _size_of_row(lines[start : start + LINES_OF_A_ROW], separator)
+            if not size and len(lines) - start < LINES_OF_A_ROW and not is_last:
+                break
+            size = size or 1
+        done += [b"\n".join(lines[start : start + size]), *[None] * (size - 1)]
+        start += size
+    del lines[:start]
+    return done
+
+
+def _size_of_row(lines: list[bytes], separator: str) -> int:
+    """How many lines the first row has; 0 where none of these lines closes its last quote."""
+    for size, line in enumerate(lines, start=1):
+        if size > 1 and b'"' not in line:
+            continue
+        try:
+            _parse(b"\n".join(lines[:size])[:MAX_LINE].decode("utf-8", "replace"), separator)
+        except csv.Error as error:
+            if str(error) == UNCLOSED:
+                continue
+        return size
+    return 0
+
+
+def _parse(text: str, separator: str) -> list[str]:
+    """The values of one row.
+
+    Raises:
+        csv.Error: it is no row.
+    """
+    lines = [f"{line}\n" for line in text.split("\n")]
+    rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True))
+    return [value.strip() for value in rows[0]]
+
+
+def _row_or_none(line: bytes, separator: str) -> list[str] | None:
     try:
-        lines = read_lines(path, lambda _: None)
-        head.extend(line for _, line in islice(lines, LINES_SEEN) if line.strip())
-    except CutOffError:  # told where the file is read
-        pass
-    return head
+        return _parse(line.decode("utf-8", "replace"), separator)
+    except csv.Error:
+        return None
 
 
-def _kind(generation: str, order: list[str], width: int, header: bool) -> Kind[Review]:
-    user, item = order.index("user_id"), order.index("parent_asin")
+def _is_rating(row: list[str]) -> bool:
+    """Whether this may be a row of a table without a header."""
+    return (
+        len(row) == 4 and all(row) and bool(_NUMBER.fullmatch(row[2]) and _WHOLE.fullmatch(row[3]))
+    )
 
+
+def _generation(path: Path, rows: list[list[str]]) -> str:
+    """2014 or 2018, by the column that holds the items.
+
+    Raises:
+        UserError: there is no clear majority.
+    """
+    shares = [
+        sum(bool(_ITEM.fullmatch(row[column])) for row in rows) / len(rows) for column in (0, 1)
+    ]
+    if max(shares) < CLEAR or min(shares) > UNCLEAR:
+        raise UserError(
+            f"{path}: a table of ratings without a header, and its first lines do not show clearly "
+            f"which column holds the items; write the header {HEADER} above it, in the order of "
+            "its columns"
+        )
+    return "2018" if shares[0] > shares[1] else "2014"
+
+
+def _table(generation: str, names: list[str], separator: str, header: bool) -> RatingsTable:
     def parse(line: bytes) -> Review:
         try:
-            fields = line.decode().strip("\r\n").split(",")
+            values = _parse(line.decode(), separator)
         except UnicodeDecodeError as error:
             raise RejectedError("not UTF-8") from error
-        if len(fields) != width:
-            raise RejectedError(f"not {width} fields between commas")
-        rating, time = fields[2].strip(), fields[3].strip()
-        return Review(
-            identifier(fields[user], "user id"),
-            identifier(fields[item], "item id"),
-            check_rating(float(rating) if _NUMBER.fullmatch(rating) else rating or None),
-            check_time(
-                int(time) if _WHOLE.fullmatch(time) else time or None, MILLISECONDS[generation]
-            ),
-            generation,
-        )
+        except csv.Error as error:
+            raise RejectedError(f"no row of CSV: {error}") from error
+        if len(values) != len(names):
+            raise RejectedError(f"not {len(names)} values")
+        row: dict[str, Any] = {
+            name: value for name, value in zip(names, values, strict=True) if value
+        }
+        for name in {*RATING, *TIME} & row.keys():
+            row[name] = _number(row[name], name in TIME)
+        return from_fields(row, generation)
 
-    return Kind(REVIEWS.field, f"rows of {','.join(order)}", parse, header)
+    expected = f"rows of {separator.join(names)}"
+    return RatingsTable(Kind(REVIEWS.field, expected, parse, header), separator)
+
+
+def _number(text: str, is_whole: bool) -> int | float | str:
+    """The number, or the text where it is none."""
+    if is_whole:
+        return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else text
+    return float(text) if _NUMBER.fullmatch(text) else text

@@ -1,51 +1,54 @@
-"""Records of a dump: a line is parsed or quarantined with a reason, what is no dump is refused."""
+"""Records of a dump: each line is parsed, or quarantined with a reason. Other files are refused."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import orjson
 
 from brmrs.errors import UserError
 from brmrs.ingest.amazon.lines import MAX_LINE, CutOffError, lines_of, read_blocks
 from brmrs.ingest.amazon.literals import literal
+from brmrs.ingest.dataset import BadLine, Reading
 from brmrs.system import progress
 
-MAX_LITERAL = 1_000_000  # bytes; a syntax tree takes a hundred times its text
+MAX_LITERAL = 1_000_000  # bytes
 MAX_ID = 256  # characters; those of the public dumps have 10 to 28
-CONTENT_KEPT = 200  # characters of a bad line that the quarantine shows
-LINES_TRIED = 100  # before a file is called no dump
-BAD_LINES_BEFORE_GIVING_UP = 10_000  # bounds the quarantine's memory where a whole file is bad
+CONTENT_KEPT = 200  # characters of a bad line in the quarantine
+CONTENT_SHOWN = 80  # characters of a bad line in an error
+LINES_TRIED = 100  # a file without a good line among its first ones is refused
+BAD_LINES_BEFORE_GIVING_UP = 10_000  # bounds the memory that the quarantine of a bad file takes
+# A file with more blank lines than this, and with more than so many to one other line, is refused:
+# a few hundred kB of gzip can hold 500 million line feeds.
+BLANK_LINES, BLANK_TO_OTHER = 100_000, 10
 MEGABYTE = 1 << 20
 
 Record = TypeVar("Record", covariant=True)
 
 
 class RejectedError(Exception):
-    """The line cannot be used; the message is the reason, one of a few."""
+    """The line cannot be used. The message is the reason, one of a few.
 
+    Attributes:
+        is_other: the line is no record of this kind at all, rather than one with a bad field.
+    """
 
-class BadLine(NamedTuple):
-    """A line of the quarantine."""
-
-    file: str  # name, not path
-    line: int  # from 1
-    reason: str
-    content: str
+    def __init__(self, reason: str, is_other: bool = False) -> None:
+        super().__init__(reason)
+        self.is_other = is_other
 
 
 @dataclass(frozen=True)
 class Kind(Generic[Record]):
-    """What a file is read as.
+    """How the lines of a file are read.
 
     Attributes:
         field: the configuration field that names the files.
-        expected: what a line should be, for errors.
+        expected: the form that a line should have, for errors.
         parse: a line to its record; raises `RejectedError`.
-        header: the first line of a file names columns.
+        header: the first line of a file that is not blank names columns.
     """
 
     field: str
@@ -54,33 +57,15 @@ class Kind(Generic[Record]):
     header: bool = False
 
 
-@dataclass
-class Reading:
-    """Counts of what was read.
-
-    Attributes:
-        files: how many.
-        lines: lines that are not blank.
-        quarantine: the bad ones, in the order they were met.
-    """
-
-    files: int = 0
-    lines: int = 0
-    quarantine: list[BadLine] = field(default_factory=list)
-
-    def absorb(self, other: "Reading") -> None:
-        """Add the counts of other files, read after these."""
-        self.files += other.files
-        self.lines += other.lines
-        self.quarantine += other.quarantine
-
-    def reasons(self) -> dict[str, int]:
-        """The number of bad lines by reason."""
-        return dict(Counter(bad.reason for bad in self.quarantine))
-
-
 class Lines(Generic[Record]):
-    """The lines of one file on their way to records or to the quarantine."""
+    """The lines of one file on their way to records or to the quarantine.
+
+    Args:
+        path: of the file.
+        kind: how its lines are read.
+        max_bad_share: of all lines that may be bad.
+        reading: counts, filled on the way.
+    """
 
     def __init__(
         self, path: Path, kind: Kind[Record], max_bad_share: float, reading: Reading
@@ -89,18 +74,28 @@ class Lines(Generic[Record]):
         self.kind = kind
         self.max_bad_share = max_bad_share
         self.reading = reading
-        self.tried = self.good = 0
-        self._first_bad = b""
+        self.tried = self.good = self.blank = 0
+        self._skip_header = kind.header
+        # For the error of `end`: the first line with a bad field, else the first bad line.
+        self._first_bad: tuple[int, bytes, RejectedError] | None = None
         reading.files += 1
 
-    def records(self, first: int, lines: Iterable[bytes]) -> Iterator[Record]:
+    def records(self, first: int, lines: Iterable[bytes | None]) -> Iterator[Record]:
         """The records of consecutive lines, of which the first has the number `first`.
 
+        None stands for a line that belongs to the one before.
+
         Raises:
-            UserError: the file seems to be no dump at all, or far too many lines are bad.
+            UserError: the file holds something else, or far too many lines are bad or blank.
         """
         for number, line in enumerate(lines, start=first):
-            if not line or line.isspace() or (self.kind.header and number == 1):
+            if line is None:
+                continue
+            if not line or line.isspace():
+                self._count_blank()
+                continue
+            if self._skip_header:
+                self._skip_header = False
                 continue
             self.reading.lines += 1
             self.tried += 1
@@ -109,13 +104,13 @@ class Lines(Generic[Record]):
                     raise RejectedError(f"longer than {MAX_LINE:,} bytes")
                 record = self.kind.parse(line)
             except RejectedError as error:
-                self._reject(number, line, str(error))
+                self._reject(number, line, error)
             else:
                 self.good += 1
                 yield record
 
     def count(self, good: int) -> None:
-        """Count lines that were read by other means, all of them good."""
+        """Count good lines that were read by other means."""
         self.reading.lines += good
         self.tried += good
         self.good += good
@@ -123,7 +118,7 @@ class Lines(Generic[Record]):
     def cut_off(self, line: int) -> None:
         """Note in the quarantine that the file ends in the middle of a line."""
         self.reading.lines += 1
-        self._reject(line, b"", "cut off: the file ends in this line")
+        self._reject(line, b"", RejectedError("cut off: the file ends in this line"))
 
     def end(self) -> None:
         """Check that the file held records.
@@ -131,18 +126,35 @@ class Lines(Generic[Record]):
         Raises:
             UserError: it did not.
         """
-        if not self.tried:
+        if self.good:
+            return
+        if self._first_bad is None:
             raise UserError(f"{self.path}: the file is empty; remove it from {self.kind.field}")
-        if not self.good:
+        number, line, error = self._first_bad
+        if error.is_other:
             raise UserError(
                 f"{self.path}: not a dump that {self.kind.field} can read: expected "
-                f"{self.kind.expected}, found {describe(self._first_bad)}"
+                f"{self.kind.expected}, found {describe(line)}"
+            )
+        shown = line[: 4 * CONTENT_SHOWN].decode("utf-8", "replace")[:CONTENT_SHOWN]
+        raise UserError(
+            f"{self.path}: none of the {self.tried:,} lines tried can be used; line {number}: "
+            f"{error} ({shown!r}); correct the file"
+        )
+
+    def _count_blank(self) -> None:
+        self.blank += 1
+        if self.blank > BLANK_LINES and self.blank > BLANK_TO_OTHER * self.tried:
+            raise UserError(
+                f"{self.path}: {self.blank:,} blank lines among {self.tried:,} others; remove "
+                f"them, or remove the file from {self.kind.field}"
             )
 
-    def _reject(self, number: int, line: bytes, reason: str) -> None:
-        self._first_bad = self._first_bad or line
+    def _reject(self, number: int, line: bytes, error: RejectedError) -> None:
+        if self._first_bad is None or (self._first_bad[2].is_other and not error.is_other):
+            self._first_bad = number, line, error
         content = line[: 4 * CONTENT_KEPT].decode("utf-8", "replace")[:CONTENT_KEPT]
-        self.reading.quarantine.append(BadLine(self.path.name, number, reason, content))
+        self.reading.quarantine.append(BadLine(self.path.name, number, str(error), content))
         if len(self.reading.quarantine) > BAD_LINES_BEFORE_GIVING_UP:
             check_share(self.kind.field, self.max_bad_share, self.reading)
         if self.tried == LINES_TRIED and not self.good:
@@ -156,14 +168,14 @@ def read(
     reading: Reading,
     allow_truncated: bool = False,
 ) -> Iterator[Record]:
-    """Stream the records of all files; bad lines go to `reading`, blank ones are skipped.
+    """Stream the records of all files. Bad lines go to `reading`, blank ones are skipped.
 
     Args:
         paths: the files.
-        kind: what they are read as.
+        kind: how their lines are read.
         max_bad_share: of all their lines that may be bad.
         reading: counts, filled on the way.
-        allow_truncated: use what is there of a compressed file that ends too early.
+        allow_truncated: read a compressed file that ends too early up to its last whole line.
 
     Raises:
         UserError: a file cannot be read or holds something else, or too many lines are bad.
@@ -191,7 +203,7 @@ def blocks(
 
 @contextmanager
 def reading_task(paths: Sequence[Path], field: str) -> Iterator[Callable[[int], None]]:
-    """Report how much of the files is read; the function given takes bytes."""
+    """Report how much of the files is read: the function that is given takes a number of bytes."""
     sizes = [path.stat().st_size for path in paths]
     with progress.task(f"reading {field} (MB)", sum(sizes) // MEGABYTE) as task:
         pending = 0
@@ -219,7 +231,7 @@ def check_share(field: str, max_bad_share: float, reading: Reading) -> None:
     raise UserError(
         f"{field}: {bad:,} of {reading.lines:,} lines cannot be used, more than "
         f"ingest.max_bad_share = {max_bad_share:g}; the first is {first.file}, line {first.line}: "
-        f"{first.reason}; mend the dump, or raise ingest.max_bad_share"
+        f"{first.reason}; correct the dump, or raise ingest.max_bad_share"
     )
 
 
@@ -232,7 +244,7 @@ def json_object(line: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise RejectedError("not JSON") from error
+        raise RejectedError("not JSON", is_other=True) from error
     return _object(value)
 
 
@@ -248,23 +260,23 @@ def literal_object(line: bytes) -> dict[str, Any]:
         return _object(literal(line.decode().strip()))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         # `literal` raises each of these for some malformed line.
-        raise RejectedError("not a Python literal") from error
+        raise RejectedError("not a Python literal", is_other=True) from error
 
 
 def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise RejectedError("not an object")
+        raise RejectedError("not an object", is_other=True)
     return value
 
 
 def identifier(value: object, name: str) -> str:
-    """A raw user or item id as it is: any printable, non-empty string. It is no path, ever.
+    """A raw user or item id as it is: any printable string that is not empty. Never used as a path.
 
     Raises:
         RejectedError: it is none.
     """
     if value is None or value == "":
-        raise RejectedError(f"no {name}")
+        raise RejectedError(f"no {name}", is_other=value is None)
     if not isinstance(value, str):
         raise RejectedError(f"{name} is not a string")
     if len(value) > MAX_ID:
@@ -289,6 +301,6 @@ def describe(line: bytes) -> str:
         return f"HTML or XML ({text[:40]!r})"
     if text.startswith("["):
         return "a JSON array; write one object per line"
-    if not text.startswith("{") and ("," in text or "\t" in text):
-        return f"a table or plain text ({text[:40]!r})"
+    if not text.startswith("{") and any(separator in text for separator in ",\t;|"):
+        return f"a table or plain text ({text[:CONTENT_SHOWN]!r})"
     return f"a line that starts with {text[:40]!r}"

@@ -1,74 +1,115 @@
-"""Reviews of the three public generations, told apart line by line by their fields.
+"""Reviews of the three public generations.
 
-| generation | user | item | rating | time |
-|---|---|---|---|---|
-| 2014, 2018 | `reviewerID` | `asin` | `overall` | `unixReviewTime`, seconds |
-| 2023 | `user_id` | `parent_asin` | `rating` | `timestamp`, milliseconds |
+A field is read under each of its names, in this order; null counts as absent:
 
-Lines of 2018 tell whether the purchase is `verified`, those of 2014 do not. A field that is null
-counts as absent.
+| | 2014, 2018 | 2023 |
+|---|---|---|
+| user | `reviewerID` | `user_id` |
+| item | `asin` | `parent_asin`, else `asin` |
+| rating | `overall` | `rating` |
+| time | `unixReviewTime`, seconds | `timestamp`, milliseconds |
+
+Times are read by their size, whatever the field: numbers under `SECONDS_BELOW` count seconds.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from brmrs.ingest.amazon import fast_decode as typed
-from brmrs.ingest.amazon.fast_decode import MAX_RATING, MAX_TIME, MILLISECONDS, MIN_RATING
+from brmrs.ingest.amazon import fast_decode
+from brmrs.ingest.amazon.fast_decode import (
+    IN_SECONDS,
+    MAX_RATING,
+    MAX_TIME,
+    MIN_RATING,
+    SECONDS_BELOW,
+)
 from brmrs.ingest.amazon.records import Kind, RejectedError, identifier, json_object
 from brmrs.ingest.interactions import NO_TIME
 
+USER, ITEM = ("reviewerID", "user_id"), ("parent_asin", "asin")
+RATING, TIME = ("overall", "rating"), ("unixReviewTime", "timestamp")
+HEADER = "user_id,parent_asin,rating,timestamp"  # of a table of ratings
+
 
 class Review(NamedTuple):
-    """One interaction as the dump states it."""
+    """One interaction.
+
+    Attributes:
+        user_id: raw id.
+        asin: raw id of the item.
+        rating: stars.
+        timestamp: ms since 1970-01-01 UTC; None: absent.
+        generation: "2014", "2018" or "2023".
+        other_unit: the time has another unit than the generation documents.
+    """
 
     user_id: str
     asin: str
-    rating: float  # stars
-    timestamp: int | None  # ms since 1970-01-01 UTC
+    rating: float
+    timestamp: int | None
     generation: str
+    other_unit: bool = False
 
 
 def parse(line: bytes) -> Review:
-    """Read one line.
+    """Read one JSON line.
 
     Raises:
-        RejectedError: it is no review, or a field is missing or absurd.
+        RejectedError: it is no review, or a field is missing or out of range.
     """
     try:
         row = json_object(line)
     except RejectedError:
-        found = typed.decode(line.strip(b" \t\r") + b"\n")
+        found = fast_decode.decode(line.strip(b" \t\r") + b"\n")
         if found is None:
             raise
         return _first(found)
-    if row.get("reviewerID") is not None:
-        return Review(
-            identifier(row["reviewerID"], "user id"),
-            identifier(row.get("asin"), "item id"),
-            check_rating(row.get("overall")),
-            check_time(row.get("unixReviewTime"), MILLISECONDS["2018"]),
-            "2014" if row.get("verified") is None else "2018",
-        )
-    return Review(
-        identifier(row.get("user_id"), "user id"),
-        identifier(row.get("parent_asin"), "item id"),
-        check_rating(row.get("rating")),
-        check_time(row.get("timestamp"), MILLISECONDS["2023"]),
-        "2023",
-    )
+    return from_fields(row, _generation(row))
+
+
+def from_fields(row: Mapping[str, Any], generation: str) -> Review:
+    """The review that these fields hold, under any of their names.
+
+    Raises:
+        RejectedError: a field is missing or out of range.
+    """
+    user = identifier(_field(row, USER), "user id")
+    item = identifier(_field(row, ITEM), "item id")
+    rating = check_rating(_field(row, RATING))
+    time = check_time(_field(row, TIME))
+    if time is None:
+        return Review(user, item, rating, None, generation)
+    in_seconds = time < SECONDS_BELOW
+    other_unit = in_seconds != IN_SECONDS[generation]
+    return Review(user, item, rating, time * 1000 if in_seconds else time, generation, other_unit)
 
 
 REVIEWS = Kind(
     field="ingest.reviews",
     expected=(
-        "one JSON object a line with reviewerID, asin, overall (2014, 2018) "
-        "or user_id, parent_asin, rating (2023)"
+        "one JSON object per line with reviewerID, asin, overall (2014, 2018) or user_id, "
+        f"parent_asin, rating (2023), or a table with the header {HEADER}"
     ),
     parse=parse,
 )
 
 
-def _first(found: typed.Reviews) -> Review:
-    """A line that orjson refuses for what no review needs, such as 1e999 in another field."""
+def _field(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    """The value of the first of these names that is present."""
+    for name in names:
+        if (value := row.get(name)) is not None:
+            return value
+    return None
+
+
+def _generation(row: Mapping[str, Any]) -> str:
+    if row.get("reviewerID") is None:
+        return "2023"
+    return "2014" if row.get("verified") is None else "2018"
+
+
+def _first(found: fast_decode.Reviews) -> Review:
+    """A line that orjson refuses for a field that is not needed, such as one of 1e999."""
     time = int(found.timestamp[0])
     return Review(
         found.user[0].as_py(),
@@ -76,6 +117,7 @@ def _first(found: typed.Reviews) -> Review:
         float(found.rating[0]),
         None if time == NO_TIME else time,
         next(iter(found.generations)),
+        bool(found.other_unit),
     )
 
 
@@ -83,10 +125,10 @@ def check_rating(value: Any) -> float:
     """The stars.
 
     Raises:
-        RejectedError: they are missing or absurd.
+        RejectedError: they are missing or out of range.
     """
     if value is None:
-        raise RejectedError("no rating")
+        raise RejectedError("no rating", is_other=True)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RejectedError("rating is not a number")
     if not MIN_RATING <= value <= MAX_RATING:
@@ -94,16 +136,18 @@ def check_rating(value: Any) -> float:
     return float(value)
 
 
-def check_time(value: Any, milliseconds: int) -> int | None:
-    """The time in ms; `milliseconds` is the unit of `value`.
+def check_time(value: Any) -> int | None:
+    """The time in seconds or milliseconds, as it is; `SECONDS_BELOW` tells which.
 
     Raises:
-        RejectedError: it is absurd.
+        RejectedError: it is no whole number, or out of range in either unit.
     """
     if value is None:
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise RejectedError("time is not a whole number")
-    if not 0 <= value * milliseconds < MAX_TIME:
+    if not 0 <= value < MAX_TIME or MAX_TIME // 1000 <= value < SECONDS_BELOW:
         raise RejectedError("time is not within 1970 to 2100")
-    return value * milliseconds
+    return value

@@ -1,4 +1,4 @@
-"""The literature's ready-made benchmark layout: a data set that is already filtered and split.
+"""The literature's ready-made layout: a data set that is already filtered and split.
 
 | file | holds |
 |---|---|
@@ -11,7 +11,7 @@
 Ids stay as they are, `x_label` is the split (0 train, 1 validation, 2 test). No k-core is taken.
 """
 
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +35,12 @@ from brmrs.columns import (
 )
 from brmrs.config.pipeline import IngestConfig
 from brmrs.errors import UserError
+from brmrs.ingest.dataset import Dataset, Given, Reading
 from brmrs.ingest.files import listing
 from brmrs.ingest.interactions import NO_TIME, Interactions
 from brmrs.ingest.ready_made.delimited import Delimited
-from brmrs.stages import GIVEN_KNN, GIVEN_LABELS, GIVEN_VECTORS
 
+NAME = "ready-made"
 INTERACTIONS = ".inter"
 ITEM_IDS, USER_IDS = "i_id_mapping.csv", "u_id_mapping.csv"
 FEATURES = {TEXT: "text_feat.npy", VISUAL: "image_feat.npy"}
@@ -50,28 +51,7 @@ SECONDS_BELOW = 100_000_000_000  # a time stamp under it counts seconds, else mi
 COSINE_SLACK = 1e-3  # by which rounding may carry a cosine over 1
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """A data set as its files state it.
-
-    Attributes:
-        interactions: sorted by user and item.
-        labels: (N,) int8, the split of each.
-        user_ids: U raw ids.
-        asins: I raw ids.
-        features: (I, d) float32 by modality.
-        neighbours: tables of `columns.EDGES` by modality, without self loops.
-    """
-
-    interactions: Interactions
-    labels: NDArray[np.int8]
-    user_ids: list[str]
-    asins: list[str]
-    features: dict[str, NDArray[np.float32]]
-    neighbours: dict[str, pa.Table]
-
-
-def benchmark_files(config: IngestConfig) -> list[Path]:
+def layout_files(config: IngestConfig) -> list[Path]:
     """The files of the configured folder that belong to the layout, sorted by name.
 
     Raises:
@@ -83,7 +63,7 @@ def benchmark_files(config: IngestConfig) -> list[Path]:
     inter = [path for path in files if path.suffix == INTERACTIONS]
     if len(inter) != 1:
         raise UserError(
-            f"ingest.path: {config.path}: {len(inter)} files *{INTERACTIONS}, a benchmark has "
+            f"ingest.path: {config.path}: {len(inter)} files *{INTERACTIONS}, the layout has "
             "exactly one; correct the path"
         )
     others = {ITEM_IDS, USER_IDS, *FEATURES.values(), *NEIGHBOURS.values()}
@@ -93,24 +73,21 @@ def benchmark_files(config: IngestConfig) -> list[Path]:
     return sorted(found)
 
 
-def read(config: IngestConfig) -> Benchmark:
+def read(config: IngestConfig) -> Dataset:
     """Read and check all files of the layout.
 
     Raises:
         UserError: what is wrong, with file and line.
     """
-    files = {path.name: path for path in benchmark_files(config)}
+    files = {path.name: path for path in layout_files(config)}
     asins = _raw_ids(files[ITEM_IDS], BENCHMARK_ITEM)
     user_ids = _raw_ids(files[USER_IDS], BENCHMARK_USER) if USER_IDS in files else None
     (inter,) = (path for path in files.values() if path.suffix == INTERACTIONS)
     interactions, labels = _interactions(inter, user_ids, len(asins))
     if user_ids is None:
         user_ids = [str(user) for user in range(int(interactions.user.max()) + 1)]
-    return Benchmark(
-        interactions,
+    given = Given(
         labels,
-        user_ids,
-        asins,
         {
             modality: _vectors(files[name], len(asins))
             for modality, name in FEATURES.items()
@@ -122,24 +99,13 @@ def read(config: IngestConfig) -> Benchmark:
             if name in files
         },
     )
-
-
-def write_given(given: Benchmark, out: Path) -> None:
-    """Write what no raw dump has: `split/`, and for each modality its vectors and kNN table."""
-    (out / columns.SPLIT).mkdir(parents=True)
-    labels = {
-        columns.USER: given.interactions.user,
-        columns.ITEM: given.interactions.item,
-        columns.SPLIT: given.labels,
-    }
-    table = pa.table(labels, schema=columns.GIVEN_SPLIT)
-    pq.write_table(table, out / columns.SPLIT / GIVEN_LABELS)
-    for modality in columns.MODALITIES:
-        (out / modality).mkdir()
-        if modality in given.features:
-            np.save(out / modality / GIVEN_VECTORS, given.features[modality], allow_pickle=False)
-        if modality in given.neighbours:
-            pq.write_table(given.neighbours[modality], out / modality / GIVEN_KNN)
+    return Dataset(
+        interactions,
+        pa.array(user_ids, pa.large_string()),
+        pa.array(asins, pa.large_string()),
+        reading=Reading(1, len(interactions), Counter({NAME: len(interactions)})),
+        given=given,
+    )
 
 
 def _raw_ids(path: Path, number: str) -> list[str]:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brmrs.ingest.amazon.clean import clean, first, strings
+from brmrs.ingest.amazon.clean import clean, is_script, leaves, texts
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,19 @@ from brmrs.ingest.amazon.clean import clean, first, strings
         ("\ud83d\ude00 joined, lone \ud83d half", "😀 joined, lone \ufffd half"),
         ("👩‍👩‍👧 stays", "👩‍👩‍👧 stays"),
         ("unclosed <b>bold", "unclosed bold"),
+        ('<span class="a-size-medium a-color-secondary"', ""),
+        ('<span class="a-size-medium a-col', ""),
+        ('Mug <span class="a" <b>blue</b>', "Mug blue"),
+        ("<Set of 2> Cups", "<Set of 2> Cups"),
+        ("Cable (L<M, W>H)", "Cable (L<M, W>H)"),
+        ("Cable <A to B> 2m", "Cable <A to B> 2m"),
+        ("A <i", "A <i"),
+        ("a<b and c>d", "a<b and c>d"),
+        ('<a title="x > y" href=z>link</a>', "link"),
+        ('<p align="center"class="x">text<td nowrap>cell', "text cell"),
+        ("<input disabled/>text<br clear=all />more", "text more"),
+        ("<o:p>Word</o:p><?xml version=1?><![CDATA[x]]>", "Word"),
+        ("R&amp;amp;D &amp;lt;3 &amp;amp;amp; &amp;nbsp;", "R&D <3 &"),
         ("", ""),
         (" \n ", ""),
     ],
@@ -61,6 +74,10 @@ def test_clean_text_is_printable_folded_and_encodable(raw: str) -> None:
         "<a" + " " * 10**6,
         "<script>" * 10**6,
         "<script></script " * 10**6,
+        "<?xml" * 10**6,
+        "<a x='\"" * 10**6,
+        "<a " + "x=1 " * 10**6,
+        "&amp;" * 10**6,
     ],
 )
 def test_hostile_markup_takes_no_time(raw: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,15 +97,34 @@ def test_hostile_markup_takes_no_time(raw: str, monkeypatch: pytest.MonkeyPatch)
         (5, []),
         ({"a": "b"}, []),
         ([1, None, {"a": "b"}, "c"], ["c"]),
+        (["nan", "NaN", "None", "null", "<NA>"], []),
+        (["Nan Bread", "None of Us", "banana"], ["Nan Bread", "None of Us", "banana"]),
     ],
 )
-def test_strings_are_found_in_lists(value: object, expected: list[str]) -> None:
-    assert strings(value) == expected
-    assert first(value) == (expected[0] if expected else "")
+def test_texts_are_found_in_lists(value: object, expected: list[str]) -> None:
+    assert texts(value) == expected
+
+
+def test_leaves_are_everything_but_lists_and_empty_values() -> None:
+    assert list(leaves([1, None, {}, {"a": "b"}, ["c", [""]]])) == [1, {"a": "b"}, "c", ""]
 
 
 def test_deep_lists_do_not_exhaust_the_stack() -> None:
     value: object = "deep"
     for _ in range(50_000):
         value = [value]
-    assert strings(value) == ["deep"]
+    assert texts(value) == ["deep"]
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("var aPageStart = (new Date()).getTime();", True),
+        ("var ue_t0=window.ue_t0||+new Date().getTime ();", True),
+        ("BudgetTimer kitchen clock", False),
+        ("GadgetTime wrist watch", False),
+        ("How to use getTime in JavaScript", False),
+    ],
+)
+def test_scripts_are_no_titles(title: str, expected: bool) -> None:
+    assert is_script(title) == expected

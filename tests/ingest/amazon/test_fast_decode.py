@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 
 from brmrs.config.pipeline import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest.amazon import encode_ids as coded
-from brmrs.ingest.amazon import fast_decode as typed
-from brmrs.ingest.amazon import records as dump
-from brmrs.ingest.amazon.encode_ids import Coded, code_reviews
-from brmrs.ingest.amazon.records import BadLine, Reading, RejectedError
+from brmrs.ingest.amazon import encode_ids, fast_decode
+from brmrs.ingest.amazon.encode_ids import EncodedReviews, encode_reviews
+from brmrs.ingest.amazon.records import Lines, RejectedError
 from brmrs.ingest.amazon.reviews import REVIEWS, parse
+from brmrs.ingest.dataset import BadLine, Reading
 from brmrs.ingest.interactions import NO_TIME
 
-OLD: dict[str, Any] = {"reviewerID": "u", "asin": "i", "overall": 5.0, "unixReviewTime": 7}
-NEW: dict[str, Any] = {"user_id": "u", "parent_asin": "i", "rating": 5.0, "timestamp": 7000}
+OLD: dict[str, Any] = {"reviewerID": "u", "asin": "i", "overall": 5.0, "unixReviewTime": 900000000}
+NEW: dict[str, Any] = {"user_id": "u", "parent_asin": "i", "rating": 5.0, "timestamp": 900000000000}
 SHAPES = [OLD, OLD | {"verified": True}, NEW, NEW | {"asin": "v", "images": [{"a": "{\n}"}]}]
 
 ids = st.sampled_from(["u", "v", "w", "../x", "ü", "😀", "a,b"])
 odd_values = st.sampled_from(
     [None, True, False, "", " ", "5", "a\nb", "\x00", "u" * 300, [], {}, ["u"], {"}\n{": 1}, 0,
-     1, 3, 5.5, -1, 1.0, 1e300, 10**30, 4_102_444_800, 4_102_444_799_999]
+     1, 3, 5.5, -1, 1.0, 1e300, 10**30, 4_102_444_800, 4_102_444_799_999, 1_400_000_000,
+     1_400_000_000_000, 788_918_399_999, 788_918_400_000, 1_400_000_000.0, 1_400_000_000.5]
 )  # fmt: skip
 endings = st.sampled_from(["", "", "", "\r", " ", "\t"])
 
@@ -72,10 +72,15 @@ odd_lines = st.sampled_from(
             for odd in (b"NaN", b"-Infinity", b"-0", b"01")
         ),
         orjson.dumps(NEW).replace(b"5.0", b"NaN"),
-        orjson.dumps(NEW).replace(b"7000", b"-0"),
-        orjson.dumps(NEW).replace(b"7000", b"7e3"),
+        orjson.dumps(NEW).replace(b"900000000000", b"-0"),
+        orjson.dumps(NEW).replace(b"900000000000", b"9e11"),
         orjson.dumps(NEW).replace(b"parent_", b"parent\\u005f"),
         orjson.dumps(OLD)[:-1] + b', "verified": null}',
+        orjson.dumps(OLD)[:-1] + b', "parent_asin": "p"}',
+        orjson.dumps(OLD)[:-1] + b', "rating": 1, "timestamp": 1400000000000}',
+        orjson.dumps(NEW)[:-1] + b', "overall": 1.0}',
+        orjson.dumps(NEW)[:-1] + b', "unixReviewTime": 1400000000}',
+        orjson.dumps(NEW).replace(b"parent_asin", b"asin"),
         orjson.dumps(NEW)[:-1] + b', "reviewerID": null}',
         orjson.dumps(NEW)[:-1] + b', "overall": "5"}',
         b"\xef\xbb\xbf" + orjson.dumps(NEW),
@@ -88,14 +93,14 @@ dumps = st.lists(rows() | rows() | rows() | rows() | odd_lines, max_size=40)
 def slowly(lines: list[bytes]) -> tuple[list[Any], list[BadLine], Counter[str]]:
     """What the line by line path makes of them."""
     reading = Reading()
-    way = dump.Lines(Path("d.json"), REVIEWS, 1.0, reading)
+    way = Lines(Path("d.json"), REVIEWS, 1.0, reading)
     reviews = list(way.records(1, lines))
     times = [NO_TIME if review.timestamp is None else review.timestamp for review in reviews]
     kept = [(*review[:3], time) for review, time in zip(reviews, times, strict=True)]
     return kept, reading.quarantine, Counter(review.generation for review in reviews)
 
 
-def unmapped(found: Coded) -> list[Any]:
+def unmapped(found: EncodedReviews) -> list[Any]:
     coded = found.interactions()
     users, items = found.user.ids.to_pylist(), found.item.ids.to_pylist()
     columns = (coded.user, coded.item, coded.rating, coded.timestamp)
@@ -112,15 +117,15 @@ def test_blocks_agree_with_lines(
     reviews, quarantine, generations = slowly(lines)
     config = IngestConfig(reviews=(path,), max_bad_share=1.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coded, "PIECE", piece)
+        patch.setattr(encode_ids, "PIECE", piece)
         if not reviews:
-            with pytest.raises(UserError, match=r"is empty|not a dump"):
-                code_reviews([path], config)
+            with pytest.raises(UserError, match=r"is empty|not a dump|lines tried"):
+                encode_reviews([path], config)
             return
-        found, reading = code_reviews([path], config)
+        found, reading = encode_reviews([path], config)
     assert unmapped(found) == reviews
     assert reading.quarantine == quarantine
-    assert found.generations == generations
+    assert reading.generations == generations
     assert reading.lines == len(reviews) + len(quarantine)
 
 
@@ -131,11 +136,11 @@ def test_a_block_with_flipped_bytes_agrees_with_its_lines(
     block = bytearray(b"\n".join([*lines, b""]))
     for _ in range(data.draw(st.integers(0, 3))):
         block[data.draw(st.integers(0, len(block) - 1))] = data.draw(st.integers(0, 255))
-    decoded, found = typed.decode(bytes(block)), Coded()
+    decoded, found = fast_decode.decode(bytes(block)), EncodedReviews()
     if decoded is not None:
-        found.add_block(decoded, None)
+        found.add(decoded)
         reviews, quarantine, generations = slowly(bytes(block).split(b"\n"))
-        assert (unmapped(found), found.generations) == (reviews, generations)
+        assert (unmapped(found), decoded.generations) == (reviews, generations)
         assert not quarantine
 
 
@@ -143,7 +148,7 @@ def test_a_block_with_flipped_bytes_agrees_with_its_lines(
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
 def test_good_blocks_take_the_fast_path(shape: dict[str, Any], ending: bytes) -> None:
     block = (orjson.dumps(shape) + ending) * 3
-    found = typed.decode(block)
+    found = fast_decode.decode(block)
     assert found is not None
     line = parse(orjson.dumps(shape))
     assert found.generations == {line.generation: 3}
@@ -157,18 +162,9 @@ def test_other_white_space_than_jsons_is_not_taken(end: bytes) -> None:  # the f
         parse(orjson.dumps(NEW) + end)
 
 
-def test_ratings_below_the_minimum_are_left_out_of_blocks() -> None:
-    block = b"".join(orjson.dumps(NEW | {"rating": star}) + b"\n" for star in (1, 3, 5))
-    decoded, found = typed.decode(block), Coded()
-    assert decoded is not None
-    found.add_block(decoded, 3.0)
-    assert [row[2] for row in unmapped(found)] == [3.0, 5.0]
-    assert found.below_min_rating == 1
-
-
 def test_a_block_with_a_bad_id_is_read_line_by_line() -> None:
     block = b"".join(orjson.dumps(NEW | {"parent_asin": item}) + b"\n" for item in ("i", "\x00"))
-    assert typed.decode(block) is None
+    assert fast_decode.decode(block) is None
 
 
 def test_several_processes_give_what_one_gives(
@@ -181,13 +177,13 @@ def test_several_processes_give_what_one_gives(
         paths.append(tmp_path / f"{name}.json")
         paths[-1].write_bytes(b"\n".join(lines))
     config = IngestConfig(reviews=tuple(paths), max_bad_share=0.5)
-    alone, read_alone = code_reviews(paths, config)
-    monkeypatch.setattr(coded, "SEVERAL_PROCESSES", 0)
+    alone, read_alone = encode_reviews(paths, config)
+    monkeypatch.setattr(encode_ids, "SEVERAL_PROCESSES", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    together, read_together = code_reviews(paths, config)
+    together, read_together = encode_reviews(paths, config)
     assert unmapped(together) == unmapped(alone)
-    assert together.generations == alone.generations
+    assert read_together.generations == read_alone.generations
     assert read_together == read_alone
     paths[1].write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"b\.json: not a dump"):
-        code_reviews(paths, config)
+        encode_reviews(paths, config)

@@ -1,4 +1,6 @@
+import bz2
 import gzip
+import lzma
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from brmrs.errors import UserError
 from brmrs.ingest.amazon import lines
-from brmrs.ingest.amazon.lines import MAX_LINE, lines_of, read_lines, whole_lines
+from brmrs.ingest.amazon.lines import HEAD_BYTES, MAX_LINE, head, lines_of, read_lines, whole_lines
 
 
 def read(path: Path) -> list[tuple[int, bytes]]:
@@ -21,6 +23,13 @@ def write(tmp_path: Path, content: bytes) -> Path:
     path = tmp_path / "anything.txt"
     path.write_bytes(content)
     return path
+
+
+def zstd_of_a_large_window() -> bytes:
+    """As `zstd --long=28` writes it: the frame asks for 256 MiB."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=28)
+    writer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    return writer.compress(b"x\n") + writer.flush()
 
 
 TEXT = b"one\ntwo\r\n\nfour"
@@ -38,9 +47,14 @@ EXPECTED = [(1, b"one"), (2, b"two\r"), (3, b""), (4, b"four")]
         gzip.compress(TEXT) + b"\0" * 512,
         zstandard.compress(TEXT),
         zstandard.compress(TEXT[:5]) + zstandard.compress(TEXT[5:]),
+        b"\x5a\x2a\x4d\x18\x03\0\0\0abc" + zstandard.compress(TEXT),
+        bz2.compress(TEXT),
+        bz2.compress(TEXT[:5]) + bz2.compress(TEXT[5:]),
+        lzma.compress(TEXT),
         gzip.compress(b"") + gzip.compress(b"\xef\xbb\xbf" + TEXT),
     ],
     ids=["plain", "last feed", "bom", "gzip", "gzip members", "gzip padded", "zstd", "zstd frames",
+         "zstd, a frame to skip first", "bzip2", "bzip2 streams", "xz",
          "empty member"],
 )  # fmt: skip
 def test_content_tells_the_compression(tmp_path: Path, content: bytes) -> None:
@@ -83,11 +97,14 @@ def test_what_was_read_before_the_cut_comes_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (b"PK\x03\x04rest", "a zip archive"),
-        (b"BZh91AY", "bzip2 data"),
-        (b"\xfd7zXZ\x00", "xz data"),
-        (b"PAR1....", "a Parquet file"),
-        ('{"a": 1}'.encode("utf-16"), "UTF-16 text"),
+        (b"PK\x03\x04rest", "found a zip archive; unpack it first"),
+        (b"PAR1....", "found a Parquet file; write it as JSON lines first"),
+        ('{"a": 1}'.encode("utf-16"), "found UTF-16 text; convert it first"),
+        (bz2.compress(b"x" * 5000)[:-8] + b"\0" * 8, "damaged"),
+        (bz2.compress(b"x\n")[:20], "cut off"),
+        (lzma.compress(b"x" * 5000)[:-8] + b"\1" * 8, "damaged"),
+        (lzma.compress(b"x\n")[:-20], "cut off"),
+        (zstd_of_a_large_window(), r"window of more than 128 MiB; .* \(zstd -d --long=31\)"),
         (gzip.compress(b"x" * 5000)[:-8] + b"\0" * 8, "damaged"),
         (gzip.compress(b"x\n") + b"trailing", "damaged"),
         (gzip.compress(b"x\n")[:6] + b"\xff" * 30, "damaged"),
@@ -134,3 +151,25 @@ def test_lines_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stream: Iterator[tuple[int, bytes]] = read_lines(write(tmp_path, b"abc\n" * 50), seen.append)
     next(stream)
     assert sum(seen) < 50
+
+
+def test_a_head_is_bounded_in_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "long.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(20):
+            file.write(b"x" * 9_900_000 + b"\n")
+    tracemalloc.start()
+    found = head(path, 1000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(map(len, found)) < HEAD_BYTES + 2 * MAX_LINE
+    assert peak < 60_000_000
+
+
+def test_a_head_has_the_first_lines_that_are_not_blank(tmp_path: Path) -> None:
+    path = write(tmp_path, b"\n" * 2_000_000 + b" one\n\ntwo\nthree\n")
+    assert head(path, 2) == [b" one", b"two"]
+    cut = write(tmp_path, gzip.compress(b"one\n" * 9) + gzip.compress(b"two\n" * 9)[:-9])
+    assert head(cut, 5) == [b"one"] * 5
+    with pytest.raises(UserError, match="zip"):
+        head(write(tmp_path, b"PK\x03\x04rest"), 2)

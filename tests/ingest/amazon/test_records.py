@@ -1,4 +1,7 @@
+import gzip
 import json
+from collections import Counter
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -8,33 +11,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brmrs.errors import UserError
-from brmrs.ingest.amazon.metadata import METADATA, SCRIPT, Item, MetadataLine, describe
+from brmrs.ingest.amazon.clean import ABSENT
+from brmrs.ingest.amazon.metadata import METADATA, MetadataLine, describe
 from brmrs.ingest.amazon.metadata import parse as parse_metadata
 from brmrs.ingest.amazon.records import (
     MAX_ID,
     MAX_LITERAL,
     Kind,
-    Reading,
     RejectedError,
     literal_object,
     read,
 )
 from brmrs.ingest.amazon.reviews import REVIEWS, Review
 from brmrs.ingest.amazon.reviews import parse as parse_review
+from brmrs.ingest.dataset import Item, Reading
 
-GOOD_2014 = (
-    b'{"reviewerID": "u", "asin": "i", "overall": 5.0, "helpful": [0, 0], "unixReviewTime": 7}'
-)
+GOOD_2014 = b'{"reviewerID": "u", "asin": "i", "overall": 5.0, "unixReviewTime": 900000000}'
 GOOD_2018 = (
-    b'{"reviewerID": "u", "asin": "i", "overall": 5.0, "verified": true, "unixReviewTime": 7}'
+    b'{"reviewerID": "u", "asin": "i", "overall": 5.0, "verified": true, '
+    b'"unixReviewTime": 900000000}'
 )
-GOOD_2023 = b'{"user_id": "u", "parent_asin": "i", "asin": "v", "rating": 5.0, "timestamp": 7000}'
+GOOD_2023 = (
+    b'{"user_id": "u", "parent_asin": "i", "asin": "v", "rating": 5.0, "timestamp": 900000000000}'
+)
 
 ids = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=30)
 stars = st.sampled_from([1.0, 2.0, 3.0, 4.0, 5.0])
-seconds = st.none() | st.integers(0, 4_000_000_000)
+seconds = st.none() | st.integers(788_918_400, 4_000_000_000)
 texts = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20).filter(
-    lambda text: SCRIPT not in text
+    lambda text: text not in ABSENT
 )
 addresses = st.text("abcXYZ019/_-.", max_size=20).map("http://h/".__add__)
 items = st.builds(
@@ -48,9 +53,9 @@ items = st.builds(
 
 
 def test_the_generations_are_told_apart_by_content() -> None:
-    assert parse_review(GOOD_2014) == Review("u", "i", 5.0, 7000, "2014")
-    assert parse_review(GOOD_2018) == Review("u", "i", 5.0, 7000, "2018")
-    assert parse_review(GOOD_2023) == Review("u", "i", 5.0, 7000, "2023")
+    assert parse_review(GOOD_2014) == Review("u", "i", 5.0, 900_000_000_000, "2014")
+    assert parse_review(GOOD_2018) == Review("u", "i", 5.0, 900_000_000_000, "2018")
+    assert parse_review(GOOD_2023) == Review("u", "i", 5.0, 900_000_000_000, "2023")
 
 
 @given(ids, ids, stars, seconds, st.sampled_from(["2014", "2018", "2023"]), st.text())
@@ -79,7 +84,7 @@ def test_metadata_of_2014_are_read_as_written(asin: str, item: Item) -> None:
         row["imUrl"] = item.image_urls[0]
     parsed = parse_metadata(repr(row).encode())
     assert parsed == MetadataLine(asin, "2014", row)
-    assert describe(parsed) == item
+    assert describe(parsed.row) == item
 
 
 @given(ids, items)
@@ -89,7 +94,7 @@ def test_metadata_of_2018_are_read_as_written(asin: str, item: Item) -> None:
     row |= {"imageURLHighRes": list(item.image_urls[:1]), "imageURL": list(item.image_urls[1:])}
     parsed = parse_metadata(orjson.dumps(row))
     assert parsed[:2] == (asin, "2018")
-    assert describe(parsed) == item
+    assert describe(parsed.row) == item
 
 
 @given(ids, items)
@@ -100,14 +105,14 @@ def test_metadata_of_2023_are_read_as_written(asin: str, item: Item) -> None:
     row |= {"images": [{"thumb": url, "variant": "PT1"} for url in item.image_urls]}
     parsed = parse_metadata(orjson.dumps(row))
     assert parsed[:2] == (asin, "2023")
-    assert describe(parsed) == item
+    assert describe(parsed.row) == item
 
 
 def test_a_line_of_2014_with_escapes() -> None:
     line = rb"""{'asin': '0001', 'title': 'Dad\'s "best" caf\xe9', 'imUrl': None, 'price': 9.5,
         'salesRank': {'Books': 1}, 'categories': [['Books', 'Fiction'], ['Books', 'New']],
         'related': {'also_bought': ['B00']}, 'description': u'\ud83d\ude00 <b>ok</b>'}"""
-    assert describe(parse_metadata(line.replace(b"\n", b""))) == Item(
+    assert describe(parse_metadata(line.replace(b"\n", b"")).row) == Item(
         title='Dad\'s "best" café', description="😀 ok", categories=("Books", "Fiction", "New")
     )
 
@@ -129,7 +134,7 @@ def test_a_line_of_2023_with_everything() -> None:
         "details": {"Brand": "Sea", "UPC": "1"},
         "parent_asin": "B01",
     }  # fmt: skip
-    assert describe(parse_metadata(orjson.dumps(row))) == Item(
+    assert describe(parse_metadata(orjson.dumps(row)).row) == Item(
         title="Salt & Spray",
         description="First. Second. Long lasting Vegan",
         brand="Sea",
@@ -142,7 +147,7 @@ def test_high_resolution_comes_first_in_2018_and_script_titles_are_none() -> Non
     row: dict[str, Any] = {"asin": "i", "brand": "B"}
     row |= {"title": "var aPageStart = (new Date()).getTime();"}
     row |= {"imageURL": ["http://h/s", "ftp://h/no"], "imageURLHighRes": ["http://h/x"]}
-    assert describe(parse_metadata(orjson.dumps(row))) == Item(
+    assert describe(parse_metadata(orjson.dumps(row)).row) == Item(
         brand="B", image_urls=("http://h/x", "http://h/s")
     )
 
@@ -154,13 +159,81 @@ def test_high_resolution_comes_first_in_2018_and_script_titles_are_none() -> Non
 @pytest.mark.parametrize("value", [None, 5, True, {}, [], [[]], [None, {"a": []}], "", "\x00"])
 @pytest.mark.parametrize("name", ["asin", "parent_asin"])
 def test_fields_of_a_wrong_type_count_as_absent(field: str, value: object, name: str) -> None:
-    assert describe(parse_metadata(orjson.dumps({name: "i", field: value}))) == Item()
+    assert describe(parse_metadata(orjson.dumps({name: "i", field: value})).row) == Item()
 
 
-def test_the_fullest_row_wins_whatever_the_order() -> None:
-    rows = [Item(), Item(title="a"), Item(title="ab"), Item(title="b", brand="c"), Item(title="b")]
-    assert max(rows, key=Item.fullness) == max(rows[::-1], key=Item.fullness) == rows[3]
-    assert max([rows[1], rows[4]], key=Item.fullness) == rows[4]
+RAW_2023: dict[str, Any] = {
+    "parent_asin": "i",
+    "title": "T",
+    "features": ["F1", "F2"],
+    "description": ["D"],
+    "images": [
+        {"thumb": "http://h/t1", "large": "http://h/l1", "variant": "PT01", "hi_res": None},
+        {"thumb": "http://h/t2", "large": "http://h/l2", "variant": "MAIN", "hi_res": "http://h/x"},
+    ],
+    "categories": ["C1", "C2"],
+    "details": {"Brand": "B"},
+}
+ITEM_2023 = Item(
+    "T", "D F1 F2", "B", ("C1", "C2"),
+    ("http://h/x", "http://h/l2", "http://h/t2", "http://h/l1", "http://h/t1"),
+)  # fmt: skip
+EXPORTED: dict[str, dict[str, Any]] = {
+    "raw": {},
+    "asin": {"asin": "i", "parent_asin": ...},
+    "object of lists": {
+        "images": {
+            name: [image[name] for image in RAW_2023["images"]] for name in RAW_2023["images"][0]
+        }
+    },
+    "JSON in text": {
+        name: json.dumps(RAW_2023[name]) for name in ("images", "details", "categories")
+    },
+    "a literal in text": {
+        name: repr(RAW_2023[name]) for name in ("images", "details", "features", "description")
+    },
+}
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_exports_of_metadata_give_the_item_of_the_raw_form(name: str) -> None:
+    row = {key: value for key, value in (RAW_2023 | EXPORTED[name]).items() if value is not ...}
+    unusable: Counter[str] = Counter()
+    parsed = parse_metadata(orjson.dumps(row))
+    assert parsed[:2] == ("i", "2023")
+    assert describe(parsed.row, unusable) == ITEM_2023
+    assert not unusable
+
+
+def test_the_first_release_of_2018() -> None:
+    row = {"asin": "i", "title": "T", "feature": ["F"], "description": ["D"], "brand": "B"}
+    row |= {"image": ["https://h/1.jpg", "https://h/2.jpg"], "main_cat": "C"}
+    expected = Item("T", "D F", "B", ("C",), ("https://h/1.jpg", "https://h/2.jpg"))
+    assert describe(parse_metadata(orjson.dumps(row)).row) == expected
+    del row["asin"]
+    literal = repr({"asin": "i", **row}).encode()
+    assert describe(parse_metadata(literal).row) == expected
+
+
+def test_values_of_a_wrong_type_are_counted_by_field() -> None:
+    row: dict[str, Any] = {"asin": "i", "title": 5, "description": ["D", {"a": 1}], "brand": None}
+    row |= {"categories": [], "images": ["no address", 3], "details": "no object", "imUrl": ""}
+    unusable: Counter[str] = Counter()
+    for _ in range(2):
+        assert describe(row, unusable) == Item(description="D")
+    assert unusable == {"title": 2, "description": 2, "images": 4, "details": 2}
+
+
+@given(st.lists(items, min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_rows_of_an_item_are_merged_field_by_field_in_any_order(
+    rows: list[Item], random: Any
+) -> None:
+    merged = reduce(Item.merged, rows)
+    for field, values in zip(merged, zip(*rows, strict=True), strict=True):
+        assert field in values
+        assert len(field) == max(map(len, values))
+    random.shuffle(rows)
+    assert reduce(Item.merged, rows) == merged
 
 
 def change(**fields: object) -> bytes:
@@ -194,7 +267,7 @@ BAD_REVIEWS = [
     (change(user_id="a\x00b"), "user id is not printable"),
     (change(user_id="a\nb"), "user id is not printable"),
     (change(user_id="  "), "user id is not printable"),
-    (change(parent_asin=...), "no item id"),
+    (change(parent_asin=..., asin=...), "no item id"),
     (change(parent_asin=""), "no item id"),
     (change(parent_asin={}), "item id is not a string"),
     (change(rating=...), "no rating"),
@@ -208,10 +281,11 @@ BAD_REVIEWS = [
     (change(rating=10**30), "rating is not within 1 to 5"),
     (change(timestamp="2020"), "time is not a whole number"),
     (change(timestamp=1.5), "time is not a whole number"),
+    (change(timestamp="2016-01-01"), "time is not a whole number"),
     (change(timestamp=False), "time is not a whole number"),
     (change(timestamp=-1), "time is not within 1970 to 2100"),
     (change(timestamp=10**15), "time is not within 1970 to 2100"),
-    (GOOD_2018.replace(b": 7}", b": 1500000000000}"), "time is not within 1970 to 2100"),
+    (change(timestamp=5_000_000_000), "time is not within 1970 to 2100"),
     (b'{"reviewerID": "u", "overall": 5.0}', "no item id"),
     (b'{"reviewerID": "u", "asin": "i"}', "no rating"),
 ]
@@ -222,6 +296,33 @@ def test_a_bad_review_is_rejected_with_a_reason(line: bytes, reason: str) -> Non
     with pytest.raises(RejectedError) as error:
         parse_review(line)
     assert str(error.value) == reason
+
+
+ANY_UNIT = [
+    (GOOD_2023, 900_000_000_000, False),
+    (change(timestamp=900_000_000), 900_000_000_000, True),
+    (change(timestamp=1_600_000_000.0), 1_600_000_000_000, True),
+    (change(timestamp=1_600_000_000_000.0), 1_600_000_000_000, False),
+    (change(timestamp=0), 0, True),
+    (GOOD_2018, 900_000_000_000, False),
+    (GOOD_2018.replace(b"900000000", b"900000000000"), 900_000_000_000, True),
+    (GOOD_2014.replace(b"900000000", b"9e8"), 900_000_000_000, False),
+    (change(timestamp=None), None, False),
+]
+
+
+@pytest.mark.parametrize(("line", "milliseconds", "other"), ANY_UNIT, ids=range(len(ANY_UNIT)))
+def test_times_are_read_in_the_unit_that_their_size_shows(
+    line: bytes, milliseconds: int | None, other: bool
+) -> None:
+    review = parse_review(line)
+    assert (review.timestamp, review.other_unit) == (milliseconds, other)
+
+
+def test_fields_count_by_being_there_whatever_the_generation() -> None:
+    assert parse_review(change(parent_asin=...)).asin == "v"
+    row = {"reviewerID": "u", "parent_asin": "i", "asin": "v", "rating": 4, "timestamp": 9 * 10**11}
+    assert parse_review(orjson.dumps(row)) == Review("u", "i", 4.0, 9 * 10**11, "2014", True)
 
 
 @pytest.mark.parametrize("user_id", ["a/b", "../../etc/passwd", "ü ö", "😀", "C:\\x", "-", "0"])
@@ -238,6 +339,7 @@ BAD_METADATA = [
     (b"{'asin': 'i', 'x': " + b"1+" * 100_000 + b"1}", "not a Python literal"),
     (b"{'asin': 'i', 'x': '" + b"x" * MAX_LITERAL + b"'}",
      "Python literal longer than 1,000,000 bytes"),
+    (b"{'asin': 'i', 'x': (" + b"1," * 60_000 + b")}", "not a Python literal"),
     (b"{'asin': '\xff'}", "not a Python literal"),
     (b"{'asin': '\0'}", "not a Python literal"),
     (b"{'asin': 'i', []: 1}", "not a Python literal"),
@@ -320,7 +422,7 @@ def test_too_many_bad_lines_stop_with_the_first_of_them(tmp_path: Path) -> None:
     assert len(list(read([path], REVIEWS, 0.02, Reading()))) == 98
     expected = (
         r"ingest\.reviews: 2 of 100 lines cannot be used, more than ingest\.max_bad_share = 0\.01; "
-        r"the first is a\.json, line 99: rating is not within 1 to 5; mend the dump, or raise"
+        r"the first is a\.json, line 99: rating is not within 1 to 5; correct the dump, or raise"
     )
     with pytest.raises(UserError, match=expected):
         list(read([path], REVIEWS, 0.01, Reading()))
@@ -334,6 +436,36 @@ def test_a_bad_file_does_not_fill_the_memory(
     reading = Reading()
     with pytest.raises(UserError, match="51 of 52 lines"):
         list(read([path], REVIEWS, 0.5, reading))
+
+
+# A file of which every line lacks the same: the reason counts, not the form.
+ALL_BAD = [
+    (change(rating="5.0"), "rating is not a number"),
+    (change(parent_asin=5), "item id is not a string"),
+    (change(timestamp=1.5), "time is not a whole number"),
+    (change(timestamp="2016-01-01"), "time is not a whole number"),
+    (change(rating=0), "rating is not within 1 to 5"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), ALL_BAD, ids=range(len(ALL_BAD)))
+def test_a_file_without_a_usable_line_gives_the_reason(
+    tmp_path: Path, line: bytes, reason: str
+) -> None:
+    path = write(tmp_path, "a.json", [b"{cut off", line, line])
+    expected = rf"a\.json: none of the 3 lines tried can be used; line 2: {reason} \('{{"
+    with pytest.raises(UserError, match=expected):
+        list(read([path], REVIEWS, 1.0, Reading()))
+
+
+def test_a_file_of_blank_lines_is_refused_soon(tmp_path: Path) -> None:
+    path = tmp_path / "blank.json.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(GOOD_2014 + b"\n")
+        for _ in range(50):
+            file.write(b"\n" * 1_000_000)
+    with pytest.raises(UserError, match=r"blank\.json\.gz: 100,001 blank lines among 1 others"):
+        list(read([path], REVIEWS, 1.0, Reading()))
 
 
 NO_DUMPS = [

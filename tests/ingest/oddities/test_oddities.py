@@ -11,7 +11,7 @@ import pytest
 
 from brmrs.config.pipeline import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest.amazon.metadata import Item
+from brmrs.ingest.dataset import Item
 from brmrs.ingest.stage import Ingested, ingest
 
 
@@ -180,7 +180,7 @@ def test_an_empty_file_is_named(tmp_path: Path) -> None:
         (b"PK\x03\x04", "a zip archive"),
         (b"<html>\n", "HTML"),
         (b"\x00\x01\xff\n", "binary data"),
-        (b"a,b\n1,2\n", "a table or plain text"),
+        (b"a,b\n1,2\n", r"with the first line 'a,b'; .* the header user_id,parent_asin,rating,"),
         (meta(title="A"), "objects with the fields 'parent_asin', 'title'"),
         (b"\x1f\x8b" + b"\x00" * 30, "damaged"),
     ],

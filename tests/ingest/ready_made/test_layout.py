@@ -15,8 +15,9 @@ from brmrs.columns import TEXT, VISUAL
 from brmrs.config.load import parse
 from brmrs.config.pipeline import IngestConfig, PipelineConfig
 from brmrs.errors import UserError
+from brmrs.ingest.dataset import Given
 from brmrs.ingest.interactions import NO_TIME
-from brmrs.ingest.ready_made import layout as benchmark
+from brmrs.ingest.stage import Ingested, ingest
 from brmrs.stages import ITEMS as ITEM_TABLE
 from brmrs.stages import STATISTICS, needed
 from brmrs.store.artifacts import ArtifactStore, Record
@@ -30,8 +31,14 @@ def folder(tmp_path: Path) -> Path:
     return write_layout(tmp_path / "tiny")
 
 
-def read(folder: Path) -> benchmark.Benchmark:
-    return benchmark.read(IngestConfig(format="ready-made", path=folder))
+def read(folder: Path) -> Ingested:
+    return ingest(IngestConfig(format="ready-made", path=folder))
+
+
+def given_by(folder: Path) -> Given:
+    found = read(folder).given
+    assert found is not None
+    return found
 
 
 def rewrite(folder: Path, header: str, *lines: str) -> None:
@@ -39,12 +46,12 @@ def rewrite(folder: Path, header: str, *lines: str) -> None:
 
 
 def test_rows_ids_and_labels_stay_as_they_are(folder: Path) -> None:
-    given_data = read(folder)
-    found = given_data.interactions
-    rows = zip(found.user.tolist(), found.item.tolist(), given_data.labels.tolist(), strict=True)
+    ingested, labels = read(folder), given_by(folder).labels.tolist()
+    found = ingested.interactions
+    rows = zip(found.user.tolist(), found.item.tolist(), labels, strict=True)
     assert list(rows) == sorted(ROWS)
-    assert given_data.asins == [f"Z{ITEMS - item}" for item in range(ITEMS)]
-    assert given_data.user_ids == ["0", "1", "2"]
+    assert ingested.asins == [f"Z{ITEMS - item}" for item in range(ITEMS)]
+    assert ingested.user_ids == ["0", "1", "2"]
     assert np.isnan(found.rating).all()
     assert (found.timestamp == NO_TIME).all()
 
@@ -81,7 +88,7 @@ def test_times_in_milliseconds(folder: Path) -> None:
 
 
 def test_features_and_neighbours(folder: Path) -> None:
-    found = read(folder)
+    found = given_by(folder)
     assert {name: array.dtype.name for name, array in found.features.items()} == {
         TEXT: "float32",
         VISUAL: "float32",
@@ -95,7 +102,7 @@ def test_features_and_neighbours(folder: Path) -> None:
 def test_features_and_neighbours_are_optional(folder: Path) -> None:
     for path in [*folder.glob("*.npy"), *folder.glob("*.parquet")]:
         path.unlink()
-    found = read(folder)
+    found = given_by(folder)
     assert found.features == {}
     assert found.neighbours == {}
 
@@ -103,7 +110,8 @@ def test_features_and_neighbours_are_optional(folder: Path) -> None:
 def test_baby_has_the_sizes_of_the_literature(shared_data: Path) -> None:
     found = read(shared_data / "benchmarks" / "baby")
     assert (len(found.user_ids), len(found.asins)) == (19_445, 7_050)
-    assert np.bincount(found.labels).tolist() == [118_551, 20_559, 21_682]
+    assert found.given is not None
+    assert np.bincount(found.given.labels).tolist() == [118_551, 20_559, 21_682]
     assert found.asins[0] == "097293751X"
 
 
@@ -277,11 +285,11 @@ def test_every_stage_runs_on_it(folder: Path, tmp_path: Path) -> None:
 def test_the_same_files_elsewhere_are_the_same_data(folder: Path, tmp_path: Path) -> None:
     twin = write_layout(tmp_path / "twin")
     config = pipeline(folder)
-    assert fingerprint(config)["ready_made"] == fingerprint(pipeline(twin))["ready_made"]
+    assert fingerprint(config)["path"] == fingerprint(pipeline(twin))["path"]
     (twin / "notes.txt").write_text("not of the layout")
-    assert fingerprint(config)["ready_made"] == fingerprint(pipeline(twin))["ready_made"]
+    assert fingerprint(config)["path"] == fingerprint(pipeline(twin))["path"]
     line("0\t4\t1")(twin)
-    assert fingerprint(config)["ready_made"] != fingerprint(pipeline(twin))["ready_made"]
+    assert fingerprint(config)["path"] != fingerprint(pipeline(twin))["path"]
 
 
 @pytest.mark.parametrize(
