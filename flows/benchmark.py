@@ -16,6 +16,7 @@ from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
 from brmrs.store.fingerprint import fingerprint
 from flows.full_pipeline import refused, run_stages
+from flows.run_names import run_name
 from flows.server.liveness import watched
 from tasks.pipeline import stage_tasks
 from tasks.stage import StageRequest
@@ -25,7 +26,12 @@ OWN = (BY_NAME["train"], BY_NAME["evaluate"])
 
 
 def _run_name() -> str:
-    return f"benchmark-{Path(flow_run.parameters['config']).stem}"
+    parameters = flow_run.parameters
+    seeds = ",".join(map(str, parameters["seeds"]))
+    return run_name(
+        f"benchmark-{Path(parameters['config']).stem}",
+        [",".join(parameters["models"]), f"seeds={seeds}", *parameters["overrides"]],
+    )
 
 
 @flow(name="brmrs", flow_run_name=_run_name)

@@ -30,6 +30,7 @@ from brmrs.serving.housekeeping import sweep
 from brmrs.stages import externals, needed
 from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
+from flows.run_names import changes, run_name
 from flows.server.liveness import watched
 from flows.server.page import publish_artifacts, tag_run
 from tasks.pipeline import fingerprint, stage_tasks
@@ -37,11 +38,15 @@ from tasks.stage import StageRequest
 
 
 def _run_name() -> str:
+    parameters = flow_run.parameters
+    path = parameters["config"]
     try:
-        settings = _settings(flow_run.parameters)
-    except UserError:  # the flow itself will say so, as its own failure
+        settings = _settings(parameters)
+        changed = changes(load(Path(path)), settings) if path else []
+    except UserError:  # the flow raises it again, as its own failure
         return "brmrs"
-    return f"{settings.name}-{settings.model.name}"
+    options = [f"{name}={parameters[name]}" for name in ("until", "refresh") if parameters[name]]
+    return run_name(f"{settings.name}-{settings.model.name}", [*changed, *options])
 
 
 def _settings(parameters: Mapping[str, Any]) -> PipelineConfig:

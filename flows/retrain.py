@@ -15,6 +15,7 @@ from brmrs.serving import current
 from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore, UnderWayError
 from flows.full_pipeline import refused, run_stages
+from flows.run_names import run_name
 from flows.server.liveness import watched
 from flows.server.page import publish_artifacts, publish_verdict
 
@@ -23,7 +24,11 @@ NO_NEW_DATA, PROMOTED, NOT_PROMOTED = "NoNewData", "Promoted", "NotPromoted"
 
 
 def _run_name() -> str:
-    return f"{Path(flow_run.parameters['config']).stem}-retrain"
+    parameters = flow_run.parameters
+    options = [f"{name}={parameters[name]}" for name in ("path", "force") if parameters[name]]
+    return run_name(
+        f"retrain-{Path(parameters['config']).stem}", [*parameters["overrides"], *options]
+    )
 
 
 @flow(name="brmrs", flow_run_name=_run_name)

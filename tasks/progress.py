@@ -11,7 +11,8 @@ from prefect.runtime import flow_run, task_run
 
 from brmrs.system.progress import Task
 
-SECONDS = 5.0  # between two looks; what takes less is not shown
+SECONDS = 5.0  # what takes less is not shown
+SECONDS_BETWEEN_UPDATES = 30.0  # each shows as an event in `--watch`; the log has progress, too
 
 
 class ProgressArtifacts:
@@ -32,7 +33,8 @@ class ProgressArtifacts:
         """A step was made."""
         now = time.monotonic()
         shown = self._shown.get(task.description)
-        if now - self._last < SECONDS and not (task.ended and shown):
+        wait = SECONDS_BETWEEN_UPDATES if shown else SECONDS
+        if now - self._last < wait and not (task.ended and shown):
             return
         self._last = now
         percent = 100.0 if task.ended else min(100.0 * task.done / max(task.total, 1), 100.0)

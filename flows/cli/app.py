@@ -87,7 +87,7 @@ def run(
     needed(until)
     _refuse_unwritable(json_file, artifacts)
     fingerprint(settings, externals(needed(until)))  # a wrong path is told before Prefect starts
-    summary = run_locally.run(settings, artifacts, until, tuple(refresh), err)
+    summary = run_locally.run(settings, artifacts, until, tuple(refresh), overrides, err)
     to_stdout = json_file is not None and str(json_file) == "-"
     if json_file is not None:
         text = json.dumps(summary, indent=1) + "\n"

@@ -108,7 +108,7 @@ def tune(
     first, *later = config
     settings, own = configured(first, overrides, model, later, tuned=False)
     fingerprint(settings, externals(needed("graphs")))
-    summary = run_locally.run(settings, artifacts, "graphs", (), err)
+    summary = run_locally.run(settings, artifacts, "graphs", (), overrides, err)
     from brmrs.experiments.tune import finished, rows, winner, with_values
     from brmrs.experiments.tune import tune as search
     from brmrs.experiments.tuned_file import write

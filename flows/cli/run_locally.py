@@ -36,18 +36,30 @@ def run(
     artifacts: Path,
     until: str | None,
     refresh: tuple[str, ...],
+    changes: list[str],
     console: Console,
 ) -> dict[str, Any]:
     """Run the flow `brmrs` and return the run's summary.
+
+    Args:
+        config: the configuration.
+        artifacts: root of the artifact store.
+        until: the last stage to run.
+        refresh: stages to run even if they are cached.
+        changes: `section.field=value` over the files, for the name of the flow run.
+        console: where the log and the progress are shown.
 
     Raises:
         UserError: what the user can fix.
     """
     with _connected(console):
         from flows.full_pipeline import full_pipeline
+        from flows.run_names import run_name
 
         sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
-        flow: Any = full_pipeline
+        options = [f"until={until}"] if until else []
+        name = run_name(f"{config.name}-{config.model.name}", [*changes, *options])
+        flow: Any = full_pipeline.with_options(flow_run_name=lambda: name)
         summary: dict[str, Any] = flow(
             **sections, artifacts=artifacts, until=until, refresh=refresh
         )

@@ -1,10 +1,9 @@
-"""What a run leaves on Prefect's own page: its summary, its metrics, a link to the report."""
+"""What a run leaves on Prefect's own page: its summary, its metrics, where the report is."""
 
 from base64 import b64encode
 from typing import Any
 
 from prefect.artifacts import (
-    create_link_artifact,
     create_markdown_artifact,
     create_table_artifact,
 )
@@ -20,7 +19,7 @@ from brmrs.store.runs import Run
 
 
 def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -> None:
-    """Create the Prefect artifacts of a run that ended well."""
+    """Create the Prefect artifacts of a finished run."""
     create_table_artifact(
         key="run-summary",
         table=[_row(stage) for stage in summary["stages"]],
@@ -37,16 +36,18 @@ def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -
         )
     if "report" in run.stages:
         path = store.path(run.artifact("report")) / "report.html"
-        create_link_artifact(
-            key="report", link=path.resolve().as_uri(), link_text=f"Report of run {run.name}"
+        # Not a link: browsers follow no file:// link from a page.
+        create_markdown_artifact(
+            f"Open this file in a browser:\n\n```\n{path.resolve()}\n```\n",
+            key="report",
+            description=f"Report of run {run.name}",
         )
-
     if "train" in run.stages and run.stages["train"].run == run.name:
         _publish_curve(run, store)
 
 
 def _row(stage: dict[str, Any]) -> dict[str, Any]:
-    """A stage for a reader."""
+    """One row of the table of stages."""
     return {
         "stage": stage["name"],
         "state": stage["state"],
@@ -59,7 +60,7 @@ def _row(stage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _publish_curve(run: Run, store: ArtifactStore) -> None:
-    """The training curve, inside its text: Prefect's image artifacts spell out their address."""
+    """The training curve as an image in Markdown: Prefect's image artifacts show their address."""
     from brmrs.report.stage import training_curve  # loads matplotlib; only after training
 
     head, bracket, rest = training_curve(store.path(run.artifact("train"))).partition(">")
@@ -74,14 +75,14 @@ def _publish_curve(run: Run, store: ArtifactStore) -> None:
 
 
 def tag_run(config: PipelineConfig) -> None:
-    """Tag the flow run with its data set and its model, to be searched for."""
+    """Tag the flow run with its data set and its model, so that it can be searched for."""
     tags = {*flow_run.tags, config.name, config.model.name}
     with get_client(sync_client=True) as client:
         client.update_flow_run(flow_run.id, tags=sorted(tags))
 
 
 def publish_verdict(run: Run, verdict: Verdict) -> None:
-    """The numbers of a promotion as an artifact, and the verdict as an event."""
+    """Create an artifact with the numbers of a promotion, and emit its verdict as an event."""
     what = "promoted" if verdict.promoted else "not-promoted"
     numbers = verdict.comparison or {}
     create_table_artifact(

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @flow(name="brmrs")
-def some_flow() -> dict[str, object]:
+def some_flow() -> dict[str, bool | int | float | str]:
     from prefect.runtime import flow_run
 
     watched()
