@@ -16,6 +16,11 @@ class StageError(Exception):
     """A stage failed in a way that is no fault of the user's. Names stage, input and log."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of the message, at most 200 characters; the class if there is no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 ADVICE = {
     errno.ENOSPC: "make room and run again",
     errno.EDQUOT: "make room, or get a larger quota, and run again",

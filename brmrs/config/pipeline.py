@@ -69,10 +69,15 @@ class SplitConfig(Section):
     seed: Seed = 0
 
 
-def _label_checked(section: SectionT, model: str, label: str) -> SectionT:
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+
+
+def _label_checked(section: SectionT, model: str, label: str, sha256: str) -> SectionT:
     """The section, unless its label would hide what made the vectors."""
     if label and model != IMPORTED:
         raise ValueError(f"label names {IMPORTED} vectors, not those of {model}; leave it out")
+    if sha256 and not label:
+        raise ValueError("label_sha256 says which vectors `label` names; set label, too")
     return section
 
 
@@ -92,6 +97,9 @@ class TextConfig(Section):
     precision: Precision = "auto"
     batch_size: int = Field(16, gt=0)  # texts of 128 tokens; of shorter ones more fit a batch
     label: str = ""  # of imported vectors, in all tables and reports; "": that they are imported
+    # the label names only the vectors with this digest, `weights_sha256` in meta.json; others are
+    # called imported; "": it names whatever vectors there are
+    label_sha256: Sha256 = ""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -103,7 +111,7 @@ class TextConfig(Section):
     def _imported_vectors_stand_alone(self) -> Self:
         if not isinstance(self.model, str) and IMPORTED in self.model:
             raise ValueError(f"{IMPORTED} vectors cannot stand beside those of a model")
-        return _label_checked(self, str(self.model), self.label)
+        return _label_checked(self, str(self.model), self.label, self.label_sha256)
 
 
 class SelfSupervisionConfig(Section):
@@ -136,6 +144,7 @@ class VisualConfig(Section):
     seed: Seed = 0  # of random weights, and of the training
     training: SelfSupervisionConfig = SelfSupervisionConfig()
     label: str = ""  # as for texts
+    label_sha256: Sha256 = ""  # as for texts
 
     @property
     def is_tower(self) -> bool:
@@ -159,7 +168,7 @@ class VisualConfig(Section):
                 f"regions are of a feature map, and {self.backbone} gives none; name a "
                 "convolutional backbone of torchvision, such as vgg16"
             )
-        return _label_checked(self, self.backbone, self.label)
+        return _label_checked(self, self.backbone, self.label, self.label_sha256)
 
 
 Imputation = Literal["zeros", "mean", "neighbours"]

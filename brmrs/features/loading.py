@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 from sentence_transformers import SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
-from brmrs.errors import UserError
+from brmrs.errors import UserError, first_line
 from brmrs.features.catalogue import text as text_model
 from brmrs.features.precision import device
 
@@ -43,7 +43,7 @@ def _load(source: Path | str, field: str) -> SentenceTransformer:
         if isinstance(source, Path):
             raise UserError(
                 f"{field}: {source} is no sentence-transformers model "
-                f"({_one_line(error)}); give the folder that `model.save` wrote"
+                f"({first_line(error)}); give the folder that `model.save` wrote"
             ) from error
     try:
         # Asks once; the library itself would try for a minute where there is no network.
@@ -52,10 +52,5 @@ def _load(source: Path | str, field: str) -> SentenceTransformer:
     except Exception as error:  # the hub's client and the library have no common class
         raise UserError(
             f"{field}: {source} is neither in the hub's cache nor could it be fetched "
-            f"({_one_line(error)}); connect to the network, or give a folder that holds the model"
+            f"({first_line(error)}); connect to the network, or give a folder that holds the model"
         ) from error
-
-
-def _one_line(error: Exception) -> str:
-    """The first line of the message, or the class where there is none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

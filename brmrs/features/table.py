@@ -21,14 +21,15 @@ BLOCK_BYTES = 64 << 20  # of vectors in memory, and in a row group
 
 @dataclass(frozen=True)
 class Extractor:
-    """Where the vectors of a table come from.
+    """The origin of the vectors of a table.
 
     Attributes:
         modality: "text" or "visual".
         label: what every table and report calls it.
         model: name of the model.
         weights: where its weights come from ("packaged", "hub", "random", ...).
-        weights_sha256: `digest` of them; None where they were not loaded, as no item needed them.
+        weights_sha256: `digest` of them, of imported vectors that of their file (float32); None
+            if no item needed them, so that they were not loaded.
         precision: "fp32" or "bf16", of the forward pass; None where there was none.
     """
 

@@ -21,6 +21,7 @@ from brmrs.config.pipeline import (
     VisualConfig,
 )
 from brmrs.errors import UserError
+from brmrs.features.catalogue import hub
 from brmrs.features.catalogue import torchvision as torchvision_models
 from brmrs.features.catalogue.text import resolve
 from brmrs.images.folder import picture_files
@@ -30,6 +31,7 @@ from brmrs.system.files import digest_file, digest_json
 
 DUMP_FIELDS = ("reviews", "metadata", "path")  # of the section `ingest`
 NAMES_COUNT = {"path"}  # a ready-made layout finds its files by name
+BACKBONE = "features.visual.backbone"
 THREADS = 4  # hashing releases the interpreter lock
 
 
@@ -78,7 +80,7 @@ def _image_folder(config: ImagesConfig) -> dict[str, Any]:
 
 
 def _text_model(config: TextConfig) -> dict[str, Any]:
-    models = [_model(resolve(name)) for name in config.models]
+    models = [_model(resolve(name), "features.text.model") for name in config.models]
     if len(models) == 1:
         return models[0]
     return {
@@ -87,10 +89,10 @@ def _text_model(config: TextConfig) -> dict[str, Any]:
     }
 
 
-def _model(place: Path | str) -> dict[str, Any]:
-    """The files of a model's folder."""
-    if isinstance(place, str):  # an id of the hub: its bytes are not here to be digested
-        return {"sha256": digest_json(place), "files": []}
+def _model(place: Path | str, field: str) -> dict[str, Any]:
+    """The files of a model's folder; of a model of the hub, its revision."""
+    if isinstance(place, str):
+        return {"sha256": digest_json([place, hub.revision(place, field)]), "files": []}
     named = [
         (path.relative_to(place).as_posix(), path) for path in place.rglob("*") if path.is_file()
     ]
@@ -103,7 +105,7 @@ def _hidden(name: str) -> bool:
 
 def _visual_weights(config: VisualConfig) -> dict[str, Any]:
     if config.is_tower:
-        return _model(resolve(config.backbone, "features.visual.backbone"))
+        return _model(resolve(config.backbone, BACKBONE), BACKBONE)
     known = torchvision_models.names()
     if known and config.backbone not in {IMPORTED, *known}:
         near = get_close_matches(config.backbone, known) or sorted(known)

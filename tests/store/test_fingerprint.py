@@ -9,6 +9,7 @@ import pytest
 from brmrs.config.load import parse
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
+from brmrs.features.catalogue import hub
 from brmrs.store.fingerprint import fingerprint
 
 EMPTY = "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"  # of "[]"
@@ -16,6 +17,24 @@ EMPTY = "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"  # of
 
 def configuration(**sections: Any) -> PipelineConfig:
     return parse({"features": {"text": {"model": "a/hub-id"}}, **sections}, "test")
+
+
+OLD, NEW = "0" * 40, "1" * 40
+
+
+def cached(cache: Path, commit: str, model: str = "a--hub-id") -> None:
+    """A model of the hub in the local cache, as its client lays it out."""
+    folder = cache / f"models--{model}"
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "refs").mkdir(exist_ok=True)
+    (folder / "refs" / "main").write_text(commit)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path / "cache"))
+    cached(tmp_path / "cache", OLD)
+    return tmp_path / "cache"
 
 
 def write(folder: Path, **contents: str) -> Path:
@@ -94,11 +113,46 @@ def test_the_models_of_features(tmp_path: Path) -> None:
     names = [file["name"] for file in entries["text_model"]["files"]]
     assert names == ["1_Pooling/config.json", "weights"]
     assert [file["name"] for file in entries["visual_weights"]["files"]] == ["weights"]
-    hub = fingerprint(configuration(ingest={"reviews": str(dump)}))
-    assert hub["text_model"]["files"] == []
-    assert hub["text_model"]["sha256"] != entries["text_model"]["sha256"]
-    assert hub["visual_weights"]["sha256"] == hub["metadata"]["sha256"] == EMPTY
-    json.dumps(hub)
+    of_hub = fingerprint(configuration(ingest={"reviews": str(dump)}))
+    assert of_hub["text_model"]["files"] == []
+    assert of_hub["text_model"]["sha256"] != entries["text_model"]["sha256"]
+    assert of_hub["visual_weights"]["sha256"] == of_hub["metadata"]["sha256"] == EMPTY
+    json.dumps(of_hub)
+
+
+def test_a_model_of_the_hub_counts_by_its_revision(cache: Path) -> None:
+    names = ["text_model", "visual_weights"]
+    both = configuration(
+        features={"text": {"model": "a/hub-id"}, "visual": {"backbone": "a/hub-id"}}
+    )
+    before, again = fingerprint(both, names), fingerprint(both, names)
+    assert before == again
+    cached(cache, NEW)  # its owner changed it, and it was fetched again
+    after = fingerprint(both, names)
+    assert before["text_model"] == before["visual_weights"]
+    assert after["text_model"] == after["visual_weights"]
+    assert before["text_model"]["sha256"] != after["text_model"]["sha256"]
+
+
+def test_a_model_without_an_organisation_is_one_of_sentence_transformers(cache: Path) -> None:
+    cached(cache, NEW, "sentence-transformers--all-mpnet-base-v2")
+    assert hub.revision("all-mpnet-base-v2", "x") == NEW
+
+
+@pytest.mark.parametrize("damage", ["no snapshot", "no commit", "no text"])
+def test_a_model_that_is_not_to_be_had_is_an_error_before_anything_runs(
+    damage: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # as without a network
+    if damage == "no snapshot":
+        (cache / "models--a--hub-id" / "snapshots" / OLD).rmdir()
+    else:
+        ref = cache / "models--a--hub-id" / "refs" / "main"
+        ref.write_bytes(b"\xff" if damage == "no text" else b"../../x")
+    with pytest.raises(UserError, match=r"features\.text\.model: a/hub-id is neither in the hub"):
+        fingerprint(configuration(), ["text_model"])
 
 
 def test_the_packaged_model_is_digested(tmp_path: Path) -> None:

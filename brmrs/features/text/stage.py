@@ -32,7 +32,7 @@ def run(context: StageContext) -> None:
     """
     config = context.config.features.text
     if not config.models:
-        imported.run(context, TEXT, config.label)
+        imported.run(context, TEXT, config)
         return
     items = pq.read_table(context.inputs[ITEMS], columns=list(template.FIELDS))
     texts = render(items, config.template)

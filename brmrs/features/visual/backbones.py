@@ -15,7 +15,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.transforms.functional import pil_modes_mapping
 
 from brmrs.config.pipeline import SELF_SUPERVISED, VisualConfig
-from brmrs.errors import UserError
+from brmrs.errors import UserError, first_line
 from brmrs.features import table
 from brmrs.features.loading import LOADING
 from brmrs.features.visual.pixels import Preprocessing
@@ -231,7 +231,7 @@ def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
             "yours, or train on these pictures by `weights: simsiam`, or try `weights: random`"
         ) from error
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
-        raise UserError(f"{file}: cannot be read ({_one_line(error)}); delete it") from error
+        raise UserError(f"{file}: cannot be read ({first_line(error)}); delete it") from error
     return str(file), state
 
 
@@ -254,7 +254,7 @@ def _from_file(path: Path) -> tuple[str, Mapping[str, Tensor]]:
         ) from error
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise UserError(
-            f"features.visual.weights_path: {path}: no state dict ({_one_line(error)}); "
+            f"features.visual.weights_path: {path}: no state dict ({first_line(error)}); "
             "write one by torch.save(network.state_dict(), path)"
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
@@ -278,7 +278,3 @@ def _fill(network: nn.Module, state: Mapping[str, Tensor], fault: str) -> None:
         if not torch.isfinite(state[name]).all():
             raise UserError(f"{fault}: {name} is not finite")
     network.load_state_dict({name: state[name] for name in wanted})
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -34,7 +34,7 @@ def run(context: StageContext) -> None:
     """
     config = context.config.features.visual
     if config.backbone == IMPORTED:
-        imported.run(context, VISUAL, config.label)
+        imported.run(context, VISUAL, config)
         return
     folder = context.inputs["images"]
     hashes = pq.read_table(folder / TABLE, columns=[SHA256])[SHA256].to_pylist()
