@@ -55,7 +55,7 @@ def test_a_digest_without_a_label_names_nothing() -> None:
 def test_the_shipped_labels_are_those_of_the_files_at_hand(shared_data: Path) -> None:
     from brmrs.config.load import load
 
-    config = load([Path(__file__).parents[2] / "configs" / "baby.yaml"]).features
+    config = load(Path(__file__).parents[2] / "configs" / "baby.yaml").features
     folder = shared_data / "benchmarks" / "baby"
     assert config.text.label_sha256 == digest_file(folder / "text_feat.npy")
     assert config.visual.label_sha256 == digest_file(folder / "image_feat.npy")
