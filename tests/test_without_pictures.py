@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_model_is_trained_on_texts_alone_and_everything_says_so(
-    small_config: PipelineConfig, tmp_path: Path
+    small_config: PipelineConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = changed(changed(small_config, "images.folder", None), "train.epochs", 1)
     store = ArtifactStore(tmp_path)
@@ -36,6 +36,10 @@ def test_a_model_is_trained_on_texts_alone_and_everything_says_so(
     page = (folders["report"] / "report.html").read_text(encoding="utf-8")
     (row,) = [line for line in page.splitlines() if meta["label"] in line and "<tr><td>" in line]
     assert row.count("0.0") == 3
+    assert '<p class="soft">learned from text only ·' in page
+    assert (
+        "visual features: 0 of 50 items have a picture; models are trained without" in caplog.text
+    )
 
 
 def test_a_model_that_needs_features_refuses_data_without_any(

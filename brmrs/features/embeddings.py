@@ -66,6 +66,28 @@ def distinct(contents: Sequence[str | None]) -> tuple[list[str], np.ndarray]:
     return found, np.array([places.get(content, -1) for content in contents], dtype=np.int64)
 
 
+def report(modality: str, content: str, which: np.ndarray) -> None:
+    """Log how many items have the modality; a warning if none has, as models go without it then.
+
+    Args:
+        modality: "text" or "visual".
+        content: what an item has or lacks.
+        which: (I,) -1 where an item lacks it.
+    """
+    present = int((which >= 0).sum())
+    level = logging.INFO if present else logging.WARNING
+    without = "" if present else "; models are trained without this modality"
+    LOG.log(
+        level,
+        "%s features: %d of %d items have %s%s",
+        modality,
+        present,
+        len(which),
+        content,
+        without,
+    )
+
+
 @dataclass(frozen=True)
 class Rows:
     """The vectors of some contents, and what it took to get them.

@@ -14,9 +14,11 @@ import polars as pl
 
 from brmrs import columns
 from brmrs.columns import MODALITIES, SPLIT_NAMES, TEST, TRAIN, VALIDATION
+from brmrs.config import conditions
 from brmrs.images.decode import to_rgb
 from brmrs.images.picture_store import stored_files
-from brmrs.images.stage import TABLE
+from brmrs.images.stage import SHARED, TABLE
+from brmrs.images.stage import STATISTICS as STATUSES
 from brmrs.report import figures
 from brmrs.report.portrait import portrait
 from brmrs.stages import ITEMS, SPLIT, STATISTICS, USERS, StageContext
@@ -75,7 +77,9 @@ def render(context: StageContext) -> str:
         "data": read_json(inputs[STATISTICS]),
         "split": _split_sizes(inputs[SPLIT]),
         "features": _features(inputs, metrics["coverage"]),
-        "images": read_json(inputs["images"] / "statistics.json"),
+        "learned_from": conditions.learned_from(bundle["features"]),
+        "images": read_json(inputs["images"] / STATUSES),
+        "shared": read_json(inputs["images"] / SHARED),
         "portrait": portrait(pl.read_parquet(inputs[SPLIT]), read_json(inputs[STATISTICS])),
         "graphs": read_json(inputs["graphs/statistics.json"]),
         "metrics": metrics,

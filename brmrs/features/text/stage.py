@@ -1,6 +1,5 @@
 """The stage `text_features`: one vector per item from its title, brand, categories, description."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from brmrs.features.text import encoder as text_encoder
 from brmrs.stages import ITEMS, StageContext
 from brmrs.system.files import digest_bytes
 
-LOG = logging.getLogger(__name__)
 TOGETHER = "together.npy"  # in the scratch folder
 LIBRARIES = ("tokenizers",)  # transformers imports it
 
@@ -37,7 +35,7 @@ def run(context: StageContext) -> None:
     items = pq.read_table(context.inputs[ITEMS], columns=list(template.FIELDS))
     texts = render(items, config.template)
     distinct, which = embeddings.distinct([text or None for text in texts])
-    LOG.info("text features: %d of %d items have text", (which >= 0).sum(), len(texts))
+    embeddings.report(TEXT, "text", which)
     found = [embed(context, config, name, distinct) for name in config.models]
     embeddings.note(context, [rows for rows, _ in found])
     vectors = side_by_side([rows.vectors for rows, _ in found], context.scratch / TOGETHER)

@@ -1,6 +1,5 @@
 """The stage `visual_features`: one vector per item from its picture, and its regions."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,8 +20,6 @@ from brmrs.images.picture_store import stored_files
 from brmrs.images.stage import TABLE
 from brmrs.stages import StageContext
 
-LOG = logging.getLogger(__name__)
-
 
 def run(context: StageContext) -> None:
     """Embed the items' pictures; writes features.parquet, meta.json, and regions.npy if asked to.
@@ -39,7 +36,7 @@ def run(context: StageContext) -> None:
     folder = context.inputs["images"]
     hashes = pq.read_table(folder / TABLE, columns=[SHA256])[SHA256].to_pylist()
     distinct, which = embeddings.distinct(hashes)
-    LOG.info("visual features: %d of %d items have a picture", (which >= 0).sum(), len(which))
+    embeddings.report(VISUAL, "a picture", which)
     trained = context.inputs.get("visual_training")
     network = networks.load(config, trained and trained / backbones.TRAINED, weights=bool(distinct))
     vectors, about = np.zeros((0, network.dimension), dtype=np.float32), network.about
