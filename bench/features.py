@@ -27,7 +27,8 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 from torchvision.models import get_model_weights
 
-from brmrs.config.pipeline import PipelineConfig, TextConfig, VisualConfig
+from brmrs.config.features import TextConfig, VisualConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.features import embeddings, precision
 from brmrs.features.embeddings import Embed
 from brmrs.features.loading import load

@@ -27,7 +27,8 @@ import pyarrow as pa
 import pyarrow.json as pj
 from isal import igzip, isal_zlib
 
-from brmrs.config.pipeline import IngestConfig, PipelineConfig
+from brmrs.config.data import IngestConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.ingest.amazon.fast_decode import decode
 from brmrs.ingest.amazon.lines import lines_of, read_blocks
 from brmrs.ingest.amazon.literals import literal

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sentence_transformers import SentenceTransformer
 
-from brmrs.config.pipeline import SELF_SUPERVISED, SelfSupervisionConfig, VisualConfig
+from brmrs.config.features import SELF_SUPERVISED, SelfSupervisionConfig, VisualConfig
 from brmrs.features.catalogue.text import resolve
 from brmrs.features.self_supervised import stage
 from brmrs.features.visual import backbones

@@ -24,8 +24,9 @@ import train_data
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from brmrs.columns import VISUAL
+from brmrs.config.learning import TrainConfig
 from brmrs.config.models import names as model_names
-from brmrs.config.pipeline import PipelineConfig, TrainConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.models.base import Scorer
 from brmrs.models.registry import build

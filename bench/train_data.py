@@ -7,16 +7,10 @@ import numpy as np
 import torch
 
 from brmrs.columns import MODALITIES, TEST, TRAIN, VALIDATION
-from brmrs.config.pipeline import (
-    FeaturesConfig,
-    GraphsConfig,
-    ImagesConfig,
-    IngestConfig,
-    PipelineConfig,
-    SplitConfig,
-    TextConfig,
-    VisualConfig,
-)
+from brmrs.config.data import ImagesConfig, IngestConfig, SplitConfig
+from brmrs.config.features import FeaturesConfig, TextConfig, VisualConfig
+from brmrs.config.learning import GraphsConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.graphs.user_items import UserItems
 from brmrs.ingest.ready_made.layout import FEATURES, ITEM_IDS, NEIGHBOURS
 from brmrs.models.base import TrainingData

@@ -17,8 +17,8 @@ import train
 import train_data
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
+from brmrs.config.learning import TrainConfig
 from brmrs.config.models import configure
-from brmrs.config.pipeline import TrainConfig
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import TrainingData
 from brmrs.training.stage import device

@@ -3,28 +3,15 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prefect import State, flow, get_run_logger
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from brmrs.config.load import load, parse
-from brmrs.config.models import ModelConfig
-from brmrs.config.pipeline import (
-    EvaluateConfig,
-    FeaturesConfig,
-    GraphsConfig,
-    ImagesConfig,
-    IngestConfig,
-    PipelineConfig,
-    PublishConfig,
-    ReportConfig,
-    RetrainConfig,
-    SplitConfig,
-    TrainConfig,
-)
+from brmrs.config.load import load
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.serving.housekeeping import sweep
 from brmrs.stages import externals, needed
@@ -33,6 +20,7 @@ from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
 from flows.run_names import changes, run_name
 from flows.server.liveness import watched
 from flows.server.page import publish_artifacts, tag_run
+from flows.server.parameters import takes_sections
 from tasks.pipeline import fingerprint, stage_tasks
 from tasks.stage import StageRequest
 
@@ -56,59 +44,29 @@ def _settings(parameters: Mapping[str, Any]) -> PipelineConfig:
         UserError: the file is wrong, or does not go with what is laid over it.
     """
     path = parameters["config"]
-    given = {
-        name: parameters[name]
-        for name in PipelineConfig.model_fields
-        if parameters[name] is not None
-    }
-    laid = (load(Path(path)) if path else PipelineConfig()).overlaid(given)
-    return parse(laid.model_dump(), source="parameters")
+    names = PipelineConfig.model_fields
+    given = {name: parameters[name] for name in names if parameters.get(name) is not None}
+    return load(Path(path) if path else None, sections=given)
 
 
 @flow(name="brmrs", flow_run_name=_run_name)
+@takes_sections
 def full_pipeline(
+    *,
     config: Path | None = None,
-    plugins: tuple[Path, ...] | None = None,
-    name: str | None = None,
-    note: str | None = None,
-    ingest: IngestConfig | None = None,
-    split: SplitConfig | None = None,
-    features: FeaturesConfig | None = None,
-    images: ImagesConfig | None = None,
-    graphs: GraphsConfig | None = None,
-    model: ModelConfig | None = None,
-    train: TrainConfig | None = None,
-    evaluate: EvaluateConfig | None = None,
-    publish: PublishConfig | None = None,
-    report: ReportConfig | None = None,
-    retrain: RetrainConfig | None = None,
-    concurrency: Literal["wait", "refuse"] | None = None,
     artifacts: Path = Path("artifacts"),
     until: str | None = None,
     refresh: tuple[str, ...] = (),
+    **sections: Any,
 ) -> dict[str, Any] | State[Any]:
     """Run the stages that are not cached.
 
     Args:
-        config: a YAML file to start from; without it, the defaults.
-        plugins: Python files that register models and other extensions.
-        name: of the data set.
-        note: stands beside every number.
-        ingest: fields to set over the file's; so for every other section.
-        split: see `ingest`.
-        features: see `ingest`.
-        images: see `ingest`.
-        graphs: see `ingest`.
-        model: see `ingest`; needs its `name`.
-        train: see `ingest`.
-        evaluate: see `ingest`.
-        publish: see `ingest`.
-        report: see `ingest`.
-        retrain: see `ingest`; kept with the run, it changes nothing here.
-        concurrency: what to do while another run uses these artifacts.
-        artifacts: root of the artifact store.
+        config: YAML file to start from; without it, the defaults.
+        artifacts: root folder of the artifact store.
         until: the last stage to run.
         refresh: stages to run even if they are cached.
+        sections: fields of the configuration, by section; they override the file's.
 
     Returns:
         The run's summary (see `brmrs.store.runs.Run.summary`), or the state `Refused`.
@@ -116,7 +74,7 @@ def full_pipeline(
     Raises:
         UserError: what the user can fix; finished stages stay cached.
     """
-    settings = _settings(locals())
+    settings = _settings({"config": config, **sections})
     watched()
     store = ArtifactStore(artifacts)
     try:

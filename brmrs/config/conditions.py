@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brmrs.columns import MODALITIES
-from brmrs.config.pipeline import IngestConfig, SplitConfig
+from brmrs.config.data import IngestConfig, SplitConfig
 
 
 def positives(config: IngestConfig) -> str:

@@ -1,104 +1,76 @@
-"""Configuration files and `--set` overrides, and what is wrong with them in one line."""
+"""Read a configuration: files, laid over each other, `--set` overrides, and a flow's parameters."""
 
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from brmrs.config import models, renamed
-from brmrs.config.models import ModelSection, RankingTerms
+from brmrs.config import models, plain
+from brmrs.config.faults import Fault, faults
+from brmrs.config.models import NAME
 from brmrs.config.pipeline import PipelineConfig, put
+from brmrs.config.places import anchored
+from brmrs.config.section import PLACE
 from brmrs.config.shipped import find
 from brmrs.errors import UserError
 
 PLUGINS = "plugins"
-NAME = "name"  # of a model: hyper-parameters of one mean nothing to another
+SHOWN = 80  # characters of an override in an error
+
+
+class _Layer(NamedTuple):
+    """Some values of the configuration, and where they come from."""
+
+    source: str
+    values: dict[str, Any]
 
 
 def load(
-    path: Path,
-    overrides: tuple[str, ...] = (),
-    over: tuple[Path, ...] = (),
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    over: Sequence[Path] = (),
     *,
     model: str | None = None,
+    sections: Mapping[str, Any] | None = None,
 ) -> PipelineConfig:
     """Read a YAML file, lay others over it, and apply `a.b=value` overrides.
 
-    The values of overrides are YAML, too, but the unquoted value of a text field is that text:
-    `features.text.template={title}` sets a template, not a mapping. Plug-in files add up: those of
-    each file and of each override `plugins=FILE`.
+    Each layer sets the fields that it names and leaves the others. A model of another name replaces
+    the model with all its fields. Paths in a file are relative to the file's folder, all others to
+    the working directory. Plug-in files add up.
+
+    The values of overrides are YAML, too, but the unquoted value of a text or path is that text:
+    `features.text.template={title}` sets a template, not a mapping.
 
     Args:
-        path: the file; `configs/...` is also looked for among the shipped ones.
-        overrides: the last one wins.
-        over: files with some of the sections; each field that they set wins over those before. A
-            model of another name replaces the model with all its fields.
-        model: of this name; laid over the first file, likewise.
+        path: the file; `configs/...` is also looked for among the shipped ones. None: start from
+            the defaults.
+        overrides: of the same field, the last one wins.
+        over: more files, the later wins.
+        model: its name; laid over the first file.
+        sections: plain values laid over all, as a flow's parameters give them.
 
     Raises:
         UserError: a file cannot be read or parsed, or a field is unknown or out of range.
     """
-    path, over = find(path), tuple(map(find, over))
-    values = _read(path)
+    layers = [] if path is None else [_of_file(path)]
     if model:
-        _lay(values, {"model": {NAME: model}})
-    for file in over:
-        _lay(values, _read(file))
-    for override in sorted(overrides, key=_depth):  # `model=bm3` before `model.dim=32`
-        name, equals, text = override.partition("=")
-        if not equals or not all(name.split(".")):
-            raise UserError(f"--set {override}: expected SECTION.FIELD=VALUE")
-        try:
-            value = _value(name, text)
-            if name == PLUGINS:
-                _lay(values, {PLUGINS: value})
-            else:
-                put(values, name, value)
-        except (TypeError, yaml.YAMLError) as error:
-            raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
-    return parse(values, source=", ".join(map(str, (path, *over))))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The plain values of one file."""
+        layers.append(_Layer(f"model {model}", {"model": {NAME: model}}))
+    layers += map(_of_file, over)
+    # `model=bm3` before `model.dim=32`
+    layers += map(_of_override, sorted(overrides, key=lambda each: _name(each).count(".")))
+    if sections:
+        layers.append(_of_parameters(sections))
+    values: dict[str, Any] = {"model": {NAME: models.DEFAULT}}
+    for layer in layers:
+        values = _laid(values, layer.values)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")
-    if isinstance(values.get("model"), str):
-        values["model"] = {NAME: values["model"]}
-    return values
-
-
-def _lay(base: dict[str, Any], over: dict[str, Any]) -> None:
-    """Put the values of `over` into `base`, section by section; plug-ins add up."""
-    for name, value in over.items():
-        old = base.get(name)
-        if name == PLUGINS:
-            base[name] = [*_listed(old), *_listed(value)]
-        elif isinstance(old, dict) and isinstance(value, dict) and _alike(old, value):
-            _lay(old, value)
-        else:
-            base[name] = value
-
-
-def _listed(value: Any) -> list[Any]:
-    """A list of one or more values; none where the field is not set."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _alike(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether both are of one section, and not of two models."""
-    return NAME not in new or new[NAME] == old.get(NAME)
+        return PipelineConfig.model_validate(values)
+    except ValidationError as error:
+        found = faults(error, values)
+        lines = [f"{_sources(fault, layers)}: {fault.message}" for fault in found]
+        raise UserError("; ".join(lines)) from error
 
 
 def parse(values: dict[str, Any], source: str) -> PipelineConfig:
@@ -110,62 +82,133 @@ def parse(values: dict[str, Any], source: str) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(_described(fault, values) for fault in error.errors())
-        raise UserError(f"{source}: {faults}") from error
+        found = "; ".join(fault.message for fault in faults(error, values))
+        raise UserError(f"{source}: {found}") from error
 
 
-def _depth(override: str) -> int:
-    return override.partition("=")[0].count(".")
+def _of_file(path: Path) -> _Layer:
+    """The plain values of one file."""
+    try:
+        values = plain.from_yaml(find(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not YAML: {error}") from error
+    except plain.NotPlainError as error:
+        raise UserError(f"{path}: {error}") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")
+    return _Layer(str(path), anchored(_named(values), path.parent))
+
+
+def _of_override(override: str) -> _Layer:
+    """The value of one `SECTION.FIELD=VALUE`."""
+    name, equals, text = override.partition("=")
+    source = f"--set {override}" if len(override) <= SHOWN else f"--set {override[:SHOWN]}..."
+    source = source.encode("ascii", "backslashreplace").decode()
+    if not equals or not all(name.split(".")):
+        raise UserError(f"{source}: expected SECTION.FIELD=VALUE")
+    values: dict[str, Any] = {}
+    try:
+        put(values, name, _value(name, text))
+        plain.check(values)
+    except plain.NotPlainError as error:
+        raise UserError(f"{source}: {error}") from error
+    return _Layer(source, anchored(_named(values), Path()))
+
+
+def _of_parameters(sections: Mapping[str, Any]) -> _Layer:
+    """What the parameters of a flow set."""
+    try:
+        plain.check(dict(sections))
+    except plain.NotPlainError as error:
+        raise UserError(f"parameters: {error}") from error
+    return _Layer("parameters", anchored(_named(dict(sections)), Path()))
+
+
+def _named(values: dict[str, Any]) -> dict[str, Any]:
+    """`model: lightgcn` is short for `model: {name: lightgcn}`."""
+    model = values.get("model")
+    return {**values, "model": {NAME: model}} if isinstance(model, str) else values
+
+
+def _laid(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """The values of `base` with those of `over`, section by section."""
+    laid = dict(base)
+    for name, value in over.items():
+        old = base.get(name)
+        if name == PLUGINS:
+            laid[name] = [*_listed(old), *_listed(value)]
+        elif isinstance(old, dict) and isinstance(value, dict) and _of_one_kind(old, value):
+            laid[name] = _laid(old, value)
+        else:
+            laid[name] = value
+    return laid
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list of one or more values; empty where the field is not set."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _of_one_kind(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether both are of one section, and not of two models."""
+    return NAME not in new or new[NAME] == old.get(NAME)
+
+
+def _name(override: str) -> str:
+    return override.partition("=")[0]
 
 
 def _value(name: str, text: str) -> object:
-    """The value of an override."""
-    if _type(name.split(".")) is str and not text.startswith(("'", '"')):
+    """The value of an override: YAML, unless its field takes texts or paths."""
+    annotation, metadata = _field(name.split("."))
+    quoted = text.startswith(("'", '"'))
+    if annotation is str and not quoted:
         return text
-    return yaml.safe_load(text)
+    if PLACE in metadata and not quoted and not text.startswith("[") and text not in {"null", "~"}:
+        return text
+    return plain.from_yaml(text)
 
 
-def _described(fault: ErrorDetails, values: dict[str, Any]) -> str:
-    """One fault: the field's dotted path and what is wrong with it."""
-    path = [str(part) for part in fault["loc"]]
-    where = ".".join(path) or "configuration"
-    if instead := renamed.instead(where, fault):
-        return f"{where}: {instead}"
-    if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
-    section: Any = PipelineConfig
-    if path[0] == "model" and len(path) > 1:
-        section, path = _model_section(values), path[1:]
-        if path == ["objective"]:
-            return f"{where}: {_no_objective(section)}"
-    fields = getattr(_type(path[:-1], section), "model_fields", ())
-    if new := next((each for each in renamed.MODEL_FIELDS.get(path[-1], ()) if each in fields), ""):
-        return f"{where}: renamed to {where.removesuffix(path[-1])}{new}"
-    near = get_close_matches(path[-1], fields, 1)
-    if "objective" in fields and path[-1] in RankingTerms.model_fields:
-        near = [f"model.objective.{path[-1]}"]
-    return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _model_section(values: dict[str, Any]) -> type[ModelSection]:
-    """The section of the model that valid values name."""
-    model = values.get("model", models.DEFAULT)
-    name = model[NAME] if isinstance(model, dict) else getattr(model, NAME, model)
-    return models.section(name, tuple(map(Path, _listed(values.get(PLUGINS)))))
-
-
-def _no_objective(section: type[ModelSection]) -> str:
-    """Why a model has no section `objective`."""
-    name = section.model_fields[NAME].default
-    if issubclass(section, RankingTerms):
-        return f"{name} has these fields itself, such as model.chns"
-    takers = ", ".join(models.takes_objective())
-    return f"{name} has no text and visual branches that could take an objective; {takers} have"
-
-
-def _type(path: list[str], found: Any = PipelineConfig) -> Any:
-    """The type of the section or field at a path; None where there is no such, or a choice."""
+def _field(path: list[str]) -> tuple[Any, list[Any]]:
+    """The type of a field and what is known of it; nothing where there is no such field."""
+    found: Any = PipelineConfig
+    metadata: list[Any] = []
     for part in path:
-        fields = getattr(found, "model_fields", {})
-        found = fields[part].annotation if part in fields else None
-    return found
+        field = getattr(found, "model_fields", {}).get(part)
+        found, metadata = (field.annotation, field.metadata) if field else (None, [])
+    return found, metadata
+
+
+def _sources(fault: Fault, layers: Sequence[_Layer]) -> str:
+    """Where a wrong value comes from: the last layer that sets it; of a section, all that do."""
+    setting = [layer for layer in layers if _sets(layer.values, fault.path)]
+    if not setting:
+        setting = list(layers)
+    elif not isinstance(_at(setting[-1].values, fault.path), dict):
+        setting = setting[-1:]
+    return ", ".join(layer.source for layer in setting)
+
+
+def _sets(values: Any, path: Sequence[str]) -> bool:
+    """Whether plain values hold something at a path, or a value where the path has a section."""
+    for part in path:
+        if not isinstance(values, dict):
+            return True
+        if part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def _at(values: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        if not isinstance(values, dict):
+            return values
+        values = values[part]
+    return values

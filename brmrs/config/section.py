@@ -1,19 +1,41 @@
-"""What every section of the configuration is made of."""
+"""The base class of the configuration's sections, and the types of their fields.
 
+A field whose value is a place (a path) or an effort (memory, load) is marked `KEYLESS`: it enters
+no cache key. The content of the files enters instead.
+"""
+
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from brmrs.config import metric
 
 KEYLESS = "in no cache key"
+PLACE = "a path"  # in a YAML file relative to that file's folder
+NAME_OR_PLACE = "a name, or a path"  # likewise
+NAME_PATTERN = r"^[\w.-]+$"
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Weight = Annotated[float, Field(ge=0)]
 Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the result
+CutOffs = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
+
+
+def _one_or_more(value: object) -> object:
+    """One path may be written instead of a list of one."""
+    return (value,) if isinstance(value, str | Path) else value
+
+
+_OneOrMore = BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])
+Location = Annotated[Path | None, KEYLESS, PLACE]
+Locations = Annotated[tuple[Path, ...], _OneOrMore, KEYLESS, PLACE]
+Metric = Annotated[str, AfterValidator(metric.checked)]  # such as "recall@20"
 
 
 class Section(BaseModel):
-    """The configuration of one stage."""
+    """The configuration of one stage. The text below a field is its description."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True

@@ -95,7 +95,7 @@ def variants(
         config, files = configured(file, overrides, model)
         for seed in dict.fromkeys(seeds):
             seeded = parse({"train": {"seed": seed}}, "seeds").train
-            made.append(Variant(model, seed, config.overlaid({"train": seeded}), files))
+            made.append(Variant(model, seed, config.model_copy(update={"train": seeded}), files))
     if not made:
         raise UserError("nothing to compare; name at least one model and one seed")
     return made

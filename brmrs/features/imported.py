@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 
-from brmrs.config.pipeline import IMPORTED, TextConfig, VisualConfig
+from brmrs.config.features import IMPORTED, TextConfig, VisualConfig
 from brmrs.errors import UserError
 from brmrs.features import table
 from brmrs.stages import GIVEN, GIVEN_VECTORS, StageContext

@@ -27,7 +27,7 @@ from brmrs.columns import (
     VISUAL,
     WEIGHT,
 )
-from brmrs.config.pipeline import GraphsConfig
+from brmrs.config.learning import GraphsConfig
 from brmrs.errors import UserError
 from brmrs.features import feature_table
 from brmrs.graphs.nearest import nearest

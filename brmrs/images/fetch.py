@@ -11,7 +11,7 @@ from typing import Self
 import httpcore
 import httpx
 
-from brmrs.config.pipeline import ImagesConfig
+from brmrs.config.data import ImagesConfig
 from brmrs.images.addresses import GuardedBackend, RefusedError
 from brmrs.images.amazon import is_placeholder
 from brmrs.images.decode import Status

@@ -21,7 +21,7 @@ from brmrs.columns import (
     STATUS,
     WIDTH,
 )
-from brmrs.config.pipeline import ImagesConfig
+from brmrs.config.data import ImagesConfig
 from brmrs.errors import UserError
 from brmrs.images.address_cache import AddressCache
 from brmrs.images.amazon import full_size, is_placeholder, to_try

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from brmrs.config.pipeline import IngestConfig
+from brmrs.config.data import IngestConfig
 from brmrs.ingest.interactions import NO_TIME, Interactions
 
 Value = TypeVar("Value", str, tuple[str, ...])

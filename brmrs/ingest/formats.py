@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from brmrs.config.pipeline import IngestConfig
+from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest.amazon.format import AMAZON
 from brmrs.ingest.dataset import DumpFormat

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from brmrs import columns
-from brmrs.config.pipeline import IngestConfig
+from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest import formats
 from brmrs.ingest.dataset import BadLine, Dataset, Given, Item, Reading

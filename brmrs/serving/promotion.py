@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brmrs.columns import VALIDATION
-from brmrs.config.pipeline import RetrainConfig
+from brmrs.config.learning import RetrainConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import measure
 from brmrs.graphs.user_items import UserItems

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from brmrs import columns, stages
-from brmrs.config.pipeline import SplitConfig
+from brmrs.config.data import SplitConfig
 from brmrs.errors import UserError
 from brmrs.stages import StageContext
 from brmrs.system.files import write_json

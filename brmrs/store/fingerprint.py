@@ -11,15 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from brmrs.config.pipeline import (
-    IMPORTED,
-    ImagesConfig,
-    IngestConfig,
-    PipelineConfig,
-    TextConfig,
-    TrainConfig,
-    VisualConfig,
-)
+from brmrs.config.data import ImagesConfig, IngestConfig
+from brmrs.config.features import IMPORTED, TextConfig, VisualConfig
+from brmrs.config.learning import TrainConfig
+from brmrs.config.names import is_tower, text_models
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.features.catalogue import hub
 from brmrs.features.catalogue import torchvision as torchvision_models
@@ -80,7 +76,7 @@ def _image_folder(config: ImagesConfig) -> dict[str, Any]:
 
 
 def _text_model(config: TextConfig) -> dict[str, Any]:
-    models = [_model(resolve(name), "features.text.model") for name in config.models]
+    models = [_model(resolve(name), "features.text.model") for name in text_models(config)]
     if len(models) == 1:
         return models[0]
     return {
@@ -104,7 +100,7 @@ def _hidden(name: str) -> bool:
 
 
 def _visual_weights(config: VisualConfig) -> dict[str, Any]:
-    if config.is_tower:
+    if is_tower(config.backbone):
         return _model(resolve(config.backbone, BACKBONE), BACKBONE)
     known = torchvision_models.names()
     if known and config.backbone not in {IMPORTED, *known}:

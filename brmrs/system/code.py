@@ -23,14 +23,17 @@ DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}  # where they differ from th
 # declarations shape no output: a change in these modules alone reruns nothing.
 SHAPES_NO_OUTPUT = {
     "brmrs",
-    "brmrs.config.pipeline",
-    "brmrs.errors",
-    "brmrs.extensions",
+    "brmrs.config.data",
+    "brmrs.config.features",
+    "brmrs.config.learning",
     "brmrs.config.models",
-    "brmrs.system.progress",
-    "brmrs.system.code",
+    "brmrs.config.pipeline",
     "brmrs.config.section",
     "brmrs.config.shipped",
+    "brmrs.errors",
+    "brmrs.extensions",
+    "brmrs.system.code",
+    "brmrs.system.progress",
     "brmrs.stages",
 }
 

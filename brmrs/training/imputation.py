@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from brmrs.config.pipeline import Imputation
+from brmrs.config.features import Imputation
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import TrainingData
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 
-from brmrs.config.pipeline import TrainConfig
+from brmrs.config.learning import TrainConfig
 
 
 class Optimiser:

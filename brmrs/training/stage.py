@@ -17,7 +17,9 @@ from brmrs.columns import (
     USER_ID,
     VALIDATION,
 )
-from brmrs.config.pipeline import Imputation, PipelineConfig, TrainConfig
+from brmrs.config.features import Imputation
+from brmrs.config.learning import TrainConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import measure
 from brmrs.graphs.user_items import UserItems

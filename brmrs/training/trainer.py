@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from brmrs.columns import FUSED, LOSS, SPLIT_NAMES, VALIDATION
-from brmrs.config.pipeline import TrainConfig
+from brmrs.config.learning import TrainConfig
 from brmrs.evaluation.ranking import NotFiniteError
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Recommender, Scorer

@@ -56,12 +56,11 @@ def run(
         from flows.full_pipeline import full_pipeline
         from flows.run_names import run_name
 
-        sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
         options = [f"until={until}"] if until else []
         name = run_name(f"{config.name}-{config.model.name}", [*changes, *options])
         flow: Any = full_pipeline.with_options(flow_run_name=lambda: name)
         summary: dict[str, Any] = flow(
-            **sections, artifacts=artifacts, until=until, refresh=refresh
+            artifacts=artifacts, until=until, refresh=refresh, **config.model_dump(mode="json")
         )
         return summary
 

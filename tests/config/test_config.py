@@ -6,10 +6,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brmrs.config.features import TextConfig, VisualConfig
+from brmrs.config.learning import BetaConfig, TrainConfig
 from brmrs.config.load import load, parse
 from brmrs.config.models import configure
 from brmrs.config.models import names as model_names
-from brmrs.config.pipeline import BetaConfig, PipelineConfig, TextConfig, TrainConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.experiments.compare import configured
 
@@ -57,12 +59,13 @@ def test_a_later_file_wins_field_by_field(tmp_path: Path) -> None:
     assert (three.train.epochs, three.train.seed) == (7, 4)
 
 
-def test_a_wrong_field_names_all_files_that_were_laid(tmp_path: Path) -> None:
+def test_a_wrong_field_names_the_file_that_sets_it(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a.yaml", "b.yaml")]
     paths[0].write_text("name: a")
     paths[1].write_text("train: {seed: -1}")
-    with pytest.raises(UserError, match=r"a\.yaml, .*b\.yaml: train\.seed"):
+    with pytest.raises(UserError, match=r"b\.yaml: train\.seed = -1") as fault:
         load(paths[0], over=(paths[1],))
+    assert "a.yaml" not in str(fault.value)
     paths[1].write_text("train: 3")
     with pytest.raises(UserError, match="train"):
         load(paths[0], over=(paths[1],))
@@ -104,24 +107,39 @@ def test_locations_and_efforts_are_in_no_key() -> None:
     assert not {"block_bytes"} & set(config.graphs.key())
 
 
-def test_overlay_sets_what_was_given_and_nothing_else() -> None:
-    base = parse({"train": {"epochs": 7, "learning_rate": 0.5}, "model": {"name": "bm3"}}, "t")
-    laid = base.overlaid({"train": TrainConfig(seed=9), "model": configure("bm3", dim=8)})
-    assert laid.train == TrainConfig(epochs=7, learning_rate=0.5, seed=9)
-    assert laid.model == configure("bm3", dim=8)
+def test_sections_set_what_they_name_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "train: {epochs: 7, learning_rate: 0.5}\nmodel: {name: bm3, dropout: 0.1}\n"
+        "features: {visual: {backbone: resnet18, weights: random}}"
+    )
+    sections = {
+        "train": {"seed": 9},
+        "model": {"dim": 8},
+        "features": {"text": {"batch_size": 4}},
+    }
+    config = load(path, sections=sections)
+    assert config.train == TrainConfig(epochs=7, learning_rate=0.5, seed=9)
+    assert config.model == configure("bm3", dim=8, dropout=0.1)
+    assert config.features.visual == VisualConfig(backbone="resnet18", weights="random")
+    assert config.features.text == TextConfig(batch_size=4)
 
 
-def test_overlay_of_another_model_replaces_it() -> None:
-    base = parse({"model": {"name": "lightgcn", "layers": 1}}, "t")
-    assert base.overlaid({"model": configure("bm3")}).model == configure("bm3")
+def test_another_model_replaces_all_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("model: {name: lightgcn, layers: 1}")
+    assert load(path, sections={"model": {"name": "bm3"}}).model == configure("bm3")
+    assert load(path, sections={"model": "bm3"}).model == configure("bm3")
 
 
-def test_overlay_reaches_into_features() -> None:
-    base = parse({"features": {"visual": {"backbone": "resnet18", "weights": "random"}}}, "t")
-    given = PipelineConfig.model_validate({"features": {"text": {"batch_size": 4}}}).features
-    laid = base.overlaid({"features": given})
-    assert laid.features.visual == base.features.visual
-    assert laid.features.text == TextConfig(batch_size=4)
+def test_without_a_file_the_defaults_are_the_base() -> None:
+    assert load(None) == PipelineConfig()
+    assert load(None, sections={"train": {"seed": 3}}).train == TrainConfig(seed=3)
+
+
+def test_a_whole_configuration_laid_over_nothing_is_itself() -> None:
+    config = parse({"graphs": {"beta": {"text": 1.0}}, "model": "bm3"}, "t")
+    assert load(None, sections=config.model_dump(mode="json")) == config
 
 
 @pytest.mark.parametrize(
@@ -135,18 +153,26 @@ def test_overlay_reaches_into_features() -> None:
             "train.learning_rte: no such field; did you mean learning_rate",
         ),
         ("model: {name: bm3, layer: 2}", "model.layer: no such field"),
-        ("train: {learning_rate: 0}", "train.learning_rate: Input should be greater than 0"),
+        ("train: {learning_rate: 0}", "train.learning_rate = 0: must be greater than 0"),
         ("train: {learning_rate: .nan}", "train.learning_rate"),
         ("train: {epochs: 1.5}", "train.epochs"),
-        ("train: {selection: mrr@5}", "train.selection"),
+        ("train: {selection: mapp@5}", "train.selection = 'mapp@5': expected METRIC@K"),
+        ("train: {selection: map@0}", "train.selection = 'map@0': expected METRIC@K"),
+        ("retrain: {metric: recal@5}", "did you mean recall@5?"),
         ("model: nope", "no model 'nope'; there are bm3, bpr-mf, br-mrs, buir, "),
+        ("model: lightgnc", "no model 'lightgnc'; did you mean lightgcn?"),
         ("ingest: {k: -1}", "ingest.k"),
         ("ingest: {max_bad_share: 2}", "ingest.max_bad_share"),
-        ("name: ../x", "name: String should match pattern"),
+        ("name: ../x", "name = '../x': use letters, digits, '_', '.' and '-' alone"),
         ("evaluate: {k: []}", "evaluate.k"),
         ("evaluate: {k: [0]}", "evaluate.k"),
         ("graphs: {beta: {sound: 1}}", "graphs.beta"),
-        ("split: null", "split"),
+        ("split: null", "split = null: must be a section: `field: value`"),
+        ("features: {text: {model: 3}}", "features.text.model = 3: must be a valid string or "),
+        ("evaluate: {k: [5, 0]}", "evaluate.k.1 = 0: must be greater than 0"),
+        ("train: {seed: 1}\ntrain: {epochs: 2}", "line 2: 'train' occurs twice"),
+        ("note: 2026-01-02", "2026-01-02' is a date; write a text in quotes"),
+        ("1: 2", "the name '1' is no text"),
     ],
 )
 def test_bad_configuration_is_told_with_file_and_field(

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brmrs.config.features import TextConfig
 from brmrs.config.load import load
-from brmrs.config.pipeline import TextConfig
 from brmrs.config.template import FIELDS, parse
 from brmrs.errors import UserError
 
@@ -61,7 +61,9 @@ def test_bad_templates(template: str, fault: str) -> None:
 def test_a_bad_template_is_found_when_the_configuration_is_read(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("features: {text: {template: '{titel}'}}")
-    with pytest.raises(UserError, match=r"c\.yaml: features\.text\.template: .*\{titel\}"):
+    with pytest.raises(
+        UserError, match=r"c\.yaml: features\.text\.template = .*unknown field \{titel\}"
+    ):
         load(path)
 
 

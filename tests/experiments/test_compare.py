@@ -12,8 +12,9 @@ from scipy.stats import wilcoxon
 
 from brmrs.columns import METRICS, metric
 from brmrs.config import conditions
+from brmrs.config.data import IngestConfig, SplitConfig
 from brmrs.config.models import configure
-from brmrs.config.pipeline import IngestConfig, PipelineConfig, SplitConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.experiments.compare import configured, mean_and_deviation, paired, tuned_file, variants
 from flows.cli.tables_compare import benchmark

@@ -212,7 +212,7 @@ def test_both_ends_of_every_range_are_valid(name: str) -> None:
     for end in ("low", "high"):
         values = {path: getattr(each, end) for path, each in ranges.items()}
         assert with_values(base, values).section(next(iter(values))) is not None
-    on_baby = base.overlaid({"model": load(CONFIGS / f"{name}.yaml").model})
+    on_baby = base.model_copy(update={"model": load(CONFIGS / f"{name}.yaml").model})
     for path, each in ranges.items():
         assert each.low <= base.section(path) <= each.high, path
         assert each.low <= on_baby.section(path) <= each.high, path
@@ -220,6 +220,8 @@ def test_both_ends_of_every_range_are_valid(name: str) -> None:
 
 def test_what_is_switched_off_stays_off(board: Path) -> None:
     """The first trial is as configured, and 0 has no place in a logarithmic range."""
-    bare = SETTINGS.overlaid({"model": SETTINGS.model.model_copy(update={"regularization": 0.0})})
+    bare = SETTINGS.model_copy(
+        update={"model": SETTINGS.model.model_copy(update={"regularization": 0.0})}
+    )
     found = rows(finished(searched(board, 2, bare)))
     assert all(set(row["parameters"]) == {"train.learning_rate"} for row in found)

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from brmrs.config.pipeline import VisualConfig
+from brmrs.config.features import VisualConfig
 from brmrs.features.loading import load
 from brmrs.features.text.encoder import embed_all
 from brmrs.features.visual import backbones

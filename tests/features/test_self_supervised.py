@@ -10,12 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from brmrs.columns import CURVE, LOSS, SPREAD
-from brmrs.config.pipeline import (
-    SELF_SUPERVISED,
-    PipelineConfig,
-    SelfSupervisionConfig,
-    VisualConfig,
-)
+from brmrs.config.features import SELF_SUPERVISED, SelfSupervisionConfig, VisualConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.features import table
 from brmrs.features.self_supervised import stage

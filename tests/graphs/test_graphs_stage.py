@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from brmrs import columns
 from brmrs.columns import TEXT, VISUAL
-from brmrs.config.pipeline import GraphsConfig, PipelineConfig
+from brmrs.config.learning import GraphsConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.features import feature_table
 from brmrs.graphs import homogeneous
 from brmrs.graphs import stage as build

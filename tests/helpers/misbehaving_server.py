@@ -14,7 +14,7 @@ import pytest
 from pictures import GOOD, NO_IMAGE, bomb, encoded, jpeg, photo, rotated_jpeg
 from PIL import Image
 
-from brmrs.config.pipeline import ImagesConfig
+from brmrs.config.data import ImagesConfig
 from brmrs.images import fetch
 from brmrs.images.decode import Status
 

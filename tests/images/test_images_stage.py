@@ -11,7 +11,8 @@ import pytest
 from misbehaving_server import KINDS, STATUSES, Server, config, served  # noqa: F401 - a fixture
 
 from brmrs.columns import IMAGES, ITEMS
-from brmrs.config.pipeline import ImagesConfig, PipelineConfig
+from brmrs.config.data import ImagesConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.images import addresses, fetch
 from brmrs.images import stage as images
 from brmrs.images.decode import Picture, Status

@@ -7,7 +7,8 @@ import pytest
 from misbehaving_server import Server, config, served  # noqa: F401 - a fixture
 from pictures import jpeg
 
-from brmrs.config.pipeline import ImagesConfig, PipelineConfig
+from brmrs.config.data import ImagesConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.images.decode import Picture, Status
 from brmrs.images.picture_store import PictureStore

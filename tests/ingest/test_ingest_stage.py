@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brmrs import columns
-from brmrs.config.pipeline import IngestConfig, PipelineConfig
+from brmrs.config.data import IngestConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.ingest.dataset import Item
 from brmrs.ingest.interactions import NO_TIME, Interactions, latest

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brmrs import columns
-from brmrs.config.pipeline import IngestConfig
+from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest.stage import Ingested, ingest
 from brmrs.sample.latent import KINDS, draw_world

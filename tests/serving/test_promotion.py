@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from brmrs.config.pipeline import RetrainConfig
+from brmrs.config.learning import RetrainConfig
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
 from brmrs.models.bundle import Bundle, Description

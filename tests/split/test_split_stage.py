@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from brmrs import columns
 from brmrs.columns import TEST, TRAIN, VALIDATION
-from brmrs.config.pipeline import PipelineConfig, SplitConfig
+from brmrs.config.data import SplitConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.split.stage import (
     DROPPED,

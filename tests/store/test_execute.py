@@ -9,7 +9,8 @@ import pytest
 from toy_dump import dump
 from toy_stage import INCOMPLETE_SEED
 
-from brmrs.config.pipeline import PipelineConfig, TrainConfig
+from brmrs.config.learning import TrainConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import StageError, UserError
 from brmrs.stages import Stage
 from brmrs.store.artifacts import Artifact, ArtifactStore, Record

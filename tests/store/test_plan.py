@@ -4,7 +4,8 @@ import pytest
 from toy_dump import dump
 from toy_stage import INCOMPLETE_SEED
 
-from brmrs.config.pipeline import PipelineConfig, SplitConfig
+from brmrs.config.data import SplitConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.stages import BY_NAME, STAGES, Stage, needed
 from brmrs.store import keys
 from brmrs.store.artifacts import ArtifactStore

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brmrs.config.pipeline import TrainConfig
+from brmrs.config.learning import TrainConfig
 from brmrs.training.optimiser import Optimiser, rate_factor
 
 STEPS = 4  # in an epoch

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brmrs.config.pipeline import TrainConfig
+from brmrs.config.learning import TrainConfig
 from brmrs.errors import UserError
 from brmrs.graphs import bipartite
 from brmrs.graphs.user_items import UserItems

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from brmrs.columns import CURVE, SHA256
-from brmrs.config.pipeline import SELF_SUPERVISED, VisualConfig
+from brmrs.config.features import SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError
 from brmrs.features.embeddings import distinct
 from brmrs.features.loading import LOADING

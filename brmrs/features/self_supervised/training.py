@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from brmrs.columns import LOSS, SPREAD
-from brmrs.config.pipeline import SelfSupervisionConfig
+from brmrs.config.features import SelfSupervisionConfig
 from brmrs.errors import UserError
 from brmrs.features.self_supervised.base import Method, spread
 from brmrs.features.self_supervised.pictures import Pictures

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from brmrs.columns import CATEGORIES, TEXT
 from brmrs.config import template
-from brmrs.config.pipeline import TextConfig
+from brmrs.config.features import TextConfig
+from brmrs.config.names import text_models
 from brmrs.features import embeddings, imported, loading, precision, table
 from brmrs.features.catalogue import text as text_model
 from brmrs.features.embeddings import Rows
@@ -29,14 +30,15 @@ def run(context: StageContext) -> None:
         UserError: a model cannot be loaded.
     """
     config = context.config.features.text
-    if not config.models:
+    models = text_models(config)
+    if not models:
         imported.run(context, TEXT, config)
         return
     items = pq.read_table(context.inputs[ITEMS], columns=list(template.FIELDS))
     texts = render(items, config.template)
     distinct, which = embeddings.distinct([text or None for text in texts])
     embeddings.report(TEXT, "text", which)
-    found = [embed(context, config, name, distinct) for name in config.models]
+    found = [embed(context, config, name, distinct) for name in models]
     embeddings.note(context, [rows for rows, _ in found])
     vectors = side_by_side([rows.vectors for rows, _ in found], context.scratch / TOGETHER)
     table.write(context.out, vectors, which, together([extractor for _, extractor in found]))

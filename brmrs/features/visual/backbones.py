@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.transforms.functional import pil_modes_mapping
 
-from brmrs.config.pipeline import SELF_SUPERVISED, VisualConfig
+from brmrs.config.features import SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError, first_line
 from brmrs.features import table
 from brmrs.features.loading import LOADING

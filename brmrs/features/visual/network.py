@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from brmrs.columns import VISUAL
-from brmrs.config.pipeline import SELF_SUPERVISED, VisualConfig
+from brmrs.config.features import SELF_SUPERVISED, VisualConfig
+from brmrs.config.names import is_tower
 from brmrs.features import table
 from brmrs.features.catalogue import text as text_model
 from brmrs.features.table import Extractor
@@ -46,7 +47,7 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
     Raises:
         UserError: the backbone, its node, its feature map or its weights are not to be had.
     """
-    if config.is_tower:
+    if is_tower(config.backbone):
         tower, preprocessing, dimension = towers.find(config.backbone)
         name = text_model.label(config.backbone)
         about = Extractor(VISUAL, name, name, config.weights, table.digest(tower.state_dict()))

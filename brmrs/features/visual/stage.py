@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from brmrs.columns import SHA256, VISUAL
-from brmrs.config.pipeline import IMPORTED, VisualConfig
+from brmrs.config.features import IMPORTED, VisualConfig
 from brmrs.features import embeddings, imported, precision, table
 from brmrs.features.embeddings import Embedded
 from brmrs.features.table import Extractor

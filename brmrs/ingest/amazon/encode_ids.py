@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from brmrs.config.pipeline import IngestConfig
+from brmrs.config.data import IngestConfig
 from brmrs.ingest.amazon import fast_decode
 from brmrs.ingest.amazon.fast_decode import Reviews
 from brmrs.ingest.amazon.lines import lines_of

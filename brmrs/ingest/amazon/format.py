@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from brmrs.config.pipeline import IngestConfig
+from brmrs.config.data import IngestConfig
 from brmrs.ingest.amazon.metadata import read_items
 from brmrs.ingest.amazon.tell_apart import configured_files, told_apart
 from brmrs.ingest.dataset import Dataset

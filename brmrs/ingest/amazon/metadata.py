@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from brmrs.config.pipeline import IngestConfig
+from brmrs.config.data import IngestConfig
 from brmrs.ingest.amazon.clean import is_script, leaves, texts
 from brmrs.ingest.amazon.literals import literal
 from brmrs.ingest.amazon.records import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from brmrs.config.pipeline import IngestConfig
+from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest.amazon.lines import MAX_LINE, head
 from brmrs.ingest.amazon.metadata import METADATA

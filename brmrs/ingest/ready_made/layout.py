@@ -33,7 +33,7 @@ from brmrs.columns import (
     TIMESTAMP,
     VISUAL,
 )
-from brmrs.config.pipeline import IngestConfig
+from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest.dataset import Dataset, Given, Reading
 from brmrs.ingest.files import listing

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.models import get_model
 
-from brmrs.config.pipeline import VisualConfig
+from brmrs.config.features import VisualConfig
 from brmrs.errors import UserError
 from brmrs.features import table
 from brmrs.features.visual.backbones import build, find

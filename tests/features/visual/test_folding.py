@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import get_model
 
-from brmrs.config.pipeline import VisualConfig
+from brmrs.config.features import VisualConfig
 from brmrs.features.visual.backbones import build, find
 from brmrs.features.visual.folding import fold
 from brmrs.features.visual.seeded import DrawFrom

@@ -8,8 +8,9 @@ import torch
 from pictures import jpeg
 from torch import Tensor, nn
 
+from brmrs.config.features import VisualConfig
 from brmrs.config.load import parse
-from brmrs.config.pipeline import PipelineConfig, VisualConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.features import table
 from brmrs.features.precision import in_bf16

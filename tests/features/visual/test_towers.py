@@ -14,7 +14,8 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from brmrs.config.pipeline import PipelineConfig, VisualConfig
+from brmrs.config.features import VisualConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.features.catalogue.text import packaged_model_folder
 from brmrs.features.visual import encoder as visual_encoder

@@ -14,7 +14,8 @@ from stage_runs import die_after_three_shards, other_process, same_tables
 from torchvision.models import get_model
 
 from brmrs import columns
-from brmrs.config.pipeline import PipelineConfig, VisualConfig
+from brmrs.config.features import VisualConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.features import feature_table
 from brmrs.features.visual import backbones

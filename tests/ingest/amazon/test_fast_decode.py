@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brmrs.config.pipeline import IngestConfig
+from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest.amazon import encode_ids, fast_decode
 from brmrs.ingest.amazon.encode_ids import EncodedReviews, encode_reviews

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from brmrs.config.pipeline import IngestConfig
+from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest.dataset import Item
 from brmrs.ingest.stage import Ingested, ingest

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from brmrs import columns
 from brmrs.columns import TEXT, VISUAL
+from brmrs.config.data import IngestConfig
 from brmrs.config.load import parse
-from brmrs.config.pipeline import IngestConfig, PipelineConfig
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.ingest.dataset import Given
 from brmrs.ingest.interactions import NO_TIME

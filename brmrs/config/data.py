@@ -1,0 +1,111 @@
+"""Sections about the data: the dump, the split, the pictures."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from brmrs.config.section import (
+    KEYLESS,
+    Effort,
+    Location,
+    Locations,
+    Section,
+    Seed,
+    Share,
+)
+from brmrs.config.without_effect import refuse
+
+
+class IngestConfig(Section):
+    """The data set: raw review dumps, or a ready-made data set."""
+
+    format: str = "amazon"
+    """`amazon`: raw dumps; their generation (2014, 2018, 2023) is found by content. `ready-made`:
+    the literature's layout, already filtered and split, read from the folder `path`. Or the name of
+    a format that a plug-in registers."""
+    path: Location = None
+    """Folder of a ready-made data set."""
+    reviews: Locations = ()
+    """Review files of a raw dump, or folders of them; one path or a list."""
+    metadata: Locations = ()
+    """Metadata files of a raw dump, or folders of them; without any, items have no texts and no
+    picture addresses."""
+    k: int = Field(5, ge=0)
+    """k-core: users and items with fewer than k interactions are removed until none is left; 0
+    keeps all."""
+    min_rating: float | None = None
+    """Stars that a review needs to count as a positive interaction; null: every review counts."""
+    max_bad_share: Share = 0.01
+    """Share of unreadable lines above which ingestion stops, in [0, 1]."""
+    allow_truncated: bool = False
+    """Use what is there of a compressed file that ends too early, instead of stopping."""
+
+    @model_validator(mode="after")
+    def _every_field_has_an_effect(self) -> Self:
+        if self.format == "ready-made":
+            refuse(
+                self,
+                ("reviews", "metadata", "k", "min_rating", "max_bad_share", "allow_truncated"),
+                "a ready-made data set is taken as it is; leave it out, or set format=amazon",
+            )
+        elif self.format == "amazon":
+            refuse(self, ("path",), "raw dumps are named by reviews and metadata; set those")
+        return self
+
+
+class SplitConfig(Section):
+    """Which interactions train, validate and test."""
+
+    protocol: Literal["random", "leave-last-out", "time", "given"] = "random"
+    """`random`: a share of each user's interactions is held out. `leave-last-out`: each user's last
+    interaction tests, the one before it validates. `time`: one cut in time for all users. `given`:
+    the split of a ready-made data set."""
+    held_out: float = Field(0.2, gt=0, lt=1)
+    """Share held out, half of it for validation and half for test: of each user's interactions
+    (`random`) or of all interactions (`time`)."""
+    seed: Seed = 0
+    """Seed of the random split."""
+
+    @model_validator(mode="after")
+    def _every_field_has_an_effect(self) -> Self:
+        if self.protocol in ("leave-last-out", "given"):
+            refuse(self, ("held_out",), f"protocol={self.protocol} holds out no share")
+        if self.protocol != "random":
+            refuse(self, ("seed",), f"protocol={self.protocol} draws nothing at random")
+        return self
+
+
+class ImagesConfig(Section):
+    """Where pictures come from. A file in the folder is preferred to a download."""
+
+    folder: Location = None
+    """Folder of pictures named ID.jpg or ID_0.jpg, also in sub-folders."""
+    fetch: bool = True
+    """Download pictures that the folder lacks from the items' addresses."""
+    full_size: bool = False
+    """Of a thumbnail's address (NAME._SS40_.jpg), try the full size (NAME.jpg) first."""
+    allow_private: bool = False
+    """Allow downloads from private, loopback and link-local addresses."""
+    concurrency: Effort = 16
+    """Requests at once, to all hosts together."""
+    per_host: Effort = 4
+    """Requests at once to one host."""
+    rate: Annotated[float, Field(gt=0), KEYLESS] = 50.0
+    """Requests per second, to all hosts together; redirects and retries count."""
+    timeout: float = Field(20.0, gt=0)
+    """Seconds for one attempt at a picture, its redirects included."""
+    retries: int = Field(2, ge=0)
+    """Further attempts after a failure that may be temporary."""
+    max_wait: Annotated[float, Field(ge=0), KEYLESS] = 600.0
+    """Seconds that a run waits, in all, for hosts that ask for patience; then it gives them up."""
+    max_bytes: int = Field(20_000_000, gt=0)
+    """Largest picture file, in bytes; larger ones are not used."""
+    max_pixels: int = Field(50_000_000, gt=0)
+    """Largest picture, in pixels (width x height); larger ones are not decoded."""
+
+    @model_validator(mode="after")
+    def _every_field_has_an_effect(self) -> Self:
+        if not self.fetch:
+            downloads = ("allow_private", "concurrency", "per_host", "rate", "timeout", "retries")
+            refuse(self, downloads, "fetch is false, so nothing is downloaded")
+        return self

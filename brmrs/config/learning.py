@@ -1,0 +1,134 @@
+"""Sections about graphs, training, evaluation and what is made of the model."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from brmrs.config.section import (
+    CutOffs,
+    Effort,
+    Location,
+    Metric,
+    Rate,
+    Section,
+    Seed,
+    Share,
+    Weight,
+)
+from brmrs.config.without_effect import refuse
+
+
+class BetaConfig(Section):
+    """Weights of the modalities' cosines in the graphs. Only their ratio counts."""
+
+    text: Weight = 0.5
+    """Weight of the text cosine."""
+    visual: Weight = 0.5
+    """Weight of the visual cosine."""
+
+
+class GraphsConfig(Section):
+    """Homogeneous graphs of items and of users: edges to the most similar ones."""
+
+    alpha: Share = 0.5
+    """Weight of the co-occurrence in the similarity; 1 - alpha is that of the modalities."""
+    beta: BetaConfig = BetaConfig()
+    """Weights of the modalities."""
+    modality: Literal["features", "knn"] = "features"
+    """Cosines of items. `features`: of their vectors. `knn`: those in the kNN tables of a
+    ready-made data set; other pairs have 0, and the user graph uses the co-occurrence alone."""
+    co_occurrence: Literal["cosine", "jaccard", "count"] = "cosine"
+    """Similarity of two users' item sets, or two items' user sets. `count`: the size of the
+    intersection, over the largest degree."""
+    k: int = Field(10, gt=0)
+    """Edges kept per item."""
+    user_k: int = Field(10, gt=0)
+    """Edges kept per user."""
+    block_bytes: Effort = 2**30
+    """Approximate memory for a block of similarities, in bytes."""
+
+    @model_validator(mode="after")
+    def _every_field_has_an_effect(self) -> Self:
+        if self.alpha == 1:
+            refuse(self, ("beta",), "alpha is 1, so the modalities have no weight")
+        if self.alpha == 0:
+            refuse(self, ("co_occurrence",), "alpha is 0, so the co-occurrence has no weight")
+        return self
+
+
+class TrainConfig(Section):
+    """Optimisation and model selection. Only the validation split is looked at."""
+
+    epochs: int = Field(1000, gt=0)
+    """Largest number of epochs."""
+    patience: int = Field(50, gt=0)
+    """Epochs without a better validation metric after which training stops."""
+    selection: Metric = "recall@20"
+    """Validation metric that selects the epoch: METRIC@K."""
+    validate_every: int = Field(1, gt=0)
+    """Epochs between validations; raise it if ranking takes longer than training."""
+    batch_size: int = Field(2048, gt=0)
+    """Interactions per step."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Of Adam; the largest one if it changes."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate over time. `cosine`: it falls to 0 at the end of `epochs`, so set `epochs` to
+    what training takes."""
+    warmup: int = Field(0, ge=0)
+    """Epochs in which the learning rate rises from 0."""
+    clip_norm: float | None = Field(None, gt=0)
+    """Largest L2 norm of the whole gradient; null: unlimited."""
+    average: Rate | None = None
+    """Decay per step of a moving average of the weights, which is validated and kept instead of
+    them; 0.99 averages over about 100 steps. null: no average."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the dense products of the loss."""
+    seed: Seed = 0
+    """Seed of initial weights, batches and samples."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: CUDA if there is a device, else the CPU."""
+    warm_start: Location = None
+    """Folder of a model bundle to start from: users and items it has keep their weights."""
+
+
+class EvaluateConfig(Section):
+    """Evaluation: every item is ranked for every user; the user's training items are left out."""
+
+    k: CutOffs = (5, 10, 20)
+    """Cut-offs of the metrics: recommended items that count."""
+
+
+class PublishConfig(Section):
+    """The table of recommendations for every user."""
+
+    k: int = Field(20, gt=0)
+    """Items per user."""
+
+
+class ReportConfig(Section):
+    """The HTML report."""
+
+    users: int = Field(5, ge=0)
+    """Users shown with their history and recommendations."""
+
+
+class RetrainConfig(Section):
+    """When `brmrs retrain` trains on new dumps, and when the new model is served."""
+
+    dumps: Literal["add", "replace"] = "add"
+    """Files of a folder in ingest.reviews or ingest.metadata. `add`: all are read. `replace`: only
+    the file that changed last."""
+    at_rest: float = Field(3.0, ge=0)
+    """Seconds without a change after which a file counts as complete."""
+    timeout: float = Field(600.0, ge=0)
+    """Seconds to wait until a file that is named is complete."""
+    warm_start: bool = False
+    """Start training from the served model, if its `model` section is the same."""
+    metric: Metric = "recall@20"
+    """Metric on the validation split that compares the new model with the served one: METRIC@K."""
+    margin: Weight = 0.005
+    """Loss in the metric that is accepted, in the metric's unit."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Confidence level of the comparison."""
+    seed: Seed = 0
+    """Seed of the bootstrap."""
