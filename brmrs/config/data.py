@@ -102,10 +102,3 @@ class ImagesConfig(Section):
     """Largest picture file, in bytes; larger ones are not used."""
     max_pixels: int = Field(50_000_000, gt=0)
     """Largest picture, in pixels (width x height); larger ones are not decoded."""
-
-    @model_validator(mode="after")
-    def _every_field_has_an_effect(self) -> Self:
-        if not self.fetch:
-            downloads = ("allow_private", "concurrency", "per_host", "rate", "timeout", "retries")
-            refuse(self, downloads, "fetch is false, so nothing is downloaded")
-        return self

@@ -104,7 +104,7 @@ def test_pictures_that_may_still_come_are_asked_for_by_every_run(
     item = {"parent_asin": "B", "title": "a lamp", "images": [{"large": nobody}]}
     for name, line in (("reviews", review), ("metadata", item)):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
-    paths = {name: tmp_path / f"{name}.jsonl" for name in ("reviews", "metadata")}
+    paths = {name: str(tmp_path / f"{name}.jsonl") for name in ("reviews", "metadata")}
     web = {"folder": None, "fetch": True, "allow_private": True, "retries": 0}
     runs = [
         ran(run(ingest={**paths, "k": 0}, images=web, until="visual_features")) for _ in range(2)
