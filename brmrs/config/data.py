@@ -42,6 +42,8 @@ class IngestConfig(Section):
 
     @model_validator(mode="after")
     def _every_field_has_an_effect(self) -> Self:
+        if self.format == "benchmark":
+            raise ValueError("format: benchmark was renamed to ready-made")
         if self.format == "ready-made":
             refuse(
                 self,

@@ -15,7 +15,6 @@ FIELDS = {
 MODEL_FIELDS = {"negatives": ("n_negatives", "sampler")}
 # (dotted path, value that no longer exists) -> what to do.
 VALUES = {
-    ("ingest.format", "benchmark"): "benchmark was renamed to ready-made",
     ("features.visual.weights", "file"): "file is gone; set features.visual.weights_path alone",
 }
 

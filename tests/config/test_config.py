@@ -206,7 +206,7 @@ def test_an_old_name_is_answered_with_the_new_one(
     path.touch()
     with pytest.raises(UserError, match=re.escape(expected)) as fault:
         load(path, (override,))
-    assert override.partition("=")[0] in str(fault.value)
+    assert override in str(fault.value)
 
 
 def test_weights_are_named_once(tmp_path: Path) -> None:
