@@ -222,12 +222,26 @@ def similar(
 
 
 @app.command()
-def doctor(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
-    """Check the surroundings: packages, text model, accelerator, disk, Prefect."""
+def doctor(
+    config: Annotated[
+        list[Path],
+        typer.Option("--config", "-c", help="Also check what a run of this file needs; repeat."),
+    ] = [],  # noqa: B006
+    overrides: Overrides = [],  # noqa: B006
+    plugins: Plugins = [],  # noqa: B006
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Check packages, text model, accelerator, disk and Prefect; with -c, what a run needs."""
+    from brmrs.config.load import load
     from flows.cli import tables as show
     from flows.cli.doctor import check
 
-    checks = check(artifacts)
+    settings = None
+    if config:
+        overrides = with_plugins(overrides, plugins)
+        settings = load(config[0], tuple(overrides), tuple(config[1:]))
+    checks = check(artifacts, settings)
     if as_json:
         print_json([vars(each) for each in checks])
     else:

@@ -1,4 +1,4 @@
-"""`brmrs doctor`: are the surroundings fit for a run?"""
+"""`brmrs doctor`: can a run work on this machine?"""
 
 import os
 import shutil
@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
+from flows.server import secret
+from flows.server.recognise import Who, who_answers
+from flows.server.settings import bypass_proxy
+from flows.server.settings import read as read_settings
 
 GIGABYTES_WANTED = 2  # free, for the artifacts of a small data set
 
@@ -19,7 +24,7 @@ class Check:
     """One finding.
 
     Attributes:
-        name: what was looked at.
+        name: of what was checked.
         ok: False if a run would fail.
         finding: what was found and, if not ok, what to do.
     """
@@ -29,25 +34,35 @@ class Check:
     finding: str
 
 
-def check(artifacts: Path) -> list[Check]:
-    """Look at everything a run needs; never raises for what it finds."""
+def check(artifacts: Path, config: PipelineConfig | None = None) -> list[Check]:
+    """Look at everything that a run needs; never raises for what it finds.
+
+    Args:
+        artifacts: root of the artifact store.
+        config: also look at what a run of this configuration needs.
+    """
     looks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
         ("torch", _torch),
         ("torchvision", _torchvision),
         ("text model", _text_model),
         ("prefect", _prefect),
-        ("disk", lambda: _disk(artifacts)),
+        ("prefect's folder", _prefect_folder),
+        ("artifacts", lambda: _artifacts(artifacts)),
     ]
+    if config is not None:
+        from flows.cli import foresee
+
+        looks += foresee.looks(config, artifacts)
     return [_look(name, function) for name, function in looks]
 
 
 def _look(name: str, function: Callable[[], str]) -> Check:
     try:
         return Check(name, True, function())
-    except Exception as error:  # whatever an import or a look raises is the finding
-        told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return Check(name, False, told)
+    except Exception as error:  # whatever an import or a check raises is the finding
+        fault = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return Check(name, False, fault)
 
 
 def _python() -> str:
@@ -74,23 +89,46 @@ def _text_model() -> str:
     from brmrs.features.catalogue.text import packaged_model_folder
 
     packaged_model_folder()
-    return "all-MiniLM-L6-v2 is there and its SHA-256 holds"
+    return "all-MiniLM-L6-v2, SHA-256 verified"
 
 
 def _prefect() -> str:
     done = subprocess.run(
-        [sys.executable, "-c", "import prefect.settings as s; print(s.PREFECT_API_URL.value())"],
+        [sys.executable, "-c", "import prefect.settings"],
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         raise UserError(f"prefect {version('prefect')} does not start: {done.stderr[-300:]}")
-    server = done.stdout.strip()
-    return f"{version('prefect')}, server {'embedded' if server == 'None' else server}"
+    return f"{version('prefect')}, {_server()}"
 
 
-def _disk(artifacts: Path) -> str:
+def _server() -> str:
+    """The server that a run would use."""
+    bypass_proxy()
+    settings = read_settings()
+    embedded = "a run starts a server of its own"
+    if not settings.url:
+        return embedded
+    found = who_answers(settings.url, secret.find(settings.profiles))
+    if found is Who.OURS:
+        return f"server {settings.url}"
+    if settings.named_url:
+        raise UserError(
+            f"PREFECT_API_URL: {found.value} at {settings.url}; unset the variable, or "
+            "set it and PREFECT_API_AUTH_STRING to those of a server"
+        )
+    return f"{found.value} at {settings.url}, so {embedded}"
+
+
+def _prefect_folder() -> str:
+    home = read_settings().home
+    secret.private_folder(home)
+    return f"{home} can be written"
+
+
+def _artifacts(artifacts: Path) -> str:
     folder = artifacts.absolute()
     while not folder.exists():
         folder = folder.parent

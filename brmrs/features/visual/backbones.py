@@ -216,11 +216,17 @@ def untrained(name: str, size: int) -> nn.Module:
     return network.eval()
 
 
+def pretrained_file(name: str) -> tuple[Path, str]:
+    """Where torch caches the pretrained weights of a model, and the address they come from."""
+    url: str = _weights(name).url
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], url
+
+
 def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
     """Torchvision's own weights, from torch's cache or the network."""
     weights = _weights(name)
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = folder / weights.url.rpartition("/")[2]
+    file, _ = pretrained_file(name)
+    folder = file.parent
     _check_cached(file)
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)

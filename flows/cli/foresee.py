@@ -1,0 +1,105 @@
+"""`brmrs doctor -c FILE`: would a run of this configuration fail for want of something?"""
+
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from brmrs.config.pipeline import IMPORTED, PipelineConfig
+from brmrs.errors import UserError
+from brmrs.ingest import formats
+from brmrs.models.registry import needs
+from brmrs.stages import externals, needed
+from brmrs.store.fingerprint import fingerprint
+
+RAW = "amazon"  # the format whose texts and pictures come from files of their own
+BYTES_WANTED = 2 * 10**9  # free, for the artifacts of a small data set
+COPIES = 2  # of the dump and the pictures, that a run writes at most, roughly
+SECONDS_TO_CONNECT = 3.0
+
+
+def looks(config: PipelineConfig, artifacts: Path) -> list[tuple[str, Callable[[], str]]]:
+    """What is looked at, by name; each returns its finding, or raises UserError."""
+    return [
+        ("inputs", lambda: _inputs(config)),
+        ("model", lambda: _model(config)),
+        ("visual weights", lambda: _visual_weights(config)),
+        ("room", lambda: _room(config, artifacts)),
+    ]
+
+
+def _inputs(config: PipelineConfig) -> str:
+    """Every file that the configuration names is there; hubs have the models that it names."""
+    found = fingerprint(config, externals(needed()))
+    files = [file for entry in found.values() for file in entry["files"]]
+    return f"{len(files):,} files, {sum(file['bytes'] for file in files) / 1e9:.2f} GB"
+
+
+def _model(config: PipelineConfig) -> str:
+    wanted = needs(config.model)
+    if not wanted:
+        return f"{config.model.name} needs interactions only"
+    texts, pictures = _modalities(config)
+    if not texts and not pictures:
+        raise UserError(
+            f"{config.model.name} needs texts or pictures, and there are none: set "
+            "ingest.metadata or images.folder, or choose a model that needs interactions only "
+            "(brmrs models)"
+        )
+    has = " and ".join(name for name, there in (("texts", texts), ("pictures", pictures)) if there)
+    return f"{config.model.name} needs {', '.join(wanted)}; the data have {has}"
+
+
+def _modalities(config: PipelineConfig) -> tuple[bool, bool]:
+    """Whether there may be texts and pictures. Formats other than raw dumps bring their own."""
+    if config.ingest.format != RAW:
+        return True, True
+    metadata = bool(config.ingest.metadata)
+    return metadata, bool(config.images.folder) or (metadata and config.images.fetch)
+
+
+def _visual_weights(config: PipelineConfig) -> str:
+    visual = config.features.visual
+    if not _modalities(config)[1] or visual.backbone == IMPORTED:
+        return "not needed"
+    if visual.is_tower:
+        return f"{visual.backbone} has its own"
+    if visual.weights != "pretrained" or visual.weights_path is not None:
+        return str(visual.weights_path or visual.weights)
+
+    from brmrs.features.visual.backbones import pretrained_file  # loads torch
+
+    file, url = pretrained_file(visual.backbone)
+    if file.is_file():
+        return str(file)
+    host = url.split("/")[2]
+    try:
+        socket.create_connection((host, 443), SECONDS_TO_CONNECT).close()
+    except OSError as error:
+        raise UserError(
+            f"{file} is not there, and {host} does not answer: put the file there, or set "
+            "features.visual.weights_path to a file of yours, or features.visual.weights=simsiam"
+        ) from error
+    return f"a run downloads {url}"
+
+
+def _room(config: PipelineConfig, artifacts: Path) -> str:
+    """Room for the artifacts, by the size of what is read."""
+    paths = [
+        path
+        for group in formats.get(config.ingest.format).fingerprint(config.ingest).values()
+        for path in group
+    ]
+    if config.images.folder:
+        paths += [path for path in config.images.folder.rglob("*") if path.is_file()]
+    wanted = max(BYTES_WANTED, COPIES * sum(path.stat().st_size for path in paths))
+    folder = artifacts.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise UserError(
+            f"{free / 1e9:.1f} GB free at {folder}, and a run of this size may take "
+            f"{wanted / 1e9:.1f} GB; make room, or choose another folder with --artifacts"
+        )
+    return f"{free / 1e9:.0f} GB free, a run of this size may take {wanted / 1e9:.1f} GB"
