@@ -10,7 +10,7 @@ from prefect.states import Completed
 
 from brmrs.config.load import load
 from brmrs.config.pipeline import PipelineConfig
-from brmrs.ingest.arrivals import absent, let_rest, look, named_files, wait_for
+from brmrs.ingest.arrivals import let_rest, look, named_files, wait_for
 from brmrs.serving import current
 from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore, UnderWayError
@@ -60,9 +60,6 @@ def retrain(
     watched()
     store = ArtifactStore(artifacts)
     past = current.read(store)
-    if past.trained_on is None and not path and (missing := absent(settings)):
-        # Nothing has been set up yet. Later on, a place that is gone is a fault.
-        return _ended(NO_NEW_DATA, f"not there yet: {', '.join(map(str, missing))}")
     for file in [*named_files(settings), *([Path(path)] if path else [])]:
         wait_for(file, settings, past.digests)
     let_rest(settings)
@@ -78,6 +75,8 @@ def _retrain(settings: PipelineConfig, store: ArtifactStore, *, force: bool) -> 
     arrivals = look(settings, past.digests)
     for path, fault in arrivals.unfinished.items():
         LOG.warning("left out for now: %s %s", path, fault)
+    for reason in arrivals.set_aside.values():
+        LOG.warning("set aside, no dump: %s", reason)
     if not arrivals.files["reviews"]:
         return _ended(NO_NEW_DATA, "no complete review file where ingest.reviews points")
     if arrivals.contents == past.trained_on and not force:

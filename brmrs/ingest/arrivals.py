@@ -1,8 +1,11 @@
 """New dumps: which files of the configured places are complete, and which of them to train on.
 
-A file is complete once it has not changed for `retrain.at_rest` seconds and, where compressed, ends
-with the end of a gzip member or a zstd frame. Of a plain file, and of a compressed one that stops
-right between two members, the rest alone tells.
+A file is complete once it has not changed for `retrain.at_rest` seconds and, if it is compressed,
+ends with the end of a gzip member or a zstd frame. Of a plain file, and of a compressed one that
+stops right between two members, only the time since its last change shows that it is complete.
+
+Of a folder, files that hold neither reviews nor metadata are left out and named, so that one of
+them does not stop every retraining. A file that the configuration names is read in any case.
 """
 
 import logging
@@ -14,7 +17,9 @@ from pathlib import Path
 
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
+from brmrs.ingest import formats
 from brmrs.ingest.amazon.lines import CutOffError, read_blocks
+from brmrs.ingest.amazon.tell_apart import kind_of
 from brmrs.ingest.files import members
 from brmrs.system.files import digest_file
 
@@ -23,25 +28,28 @@ SECONDS_BETWEEN_LOOKS = 0.5
 FILES_REMEMBERED = 4096
 FIELDS = ("reviews", "metadata")
 
-# Size, time of the last change in ns, inode: a file where these stand is not read twice.
-_Signature = tuple[int, int, int]
+# Size, times of the last change of content and of status in ns, inode: a file with the same ones is
+# not read twice. The time of the status cannot be set back, as that of the content can.
+_Signature = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """What lies in the configured places.
+    """The files in the configured places.
 
     Attributes:
         files: by field ("reviews", "metadata") the complete files that count, with their SHA-256.
         unfinished: files that are left out for now, and why.
+        set_aside: files of folders that are no dumps, and why.
     """
 
     files: dict[str, dict[Path, str]]
     unfinished: dict[Path, str]
+    set_aside: dict[Path, str]
 
     @property
     def contents(self) -> dict[str, list[str]]:
-        """What the files hold, whatever they are called: sorted digests by field, each once."""
+        """The content of the files, whatever their names: sorted digests by field, each once."""
         return {field: sorted(set(found.values())) for field, found in self.files.items()}
 
     def into(self, config: PipelineConfig) -> PipelineConfig:
@@ -61,20 +69,45 @@ def look(config: PipelineConfig, known: Collection[str] = ()) -> Arrivals:
         known: digests of files that were complete before; they are not decompressed again.
 
     Raises:
-        UserError: a place does not exist or cannot be read, or a benchmark is configured.
+        UserError: a place does not exist or cannot be read, or the format has no review files.
     """
-    if config.ingest.format != "amazon":
-        raise UserError("ingest.format: retraining takes raw dumps (amazon), no ready-made split")
+    if "reviews" not in formats.get(config.ingest.format).fields:
+        raise UserError(
+            f"ingest.format: {config.ingest.format} has no ingest.reviews, where retraining looks "
+            "for new files; set ingest.format=amazon"
+        )
     files: dict[str, dict[Path, str]] = {field: {} for field in FIELDS}
     unfinished: dict[Path, str] = {}
+    set_aside: dict[Path, str] = {}
     for field, place in _places(config):
         faults = {path: _fault(path, config, known) for path in _files(place, field)}
         unfinished |= {path: fault for path, fault in faults.items() if fault}
         complete = [path for path, fault in faults.items() if not fault]
-        if config.retrain.dumps == "replace":
-            complete = sorted(complete, key=_last_change)[-1:]
-        files[field] |= {path: _digest(path, _signature(path)) for path in complete}
-    return Arrivals(files, unfinished)
+        if place.is_dir():
+            damaged = {path: _damage(path, known) for path in complete}
+            set_aside |= {path: damage for path, damage in damaged.items() if damage}
+            complete = [path for path in complete if path not in set_aside]
+        for kind, paths in _by_kind(complete, field, place, set_aside).items():
+            if config.retrain.dumps == "replace":
+                paths = sorted(paths, key=_last_change)[-1:]
+            files[kind] |= {path: _digest(path, _signature(path)) for path in paths}
+    return Arrivals(files, unfinished, set_aside)
+
+
+def _by_kind(
+    paths: list[Path], field: str, place: Path, set_aside: dict[Path, str]
+) -> dict[str, list[Path]]:
+    """The complete files of a place by what they hold. Those that hold neither are set aside."""
+    if not place.is_dir():
+        return {field: paths}
+    kinds: dict[str, list[Path]] = {kind: [] for kind in FIELDS}
+    for path in paths:
+        kind, reason = _kind(path, _signature(path))
+        if kind is None:
+            set_aside[path] = reason
+        elif field == "reviews" or kind == field:  # reviews beside metadata are not asked for
+            kinds[kind].append(path)
+    return kinds
 
 
 def let_rest(config: PipelineConfig) -> None:
@@ -151,7 +184,13 @@ def _fault(path: Path, config: PipelineConfig, known: Collection[str]) -> str | 
         return "is empty"
     if config.ingest.allow_truncated or _digest(path, signature) in known:
         return None
-    return _cut_off(path, signature)
+    return _read_through(path, signature)[0]
+
+
+def _damage(path: Path, known: Collection[str]) -> str | None:
+    """How compressed data are damaged, other than cut off; None also for a file that is known."""
+    signature = _signature(path)
+    return None if _digest(path, signature) in known else _read_through(path, signature)[1]
 
 
 def _age(path: Path) -> float:
@@ -164,7 +203,7 @@ def _age(path: Path) -> float:
 
 def _signature(path: Path) -> _Signature:
     status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 @lru_cache(FILES_REMEMBERED)
@@ -174,14 +213,25 @@ def _digest(path: Path, signature: _Signature) -> str:
 
 
 @lru_cache(FILES_REMEMBERED)
-def _cut_off(path: Path, signature: _Signature) -> str | None:
-    """Whether compressed data end too early. Other damage is told by the run that reads them."""
+def _kind(path: Path, signature: _Signature) -> tuple[str | None, str]:
+    """What a file holds, by its first lines, and why it is no dump."""
+    del signature
+    try:
+        kind = kind_of(path)
+    except UserError as error:
+        return None, str(error)
+    return kind, "" if kind else f"{path}: none of the first lines is a review or metadata"
+
+
+@lru_cache(FILES_REMEMBERED)
+def _read_through(path: Path, signature: _Signature) -> tuple[str | None, str | None]:
+    """How the compressed data end too early, and how they are damaged."""
     del signature
     try:
         for _ in read_blocks(path, lambda _: None):
             pass
     except CutOffError:
-        return "ends in the middle of its compressed data"
-    except UserError:
-        pass
-    return None
+        return "ends in the middle of its compressed data", None
+    except UserError as error:
+        return None, str(error)
+    return None, None

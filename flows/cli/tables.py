@@ -87,6 +87,8 @@ def facts(console: Console, found: dict[str, Any]) -> None:
         _ratings(console, found["ratings"])
     if "cores" in found:
         _cores(console, found)
+    for note in found.get("notes", []):
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
 
 
 def _files(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -95,6 +97,10 @@ def _files(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield kind, _lines(found[kind])
             for reason, count in sorted(found[kind]["quarantined"].items()):
                 yield "", f"[yellow]{count:,} unusable:[/] {escape(reason)}"
+            for field, count in found[kind]["unusable_fields"].items():
+                yield "", f"[yellow]{count:,} of a wrong type, left out:[/] {escape(field)}"
+            if count := found[kind].get("times_in_other_unit"):
+                yield "", f"[yellow]{count:,} dated in s instead of ms, or in ms instead of s[/]"
 
 
 def _sizes(found: dict[str, Any]) -> Iterator[tuple[str, str]]:

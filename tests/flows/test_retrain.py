@@ -102,10 +102,10 @@ def run(months: Months, place: Path, small_config: PipelineConfig, prefect_serve
             **parameters,
         )
 
-    months.folder.rename(place / "later")
-    early = runner()
-    assert (early.name, early.message) == ("NoNewData", f"not there yet: {months.folder}")
-    (place / "later").rename(months.folder)
+    gone = runner(f"ingest.reviews={place / 'gone'}")
+    assert gone.is_failed()
+    with pytest.raises(UserError, match="gone: no such file; correct the path"):
+        gone.result()
     first = runner()
     assert (first.name, first.message) == ("Promoted", "nothing was promoted before")
     return runner

@@ -1,5 +1,6 @@
 """Which files count as new dumps."""
 
+import bz2
 import gzip
 import json
 import os
@@ -47,8 +48,15 @@ def test_complete_files_of_every_packing(folder: Path) -> None:
     put(folder / "c.jsonl.gz", gzip.compress(CONTENT) + gzip.compress(CONTENT))
     put(folder / "d.jsonl.zst", zstandard.compress(CONTENT))
     put(folder / ".e.jsonl.gz.part", b"hidden")
+    put(folder / "e.jsonl.bz2", bz2.compress(CONTENT))
     put(folder / "readme.txt", b"no dump")
-    assert names(settings(folder)) == ["a.jsonl", "b.jsonl.gz", "c.jsonl.gz", "d.jsonl.zst"]
+    assert names(settings(folder)) == [
+        "a.jsonl",
+        "b.jsonl.gz",
+        "c.jsonl.gz",
+        "d.jsonl.zst",
+        "e.jsonl.bz2",
+    ]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
@@ -123,7 +131,46 @@ def test_a_known_digest_spares_the_decompression(folder: Path) -> None:
         .files["reviews"]
         .values()
     )
-    assert look(settings(folder), {digest}).files["reviews"] == {path: digest}
+    assert path not in look(settings(folder), {digest}).unfinished
+
+
+def test_junk_in_a_folder_is_set_aside_and_named(folder: Path) -> None:
+    put(folder / "good.json", CONTENT)
+    junk = {
+        "page.json": (b"<html>\n", "none of the first lines is a review or metadata"),
+        "table.csv": (b"a,b\n1,2\n", "a table with the first line 'a,b'"),
+        "archive.json": (b"PK\x03\x04rest", "found a zip archive"),
+        "damaged.json.gz": (gzip.compress(CONTENT)[:-8] + b"\0" * 8, "damaged"),
+    }
+    for name, (content, _) in junk.items():
+        put(folder / name, content)
+    found = look(settings(folder))
+    assert [path.name for path in found.files["reviews"]] == ["good.json"]
+    assert {path.name for path in found.set_aside} == junk.keys()
+    for path, reason in found.set_aside.items():
+        assert junk[path.name][1] in reason
+        assert path.name in reason
+
+
+def test_a_folder_may_hold_reviews_and_metadata(folder: Path) -> None:
+    put(folder / "a.json", CONTENT)
+    put(folder / "meta_a.json", b'{"asin": "i", "title": "T"}\n')
+    found = look(settings(folder))
+    names = {field: [path.name for path in files] for field, files in found.files.items()}
+    assert names == {"reviews": ["a.json"], "metadata": ["meta_a.json"]}
+    config = found.into(settings(folder, dumps="replace")).ingest
+    (item,) = ingest(config.model_copy(update={"k": 0})).items
+    assert item.title == "T"
+
+
+def test_a_file_rewritten_in_place_with_its_time_set_back_is_seen(folder: Path) -> None:
+    path = put(folder / "a.json", CONTENT)
+    before = look(settings(folder)).contents
+    time.sleep(0.01)  # the clock of some file systems ticks every few ms
+    with path.open("r+b") as file:
+        file.write(CONTENT.replace(b"u1", b"v1"))
+    os.utime(path, (OLD, OLD))
+    assert look(settings(folder)).contents != before
 
 
 def test_an_empty_folder_holds_nothing_and_a_missing_one_is_told(folder: Path) -> None:

@@ -32,6 +32,27 @@ def is_metadata(path: Path) -> bool:
     return False
 
 
+def kind_of(path: Path) -> str | None:
+    """What a file holds, reviews or metadata, by its first readable line; None: neither.
+
+    Raises:
+        UserError: the file cannot be read, or is a table with other columns.
+    """
+    from brmrs.ingest.amazon import ratings, reviews  # heavy: not for `brmrs plan`
+
+    if ratings.ratings_table(path):
+        return "reviews"
+    kinds = {"metadata": METADATA.parse, "reviews": reviews.parse}
+    for line in head(path, LINES_TRIED):
+        for kind, parse in kinds.items():
+            try:
+                parse(line)
+            except RejectedError:
+                continue
+            return kind
+    return None
+
+
 def told_apart(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """The files that are no metadata, and the metadata files.
 
