@@ -63,10 +63,10 @@ METRICS = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate")
 TEXT_UNIQUE, VISUAL_UNIQUE = "text_unique", "visual_unique"
 SYNERGY, REDUNDANT = "synergy", "redundant"
 PARTS = (TEXT_UNIQUE, VISUAL_UNIQUE, SYNERGY, REDUNDANT)
-# The literature's benchmark layout; RATING and TIMESTAMP are its names, too.
-BENCHMARK_USER = "userID"
-BENCHMARK_ITEM = "itemID"
-BENCHMARK_SPLIT = "x_label"
+# The literature's ready-made layout, which has RATING and TIMESTAMP under these names, too.
+LAYOUT_USER = "userID"
+LAYOUT_ITEM = "itemID"
+LAYOUT_SPLIT = "x_label"
 NEIGHBOUR = "neighbour"
 COSINE = "cosine"
 

@@ -1,7 +1,10 @@
-"""A table of text, tab or comma separated, whose faults are told by file and line."""
+"""A table of text, separated by tabs, commas or semicolons. Errors name file and line."""
 
+import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ WHOLE = rf"^\d{{1,{MAX_DIGITS}}}$"
 NUMBER = r"^-?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?$"
 CONTENT_SHOWN = 40  # characters
 UTF8_BOM = b"\xef\xbb\xbf"
+NO_OTHERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,15 @@ class Delimited:
     table: pa.Table
 
     @classmethod
-    def read(cls, path: Path, required: tuple[str, ...]) -> "Delimited":
-        """Read a file; the header tells the separator.
+    def read(
+        cls, path: Path, required: tuple[str, ...], others: Mapping[str, str] = NO_OTHERS
+    ) -> "Delimited":
+        """Read a file. The header shows the separator; quotes are those of CSV; blanks are dropped.
+
+        Args:
+            path: the file.
+            required: names of columns.
+            others: other names that some of them have.
 
         Raises:
             UserError: it cannot be read, lacks a column or any row, or has a row of another width.
@@ -47,21 +58,25 @@ class Delimited:
         try:
             raw = path.read_bytes().removeprefix(UTF8_BOM)
             raw.decode()
+            raw = _without_blank_end(raw)
             header = raw.partition(b"\n")[0].decode().strip()
-            separator = "\t" if "\t" in header else ","
-            names = [name.strip() for name in header.split(separator)]
+            separator = max("\t,;", key=header.count)
+            first = next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])
+            # RecBole writes the type behind the name: user_id:token.
+            names = [name.strip().partition(":")[0] for name in first]
+            names = [name if name in required else others.get(name, name) for name in names]
             missing = [name for name in required if name not in names]
             if missing or len(set(names)) < len(names):
                 raise UserError(
                     f"{path}, line 1: expected the columns {', '.join(required)}, found "
-                    f"{', '.join(names)[:200]!r}; mend the header"
+                    f"{', '.join(names)[:200]!r}; correct the header"
                 )
             table = pa_csv.read_csv(
                 pa.BufferReader(raw),
                 pa_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
                 pa_csv.ParseOptions(
                     delimiter=separator,
-                    quote_char=False,
+                    quote_char='"',
                     ignore_empty_lines=False,
                     invalid_row_handler=refuse,
                 ),
@@ -71,18 +86,19 @@ class Delimited:
             raise UserError(f"{path}: {error.strerror}; correct the path") from error
         except UnicodeDecodeError as error:
             number = raw.count(b"\n", 0, error.start) + 1
-            raise UserError(f"{path}, line {number}: not UTF-8; mend the line") from error
-        except pa.ArrowInvalid as error:
+            raise UserError(f"{path}, line {number}: not UTF-8; correct the line") from error
+        except (pa.ArrowInvalid, csv.Error) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: no table of text ({reason}); mend the file") from error
+            raise UserError(f"{path}: no table of text ({reason}); correct the file") from error
         if bad:
             raise UserError(
                 f"{path}, line {bad[0].number}: {bad[0].actual_columns} columns instead of "
-                f"{bad[0].expected_columns}; mend the line"
+                f"{bad[0].expected_columns}; correct the line"
             )
         if not len(table):
-            raise UserError(f"{path}: no rows; mend the file")
-        return cls(path, table)
+            raise UserError(f"{path}: no rows; correct the file")
+        trimmed = [pc.utf8_trim_whitespace(column) for column in table.columns]
+        return cls(path, pa.table(trimmed, names=table.column_names))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -104,12 +120,24 @@ class Delimited:
             UserError: one is not.
         """
         column = self.table[name]
-        told = f"{name} is not a whole number within 0 to {below - 1}"
+        reason = f"{name} is not a whole number within 0 to {below - 1}"
         fits = pc.match_substring_regex(column, WHOLE).to_numpy()
-        self.refuse_first(~fits, told)
+        self.refuse_first(~fits, reason)
         numbers: NDArray[np.int64] = pc.cast(column, pa.int64()).to_numpy()
-        self.refuse_first(numbers >= below, told)
+        self.refuse_first(numbers >= below, reason)
         return numbers
+
+    def codes(self, name: str, spellings: Mapping[str, int]) -> NDArray[np.int8]:
+        """(N,) the codes of the values, which are any of these spellings, in any case.
+
+        Raises:
+            UserError: one is not.
+        """
+        found = pc.index_in(pc.utf8_lower(self.table[name]), pa.array(list(spellings)))
+        bad = pc.is_null(found).to_numpy()
+        self.refuse_first(bad, f"{name} is none of {', '.join(spellings)}")
+        codes: NDArray[np.int8] = np.array(list(spellings.values()), np.int8)[found.to_numpy()]
+        return codes
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """(N,) numbers, NaN where empty; all NaN where there is no such column.
@@ -137,4 +165,12 @@ class Delimited:
             return
         row = int(np.argmax(bad))
         line = " ".join(str(self.table[name][row]) for name in self.names)[:CONTENT_SHOWN]
-        raise UserError(f"{self.path}, line {row + 2}: {reason} ({line!r}); mend the line")
+        raise UserError(f"{self.path}, line {row + 2}: {reason} ({line!r}); correct the line")
+
+
+def _without_blank_end(raw: bytes) -> bytes:
+    """The content without the blank lines at its end."""
+    end = len(raw)
+    while (start := raw.rfind(b"\n", 0, end)) >= 0 and not raw[start:end].strip():
+        end = start
+    return raw[:end] + b"\n"

@@ -2,16 +2,20 @@
 
 | file | holds |
 |---|---|
-| one `*.inter` | tab separated: `userID`, `itemID`, [`rating`, `timestamp`], `x_label` |
-| `i_id_mapping.csv` | the raw id of each `itemID`, tab or comma separated |
+| one `*.inter` | a table: `userID`, `itemID`, [`rating`, `timestamp`], `x_label` |
+| `i_id_mapping.csv` | the raw id of each `itemID` |
 | `u_id_mapping.csv` | the same for `userID`; without it users are named by their number |
 | `text_feat.npy`, `image_feat.npy` | row i is the vector of item i; optional |
+| `t_feat.npy`, `v_feat.npy` | other names of the same |
 | `knn_text.parquet`, `knn_image.parquet` | `item`, `neighbour`, `cosine`; optional |
 
-Ids stay as they are, `x_label` is the split (0 train, 1 validation, 2 test). No k-core is taken.
+Tables are separated by tabs, commas or semicolons. `x_label` is the split: 0 or train, 1 or
+validation, 2 or test. Ids stay as they are, and no k-core is taken.
 """
 
+import logging
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +26,17 @@ from numpy.typing import NDArray
 
 from brmrs import columns
 from brmrs.columns import (
-    BENCHMARK_ITEM,
-    BENCHMARK_SPLIT,
-    BENCHMARK_USER,
     COSINE,
     ITEM,
+    LAYOUT_ITEM,
+    LAYOUT_SPLIT,
+    LAYOUT_USER,
     NEIGHBOUR,
     RATING,
+    SPLIT_NAMES,
     TEXT,
     TIMESTAMP,
+    VALIDATION,
     VISUAL,
 )
 from brmrs.config.data import IngestConfig
@@ -40,13 +46,21 @@ from brmrs.ingest.files import listing
 from brmrs.ingest.interactions import NO_TIME, Interactions
 from brmrs.ingest.ready_made.delimited import Delimited
 
+LOG = logging.getLogger(__name__)
 NAME = "ready-made"
 INTERACTIONS = ".inter"
 ITEM_IDS, USER_IDS = "i_id_mapping.csv", "u_id_mapping.csv"
-FEATURES = {TEXT: "text_feat.npy", VISUAL: "image_feat.npy"}
+FEATURES = {TEXT: ("text_feat.npy", "t_feat.npy"), VISUAL: ("image_feat.npy", "v_feat.npy")}
 NEIGHBOURS = {TEXT: "knn_text.parquet", VISUAL: "knn_image.parquet"}
 
 MAX_ROWS = 2**31 - 1  # ids are int32
+OTHER_NAMES = {"user_id": LAYOUT_USER, "item_id": LAYOUT_ITEM}
+LABELS = {
+    **{f"{value}{zeros}": value for value in SPLIT_NAMES for zeros in ("", ".0")},
+    **{name: value for value, name in SPLIT_NAMES.items()},
+    **dict.fromkeys(("valid", "val"), VALIDATION),
+}
+LIKE_FEATURES = {".npy", ".npz", ".pt", ".pth", ".parquet", ".pkl"}  # suffixes
 SECONDS_BELOW = 100_000_000_000  # a time stamp under it counts seconds, else milliseconds
 COSINE_SLACK = 1e-3  # by which rounding may carry a cosine over 1
 
@@ -66,10 +80,14 @@ def layout_files(config: IngestConfig) -> list[Path]:
             f"ingest.path: {config.path}: {len(inter)} files *{INTERACTIONS}, the layout has "
             "exactly one; correct the path"
         )
-    others = {ITEM_IDS, USER_IDS, *FEATURES.values(), *NEIGHBOURS.values()}
+    names = {name for pair in FEATURES.values() for name in pair}
+    others = {ITEM_IDS, USER_IDS, *names, *NEIGHBOURS.values()}
     found = inter + [path for path in files if path.name in others]
     if not any(path.name == ITEM_IDS for path in found):
-        raise UserError(f"ingest.path: {config.path}: no {ITEM_IDS}; add it")
+        raise UserError(
+            f"ingest.path: {config.path}: no {ITEM_IDS}; add it: a table of {LAYOUT_ITEM} and the "
+            "raw id of each item"
+        )
     return sorted(found)
 
 
@@ -80,8 +98,9 @@ def read(config: IngestConfig) -> Dataset:
         UserError: what is wrong, with file and line.
     """
     files = {path.name: path for path in layout_files(config)}
-    asins = _raw_ids(files[ITEM_IDS], BENCHMARK_ITEM)
-    user_ids = _raw_ids(files[USER_IDS], BENCHMARK_USER) if USER_IDS in files else None
+    asins = _raw_ids(files[ITEM_IDS], LAYOUT_ITEM)
+    user_ids = _raw_ids(files[USER_IDS], LAYOUT_USER) if USER_IDS in files else None
+    _report_others(files)
     (inter,) = (path for path in files.values() if path.suffix == INTERACTIONS)
     interactions, labels = _interactions(inter, user_ids, len(asins))
     if user_ids is None:
@@ -90,8 +109,8 @@ def read(config: IngestConfig) -> Dataset:
         labels,
         {
             modality: _vectors(files[name], len(asins))
-            for modality, name in FEATURES.items()
-            if name in files
+            for modality in FEATURES
+            if (name := _feature_file(files, modality))
         },
         {
             modality: _neighbours(files[name], len(asins))
@@ -106,6 +125,34 @@ def read(config: IngestConfig) -> Dataset:
         reading=Reading(1, len(interactions), Counter({NAME: len(interactions)})),
         given=given,
     )
+
+
+def _feature_file(files: Mapping[str, Path], modality: str) -> str | None:
+    """The name of the file with the vectors of a modality.
+
+    Raises:
+        UserError: there are two.
+    """
+    found = [name for name in FEATURES[modality] if name in files]
+    if len(found) > 1:
+        raise UserError(f"{files[found[1]]}: {found[0]} holds the same; remove one of them")
+    return found[0] if found else None
+
+
+def _report_others(files: Mapping[str, Path]) -> None:
+    """Log the files beside these that look like features, but are not read."""
+    folder = files[ITEM_IDS].parent
+    beside = [path.name for path in listing(folder, "ingest.path") if path.name not in files]
+    others = [name for name in beside if Path(name).suffix in LIKE_FEATURES]
+    if others:
+        expected = [name for names in FEATURES.values() for name in names[:1]]
+        LOG.warning(
+            "%s: not read: %s; the layout has one array of a row for each item in %s, and %s",
+            folder,
+            ", ".join(others),
+            ", ".join(expected),
+            ", ".join(NEIGHBOURS.values()),
+        )
 
 
 def _raw_ids(path: Path, number: str) -> list[str]:
@@ -126,20 +173,25 @@ def _raw_ids(path: Path, number: str) -> list[str]:
 def _interactions(
     path: Path, user_ids: list[str] | None, items: int
 ) -> tuple[Interactions, NDArray[np.int8]]:
-    table = Delimited.read(path, required=(BENCHMARK_USER, BENCHMARK_ITEM, BENCHMARK_SPLIT))
-    user = table.integers(BENCHMARK_USER, MAX_ROWS if user_ids is None else len(user_ids))
+    table = Delimited.read(
+        path, required=(LAYOUT_USER, LAYOUT_ITEM, LAYOUT_SPLIT), others=OTHER_NAMES
+    )
+    user = table.integers(LAYOUT_USER, MAX_ROWS if user_ids is None else len(user_ids))
     if user_ids is None and len(user) and user.max() >= 10 * len(user):
         # Users are rows of every table: a stray id must not cost gigabytes.
-        table.refuse_first(user >= 10 * len(user), f"{BENCHMARK_USER} is too large for the file")
-    item = table.integers(BENCHMARK_ITEM, items)
-    labels = table.integers(BENCHMARK_SPLIT, len(columns.SPLIT_NAMES)).astype(np.int8)
+        table.refuse_first(user >= 10 * len(user), f"{LAYOUT_USER} is too large for the file")
+    item = table.integers(LAYOUT_ITEM, items)
+    labels = table.codes(LAYOUT_SPLIT, LABELS)
     order = np.lexsort((item, user))
     twice = np.zeros(len(order), dtype=bool)
     twice[order[1:]] = (np.diff(user[order]) == 0) & (np.diff(item[order]) == 0)
-    table.refuse_first(twice, f"the pair of {BENCHMARK_USER} and {BENCHMARK_ITEM} occurs twice")
+    table.refuse_first(twice, f"the pair of {LAYOUT_USER} and {LAYOUT_ITEM} occurs twice")
     for value, name in columns.SPLIT_NAMES.items():
         if value not in labels:
-            raise UserError(f"{path}: no row has {BENCHMARK_SPLIT} {value} ({name}); mend the file")
+            raise UserError(
+                f"{path}: no row has {LAYOUT_SPLIT} {value} ({name}); the layout needs rows of "
+                "train, validation and test: relabel some rows"
+            )
     rating = table.numbers(RATING).astype(np.float32)
     time = table.numbers(TIMESTAMP)
     table.refuse_first((time < 0) | (time >= 2.0**53), f"{TIMESTAMP} is no time")
@@ -162,19 +214,19 @@ def _vectors(path: Path, items: int) -> NDArray[np.float32]:
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r")
     except Exception as error:  # the header is Python source: whatever reading it raises
-        raise UserError(f"{path}: no NumPy array of numbers; mend the file") from error
+        raise UserError(f"{path}: no NumPy array of numbers; correct the file") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise UserError(f"{path}: no NumPy array of numbers; mend the file")
+        raise UserError(f"{path}: no NumPy array of numbers; correct the file")
     if array.ndim != 2 or len(array) != items or array.shape[1] == 0:
         raise UserError(
             f"{path}: shape {array.shape}, expected ({items}, d), a row for each of the {items:,} "
-            f"items of {ITEM_IDS}; mend the file"
+            f"items of {ITEM_IDS}; correct the file"
         )
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused
         vectors = np.ascontiguousarray(array, dtype=np.float32)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
-        raise UserError(f"{path}: row {bad[0]}: not all numbers are finite; mend the file")
+        raise UserError(f"{path}: row {bad[0]}: not all numbers are finite; correct the file")
     return vectors
 
 
@@ -191,7 +243,7 @@ def _neighbours(path: Path, items: int) -> pa.Table:
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"{path}: expected a Parquet file with {', '.join(names)} ({reason}); mend the file"
+            f"{path}: expected a Parquet file with {', '.join(names)} ({reason}); correct the file"
         ) from error
     cosine[np.isnan(cosine)] = 1.0
     for bad, reason in (
@@ -201,7 +253,7 @@ def _neighbours(path: Path, items: int) -> pa.Table:
         (_repeats(row * items + end), "the pair occurs twice"),
     ):
         if bad.any():
-            raise UserError(f"{path}: row {int(np.argmax(bad))}: {reason}; mend the file")
+            raise UserError(f"{path}: row {int(np.argmax(bad))}: {reason}; correct the file")
     kept = np.lexsort((end, row))
     kept = kept[row[kept] != end[kept]]
     edges = (row[kept], end[kept], np.clip(cosine[kept], -1, 1))

@@ -100,6 +100,31 @@ def test_features_and_neighbours(folder: Path) -> None:
     assert [tuple(row.values()) for row in edges.to_pylist()] == [(0, 3, 0.5), (3, 4, 1.0)]
 
 
+def test_other_spellings_of_the_tables(folder: Path) -> None:
+    names = {"0": "train", "1": "Valid", "2": "2.0"}
+    rows = [f'"{user}";{item}; {names[str(label)]}' for user, item, label in ROWS]
+    (folder / "tiny.inter").write_text(
+        "\n".join(["user_id:token;item_id:token;x_label", *rows, "", " "])
+    )
+    ids = [f'"Z, {item}"\t {item}\n' for item in range(ITEMS)]
+    (folder / "i_id_mapping.csv").write_text('"asin"\titemID\n' + "".join(ids) + "\n\n")
+    (folder / "text_feat.npy").rename(folder / "t_feat.npy")
+    (folder / "image_feat.npy").rename(folder / "v_feat.npy")
+    found = read(folder)
+    assert found.given is not None
+    labels = found.given.labels.tolist()
+    columns = (found.interactions.user.tolist(), found.interactions.item.tolist(), labels)
+    assert list(zip(*columns, strict=True)) == sorted(ROWS)
+    assert found.asins == [f"Z, {item}" for item in range(ITEMS)]
+    assert found.given.features.keys() == {TEXT, VISUAL}
+
+
+def test_files_that_are_not_read_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    np.savez(folder / "text_feat.npz", vectors=np.zeros((ITEMS, 2)))
+    read(folder)
+    assert "not read: text_feat.npz; the layout has one array of a row for each item" in caplog.text
+
+
 def test_features_and_neighbours_are_optional(folder: Path) -> None:
     for path in [*folder.glob("*.npy"), *folder.glob("*.parquet")]:
         path.unlink()
@@ -145,6 +170,10 @@ def content(name: str, value: str | bytes) -> Callable[[Path], None]:
     return change
 
 
+def copy(name: str, other: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / other).write_bytes((folder / name).read_bytes()) and None
+
+
 def without(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
@@ -158,7 +187,7 @@ def without(name: str) -> Callable[[Path], None]:
         (line("x\t1\t1"), r"line 4: userID"),
         (line("99999999999999999999\t1\t1"), r"line 4: userID"),
         (line("2000000000\t1\t1"), r"line 4: userID is too large"),
-        (line("0\t1\t3"), r"line 4: x_label is not a whole number within 0 to 2"),
+        (line("0\t1\t3"), r"line 4: x_label is none of 0, 0\.0, 1, .*, train, validation, test"),
         (line("0\t1\t"), r"line 4: x_label"),
         (line("0\t1"), r"line 4: 2 columns instead of 3"),
         (line(""), r"line 4: userID"),
@@ -194,6 +223,11 @@ def without(name: str) -> Callable[[Path], None]:
         (content("text_feat.npy", b""), r"text_feat\.npy: no NumPy array"),
         (content("knn_text.parquet", b"junk"), r"knn_text\.parquet: expected a Parquet file"),
         (neighbours((0, ITEMS, 0.5)), r"knn_text\.parquet: row 0: neighbour is not within 0 to 4"),
+        (copy("text_feat.npy", "t_feat.npy"), r"t_feat\.npy: text_feat\.npy holds the same"),
+        (
+            content("tiny.inter", "userID\titemID\tx_label\n0\t0\ttrain\n0\t1\ttest\n"),
+            r"no row has x_label 1 \(validation\); the layout needs rows of train, validation",
+        ),
         (neighbours((0, 1, 0.5), (-1, 0, 0.5)), r"row 1: item is not within"),
         (neighbours((0, 1, 1.5)), r"row 0: cosine is not within -1 to 1"),
         (neighbours((0, 1, 0.5), (0, 1, 0.5)), r"row 1: the pair occurs twice"),
