@@ -3,8 +3,8 @@
 Declared once. The flow, `brmrs plan`, the cache keys and the table in the docs follow from it.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
@@ -56,6 +56,8 @@ class Stage:
         reads: artifact files ("ingest/items.parquet"), folders of an artifact, which may be absent
             ("ingest/given/text/"), or whole artifacts ("images"). Only the files named enter the
             key, so a change in another file of that artifact reruns nothing.
+        optional: those of `reads` that are dropped where the run leaves out the stage that writes
+            them; the input is then missing from `StageContext.inputs`.
         external: entries of the fingerprint that the stage reads (digests of bytes from outside).
         libraries: distributions whose version shapes the bytes written, beside those that the
             stage's code imports, which count by themselves.
@@ -65,13 +67,19 @@ class Stage:
     module: str
     config: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
 
     @property
     def upstream(self) -> tuple[str, ...]:
         """Names of the stages it reads from, in order, each once."""
-        return tuple(dict.fromkeys(read.partition("/")[0] for read in self.reads))
+        return tuple(dict.fromkeys(map(_writer, self.reads)))
+
+    def without(self, stages: Set[str]) -> "Stage":
+        """The same stage without the optional reads of what these stages write."""
+        dropped = {read for read in self.optional if _writer(read) in stages}
+        return replace(self, reads=tuple(read for read in self.reads if read not in dropped))
 
     def load(self) -> Callable[[StageContext], None]:
         """The stage's function. Imported late: a cached stage never loads torch.
@@ -82,6 +90,11 @@ class Stage:
         with _IMPORTING:
             function: Callable[[StageContext], None] = import_module(self.module).run
         return function
+
+
+def _writer(read: str) -> str:
+    """The stage that writes what is read."""
+    return read.partition("/")[0]
 
 
 STAGE_CACHE = "stage_cache"  # key of `StageContext.notes`: files of the stage cache in use
@@ -101,6 +114,7 @@ GIVEN = {TEXT: "ingest/given/text/", VISUAL: "ingest/given/visual/"}
 GIVEN_LABELS, GIVEN_VECTORS, GIVEN_KNN = "labels.parquet", "features.npy", "knn.parquet"
 SPLIT = "split/interactions.parquet"
 FEATURE_TABLES = {name: f"{name}_features/features.parquet" for name in (TEXT, VISUAL)}
+MODEL_INPUTS = ("text_features", "visual_features", "graphs")  # each model reads some or none
 
 STAGES = (
     Stage(
@@ -156,7 +170,8 @@ STAGES = (
         "train",
         "brmrs.training.stage",
         config=("model", "train", "features.imputation"),
-        reads=(SPLIT, USERS, ITEMS, "text_features", "visual_features", "graphs"),
+        reads=(SPLIT, USERS, ITEMS, *MODEL_INPUTS),
+        optional=MODEL_INPUTS,
         external=("warm_start",),
     ),
     Stage(
@@ -164,6 +179,7 @@ STAGES = (
         "brmrs.evaluation.stage",
         config=("evaluate",),
         reads=(SPLIT, "train", *FEATURE_TABLES.values()),
+        optional=tuple(FEATURE_TABLES.values()),
     ),
     Stage(
         "publish",
@@ -174,7 +190,7 @@ STAGES = (
     Stage(
         "report",
         "brmrs.report.stage",
-        config=("report", "name", "note"),
+        config=("report", "name", "note", "ingest.format", "ingest.min_rating", "split"),
         reads=(
             STATISTICS,
             USERS,
@@ -183,31 +199,92 @@ STAGES = (
             "text_features/meta.json",
             "images",
             "visual_features/meta.json",
-            "graphs/statistics.json",
             "train",
             "evaluate",
             "publish",
         ),
+        optional=("text_features/meta.json", "images", "visual_features/meta.json"),
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
 
 
-def needed(until: str | None = None) -> tuple[Stage, ...]:
-    """The stages to run, in order: all, or `until` and what it reads from, directly or not.
+def of_model(config: PipelineConfig) -> tuple[Stage, ...]:
+    """The stages of a configuration in order, without those whose output its model does not read.
+
+    A model that needs interactions only leaves out texts, pictures and graphs.
+    """
+    train = BY_NAME["train"].without(_unread(config))
+    place = STAGES.index(BY_NAME["train"])
+    later = STAGES[place + 1 :]
+    least = {stage.name: stage.without(BY_NAME.keys()) for stage in later}
+    required = _closure([train.name, *least], {**BY_NAME, **least, train.name: train})
+    left_out = BY_NAME.keys() - required
+    earlier = (stage for stage in STAGES[:place] if stage.name in required)
+    return (*earlier, train, *(stage.without(left_out) for stage in later))
+
+
+def _unread(config: PipelineConfig) -> set[str]:
+    """The stages of `MODEL_INPUTS` that the model does not read."""
+    options = config.model.extension.options
+    parts = {*options.get("needs", ()), *options.get("uses", ())}
+    unread = set(MODEL_INPUTS)
+    if "features" in parts:
+        unread -= {"text_features", "visual_features"}
+        if config.features.imputation == "neighbours":  # taken from the item graph
+            unread -= {"graphs"}
+    if parts & {"item_graph", "user_graph", "modality_graphs"}:
+        unread -= {"graphs"}
+    return unread
+
+
+def needed(config: PipelineConfig, until: str | None = None) -> tuple[Stage, ...]:
+    """The stages to run, in order: all of `of_model`, or `until` and what it reads from.
+
+    Args:
+        config: names the model.
+        until: a stage, or several with commas between them; also one that the model does not read.
 
     Raises:
         UserError: there is no such stage.
     """
+    chosen = of_model(config)
     if until is None:
-        return STAGES
-    if until not in BY_NAME:
-        raise UserError(f"no stage {until!r}; the stages are {', '.join(BY_NAME)}")
-    names = {until}
-    for stage in reversed(STAGES):  # declared in order: a stage reads only from earlier ones
-        if stage.name in names:
-            names.update(stage.upstream)
-    return tuple(stage for stage in STAGES if stage.name in names)
+        return chosen
+    wanted = until.split(",")
+    for name in wanted:
+        if name not in BY_NAME:
+            raise UserError(f"no stage {name!r}; the stages are {', '.join(BY_NAME)}")
+    stages = BY_NAME | {stage.name: stage for stage in chosen}
+    names = _closure(wanted, stages)
+    return tuple(stages[name] for name in BY_NAME if name in names)
+
+
+def refuse_unread(names: Iterable[str], stages: tuple[Stage, ...], config: PipelineConfig) -> None:
+    """Refuse to refresh what does not run.
+
+    Raises:
+        UserError: a name is no stage, or one that the model or `until` leaves out.
+    """
+    for name in names:
+        needed(config, name)
+        if name not in {stage.name for stage in stages}:
+            raise UserError(
+                f"--refresh {name}: the stage is not part of this run, as --until or model "
+                f"{config.model.name} leaves it out"
+            )
+
+
+def _closure(names: Iterable[str], stages: Mapping[str, Stage]) -> set[str]:
+    """These stages and all that they read from, directly or indirectly."""
+    found: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += stages[name].upstream
+    return found
 
 
 def externals(stages: tuple[Stage, ...]) -> tuple[str, ...]:

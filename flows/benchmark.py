@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 from brmrs.errors import UserError
 from brmrs.experiments.cells import cells
 from brmrs.experiments.compare import IncompleteError, Outcome, Variant, table, variants
-from brmrs.stages import BY_NAME, externals
+from brmrs.stages import BY_NAME, externals, needed
 from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
 from brmrs.store.fingerprint import fingerprint
@@ -21,8 +21,7 @@ from flows.server.liveness import watched
 from tasks.pipeline import stage_tasks
 from tasks.stage import StageRequest
 
-SHARED = "graphs"  # the last stage that all recommenders have in common
-OWN = (BY_NAME["train"], BY_NAME["evaluate"])
+OWN = ("train", "evaluate")  # stages of one training; the others are shared
 
 
 def _run_name() -> str:
@@ -66,7 +65,7 @@ def benchmark(
     settings = every[0].config
     try:
         with store.running(f"{settings.name}, benchmark", wait=settings.concurrency == "wait"):
-            shared = run_stages(settings, store, SHARED, ())
+            shared = run_stages(settings, store, _shared(every), ())
             result = table([_outcome(variant, shared, store) for variant in every], store)
     except UnderWayError as error:
         return refused(error)
@@ -80,17 +79,25 @@ def benchmark(
     return result
 
 
+def _shared(every: list[Variant]) -> str:
+    """The stages that the recommenders read from, in order, with commas between them."""
+    read = {stage.name for each in every for stage in needed(each.config, "evaluate")}
+    return ",".join(name for name in BY_NAME if name in read and name not in OWN)
+
+
 def _outcome(variant: Variant, shared: runs.Run, store: ArtifactStore) -> Outcome:
     """Train and evaluate one variant, as a run of its own; a fault stays its own."""
     started = time.perf_counter()
     name = runs.new_name(store)
     values = variant.config.model_dump(mode="json")
-    prints = {**shared.fingerprint, **fingerprint(variant.config, externals(OWN))}
+    stages = needed(variant.config, "evaluate")
+    own = tuple(stage for stage in stages if stage.name in OWN)
+    prints = {**shared.fingerprint, **fingerprint(variant.config, externals(own))}
     request = StageRequest(
         config=variant.config, fingerprint=prints, artifacts=store.root, run=name
     )
-    records = dict(shared.stages)
-    for stage in OWN:
+    records = {each.name: shared.stages[each.name] for each in stages if each.name not in OWN}
+    for stage in own:
         task: Any = stage_tasks((stage,), store.root, name)[stage.name].with_options(
             task_run_name=f"{stage.name} {variant.model} seed {variant.seed}"
         )

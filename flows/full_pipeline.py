@@ -64,7 +64,7 @@ def full_pipeline(
     Args:
         config: YAML file to start from; without it, the defaults.
         artifacts: root folder of the artifact store.
-        until: the last stage to run.
+        until: the last stage to run, or several with commas between them.
         refresh: stages to run even if they are cached.
         sections: fields of the configuration, by section; they override the file's.
 
@@ -104,7 +104,7 @@ def run_stages(
     started = time.perf_counter()
     sweep(store)
     tag_run(config)
-    stages = needed(until)
+    stages = needed(config, until)
     prints = fingerprint(config, externals(stages))
     run = runs.new_name(store)
     tasks = stage_tasks(stages, store.root, run)

@@ -116,9 +116,9 @@ def small_run(installed: Installed) -> None:
         "model": {"name": "ease"},
     }
     config, store = parse(values, "small_run"), ArtifactStore(installed.folder / "artifacts")
-    prints = fingerprint(config, externals(needed("publish")))
+    prints = fingerprint(config, externals(needed(config, "publish")))
     records: dict[str, Record] = {}
-    for stage in needed("publish"):
+    for stage in needed(config, "publish"):
         upstream = {name: records[name].artifact for name in stage.upstream}
         records[stage.name] = execute(stage, config, prints, upstream, store, "small")
     save(Run("small", config.model_dump(mode="json"), prints, records, 1.0, this_machine()), store)

@@ -38,7 +38,7 @@ def test_every_recommender_beats_most_popular_on_recall_at_20(folder: Path, mode
     )
     store = ArtifactStore(folder / "artifacts")
     records: dict[str, Record] = {}
-    for stage in needed("evaluate"):
+    for stage in needed(config, "evaluate"):
         upstream = {name: records[name].artifact for name in stage.upstream}
         records[stage.name] = execute(stage, config, fingerprint(config), upstream, store, "test")
     metrics = read_json(store.path(records["evaluate"].artifact) / "metrics.json")

@@ -55,7 +55,7 @@ def coverage(features: Mapping[str, Mapping[str, Any]]) -> str:
     """Which vectors there are of each modality, and of how many items.
 
     Args:
-        features: as for `learned_from`.
+        features: as for `learned_from`; empty for a model that reads no features.
     """
     parts = []
     for modality in MODALITIES:
@@ -63,4 +63,4 @@ def coverage(features: Mapping[str, Mapping[str, Any]]) -> str:
             of = features[modality]
             made = f"{of['label']}, " if of["present"] else ""
             parts.append(f"{modality}: {made}{of['present']:,} of {of['items']:,} items")
-    return "; ".join(parts)
+    return "; ".join(parts) or "none is read"

@@ -29,7 +29,7 @@ from brmrs.experiments.search_spaces import space
 from brmrs.models import bundle
 from brmrs.models.base import Scorer
 from brmrs.models.registry import build
-from brmrs.stages import BY_NAME
+from brmrs.stages import Stage, of_model
 from brmrs.store import keys
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import inputs_of
@@ -43,7 +43,6 @@ from brmrs.training.trainer import fit
 from brmrs.training.warm_start import start_from
 
 LOG = logging.getLogger(__name__)
-TRAIN = BY_NAME["train"]
 FAULT = "fault"  # the attribute of a trial that diverged
 UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 5, 5  # a median needs some to stand on
 
@@ -55,7 +54,7 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
 
     Args:
         config: where to start from: the first trial is this very configuration.
-        run: a run of it that got to `graphs`.
+        run: a run that has what `training(config)` reads.
         store: where its artifacts lie; the studies lie in its folder `tune`.
         trials: in all.
 
@@ -64,17 +63,23 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
             is under way and `concurrency` says not to wait for it.
     """
     ranges = space(config.model)
-    upstream = {name: run.artifact(name) for name in TRAIN.upstream}
-    prints = {**run.fingerprint, **fingerprint(config, TRAIN.external)}
-    key = keys.key(TRAIN, keys.parts(TRAIN, config, prints, upstream))
+    stage = training(config)
+    upstream = {name: run.artifact(name) for name in stage.upstream}
+    prints = {**run.fingerprint, **fingerprint(config, stage.external)}
+    key = keys.key(stage, keys.parts(stage, config, prints, upstream))
     searched = digest_json({name: str(each) for name, each in ranges.items()})
     name = f"{config.name}-{config.model.name}-{digest_json([key, searched])[:12]}"
     with store.running(f"{config.name}, tune", wait=config.concurrency == "wait"):
         sound(run, store, *upstream)
         study = open_study(store.root / "tune" / "studies.db", name)
-        ready = prepare(inputs_of(TRAIN, upstream, store), config)
+        ready = prepare(inputs_of(stage, upstream, store), config)
         search(study, config, ready, trials, ranges)
     return study
+
+
+def training(config: PipelineConfig) -> Stage:
+    """The stage `train`, with what the configured model reads."""
+    return next(stage for stage in of_model(config) if stage.name == "train")
 
 
 def open_study(file: Path, name: str) -> optuna.Study:

@@ -152,13 +152,16 @@ class Recommender(nn.Module, ABC):
     A subclass is registered with `brmrs.extensions.register` and nests its hyper-parameters as
     `class Config(ModelSection)`. Its constructor takes `(data, config, *, seed)`. It initialises
     from the seed alone, never from the global generator, and keeps what it needs of `data` as
-    buffers or attributes. Write `needs` and `trainable` as literals: they are read from the source.
+    buffers or attributes. Write `needs`, `uses` and `trainable` as literals: they are read
+    from the source.
 
     Attributes:
         Config: the configuration section of the model; its fields are the hyper-parameters.
         needs: the parts of `TrainingData` that it requires, of "features" (at least one modality),
             "item_graph", "user_graph", "modality_graphs" (at least one). `build` refuses data that
             lack one.
+        uses: further parts that it reads where the data have them. Parts in neither list are not
+            prepared: the stages that make them are left out of a run.
         trainable: False for a recommender that is complete once constructed.
         user_tables: parameters with a row per user, in the order of the dense ids; names that do
             not exist are ignored. A warm start matches their rows by raw id.
@@ -171,6 +174,7 @@ class Recommender(nn.Module, ABC):
 
     Config: ClassVar[type[ModelSection]] = ModelSection
     needs: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[tuple[str, ...]] = ()
     trainable: ClassVar[bool] = True
     user_tables: ClassVar[tuple[str, ...]] = ("users",)
     item_tables: ClassVar[tuple[str, ...]] = ("items",)

@@ -61,6 +61,7 @@ class FREEDOM(Recommender):
         """Weights and settings of the ranking terms of BR-MRS."""
 
     needs = ("modality_graphs",)
+    uses = ("features",)  # for the feature loss
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()

@@ -15,6 +15,7 @@ import polars as pl
 from brmrs import columns
 from brmrs.columns import MODALITIES, SPLIT_NAMES, TEST, TRAIN, VALIDATION
 from brmrs.config import conditions
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.images.decode import to_rgb
 from brmrs.images.picture_store import stored_files
 from brmrs.images.stage import SHARED, TABLE
@@ -67,6 +68,7 @@ def render(context: StageContext) -> str:
     inputs = context.inputs
     metrics = read_json(inputs["evaluate"] / "metrics.json")
     bundle = read_json(inputs["train"] / "bundle.json")
+    interactions = pl.read_parquet(inputs[SPLIT])
     values = {
         "name": context.config.name,
         "note": context.config.note,
@@ -75,13 +77,13 @@ def render(context: StageContext) -> str:
         "best_epoch": bundle["best_epoch"],
         "selection": bundle["train"]["selection"],
         "data": read_json(inputs[STATISTICS]),
-        "split": _split_sizes(inputs[SPLIT]),
-        "features": _features(inputs, metrics["coverage"]),
+        "split": _split_sizes(interactions),
+        "conditions": _conditions(context.config, interactions, metrics, bundle),
         "learned_from": conditions.learned_from(bundle["features"]),
-        "images": read_json(inputs["images"] / STATUSES),
-        "shared": read_json(inputs["images"] / SHARED),
-        "portrait": portrait(pl.read_parquet(inputs[SPLIT]), read_json(inputs[STATISTICS])),
-        "graphs": read_json(inputs["graphs/statistics.json"]),
+        "features": _features(inputs, metrics["coverage"]),
+        "images": _if_there(inputs, "images", STATUSES),
+        "shared": _if_there(inputs, "images", SHARED),
+        "portrait": portrait(interactions, read_json(inputs[STATISTICS])),
         "metrics": metrics,
         "tables": _metric_tables(metrics),
         "shown": _shown(metrics),
@@ -99,17 +101,38 @@ def render(context: StageContext) -> str:
     return environment.get_template("stage.html.j2").render(values)
 
 
-def _split_sizes(path: Path) -> dict[str, int]:
-    counts = dict(
-        pl.read_parquet(path, columns=[columns.SPLIT])[columns.SPLIT].value_counts().rows()
-    )
+def _split_sizes(interactions: pl.DataFrame) -> dict[str, int]:
+    counts = dict(interactions[columns.SPLIT].value_counts().rows())
     return {name: counts.get(value, 0) for value, name in SPLIT_NAMES.items()}
 
 
+def _conditions(
+    config: PipelineConfig,
+    interactions: pl.DataFrame,
+    metrics: dict[str, Any],
+    bundle: dict[str, Any],
+) -> dict[str, str]:
+    """The conditions under which the numbers were measured, in words."""
+    dated = interactions[columns.TIMESTAMP].null_count() < len(interactions)
+    return {
+        "positives": conditions.positives(config.ingest),
+        "split": conditions.split(config.split, dated=dated),
+        "ranking": metrics["definitions"]["protocol"],
+        "features": conditions.coverage(bundle["features"]),
+    }
+
+
 def _features(inputs: Any, coverage: dict[str, Any]) -> list[dict[str, Any]]:
-    """Label, size and coverage of each modality."""
-    metas = [read_json(inputs[f"{modality}_features/meta.json"]) for modality in MODALITIES]
+    """Label, weights, size and coverage of each modality that the model may read."""
+    files = [f"{modality}_features/meta.json" for modality in MODALITIES]
+    metas = [read_json(inputs[file]) for file in files if file in inputs]
     return [{**meta, "coverage": coverage[meta["modality"]]} for meta in metas]
+
+
+def _if_there(inputs: Any, folder: str, file: str) -> dict[str, Any]:
+    """A JSON file of an optional input; nothing where the run left that out."""
+    values: dict[str, Any] = read_json(inputs[folder] / file) if folder in inputs else {}
+    return values
 
 
 def _metric_tables(metrics: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
@@ -204,9 +227,11 @@ class _Gallery:
             title or asin
             for asin, title in zip(items[columns.ASIN], items[columns.TITLE], strict=True)
         ]
-        folder = inputs["images"]
-        self._files = stored_files(folder)
-        self._digests = pl.read_parquet(folder / TABLE)[columns.SHA256].to_list()
+        self._files: dict[str, Path] = {}
+        self._digests: list[str | None] = [None] * len(items)
+        if folder := inputs.get("images"):
+            self._files = stored_files(folder)
+            self._digests = pl.read_parquet(folder / TABLE)[columns.SHA256].to_list()
 
     def card(self, item: int, hit: bool = False, score: float | None = None) -> Card:
         """The item's card."""

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +20,15 @@ from brmrs.models.base import TrainingData
 def assemble(
     train: UserItems,
     features: Mapping[str, Path],
-    graphs: Path,
+    graphs: Path | None,
     categories: Sequence[Sequence[str]],
 ) -> TrainingData:
     """Everything that a recommender may know, on the device of `train`.
 
     Args:
         train: the training items of each user.
-        features: the feature folder of each modality.
-        graphs: the folder that the stage `graphs` wrote.
+        features: the feature folder of each modality, of those that the model reads.
+        graphs: the folder that the stage `graphs` wrote; None for a model that reads no graph.
         categories: the category path of each item, the most specific last.
     """
     on = train.items.device
@@ -38,7 +39,6 @@ def assemble(
         if mask.any():
             vectors[modality] = torch.from_numpy(x).to(on)
             present[modality] = torch.from_numpy(mask).to(on)
-    neighbours = {m: homogeneous.read(graphs / f"{m}.parquet", n_items) for m in MODALITIES}
     return TrainingData(
         users=n_users,
         items=n_items,
@@ -47,16 +47,26 @@ def assemble(
         user_item=bipartite.normalised(train.users, train.items, n_users, n_items),
         features=vectors,
         present=present,
-        item_graph=homogeneous.load(graphs / "item.parquet", n_items).to(on),
-        user_graph=homogeneous.load(graphs / "user.parquet", n_users).to(on),
         categories=most_specific(categories).to(on),
-        modality_graphs={
+        regions=regions(features[VISUAL]) if VISUAL in features else None,
+        **(homogeneous_graphs(graphs, n_users, n_items, on) if graphs else {}),
+    )
+
+
+def homogeneous_graphs(
+    folder: Path, n_users: int, n_items: int, on: torch.device
+) -> dict[str, Any]:
+    """The fields of `TrainingData` that the stage `graphs` makes."""
+    neighbours = {m: homogeneous.read(folder / f"{m}.parquet", n_items) for m in MODALITIES}
+    return {
+        "item_graph": homogeneous.load(folder / "item.parquet", n_items).to(on),
+        "user_graph": homogeneous.load(folder / "user.parquet", n_users).to(on),
+        "modality_graphs": {
             m: SparseMatrix.from_scipy(cosines).to(on)
             for m, cosines in neighbours.items()
             if cosines.nnz > 0
         },
-        regions=regions(features[VISUAL]),
-    )
+    }
 
 
 def regions(folder: Path) -> Tensor | None:

@@ -49,7 +49,7 @@ class Prepared:
         train: the training items of each user.
         validation: likewise of the validation split.
         select: the selection metric on it.
-        folders: the feature folder of each modality.
+        folders: the feature folder of each modality; none where the model reads no features.
         data: what a recommender may know.
     """
 
@@ -104,8 +104,9 @@ def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
         for part in (TRAIN, VALIDATION)
     )
     select = selector(config.train.selection, validation, train)
-    folders = {modality: inputs[f"{modality}_features"] for modality in MODALITIES}
-    data = assemble(train, folders, inputs["graphs"], categories)
+    tables = {modality: f"{modality}_features" for modality in MODALITIES}
+    folders = {modality: inputs[name] for modality, name in tables.items() if name in inputs}
+    data = assemble(train, folders, inputs.get("graphs"), categories)
     data = imputed(data, config.features.imputation)
     return Prepared(users, items, train, validation, select, folders, data)
 

@@ -75,18 +75,17 @@ def run(
 ) -> None:
     """Run the pipeline: every stage that is not cached."""
     from brmrs.config.load import load
-    from brmrs.stages import externals, needed
+    from brmrs.stages import externals, needed, refuse_unread
     from brmrs.store.fingerprint import fingerprint
     from flows.cli import run_locally
     from flows.cli import tables as show
 
     overrides = with_plugins(overrides, plugins)
     settings = load(config[0], tuple(overrides), tuple(config[1:]))
-    for name in refresh:
-        needed(name)
-    needed(until)
+    stages = needed(settings, until)
+    refuse_unread(refresh, stages, settings)
     _refuse_unwritable(json_file, artifacts)
-    fingerprint(settings, externals(needed(until)))  # a wrong path is told before Prefect starts
+    fingerprint(settings, externals(stages))  # a wrong path is told before Prefect starts
     summary = run_locally.run(settings, artifacts, until, tuple(refresh), overrides, err)
     to_stdout = json_file is not None and str(json_file) == "-"
     if json_file is not None:
@@ -115,7 +114,7 @@ def plan(
 
     overrides = with_plugins(overrides, plugins)
     settings = load(config[0], tuple(overrides), tuple(config[1:]))
-    stages = needed(until)
+    stages = needed(settings, until)
     prints = fingerprint(settings, externals(stages))
     steps = make_plan(stages, settings, prints, ArtifactStore(artifacts))
     if as_json:

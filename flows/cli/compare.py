@@ -59,7 +59,8 @@ def benchmark(
     names = [name for name in models.split(",") if name]
     numbers = _numbers(seeds)
     every = variants(config[0], overrides, names, numbers)  # faults are told before Prefect starts
-    fingerprint(every[0].config, externals(needed("evaluate")))
+    read = {name for each in every for name in externals(needed(each.config, "evaluate"))}
+    fingerprint(every[0].config, tuple(sorted(read)))
     failed = False
     try:
         result = run_locally.benchmark(config[0], names, numbers, overrides, artifacts, err)
@@ -96,7 +97,7 @@ def tune(
     tuned/DATA/MODEL.yaml beside the first configuration, where `benchmark` finds it.
     """
     from brmrs.experiments.compare import configured, tuned_file
-    from brmrs.stages import externals, needed
+    from brmrs.stages import externals, needed, of_model
     from brmrs.store.artifacts import ArtifactStore
     from brmrs.store.fingerprint import fingerprint
     from brmrs.store.runs import find
@@ -107,8 +108,10 @@ def tune(
     overrides = with_plugins(overrides, plugins)
     first, *later = config
     settings, own = configured(first, overrides, model, later, tuned=False)
-    fingerprint(settings, externals(needed("graphs")))
-    summary = run_locally.run(settings, artifacts, "graphs", (), overrides, err)
+    train = next(stage for stage in of_model(settings) if stage.name == "train")
+    until = ",".join(train.upstream)
+    fingerprint(settings, externals(needed(settings, until)))
+    summary = run_locally.run(settings, artifacts, until, (), overrides, err)
     from brmrs.experiments.tune import finished, rows, winner, with_values
     from brmrs.experiments.tune import tune as search
     from brmrs.experiments.tuned_file import write

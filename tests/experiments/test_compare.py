@@ -277,4 +277,5 @@ def test_what_a_model_learned_from_in_words(used: set[str], words: str) -> None:
     }
     assert conditions.learned_from(features) == words
     assert conditions.learned_from({}) == "interactions only"
+    assert conditions.coverage({}) == "none is read"
     assert conditions.coverage(features) == "text: L, 3 of 4 items; visual: L, 3 of 4 items"

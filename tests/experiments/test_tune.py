@@ -175,7 +175,7 @@ def stored(board: Path) -> tuple[Run, ArtifactStore]:
     """The board's artifacts as those of a run."""
     store = ArtifactStore(board / "artifacts")
     records = {}
-    for name in tune.TRAIN.upstream:
+    for name in tune.training(SETTINGS).upstream:
         with store.writing() as out:
             shutil.copytree(board / name, out, dirs_exist_ok=True)
             records[name] = Record("key", {}, store.commit(out, name), "one", 0.0)

@@ -1,3 +1,5 @@
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -5,8 +7,11 @@ from toy_dump import dump
 from toy_stage import INCOMPLETE_SEED
 
 from brmrs.config.data import SplitConfig
+from brmrs.config.models import names as model_names
 from brmrs.config.pipeline import PipelineConfig
-from brmrs.stages import BY_NAME, STAGES, Stage, needed
+from brmrs.errors import UserError
+from brmrs.models.registry import load
+from brmrs.stages import BY_NAME, STAGES, Stage, externals, needed, refuse_unread
 from brmrs.store import keys
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
@@ -87,8 +92,8 @@ def test_a_missing_and_a_damaged_artifact(store: ArtifactStore) -> None:
 def test_changed_code_and_libraries_are_named(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "_digest", lambda module: "other")
-    monkeypatch.setattr(keys, "_version", lambda name: "99")
+    monkeypatch.setattr(keys.code, "digest", lambda module: "other")
+    monkeypatch.setattr(keys.code, "library_version", lambda name: "99")
     (record,) = store.records("toy")
     old = record.parts["libraries"]["pyarrow"]
     toy, _ = steps(store)
@@ -114,13 +119,56 @@ def test_stages_read_only_from_earlier_ones_and_only_what_exists() -> None:
 
 
 def test_until_takes_what_the_stage_reads_from() -> None:
-    assert [stage.name for stage in needed("split")] == ["ingest", "split"]
-    assert [stage.name for stage in needed("visual_features")] == [
+    config = PipelineConfig()
+    assert [stage.name for stage in needed(config, "split")] == ["ingest", "split"]
+    assert [stage.name for stage in needed(config, "visual_features")] == [
         "ingest",
         "images",
         "visual_training",
         "visual_features",
     ]
-    assert needed() == STAGES
-    assert needed("report") == STAGES
+    assert needed(config) == STAGES
+    assert needed(config, "report") == STAGES
     assert set(BY_NAME) == {stage.name for stage in STAGES}
+    assert [stage.name for stage in needed(config, "split,images")] == ["ingest", "split", "images"]
+    with pytest.raises(UserError, match="no stage 'image'; the stages are ingest, "):
+        needed(config, "split,image")
+
+
+INTERACTIONS = ["ingest", "split", "train", "evaluate", "publish", "report"]
+
+
+def of(model: str, **features: str) -> PipelineConfig:
+    return PipelineConfig.model_validate({"model": model, "features": features})
+
+
+def test_stages_that_the_model_does_not_read_are_left_out() -> None:
+    """Fault D5: a model that needs interactions only embedded everything and needed VGG16."""
+    stages = {stage.name: stage for stage in needed(of("bpr-mf"))}
+    assert list(stages) == INTERACTIONS
+    assert all(set(stage.upstream) <= stages.keys() for stage in stages.values())
+    assert not {"text_model", "visual_weights", "image_folder"} & set(
+        externals(tuple(stages.values()))
+    )
+    assert [stage.name for stage in needed(of("bpr-mf"), "images")] == ["ingest", "images"]
+    all_but_graphs = [stage.name for stage in STAGES if stage.name != "graphs"]
+    assert [stage.name for stage in needed(of("bm3"))] == all_but_graphs
+    assert needed(of("bm3", imputation="neighbours")) == STAGES
+    assert needed(of("freedom")) == needed(of("br-mrs")) == STAGES
+
+
+def test_what_a_run_leaves_out_cannot_be_refreshed() -> None:
+    config = of("bpr-mf")
+    refuse_unread(["train"], needed(config), config)
+    with pytest.raises(UserError, match=r"--refresh images: .* model bpr-mf leaves it out"):
+        refuse_unread(["images"], needed(config), config)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_models_declare_what_they_read(name: str) -> None:
+    """A part of the data that the class mentions is in `needs` or `uses`, and the reverse."""
+    model = load(name)
+    source = inspect.getsource(inspect.getmodule(model))  # type: ignore[arg-type]
+    parts = ("features", "item_graph", "user_graph", "modality_graphs")
+    mentioned = {part for part in parts if re.search(rf"data\.{part}\b", source)}
+    assert mentioned == {*model.needs, *model.uses}

@@ -225,5 +225,5 @@ def test_sigkill_in_every_stage_then_the_same_command(project: Path) -> None:
         stages = json.loads(done.stdout)["stages"]
         assert [stage["digest"] for stage in stages] == digests, name
         kept = {stage["name"] for stage in stages if stage["state"] == "cached"}
-        assert {stage.name for stage in needed(name)} - {name} <= kept, name
+        assert {stage.name for stage in needed(PipelineConfig(), name)} - {name} <= kept, name
     assert killed == ALL

@@ -291,14 +291,14 @@ def pipeline(folder: Path, **sections: object) -> PipelineConfig:
 def run(config: PipelineConfig, until: str, root: Path) -> dict[str, Path]:
     store = ArtifactStore(root)
     records: dict[str, Record] = {}
-    for stage in needed(until):
+    for stage in needed(config, until):
         upstream = {name: records[name].artifact for name in stage.upstream}
         records[stage.name] = execute(stage, config, fingerprint(config), upstream, store, "test")
     return {name: store.path(record.artifact) for name, record in records.items()}
 
 
 def test_every_stage_runs_on_it(folder: Path, tmp_path: Path) -> None:
-    found = run(pipeline(folder), "publish", tmp_path / "store")
+    found = run(pipeline(folder), "graphs,publish", tmp_path / "store")
     table = pq.read_table(found["split"] / "interactions.parquet").to_pydict()
     rows = list(zip(table[columns.USER], table[columns.ITEM], table[columns.SPLIT], strict=True))
     assert rows == sorted(ROWS)
