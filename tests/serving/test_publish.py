@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from board_artifacts import N_USERS, config, content, context, rows, write_inputs
+import torch
+from board_artifacts import N_ITEMS, N_USERS, config, content, context, rows, write_inputs
 
 from brmrs.columns import RECOMMENDATIONS, TRAIN
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.models import bundle
+from brmrs.models.base import Branch
 from brmrs.serving.publish import recommendations, run
 from brmrs.serving.recommend import recommend
 from brmrs.stages import StageContext
@@ -74,6 +76,6 @@ def test_scores_that_are_not_finite_are_not_published(tmp_path: Path) -> None:
     folder = context(write_inputs(tmp_path), tmp_path, config(epochs=1))
     train(folder)
     model = bundle.load(folder.out)
-    broken = {name: replace(branch, q=branch.q / 0) for name, branch in model.branches.items()}
+    broken = {"fused": Branch(torch.ones(N_USERS, 1), torch.full((N_ITEMS, 1), torch.nan))}
     with pytest.raises(UserError, match="NaN or infinite"):
         recommendations(replace(model, branches=broken), 3)

@@ -12,10 +12,10 @@ from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.models.registry import load
 from brmrs.stages import BY_NAME, STAGES, Stage, externals, needed, refuse_unread
-from brmrs.store import keys
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
 from brmrs.store.plan import Step, plan
+from brmrs.system import code
 
 TOY = Stage("toy", "toy_stage", config=("split",), external=("reviews",), libraries=("pyarrow",))
 DOWN = Stage("down", "toy_stage", config=("train",), reads=("toy/result.txt",))
@@ -92,8 +92,8 @@ def test_a_missing_and_a_damaged_artifact(store: ArtifactStore) -> None:
 def test_changed_code_and_libraries_are_named(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys.code, "digest", lambda module: "other")
-    monkeypatch.setattr(keys.code, "library_version", lambda name: "99")
+    monkeypatch.setattr(code, "digest", lambda module: "other")
+    monkeypatch.setattr(code, "library_version", lambda name: "99")
     (record,) = store.records("toy")
     old = record.parts["libraries"]["pyarrow"]
     toy, _ = steps(store)
