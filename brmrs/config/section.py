@@ -28,7 +28,7 @@ def _one_or_more(value: object) -> object:
     return (value,) if isinstance(value, str | Path) else value
 
 
-_OneOrMore = BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])
+_OneOrMore = BeforeValidator(_one_or_more, json_schema_input_type=Path | list[Path])
 Location = Annotated[Path | None, KEYLESS, PLACE]
 Locations = Annotated[tuple[Path, ...], _OneOrMore, KEYLESS, PLACE]
 Metric = Annotated[str, AfterValidator(metric.checked)]  # such as "recall@20"

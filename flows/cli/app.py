@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from brmrs.errors import StageError, UserError, disk_fault, missing_package
 from flows.cli import compare as cli_benchmark
+from flows.cli import config as cli_config
 from flows.cli import retrain as cli_retrain
 from flows.cli import store as cli_store
 from flows.cli.console import console
@@ -310,6 +311,7 @@ def _show_items(served: _Served, ranked: "Ranked", as_json: bool) -> None:
 
 app.add_typer(cli_store.app)
 app.add_typer(cli_benchmark.app)
+app.add_typer(cli_config.app)
 app.add_typer(cli_retrain.app)
 
 
