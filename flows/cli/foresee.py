@@ -5,7 +5,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from brmrs.config.pipeline import IMPORTED, PipelineConfig
+from brmrs.config.features import IMPORTED
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.ingest import formats
 from brmrs.models.registry import needs
