@@ -45,7 +45,7 @@ def write_synthetic(folder: Path, shape: Shape, dimensions: tuple[int, int]) -> 
         np.savetxt(file, np.stack([user, item, label], axis=1), fmt="%d", delimiter="\t")
     with (folder / ITEM_IDS).open("w") as file:
         csv.writer(file).writerows([("asin", "itemID"), *((f"B{i:09d}", i) for i in range(items))])
-    for name, width in zip(FEATURES.values(), dimensions, strict=True):
+    for (name, *_), width in zip(FEATURES.values(), dimensions, strict=True):
         np.save(folder / name, rng.standard_normal((items, width), dtype=np.float32))
 
 

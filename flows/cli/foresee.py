@@ -31,7 +31,7 @@ def looks(config: PipelineConfig, artifacts: Path) -> list[tuple[str, Callable[[
 
 def _inputs(config: PipelineConfig) -> str:
     """Every file that the configuration names is there; hubs have the models that it names."""
-    found = fingerprint(config, externals(needed()))
+    found = fingerprint(config, externals(needed(config)))
     files = [file for entry in found.values() for file in entry["files"]]
     return f"{len(files):,} files, {sum(file['bytes'] for file in files) / 1e9:.2f} GB"
 
@@ -61,7 +61,8 @@ def _modalities(config: PipelineConfig) -> tuple[bool, bool]:
 
 def _visual_weights(config: PipelineConfig) -> str:
     visual = config.features.visual
-    if not _modalities(config)[1] or visual.backbone == IMPORTED:
+    read = any(stage.name == "visual_features" for stage in needed(config))
+    if not read or not _modalities(config)[1] or visual.backbone == IMPORTED:
         return "not needed"
     if visual.is_tower:
         return f"{visual.backbone} has its own"
