@@ -1,6 +1,9 @@
 """The documentation: links lead somewhere, every page is in the site, every package in the map."""
 
+import contextlib
+import itertools
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +12,8 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from brmrs.config.load import load
+from brmrs.errors import UserError
 from flows.cli.app import app
 
 ROOT = Path(__file__).parents[1]
@@ -89,3 +94,31 @@ def test_every_command_is_on_its_page() -> None:
     names = {command.name for command in get_command(app).commands.values()}  # type: ignore[attr-defined]
     assert names
     assert {name for name in names if f"`brmrs {name}" not in text} == set()
+
+
+def commands() -> Iterator[tuple[Path, list[str]]]:
+    """Every `brmrs` command in the pages that is given settings, in words; not those of the log."""
+    for page in pages():
+        if "lab" in page.parts or page.name == "CHANGELOG.md":
+            continue
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"brmrs (?:run|plan|benchmark|tune|retrain) [^`\n]*", text):
+            with contextlib.suppress(ValueError):  # a quote that the prose closes
+                yield page, shlex.split(line.partition(" # ")[0].partition(" && ")[0])
+
+
+def test_the_settings_in_the_pages_exist() -> None:
+    checked, faults = 0, []
+    for page, given in commands():
+        pairs = list(itertools.pairwise(given))
+        files = [ROOT / value for option, value in pairs if option == "-c"]
+        overrides = [value for option, value in pairs if option == "--set"]
+        if not files or not all(file.is_file() for file in files) or "..." in given:
+            continue
+        checked += 1
+        try:
+            load(files[0], tuple(overrides), tuple(files[1:]))
+        except UserError as error:
+            faults.append(f"{page.relative_to(ROOT)}: {shlex.join(given)}: {error}")
+    assert not faults
+    assert checked > 10

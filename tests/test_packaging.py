@@ -124,6 +124,14 @@ def small_run(installed: Installed) -> None:
     save(Run("small", config.model_dump(mode="json"), prints, records, 1.0, this_machine()), store)
 
 
+@pytest.fixture(scope="module")
+def finished(installed: Installed) -> Installed:
+    """The sample has been run, in two epochs."""
+    installed.brmrs("sample", "x")
+    installed.brmrs("run", "-c", "x/config.yaml", "--set", "train.epochs=2")
+    return installed
+
+
 def test_the_package_is_the_wheels(installed: Installed) -> None:
     code = "import brmrs, flows, tasks; print(brmrs.__file__, flows.__file__, tasks.__file__)"
     done = subprocess.run(
@@ -181,3 +189,11 @@ def test_what_needs_more_names_the_extra(installed: Installed, command: list[str
     assert done.returncode == 2, done.stderr
     assert "brmrs[pipeline]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_sample_run_recommend_in_a_folder_without_the_repository(finished: Installed) -> None:
+    bundle = next((finished.folder / "artifacts/objects/train").glob("*/bundle.json"))
+    user = json.loads(bundle.read_text())["users"][0]
+    rows = json.loads(finished.brmrs("recommend", "--user", user, "-k", "3", "--json"))
+    assert [row["rank"] for row in rows] == [1, 2, 3]

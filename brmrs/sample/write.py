@@ -21,6 +21,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from brmrs import columns
+from brmrs.config.shipped import shipped_configs
 from brmrs.errors import UserError
 from brmrs.sample.latent import World, draw_interactions, draw_world
 from brmrs.sample.pictures import QUALITY, draw_picture
@@ -30,6 +31,7 @@ from brmrs.system.files import write_json
 VERSION = 1  # of what is generated; raise it with every change of the bytes
 MARKER = "SAMPLE"
 REVIEWS, METADATA, IMAGES, TRUTH = "reviews.jsonl.gz", "meta.jsonl.gz", "images", "truth"
+CONFIG = "config.yaml"
 
 NO_IMAGE, NO_DESCRIPTION = 0.05, 0.05  # shares of the items
 NOTHING = 4  # items without picture, title and description; of every second no metadata either
@@ -64,7 +66,8 @@ def write_sample(folder: Path, seed: int = 0, users: int = 1500, items: int = 50
     The folder appears whole or not at all, and the same arguments give the same bytes:
     `reviews.jsonl.gz`, `meta.jsonl.gz`, `images/<asin>.jpg`, and in `truth/` the latent vectors
     (`users.parquet`, `items.parquet`), the matrices and strengths (`parameters.json`) and each
-    interaction's type (`interactions.parquet`).
+    interaction's type (`interactions.parquet`). `config.yaml` runs the pipeline on it: the shipped
+    `configs/sample.yaml` with the paths of this folder.
 
     Args:
         folder: where; an older sample in it is replaced.
@@ -102,7 +105,8 @@ def _holds_sample(folder: Path) -> dict[str, int] | None:
         raise UserError(
             f"{folder}: holds something else than a sample dump; choose another folder"
         ) from error
-    complete = all((folder / name).exists() for name in (REVIEWS, METADATA, IMAGES, TRUTH))
+    names = (REVIEWS, METADATA, IMAGES, TRUTH, CONFIG)
+    complete = all((folder / name).exists() for name in names)
     return marker if complete else {}
 
 
@@ -118,6 +122,7 @@ def _fill(folder: Path, seed: int, users: int, items: int) -> None:
     _write_metadata(folder / METADATA, rng, world, asins, presence)
     pairs = [*zip(user.tolist(), item.tolist(), strict=True), *_tail(rng, users, items)]
     _write_reviews(folder / REVIEWS, _reviews(rng, pairs, user_ids, asins), rng)
+    _write_config(folder / CONFIG)
 
 
 def _ids(rng: Generator, prefix: str, length: int, count: int) -> list[str]:
@@ -260,6 +265,14 @@ def _write_reviews(path: Path, reviews: Iterable[dict[str, Any]], rng: Generator
     for line in BROKEN:
         lines.insert(int(rng.integers(len(lines))), line)
     _write_gzip(path, lines)
+
+
+def _write_config(path: Path) -> None:
+    """Of the shipped configuration, without the comment that it starts with."""
+    lines = (shipped_configs() / "sample.yaml").read_text(encoding="utf-8").splitlines()
+    body = [line.replace("../data/sample/", "") for line in lines if not line.startswith("#")]
+    head = "# The sample dump beside this file; its paths are relative to this file."
+    path.write_text("\n".join([head, *body]) + "\n", encoding="utf-8")
 
 
 def _write_gzip(path: Path, lines: list[bytes]) -> None:

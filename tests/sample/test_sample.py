@@ -12,6 +12,8 @@ from PIL import Image
 
 from brmrs import columns
 from brmrs.config.data import IngestConfig
+from brmrs.config.load import load
+from brmrs.config.shipped import shipped_configs
 from brmrs.errors import UserError
 from brmrs.ingest.stage import Ingested, ingest
 from brmrs.sample.latent import KINDS, draw_world
@@ -199,3 +201,18 @@ def test_the_readme_asks_for_a_user_and_an_item_that_are_there(ingested: Ingeste
     assert users <= set(ingested.user_ids)
     assert items
     assert items <= set(ingested.asins)
+
+
+def test_its_configuration_is_the_shipped_one_over_this_folder(sample: Path) -> None:
+    config, shipped = load(sample / "config.yaml"), load(shipped_configs() / "sample.yaml")
+    assert config.ingest.reviews == (sample / "reviews.jsonl.gz",)
+    assert config.ingest.metadata == (sample / "meta.jsonl.gz",)
+    assert config.images.folder == sample / "images"
+    same = {"ingest": config.ingest, "images": config.images}
+    assert config == shipped.model_copy(update=same)
+
+
+def test_the_configuration_has_no_path_of_the_machine(sample: Path) -> None:
+    text = (sample / "config.yaml").read_text()
+    assert "data/sample" not in text
+    assert str(sample) not in text
