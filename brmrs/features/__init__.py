@@ -1,1 +1,1 @@
-"""Text and visual features of items, and the pictures they come from."""
+"""Text and visual features of items."""

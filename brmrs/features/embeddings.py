@@ -1,12 +1,11 @@
-"""Embedded rows, kept by content for later runs: Parquet shards in the folder that a stage keeps.
+"""Vectors by content, cached for later runs: Parquet shards in the stage cache.
 
-Layout: <folder>/<recipe>/<SHA-256 of the shard's bytes>.parquet. A recipe is all that shapes a
-vector beside its content: weights, preprocessing, code, libraries.
+Layout: <stage cache>/<recipe>/<SHA-256 of the shard's bytes>.parquet. A recipe is everything that
+shapes a vector, except its content: weights, preprocessing, code, libraries.
 """
 
 import logging
 import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,14 +20,15 @@ import pyarrow.parquet as pq
 from brmrs.columns import REGIONS, SHA256, VECTOR, embeddings
 from brmrs.stages import STAGE_CACHE, StageContext
 from brmrs.system import code, progress
-from brmrs.system.files import digest_bytes, digest_json
+from brmrs.system.files import digest_bytes, digest_json, replacing
 
 LOG = logging.getLogger(__name__)
-SHARD, SHARD_BYTES = 512, 2**24  # rows, at most so many bytes of them: what a kill may lose
+SHARD, SHARD_BYTES = 512, 2**24  # limits of rows and of bytes; a kill loses one shard at most
 LETTERS = 16  # of the recipe's digest, in the folder's name
 
-# Embeds contents, given by their places in a list. Yields (R,) places in what it was given, each
-# once and in any order, (R, d) float32 vectors, and (R, n) float16 maps where such are wanted.
+# A function that embeds the contents at the given places of a list. It yields (R,) positions within
+# its argument, each once and in any order, (R, d) float32 vectors, and (R, n) float16 maps if
+# wanted.
 Embedded = tuple[np.ndarray, ...]
 Embed = Callable[[np.ndarray], Iterator[Embedded]]
 Columns = Mapping[str, np.ndarray]  # by name, of equal lengths
@@ -90,13 +90,13 @@ def report(modality: str, content: str, which: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Rows:
-    """The vectors of some contents, and what it took to get them.
+    """The vectors of some contents, and how many of them were computed.
 
     Attributes:
-        vectors: (C, d) float32, on disk: a file mapped into memory.
-        regions: (C, n) float16, likewise; None where they were not wanted.
-        embedded: how many were embedded now; the others were kept from before.
-        shards: that hold them all, relative to the folder that the stage keeps.
+        vectors: (C, d) float32, a file mapped into memory.
+        regions: (C, n) float16, likewise; None if not wanted.
+        embedded: how many were computed now; the others were in the cache.
+        shards: files with these vectors, relative to the stage cache.
     """
 
     vectors: np.ndarray
@@ -114,32 +114,32 @@ def gather(
     embed: Embed,
     regions: int = 0,
 ) -> Rows:
-    """The vectors of contents: kept ones are read, the others embedded and kept.
+    """The vectors of contents: read from the cache, or computed and added to it.
 
-    Several processes may do this at once: shards appear whole, under the digest of their bytes.
+    Several processes may do this at once: a shard is written atomically, under its own digest.
 
     Args:
-        context: of the stage. If it keeps nothing, the rows lie in its scratch folder.
-        modality: "text" or "visual", for what is told.
+        context: of the stage. Without a stage cache, the shards go to its scratch folder.
+        modality: "text" or "visual", for the log.
         digest: of the recipe.
         contents: (C,) distinct digests of the contents.
         dimension: d.
-        embed: is asked for the new ones alone.
-        regions: n, numbers in the map of a content; 0 where none is wanted.
+        embed: computes the vectors that are not in the cache.
+        regions: n, numbers in the map of a content; 0 if none is wanted.
     """
     schema = embeddings(dimension, regions)
-    shelf = Shelf(context.stage_cache or context.scratch, digest, schema)
+    cache = Shards(context.stage_cache or context.scratch, digest, schema)
     columns = _columns(context.scratch, digest, schema, len(contents))
     shards = set()
     place = {content: row for row, content in enumerate(contents)}
     known = np.zeros(len(contents), dtype=bool)
-    for name, found, kept in shelf.read():
+    for name, found, cached in cache.read():
         here = [(row, place[content]) for row, content in enumerate(found) if content in place]
         here = [(row, target) for row, target in here if not known[target]]
         if here:
             source, target = np.array(here).T
             known[target] = True
-            for column, values in kept.items():
+            for column, values in cached.items():
                 columns[column][target] = values[source]
             shards.add(name)
     new = np.flatnonzero(~known)
@@ -147,7 +147,7 @@ def gather(
         found_now = ((new[rows], *values) for rows, *values in embed(new))
         for rows in _in_shards(found_now, columns, task):
             part = {column: array[rows] for column, array in columns.items()}
-            shards.add(shelf.write([contents[row] for row in rows], part))
+            shards.add(cache.write([contents[row] for row in rows], part))
     LOG.info("%s: %d rows embedded, %d reused", modality, len(new), len(contents) - len(new))
     return Rows(columns[VECTOR], columns.get(REGIONS), len(new), tuple(sorted(shards)))
 
@@ -156,7 +156,7 @@ def on_disk(path: Path, rows: int, width: int, dtype: npt.DTypeLike = np.float32
     """(rows, width) zeros in a new file, mapped into memory.
 
     Raises:
-        OSError: the disk has no room. Found later, it would end the process without a word.
+        OSError: the disk is full. Without this check, a later write would kill the process.
     """
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(rows, width))
     if hasattr(os, "posix_fallocate"):
@@ -166,7 +166,7 @@ def on_disk(path: Path, rows: int, width: int, dtype: npt.DTypeLike = np.float32
 
 
 def note(context: StageContext, parts: Sequence[Rows]) -> None:
-    """Tell the record how many rows were embedded and reused, and the shards that hold them."""
+    """Note in the record how many rows were embedded and reused, and their shards."""
     embedded = sum(part.embedded for part in parts)
     reused = sum(len(part.vectors) for part in parts) - embedded
     context.notes["rows"] = {"embedded": embedded, "reused": reused}
@@ -175,7 +175,7 @@ def note(context: StageContext, parts: Sequence[Rows]) -> None:
 
 
 def _columns(scratch: Path, digest: str, schema: pa.Schema, rows: int) -> dict[str, np.ndarray]:
-    """A file for each column but the contents' digests, mapped into memory."""
+    """A file mapped into memory for each column, except the digests of the contents."""
     scratch.mkdir(parents=True, exist_ok=True)
     arrays = {}
     for field in (field for field in schema if field.name != SHA256):
@@ -188,7 +188,7 @@ def _columns(scratch: Path, digest: str, schema: pa.Schema, rows: int) -> dict[s
 def _in_shards(
     found: Iterator[Embedded], columns: Columns, task: progress.Task
 ) -> Iterator[np.ndarray]:
-    """Put what was embedded into its places; yields the places filled, a shard at a time."""
+    """Store vectors in their rows; yields the rows that were filled, one shard at a time."""
     size = sum(array[:1].nbytes for array in columns.values())
     most = max(1, min(SHARD, SHARD_BYTES // max(1, size)))
     waiting: list[int] = []
@@ -204,7 +204,7 @@ def _in_shards(
         yield np.array(waiting)
 
 
-class Shelf:
+class Shards:
     """The shards of one recipe, of the schema `columns.embeddings`."""
 
     def __init__(self, root: Path, digest: str, schema: pa.Schema) -> None:
@@ -212,14 +212,14 @@ class Shelf:
         self._schema = schema
 
     def read(self) -> Iterator[tuple[str, list[str], Columns]]:
-        """Name, contents and (R, ...) rows of each shard that is whole; damaged ones are removed.
+        """Name, contents and (R, ...) rows of each intact shard; damaged ones are removed.
 
-        In the order of their names: which of two shards with the same row counts is no chance.
+        Sorted by name, so that it is fixed which of two shards with the same row is used.
         """
         for path in sorted(self._folder.glob("*.parquet")):
             try:
                 data = path.read_bytes()
-            except FileNotFoundError:  # another process found it damaged
+            except FileNotFoundError:  # removed by another process, as damaged
                 continue
             if digest_bytes(data) != path.stem:
                 LOG.warning("%s is damaged; its rows are embedded again", path)
@@ -236,7 +236,7 @@ class Shelf:
             yield f"{self._folder.name}/{path.name}", contents, rows
 
     def write(self, contents: list[str], rows: Columns) -> str:
-        """Keep rows; the name of their shard. A kill leaves all of it or nothing that is read."""
+        """Write rows atomically; returns the name of their shard."""
         columns: dict[str, pa.Array] = {SHA256: pa.array(contents)}
         for name, values in rows.items():
             flat = pa.array(np.ascontiguousarray(values).reshape(-1))
@@ -244,9 +244,7 @@ class Shelf:
         sink = BytesIO()
         pq.write_table(pa.table(columns, schema=self._schema), sink, use_dictionary=False)
         data = sink.getvalue()
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{digest_bytes(data)}.parquet"
-        part = self._folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
-        part.write_bytes(data)
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(data)
         return f"{self._folder.name}/{path.name}"

@@ -1,4 +1,4 @@
-"""What the feature stages write: one vector per item, whether it is there, a picture's regions."""
+"""Read the output of the feature stages: a vector and a presence flag per item, feature maps."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from brmrs.columns import PRESENT, VECTOR
 
 FILE = "features.parquet"
-REGIONS = "regions.npy"  # beside it, where asked for and any item has a picture
+REGIONS = "regions.npy"  # optional, in the same folder
 
 
 def read(table: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -23,7 +23,9 @@ def read(table: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     vectors = np.empty((items, dimension), dtype=np.float32)
     present = np.empty(items, dtype=np.bool_)
     start = 0
-    for group in range(file.num_row_groups):  # read as a whole, a table would be in memory twice
+    for group in range(
+        file.num_row_groups
+    ):  # one group at a time: the whole table would be in memory twice
         part = file.read_row_group(group, columns=[VECTOR, PRESENT])
         rows = slice(start, start + len(part))
         vectors[rows] = part[VECTOR].combine_chunks().flatten().to_numpy().reshape(-1, dimension)
@@ -41,8 +43,8 @@ def presence(table: Path) -> NDArray[np.bool_]:
 def regions(folder: Path) -> NDArray[np.float16] | None:
     """The (I, h, w, D) feature maps of a feature folder, zeros where not present; None without any.
 
-    The file is mapped into memory, nobody may write: only what is looked at is read. For a mapping
-    that may be written, as a copy of its own, the system wants as much memory as the file is long.
+    The file is mapped read-only, so only the pages in use are read. A writable mapping would
+    reserve as much memory as the file is long.
     """
     path = folder / REGIONS
     return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None

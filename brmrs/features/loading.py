@@ -1,7 +1,7 @@
-"""Loading models of sentence-transformers, and the lock around all loading.
+"""Load models of sentence-transformers; the lock around all loading.
 
-Stages are threads of one process, and transformers replaces `torch.nn.init` for the whole process
-while it loads a model: random weights that are drawn in the meantime are garbage.
+Stages are threads of one process. While transformers loads a model, it replaces `torch.nn.init` in
+the whole process: random weights drawn in that time would be wrong.
 """
 
 import threading
@@ -27,7 +27,7 @@ def load(name: str, field: str = "features.text.model") -> SentenceTransformer:
         field: of the configuration, that names it.
 
     Raises:
-        UserError: there is none, or it cannot be had.
+        UserError: it does not exist or cannot be loaded.
     """
     source = text_model.resolve(name, field)
     with LOADING:
@@ -37,19 +37,21 @@ def load(name: str, field: str = "features.text.model") -> SentenceTransformer:
 def _load(source: Path | str, field: str) -> SentenceTransformer:
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        # From the disk first: a model that is there needs no network.
+        # From the disk first: a cached model needs no network.
         return SentenceTransformer(str(source), device=str(device()), local_files_only=True)
-    except Exception as error:  # whatever its files make the library raise
+    except Exception as error:  # damaged files raise errors of any class
         if isinstance(source, Path):
             raise UserError(
-                f"{field}: {source} is no sentence-transformers model "
+                f"{field}: {source} is not a sentence-transformers model "
                 f"({first_line(error)}); give the folder that `model.save` wrote"
             ) from error
     try:
-        # Asks once; the library itself would try for a minute where there is no network.
+        # One request; without a network the library itself would try for a minute.
         HfApi().model_info(source, timeout=HUB_TIMEOUT)
         return SentenceTransformer(source, device=str(device()))
-    except Exception as error:  # the hub's client and the library have no common class
+    except (
+        Exception
+    ) as error:  # the errors of the hub's client and the library have no common class
         raise UserError(
             f"{field}: {source} is neither in the hub's cache nor could it be fetched "
             f"({first_line(error)}); connect to the network, or give a folder that holds the model"

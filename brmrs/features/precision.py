@@ -1,8 +1,8 @@
-"""The rule by which a model runs in bf16: only where it is fast, and as good.
+"""The rule by which a model runs in bf16.
 
-With `auto`, a model runs in bf16 where the processor multiplies bf16 in hardware and, on a fixed
-set of probes, the cosine of every bf16 vector to its fp32 vector is at least `MIN_COSINE`. The
-probes do not depend on the data, so neither does the choice: a row has one precision on a machine.
+With `auto`, a model runs in bf16 if the processor multiplies bf16 in hardware and, on a fixed set
+of probes, the cosine of every bf16 vector to its fp32 vector is at least `MIN_COSINE`. The probes
+do not depend on the data, so on one machine a model always has the same precision.
 """
 
 import copy
@@ -22,16 +22,16 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def device() -> torch.device:
-    """Where models run."""
+    """The device that models run on."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def processor() -> dict[str, str | list[str]]:
-    """The kind of processor that models run on: another kind rounds otherwise."""
+    """The kind of processor that models run on: rounding depends on it."""
     if torch.cuda.is_available():
         return {"device": "cuda", "name": torch.cuda.get_device_name()}
     found = torch.cpu.get_capabilities()
-    # Its sets of instructions, for which the libraries choose their kernels.
+    # Its instruction sets: the libraries choose their kernels by them.
     return {"device": "cpu", "has": sorted(name for name, has in found.items() if has is True)}
 
 
@@ -47,7 +47,7 @@ def in_bf16(model: ModuleT) -> ModuleT:
     """A copy of a model with its weights in bf16.
 
     Buffers (running statistics, frequencies of rotary positions) span orders of magnitude and stay
-    as they are, and so does batch normalisation, whose weights must have the statistics' type.
+    in fp32. So does batch normalisation, whose weights must have the type of its statistics.
     """
     result = copy.deepcopy(model).to(torch.bfloat16)
     for original, module in zip(model.modules(), result.modules(), strict=True):

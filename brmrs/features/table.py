@@ -25,9 +25,9 @@ class Extractor:
 
     Attributes:
         modality: "text" or "visual".
-        label: what every table and report calls it.
+        label: its name in tables and reports.
         model: name of the model.
-        weights: where its weights come from ("packaged", "hub", "random", ...).
+        weights: origin of its weights ("packaged", "pretrained", "random", ...).
         weights_sha256: `digest` of them, of imported vectors that of their file (float32); None
             if no item needed them, so that they were not loaded.
         precision: "fp32" or "bf16", of the forward pass; None where there was none.
@@ -44,7 +44,7 @@ class Extractor:
 def digest(state: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes of the tensors, in the order of their names.
 
-    The same weights have the same digest in whatever file format they came.
+    The digest does not depend on the file format.
     """
     result = hashlib.sha256()
     for name, tensor in sorted(state.items()):
@@ -56,13 +56,13 @@ def digest(state: Mapping[str, Tensor]) -> str:
 
 
 def write(out: Path, rows: np.ndarray, which: np.ndarray, extractor: Extractor) -> None:
-    """Write the table, a block at a time; row i is item i.
+    """Write the table in blocks; row i is item i.
 
     Args:
         out: the folder to write into.
         rows: (C, d) float32, one per distinct content.
-        which: (I,) the row of each item, -1 where it has none: its vector is zeros.
-        extractor: goes to meta.json, with the sizes.
+        which: (I,) the row of each item; -1 if it has none, its vector is then zeros.
+        extractor: written to meta.json, with the sizes.
     """
     items, dimension = len(which), rows.shape[1]
     schema = features(dimension)
@@ -89,7 +89,7 @@ def blocks(rows: int, dimension: int) -> Iterator[slice]:
 
 
 def units(vectors: np.ndarray) -> np.ndarray:
-    """(R, d) float32 rows of unit length; a row of zeros stays."""
+    """(R, d) float32 rows of unit length; a row of zeros stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     result: np.ndarray = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
     return result

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from brmrs.features import embeddings
-from brmrs.features.embeddings import Shelf
+from brmrs.features.embeddings import Shards
 
 
 def other_process(module: str, function: str, folder: Path) -> "subprocess.CompletedProcess[str]":
@@ -30,14 +30,14 @@ def other_process(module: str, function: str, folder: Path) -> "subprocess.Compl
 def die_after_three_shards(rows: int) -> None:
     """SIGKILL for this process when it has kept three shards of so many rows and has a fourth."""
     embeddings.SHARD = rows
-    write, written = Shelf.write, itertools.count(1)
+    write, written = Shards.write, itertools.count(1)
 
-    def last(shelf: Shelf, contents: list[str], part: embeddings.Columns) -> str:
+    def last(shards: Shards, contents: list[str], part: embeddings.Columns) -> str:
         if next(written) > 3:
             os.kill(os.getpid(), signal.SIGKILL)
-        return write(shelf, contents, part)
+        return write(shards, contents, part)
 
-    Shelf.write = last  # type: ignore[method-assign, assignment]
+    Shards.write = last  # type: ignore[method-assign, assignment]
 
 
 def same_tables(one: Path, other: Path) -> None:

@@ -182,7 +182,7 @@ def test_the_packaged_model_is_digested(tmp_path: Path) -> None:
         ),
         (
             {"ingest": {"reviews": "a.json"}, "features": {"text": {"model": "./no"}}},
-            r"features\.text\.model: './no' is no folder",
+            r"features\.text\.model: './no' is neither a folder",
         ),
         (
             {

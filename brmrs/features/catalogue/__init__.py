@@ -1,1 +1,1 @@
-"""What is known of models before they are loaded."""
+"""Facts about models that are known without loading them."""

@@ -1,6 +1,6 @@
-"""Where a sentence-transformers model lies: packaged with brmrs, in a folder, or on the hub.
+"""Find a sentence-transformers model: packaged with brmrs, in a folder, or on the hub.
 
-Imports nothing heavy: the fingerprint asks here without loading torch.
+Imports nothing heavy: the fingerprint uses it without loading torch.
 """
 
 import re
@@ -45,12 +45,12 @@ def packaged_model_folder() -> Path:
 
 @cache
 def _digest(weights: Path, *_signature: int) -> str:
-    """Asked for several times a run, hashed once: it takes a tenth of a second."""
+    """Cached: a run needs it several times, and it takes a tenth of a second."""
     return digest_file(weights)
 
 
 def resolve(model: str, field: str = "features.text.model") -> Path | str:
-    """The folder of a configured model, or the hub id itself where it names no folder.
+    """The folder of a configured model; the hub id itself if it is not a folder.
 
     Args:
         model: as configured.
@@ -66,10 +66,10 @@ def resolve(model: str, field: str = "features.text.model") -> Path | str:
         return folder
     if _HUB_ID.fullmatch(model):
         return model
-    raise UserError(f"{field}: {model!r} is no folder, and no id of a hub (ORGANISATION/NAME)")
+    raise UserError(f"{field}: {model!r} is neither a folder nor a hub id (ORGANISATION/NAME)")
 
 
 def label(model: str) -> str:
-    """What tables call a model: a folder goes by its name, wherever it lies."""
+    """The name of a model in tables; of a folder its last part."""
     source = resolve(model)
     return source.name if isinstance(source, Path) and model != PACKAGED else model

@@ -1,4 +1,4 @@
-"""Which backbones torchvision has, read from its sources: importing it would take seconds."""
+"""The backbones of torchvision, read from its sources: importing it would take seconds."""
 
 import re
 from functools import cache
@@ -10,7 +10,7 @@ _REGISTERED = re.compile(r"^@register_model\(\)$.*?^def (\w+)\(", re.DOTALL | re
 
 @cache
 def names() -> frozenset[str]:
-    """The names of its image classifiers; none where its sources are not to be found."""
+    """The names of its image classifiers; empty if its sources are not found."""
     spec = find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:
         return frozenset()

@@ -1,4 +1,4 @@
-"""What the self-supervised methods share: the interface, the heads, the measure of collapse."""
+"""The interface of the self-supervised methods, their heads, the measure of collapse."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,11 +14,11 @@ from brmrs.features.self_supervised.views import Views
 class Method(nn.Module, ABC):
     """A loss on two views of the same pictures, around a backbone.
 
-    Subclasses take `(network, dimension)`: how to make the backbone (B, 3, s, s) -> (B, f), equal
-    on every call, and f. They are constructed under `seeded.DrawFrom`.
+    Subclasses take `(network, dimension)`: a function that makes the backbone (B, 3, s, s) -> (B,
+    f), equal on every call, and f. They are constructed under `seeded.DrawFrom`.
 
     Attributes:
-        backbone: what is trained and kept.
+        backbone: the network that is trained.
     """
 
     backbone: nn.Module
@@ -34,14 +34,14 @@ class Method(nn.Module, ABC):
 
         Args:
             first: (B, 3, s, s) one view of each picture.
-            second: (B, 3, s, s) the other.
+            second: (B, 3, s, s) the other view.
 
         Returns:
-            The scalar loss, and the (B, d) outputs of the first view, to watch for collapse.
+            The scalar loss, and the (B, d) outputs of the first view, to detect a collapse.
         """
 
     def unscheduled(self) -> set[nn.Parameter]:
-        """Parameters whose learning rate does not fall."""
+        """Parameters with a constant learning rate."""
         return set()
 
     def after_step(self, done: float) -> None:
@@ -52,7 +52,7 @@ Network = Callable[[], nn.Module]
 
 
 def mlp(widths: Sequence[int], *, normed_output: bool) -> nn.Sequential:
-    """Linear layers with batch norm and ReLU between them; batch norm at the end if asked for."""
+    """Linear layers with batch norm and ReLU between them; optionally batch norm at the end."""
     layers: list[nn.Module] = []
     for position, (inputs, outputs) in enumerate(pairwise(widths), start=2):
         last = position == len(widths)
@@ -66,8 +66,8 @@ def mlp(widths: Sequence[int], *, normed_output: bool) -> nn.Sequential:
 def spread(outputs: Tensor) -> float:
     """Standard deviation of the unit-length outputs, averaged over channels, times sqrt(d).
 
-    0 where all outputs point the same way: a collapse. 1 for directions spread evenly: z / |z| of
-    an isotropic Gaussian z has the deviation 1 / sqrt(d) (Chen & He 2021, on the stop-gradient).
+    0 if all outputs have the same direction: a collapse. 1 if directions are spread evenly: z / |z|
+    of an isotropic Gaussian z has the deviation 1 / sqrt(d) (Chen & He 2021, on the stop-gradient).
 
     Args:
         outputs: (B, d).

@@ -22,7 +22,8 @@ class BYOL(Method):
         xi <- tau xi + (1 - tau) theta
         tau = 1 - (1 - tau_base) (cos(pi k / K) + 1) / 2        at step k of K
 
-    The target starts as a copy; the released code draws it by itself, and finds no difference.
+    The target starts as a copy. The released code initialises it independently and reports no
+    difference.
     """
 
     def __init__(self, network: Network, dimension: int):
@@ -37,7 +38,7 @@ class BYOL(Method):
 
     @staticmethod
     def views(size: int) -> Views:
-        """Only the first view is always blurred; only the second may be solarised."""
+        """The first view is always blurred; only the second may be solarised."""
         return unlike(size)
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The pictures that a backbone is trained on, decoded small."""
+"""The pictures that a backbone is trained on, decoded at a small size."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +9,11 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from brmrs.images.decode import to_rgb
 
 CACHE_BYTES = 2**30  # 1 GiB: 17,000 pictures of 128 x 160 pixels
-LONGEST = 4  # times the shorter side; a longer picture is squeezed
+LONGEST = 4  # times the shorter side; longer pictures are squeezed
 
 
 class Pictures:
-    """Decoded pictures by row; as many as fit into the cache stay in memory.
+    """Decoded pictures by row; those that fit into the cache stay in memory.
 
     Args:
         paths: (C,) image files that `decode.check` found to be OK.
@@ -23,20 +23,20 @@ class Pictures:
 
     def __init__(self, paths: Sequence[Path], side: int, cache_bytes: int = CACHE_BYTES):
         self._paths, self._side, self._left = paths, side, cache_bytes
-        self._kept: dict[int, Tensor] = {}
+        self._cache: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, row: int) -> Tensor:
         """(3, h, w) uint8."""
-        kept = self._kept.get(row)
-        if kept is None:
-            kept = self._decode(row)
-            if kept.nbytes <= self._left:
-                self._left -= kept.nbytes
-                self._kept[row] = kept
-        return kept
+        cached = self._cache.get(row)
+        if cached is None:
+            cached = self._decode(row)
+            if cached.nbytes <= self._left:
+                self._left -= cached.nbytes
+                self._cache[row] = cached
+        return cached
 
     def _decode(self, row: int) -> Tensor:
         image = to_rgb(self._paths[row].read_bytes())

@@ -1,6 +1,6 @@
-"""The stage `visual_training`: trains the backbone on the pictures, where the weights ask for it.
+"""The stage `visual_training`: trains the backbone on the data set's pictures, if configured.
 
-A stage of its own, so that another batch size of the embedding trains nothing anew.
+A stage of its own, so that another batch size for the embedding does not train it again.
 """
 
 from collections.abc import Sequence
@@ -40,10 +40,10 @@ CURVE_FILE, CHECKPOINT = "curve.parquet", "checkpoint.pt"
 def run(context: StageContext) -> None:
     """Train; writes weights.safetensors and curve.parquet.
 
-    Where there is no need, or nothing to train on, the curve is empty and there are no weights.
+    If it is not configured, or no item has a picture, the curve is empty and there are no weights.
 
     Raises:
-        UserError: the backbone or its node is not to be had, there is but one picture, or the
+        UserError: the backbone or its layer does not exist, there is only one picture, or the
             training failed.
     """
     config = context.config.features.visual
@@ -67,13 +67,13 @@ def train(
     Args:
         paths: (C,) image files that `decode.check` found to be OK.
         config: backbone, method and seed.
-        checkpoint: where the state after each epoch is kept, and found.
+        checkpoint: path of the state after each epoch.
 
     Returns:
         The weights, as `weights_path` takes them, and the curve.
 
     Raises:
-        UserError: there is but one picture, or the training failed.
+        UserError: there is only one picture, or the training failed.
     """
     if len(paths) < 2:
         raise UserError(

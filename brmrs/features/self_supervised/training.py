@@ -19,21 +19,21 @@ from brmrs.system import checkpoint, progress
 
 LOG = logging.getLogger(__name__)
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
-COLLAPSED = 0.05  # of `spread`; below it the outputs tell pictures no longer apart
+COLLAPSED = 0.05  # of `spread`; below it the outputs do not distinguish pictures
 
 Point = tuple[int, str, str, float]  # a row of columns.CURVE
 
 
 @dataclass
 class Fit:
-    """The training of one method, which may stop after any epoch and go on elsewhere.
+    """The training of one method; it can stop after any epoch and resume in another process.
 
     Plain SGD for all methods: LARS, which BYOL and Barlow Twins use, is for batches of thousands.
 
     Attributes:
-        method: is trained in place.
+        method: trained in place.
         pictures: at least two.
-        config: how long, how fast.
+        config: epochs, batch size, learning rate.
         seed: of the order and the views.
     """
 
@@ -58,7 +58,7 @@ class Fit:
         )
 
     def run(self, path: Path) -> list[Point]:
-        """Train, from the checkpoint at `path` on if there is one.
+        """Train, from the checkpoint at `path` if there is one.
 
         Returns:
             The loss and the spread of the outputs of every epoch, means over its batches.
@@ -85,7 +85,7 @@ class Fit:
         if curve[-1][-1] < COLLAPSED:
             raise UserError(
                 f"features.visual: the outputs of {type(self.method).__name__} collapsed (spread "
-                f"{curve[-1][-1]:.4f}, of 1): its vectors would tell nothing; lower "
+                f"{curve[-1][-1]:.4f}, of 1): its vectors would carry no information; lower "
                 "training.learning_rate, raise training.batch_size or choose another method"
             )
         return curve
@@ -127,7 +127,7 @@ class Fit:
             group["lr"] = self.config.learning_rate * (factor if group["falls"] else 1.0)
 
     def _batch(self, epoch: int, rows: list[int]) -> tuple[Tensor, Tensor]:
-        """Two views of each picture; each picture draws from a generator of its own."""
+        """Two views of each picture; each picture has its own generator."""
         pairs = [
             self.views.of(self.pictures[row], _generator(self.seed, epoch, row)) for row in rows
         ]
@@ -139,9 +139,9 @@ class Fit:
 
 
 def without_dropout(network: nn.Module) -> nn.Module:
-    """The network with dropout and stochastic depth off: they draw from the global generator.
+    """The network without dropout and stochastic depth: they draw from the global generator.
 
-    The views are noise enough, and the ResNets of the methods' papers have neither.
+    The views are random anyway, and the ResNets of the methods' papers have neither.
     """
     for module in network.modules():
         if isinstance(module, nn.Dropout | StochasticDepth):

@@ -1,4 +1,4 @@
-"""A sentence-transformers model at full speed: tokenised once, batches of like lengths, bf16."""
+"""Embed texts with a sentence-transformers model: tokenised once, batches of equal length, bf16."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -16,16 +16,16 @@ from brmrs.system.files import digest_bytes, digest_json
 
 Long = Literal["truncate", "mean"]
 BUCKET = 32  # tokens; lengths are padded to a multiple of it
-TOKENS = 128  # of a text of usual length, for which the size of batches is given
-WINDOW = 8192  # texts that are tokenised at once: bounds the memory that tokens take
-# The precision is decided on these: of many kinds, and of one token to a few hundred.
+TOKENS = 128  # of the text length that `batch_size` is given for
+WINDOW = 8192  # texts that are tokenised at once; bounds the memory of tokens
+# The precision is chosen by these texts: many kinds, one token to a few hundred.
 _WORDS = "gift card for a birthday, black leather shoes, size 42; 100% cotton, made in Italy."
 _OTHERS = ("a", "日本語のテキスト", "USB-C 3.2 Gen2 10Gbps 1m #1234", "?!", "Übergröße café naïve")
 PROBES = (*_OTHERS, *(_WORDS[start:] * times for start, times in enumerate((1, 2, 3, 5, 8, 16))))
 
 
 def settings_digest(model: SentenceTransformer) -> str:
-    """Digest of what shapes a model's vectors beside its weights: modules, tokenizer, prompt."""
+    """Digest of what shapes the vectors, except the weights: modules, tokenizer, prompt."""
     backend = getattr(model.tokenizer, "backend_tokenizer", None)
     return digest_json(
         {
@@ -67,23 +67,23 @@ def embed_all(
 def embed(
     model: SentenceTransformer, texts: Sequence[str], batch_size: int, long: Long
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Embed texts as the model does, with its prompt, pooling and normalisation.
+    """Embed texts with the model's own prompt, pooling and normalisation.
 
-    A text has the same bytes whatever the other texts are. The last bits of a matrix product
-    depend on the shapes of its operands, so each batch has one of few shapes: texts are padded to
-    a multiple of `BUCKET` tokens, every length has its number of texts in a batch, and the last
-    batch of a length is filled up.
+    The vector of a text does not depend on the other texts, to the last bit. The last bits of a
+    matrix product depend on the shapes of its operands, so there are few shapes: texts are padded
+    to a multiple of `BUCKET` tokens, the number of texts in a batch depends only on that length,
+    and the last batch of a length is filled up.
 
     Args:
         model: the model, on its device.
         texts: (T,) texts.
         batch_size: texts of `TOKENS` tokens in a batch; of shorter ones more, of longer ones fewer.
-        long: of texts with more tokens than the model takes, "truncate": the first count; "mean":
-            they are cut into pieces of as many as it takes, and the vector is the mean of those of
-            the pieces, of unit length if the model's are.
+        long: for texts with more tokens than the model takes. "truncate": the first tokens count.
+            "mean": the text is cut into pieces that the model takes; the vector is the mean of the
+            vectors of the pieces, of unit length if the model's vectors are.
 
     Yields:
-        (R,) places in `texts` and (R, d) float32 vectors, as they come.
+        (R,) positions in `texts` and (R, d) float32 vectors, in any order.
 
     Raises:
         UserError: the model cannot cut texts into pieces.
@@ -97,7 +97,7 @@ def embed(
 
 
 def _takes_tokens(model: SentenceTransformer) -> bool:
-    """Whether the model is a transformer over plain text, not over a chat or static vectors."""
+    """Whether the model is a transformer over plain text, not over chats or static vectors."""
     return (
         isinstance(model.tokenizer, PreTrainedTokenizerBase) and "message" not in model.modalities
     )
@@ -131,7 +131,7 @@ def _window(
 def _mean(model: SentenceTransformer, totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Means over the pieces of each text; of unit length if the model's vectors are.
 
-    Of one piece, too: bf16 leaves a length of 1 with three digits.
+    Also for a single piece: bf16 vectors have unit length to three digits only.
     """
     means = totals / counts[:, None].astype(np.float32)
     if not isinstance(model[-1], Normalize):
@@ -143,7 +143,7 @@ def _mean(model: SentenceTransformer, totals: np.ndarray, counts: np.ndarray) ->
 def _pieces(
     model: SentenceTransformer, texts: Sequence[str], long: Long
 ) -> tuple[dict[str, list[Any]], np.ndarray]:
-    """What the tokenizer makes of texts, a list per piece, and the (P,) text of each piece."""
+    """Tokens, a list per piece, and the (P,) text that each piece belongs to."""
     if long == "mean" and not (model.tokenizer.is_fast and not _prompt(model)):
         raise UserError(
             "features.text.long_texts: mean needs a model with a fast tokenizer and without a "
@@ -184,5 +184,5 @@ def _by_length(
 
 
 def _prompt(model: SentenceTransformer) -> str:
-    """What the model puts before every text."""
+    """The prefix that the model adds to every text."""
     return model.prompts.get(model.default_prompt_name or "") or ""

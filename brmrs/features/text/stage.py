@@ -45,7 +45,7 @@ def run(context: StageContext) -> None:
 
 
 def render(items: pa.Table, pattern: str) -> list[str]:
-    """The text of each item by the template (see `template.parse`); "" where it has none.
+    """The text of each item by the template (see `template.parse`); "" if all fields are empty.
 
     Args:
         items: the columns of `template.FIELDS`.
@@ -61,7 +61,7 @@ def render(items: pa.Table, pattern: str) -> list[str]:
 def embed(
     context: StageContext, config: TextConfig, name: str, texts: Sequence[str]
 ) -> tuple[Rows, Extractor]:
-    """The vectors of (C,) distinct texts by one model, kept ones or new, and what made them.
+    """The vectors of (C,) distinct texts by one model, cached or new, and their origin.
 
     Raises:
         UserError: the model cannot be loaded.
@@ -98,12 +98,12 @@ def embed(
 def side_by_side(parts: Sequence[np.ndarray], path: Path) -> np.ndarray:
     """(C, d_1), (C, d_2), ... to (C, d_1 + d_2 + ...), each part's rows of unit length.
 
-    So a cosine is the mean of the models' cosines, whatever lengths their vectors have. A single
-    model's vectors stay as they are.
+    A cosine is then the mean of the models' cosines, whatever lengths their vectors have. The
+    vectors of a single model are returned unchanged.
 
     Args:
         parts: the vectors of each model.
-        path: of the file that is to hold those of several.
+        path: of the file that holds the result for several models.
     """
     if len(parts) == 1:
         return parts[0]
@@ -118,7 +118,7 @@ def side_by_side(parts: Sequence[np.ndarray], path: Path) -> np.ndarray:
 
 
 def together(extractors: Sequence[Extractor]) -> Extractor:
-    """What made vectors that stand side by side; a field on which all agree is named once."""
+    """The origin of concatenated vectors; equal values of a field are named once."""
     fields = [vars(extractor) for extractor in extractors]
     return Extractor(
         **{name: " + ".join(dict.fromkeys(each[name] for each in fields)) for name in fields[0]}

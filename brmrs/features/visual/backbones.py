@@ -1,4 +1,4 @@
-"""Image backbones of torchvision, cut after a module, with weights from several places."""
+"""Image backbones of torchvision, cut after a layer, with weights from several sources."""
 
 import difflib
 from collections.abc import Mapping
@@ -22,10 +22,9 @@ from brmrs.features.visual.pixels import Preprocessing
 from brmrs.features.visual.seeded import DrawFrom
 from brmrs.system.files import digest_file
 
-# The usual node, a module, by the beginning of the name. VGG: after the ReLU of the second
-# fully-connected layer, the 4096 floats of the literature (fc7). Others: what the last linear
-# layer gets.
-NODES = {
+# The usual layer, a module, by the beginning of the name. VGG: the ReLU after the second
+# fully-connected layer, 4096 floats (fc7 in the literature). Others: the input of the classifier.
+LAYERS = {
     "vgg": "classifier.4",
     "resnet": "avgpool",
     "resnext": "avgpool",
@@ -49,36 +48,36 @@ TRAINED = "weights.safetensors"  # in the artifact of `visual_training`
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network cut after a module, without weights yet: plain facts and how to build it.
+    """A network cut after a layer: plain facts, without weights.
 
     Attributes:
         name: of torchvision.
-        node: the module whose output is the features.
+        layer: the module whose output is the features.
         preprocessing: that of torchvision's own weights.
         dimension: d, of its feature vectors.
-        unused: modules that the features do not need.
+        unused: modules that the features do not depend on.
     """
 
     name: str
-    node: str
+    layer: str
     preprocessing: Preprocessing
     dimension: int
     unused: tuple[str, ...]
 
     @property
     def label(self) -> str:
-        """Its name in the literature, where it has one."""
+        """Its name in the literature, if it has one."""
         return LABELS.get(self.name, self.name)
 
     def at(self, size: int) -> "Backbone":
-        """The same for images of another size, of as large a part of the picture."""
+        """The same for images of another size, which show the same part of the picture."""
         usual = self.preprocessing
         shorter = round(size * usual.shorter / usual.size)
         return replace(self, preprocessing=replace(usual, shorter=shorter, size=size))
 
 
-class _Reached(Exception):  # noqa: N818 - no error: it ends a forward pass
-    """The node's module has run."""
+class _Reached(Exception):  # noqa: N818 - not an error: it ends a forward pass
+    """The layer has run."""
 
     def __init__(self, output: Any) -> None:
         super().__init__()
@@ -91,21 +90,21 @@ def _stop(_module: nn.Module, _inputs: Any, output: Any) -> None:
 
 
 class Features(nn.Module):
-    """(B, 3, s, s) images to (B, d) vectors: the node's output, a map averaged over positions.
+    """(B, 3, s, s) images to (B, d) vectors: the layer's output, a map averaged over positions.
 
-    Of a sequence of tokens (B, T, d), as in a ViT, the first counts: the class token.
+    Of a sequence of tokens (B, T, d), as in a ViT, the first one, the class token, counts.
     """
 
-    def __init__(self, network: nn.Module, node: str) -> None:
+    def __init__(self, network: nn.Module, layer: str) -> None:
         super().__init__()
         self.network = network
-        network.get_submodule(node).register_forward_hook(_stop)
+        network.get_submodule(layer).register_forward_hook(_stop)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed a batch; what comes after the node does not run.
+        """Embed a batch; modules after the layer do not run.
 
         Raises:
-            ValueError: the node does not run, or gives no floats of such a shape.
+            ValueError: the layer does not run, or gives no floats of such a shape.
         """
         try:
             self.network(images)
@@ -115,54 +114,54 @@ class Features(nn.Module):
                 if output.ndim == 4:
                     return output.mean(dim=(2, 3))
                 return output[:, 0] if output.ndim == 3 else output
-        raise ValueError("the node gives no vectors")
+        raise ValueError("the layer gives no vectors")
 
 
-def find(name: str, node: str | None) -> Backbone:
-    """Look a backbone up and check its node, without making weights.
+def find(name: str, layer: str | None) -> Backbone:
+    """Look a backbone up and check its layer, without creating weights.
 
     Raises:
-        UserError: an unknown backbone or node, or no usual node for this backbone.
+        UserError: an unknown backbone or layer, or no usual layer for this backbone.
     """
     names = list_models(module=torchvision.models)
     if name not in names:
         raise UserError(
             f"features.visual.backbone: torchvision has no {name!r}; it has {', '.join(names)}"
         )
-    usual = next((NODES[family] for family in NODES if name.startswith(family)), None)
-    node = node or usual
-    if node is None:
-        raise UserError(f"features.visual.layer: say which node of {name} gives the features")
+    usual = next((LAYERS[family] for family in LAYERS if name.startswith(family)), None)
+    layer = layer or usual
+    if layer is None:
+        raise UserError(f"features.visual.layer: name the layer of {name} that gives the features")
     preprocessing = _preprocessing(name)
     with LOADING, torch.device("meta"):
         network = untrained(name, preprocessing.size)
     names = [module for module, _ in network.named_modules()][1:]
-    if node not in names:
-        close = difflib.get_close_matches(node, names, n=5) or names[-8:]
+    if layer not in names:
+        close = difflib.get_close_matches(layer, names, n=5) or names[-8:]
         raise UserError(
-            f"features.visual.layer: {name} has no module {node!r}; near it: {', '.join(close)}"
+            f"features.visual.layer: {name} has no module {layer!r}; near it: {', '.join(close)}"
         )
-    dimension, entered = _try_out(network, node, preprocessing.size)
+    dimension, entered = _try_out(network, layer, preprocessing.size)
     if dimension is None:
-        raise UserError(f"features.visual.layer: {node!r} of {name} gives no vectors; try {usual}")
-    # Before the node or in it, modules may work without being entered: attention reads weights.
+        raise UserError(f"features.visual.layer: {layer!r} of {name} gives no vectors; try {usual}")
+    # Up to the layer, modules may be used without being called: attention reads their weights.
     behind = [
         module
-        for module in names[names.index(node) :]
-        if module not in entered and not module.startswith(f"{node}.")
+        for module in names[names.index(layer) :]
+        if module not in entered and not module.startswith(f"{layer}.")
     ]
     unused = (module for module in behind if module.rpartition(".")[0] not in behind)
-    return Backbone(name, node, preprocessing, dimension, tuple(unused))
+    return Backbone(name, layer, preprocessing, dimension, tuple(unused))
 
 
-def _try_out(network: nn.Module, node: str, size: int) -> tuple[int | None, set[str]]:
-    """The dimension of a node's vectors, None if it gives none, and the modules on the way."""
+def _try_out(network: nn.Module, layer: str, size: int) -> tuple[int | None, set[str]]:
+    """The dimension of a layer's vectors, None if it gives none, and the modules called before."""
     entered: set[str] = set()
     for name, module in network.named_modules():
         module.register_forward_pre_hook(lambda *_, name=name: entered.add(name))
     with torch.device("meta"):
         try:
-            return Features(network, node)(torch.empty(1, 3, size, size)).shape[1], entered
+            return Features(network, layer)(torch.empty(1, 3, size, size)).shape[1], entered
         except ValueError:
             return None, entered
 
@@ -172,15 +171,15 @@ def build(
 ) -> tuple[Features, str]:
     """The network with its weights, ready to embed, and the SHA-256 of the weights.
 
-    Only the weights up to the node are needed and count; a file may lack the classifier.
+    Only the weights up to the layer are needed and digested; a file may lack the classifier.
 
     Args:
         backbone: the network.
-        config: where its weights come from.
+        config: the source of its weights.
         trained: the file of those trained on the data set's own pictures.
 
     Raises:
-        UserError: the weights cannot be had, or are not those of this backbone.
+        UserError: the weights cannot be loaded, or are not those of this backbone.
     """
     with LOADING, DrawFrom(torch.Generator().manual_seed(config.seed)):
         network = untrained(backbone.name, backbone.preprocessing.size)
@@ -190,7 +189,7 @@ def build(
     if file is not None or config.weights != "random":
         source, state = _from_file(file) if file else _pretrained(backbone.name)
         _fill(network, state, f"{source}: not weights of {backbone.name}")
-    return Features(network, backbone.node), table.digest(network.state_dict())
+    return Features(network, backbone.layer), table.digest(network.state_dict())
 
 
 def _weights(name: str) -> Any:
@@ -236,20 +235,20 @@ def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
             f"not be fetched; put {file.name} into {folder}, or set `weights_path` to a file of "
             "yours, or train on these pictures by `weights: simsiam`, or try `weights: random`"
         ) from error
-    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
+    except Exception as error:  # for a damaged file the unpickler raises errors of any class
         raise UserError(f"{file}: cannot be read ({first_line(error)}); delete it") from error
     return str(file), state
 
 
 def _check_cached(file: Path) -> None:
-    """A cached file must have the digest in its name; torch checks it after a download alone."""
+    """A cached file must match the digest in its name; torch checks that only after a download."""
     promised = file.stem.rpartition("-")[2]
     if file.is_file() and not digest_file(file).startswith(promised):
         raise UserError(f"{file}: its SHA-256 does not begin with {promised}; delete it")
 
 
 def _from_file(path: Path) -> tuple[str, Mapping[str, Tensor]]:
-    """A state dict from a .safetensors or .pth file; nothing in it is executed."""
+    """A state dict from a .safetensors or .pth file; no code in it is executed."""
     try:
         if path.suffix == ".safetensors":
             return str(path), load_file(path)
@@ -258,9 +257,9 @@ def _from_file(path: Path) -> tuple[str, Mapping[str, Tensor]]:
         raise UserError(
             f"features.visual.weights_path: {path}: {error.strerror or error}"
         ) from error
-    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
+    except Exception as error:  # for a damaged file the unpickler raises errors of any class
         raise UserError(
-            f"features.visual.weights_path: {path}: no state dict ({first_line(error)}); "
+            f"features.visual.weights_path: {path}: not a state dict ({first_line(error)}); "
             "write one by torch.save(network.state_dict(), path)"
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):

@@ -1,4 +1,4 @@
-"""A network over pictures at full speed: batches of one shape, bf16."""
+"""Embed pictures with a network: batches of one shape, bf16."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from brmrs.features.visual.network import Network
 from brmrs.features.visual.pixels import Preprocessing
 from brmrs.system.heap import freed_memory_kept
 
-PROBES = 16  # pictures that the precision is decided on
+PROBES = 16  # pictures that the precision is chosen by
 
 
 def in_precision(network: Network, wanted: Wanted) -> tuple[nn.Module, Precision]:
@@ -47,17 +47,18 @@ def embed(
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Embed image files that `decode.check` found to be OK.
 
-    A picture has the same bytes whatever the others are: every batch has `batch_size` rows, the
-    last one filled up, as the last bits of a convolution depend on the shape of its operands.
+    The vector of a picture does not depend on the other pictures, to the last bit. The last bits of
+    a convolution depend on the shape of its operands, so every batch has `batch_size` rows; the
+    last one is filled up.
 
     Args:
         module: of a `Network`, in fp32 or bf16.
-        preprocessing: what it wants pictures to look like.
+        preprocessing: of the network's input.
         paths: (C,) image files.
         batch_size: images in a batch.
 
     Yields:
-        (R,) places in `paths`, (R, d) float32 vectors and, if the module gives maps, (R, h w D)
+        (R,) positions in `paths`, (R, d) float32 vectors and, if the module gives maps, (R, h w D)
         float16 ones.
 
     Raises:
@@ -75,7 +76,7 @@ def embed(
             ]
             if not all(np.isfinite(part).all() for part in parts):
                 raise UserError(
-                    "features.visual: the weights give numbers that are not finite; take others"
+                    "features.visual: the weights give numbers that are not finite; use others"
                 )
             yield np.arange(start, start + count), *parts
             start += count
@@ -106,7 +107,7 @@ def tensor(pixels: np.ndarray, preprocessing: Preprocessing, module: nn.Module) 
 
 
 def probes(size: int) -> np.ndarray:
-    """(P, size, size, 3) uint8 pictures from smooth to noisy, the same ones always."""
+    """(P, size, size, 3) uint8 pictures from smooth to noisy, always the same."""
     generator = torch.Generator().manual_seed(0)
     found = []
     for row in range(PROBES):

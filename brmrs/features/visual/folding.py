@@ -1,4 +1,4 @@
-"""Batch normalisation as part of the convolution before it: a pass over every map saved."""
+"""Fold batch normalisation into the convolution before it, which saves a pass over every map."""
 
 from collections import Counter
 from contextlib import ExitStack
@@ -15,9 +15,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def fold(network: nn.Module, images: Tensor) -> None:
     """Multiply the batch normalisations of a network in evaluation mode into its convolutions.
 
-    gamma (W x - mean) / sigma + beta is itself a convolution. Every other module keeps its place
-    and its name; an identity stands where a normalisation was. Only one that gets all that a
-    convolution gives, and is the only one to get it, is folded; one with hooks of its own is not.
+    gamma (W x - mean) / sigma + beta is itself a convolution. Other modules keep their place and
+    name; the normalisation becomes an identity. It is folded only if its input is the whole output
+    of a convolution that nothing else uses, and if it has no hooks.
 
     ResNet-50 in bf16 spends a sixth of its time on normalisation.
 
@@ -39,10 +39,11 @@ def _pairs(
 ) -> list[tuple[str, str]]:
     """Names of convolutions and the normalisations that can be multiplied into them.
 
-    Read off the graph of a backward pass, which belongs to this thread: torch.fx, which is made for
-    this, changes `nn.Module` for all threads while it looks.
+    They are read from the graph of a backward pass, which belongs to this thread. torch.fx, the
+    usual tool, patches `nn.Module` for all threads while it traces: forward passes of other stages
+    fail.
     """
-    made: dict[Node, str] = {}  # what a convolution gave, by its place in the graph
+    made: dict[Node, str] = {}  # convolutions by their output's node in the graph
     taken: list[tuple[str, Node]] = []
     calls: Counter[str] = Counter()
 
@@ -72,7 +73,7 @@ def _pairs(
 
 
 def _users(end: Node | None) -> Counter[Node | None]:
-    """How often each step of a graph is used by others on the way to its end."""
+    """How often each node of a graph is used by others on the way to its end."""
     found: Counter[Node | None] = Counter([end])
     todo = [end]
     while todo:

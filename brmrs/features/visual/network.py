@@ -18,15 +18,15 @@ from brmrs.features.visual.regions import Place
 
 
 class Network(NamedTuple):
-    """What makes vectors of pictures.
+    """A network that embeds pictures.
 
     Attributes:
         module: (B, 3, s, s) images to (B, d) vectors, or those and the (B, h, w, D) maps of
-            `regions.WithRegions`, in fp32; None where no weights were loaded.
-        preprocessing: what it wants pictures to look like.
+            `regions.WithRegions`, in fp32; None if no weights were loaded.
+        preprocessing: of its input.
         dimension: d.
-        about: what meta.json says of it.
-        regions: where the maps come from; None where there are none.
+        about: its entry in meta.json.
+        regions: where the maps come from; None if there are none.
     """
 
     module: nn.Module | None
@@ -41,11 +41,11 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
 
     Args:
         config: names it.
-        trained: the weights that `visual_training` wrote, where the configuration asks for them.
-        weights: whether they are needed.
+        trained: the weights that `visual_training` wrote, if configured.
+        weights: whether to load them.
 
     Raises:
-        UserError: the backbone, its node, its feature map or its weights are not to be had.
+        UserError: the backbone, its layer, its feature map or its weights cannot be found.
     """
     if is_tower(config.backbone):
         tower, preprocessing, dimension = towers.find(config.backbone)
@@ -68,7 +68,7 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
 def _extractor(
     backbone: backbones.Backbone, config: VisualConfig, weights_sha256: str | None
 ) -> Extractor:
-    """What made the vectors. A file of weights goes by its content, wherever it lies."""
+    """The origin of the vectors. A weights file is named by its digest, not by its path."""
     which_file = f" {weights_sha256[:8]}" if weights_sha256 else ""
     origins = {
         "pretrained": "",
@@ -81,7 +81,7 @@ def _extractor(
     return Extractor(
         modality=VISUAL,
         label=backbone.label + (from_file if config.weights_path else origins[config.weights]),
-        model=f"{backbone.name}:{backbone.node}",
+        model=f"{backbone.name}:{backbone.layer}",
         weights="file" if config.weights_path else config.weights,
         weights_sha256=weights_sha256,
     )

@@ -1,8 +1,8 @@
-"""From picture files to batches of pixels, in worker processes.
+"""Decode picture files to batches of pixels, in worker processes.
 
-A worker is `python -m brmrs.features.visual.pixels`: it reads names of files, a JSON string a
-line, and writes the pixels of each. It imports Pillow and numpy alone, so it starts at once; and it
-ends with its parent, whichever way that ends, as its input ends then.
+A worker is `python -m brmrs.features.visual.pixels`. It reads file names, one JSON string per line,
+and writes the pixels of each. It imports only Pillow and NumPy, so it starts fast. It ends with its
+parent, even after a kill, because its input ends then.
 """
 
 import json
@@ -23,18 +23,18 @@ from PIL import Image
 
 from brmrs.images.decode import to_rgb
 
-FEW = 64  # pictures that are decoded in this process: starting others would take longer
+FEW = 64  # up to so many pictures are decoded by threads: starting workers would take longer
 LONGEST = 20  # times the breadth
-AHEAD = 4  # batches that are decoded before they are asked for
+AHEAD = 4  # batches that are decoded in advance
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is done to a picture before a network sees it, as torchvision and CLIP do it.
+    """How a picture becomes the input of a network, as in torchvision and CLIP.
 
     Attributes:
         shorter: pixels that the shorter side is resized to.
-        size: side of the square that is cut out of the middle.
+        size: side of the square that is cropped from the middle.
         filter: of Pillow's resampling, by number.
         mean: of the channels, from 0 to 1.
         std: of the channels, likewise.
@@ -49,8 +49,8 @@ class Preprocessing:
     def pixels(self, image: Image.Image) -> np.ndarray:
         """An RGB picture to (size, size, 3) uint8, equal to torchvision's to the bit.
 
-        But for pictures longer than `LONGEST` times their breadth, whose ends are cut off before:
-        a line of a million pixels would grow to gigabytes.
+        Except for pictures longer than `LONGEST` times their breadth: their ends are cropped first,
+        as a line of a million pixels would become gigabytes.
         """
         short = min(image.size)
         if max(image.size) > LONGEST * short:
@@ -73,15 +73,14 @@ def decode(path: Path, preprocessing: Preprocessing) -> np.ndarray:
 def batches(
     paths: Sequence[Path], preprocessing: Preprocessing, batch_size: int, *, beside: bool
 ) -> Iterator[np.ndarray]:
-    """Decode files in order, some batches ahead; memory holds these only.
+    """Decode files in order, some batches in advance; memory holds only these.
 
     Args:
         paths: (C,) image files.
         preprocessing: what is done to them.
         batch_size: B.
-        beside: whether to decode while the batches are used, as where an accelerator does that. A
-            forward pass on the same cores loses more than decoding wins: it waits for its slowest
-            thread.
+        beside: whether to decode while the batches are used, as with an accelerator. On the CPU the
+            forward pass needs the same cores and would lose more time than decoding gains.
 
     Yields:
         (B, size, size, 3) uint8; the last batch may be smaller.
@@ -103,7 +102,7 @@ def batches(
 def _decoders(
     preprocessing: Preprocessing, count: int
 ) -> Iterator[Callable[[Path], Future[np.ndarray]]]:
-    """What starts to decode a file: by workers, one per core, or by threads if there are few."""
+    """A function that decodes a file in a worker, one per core, or in a thread if they are few."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with ExitStack() as stack:
         idle: SimpleQueue[_Worker] = SimpleQueue()
@@ -139,17 +138,17 @@ class _Worker:
             stdin.write(json.dumps(os.fspath(path)).encode() + b"\n")
             stdin.flush()
         except BrokenPipeError:
-            pass  # it died before; the empty answer tells
+            pass  # it died before: its answer will be empty
         data = stdout.read(self.size * self.size * 3)
         if len(data) < self.size * self.size * 3:
-            raise RuntimeError(f"the process that decodes pictures died, at the latest of {path}")
+            raise RuntimeError(f"a process that decodes pictures died, at the latest on {path}")
         return np.frombuffer(data, dtype=np.uint8).reshape(self.size, self.size, 3)
 
 
 @contextmanager
 def _worker(preprocessing: Preprocessing) -> Iterator[_Worker]:
     command = [sys.executable, "-m", __name__, json.dumps(asdict(preprocessing))]
-    # Where this package lies, wherever the parent has it from.
+    # The folder of this package, wherever the parent imported it from.
     root = str(Path(__file__).parents[3])
     search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     pipe = subprocess.PIPE
@@ -168,7 +167,7 @@ def _worker(preprocessing: Preprocessing) -> Iterator[_Worker]:
 
 
 def _serve(preprocessing: Preprocessing) -> None:
-    """Decode what is asked for until nothing more is."""
+    """Decode the files named on standard input until it ends."""
     for line in sys.stdin.buffer:
         sys.stdout.buffer.write(decode(Path(json.loads(line)), preprocessing).tobytes())
         sys.stdout.buffer.flush()

@@ -1,4 +1,4 @@
-"""The regions of a picture: the feature map of a backbone, before it pools the positions away."""
+"""Feature maps: the output of a backbone before positions are pooled."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,11 @@ POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a backbone the map is found.
+    """The place of the map in a backbone.
 
     Attributes:
         module: a module, by its path.
-        before: whether the map is what that module gets; else, what it gives.
+        before: whether the map is the input of that module; else its output.
         shape: (h, w, D).
     """
 
@@ -39,7 +39,7 @@ class Place:
 
 
 def find(backbone: Backbone) -> Place:
-    """What the backbone's node gives, if that is a map; else what the last pooling before it gets.
+    """The output of the backbone's layer if it is a map; else the input of the last pooling.
 
     VGG16 at 224 pixels: the 14 x 14 x 512 after the ReLU of conv5_3, as in VECF (Chen et al. 2019).
     ResNet: the output of layer4, 7 x 7 x 512 or 2048.
@@ -50,18 +50,18 @@ def find(backbone: Backbone) -> Place:
     side = backbone.preprocessing.size
     with LOADING, torch.device("meta"):
         network = backbones.untrained(backbone.name, side)
-        found = _maps(network, backbone.node)
-        Features(network, backbone.node)(torch.empty(1, 3, side, side))
+        found = _maps(network, backbone.layer)
+        Features(network, backbone.layer)(torch.empty(1, 3, side, side))
     if not found:
         raise UserError(
-            f"features.visual.regions: {backbone.name} pools no feature map up to {backbone.node}; "
-            "name a convolutional backbone, such as vgg16 or resnet50, or a node that gives a map"
+            f"features.visual.regions: {backbone.name} has no feature map up to {backbone.layer}; "
+            "use a convolutional backbone, such as vgg16 or resnet50, or a layer that gives a map"
         )
     return found[-1]
 
 
-def _maps(network: nn.Module, node: str) -> list[Place]:
-    """Filled, when the network runs, with the places that may be meant, in the order they run."""
+def _maps(network: nn.Module, layer: str) -> list[Place]:
+    """The possible places in the order they run; filled when the network runs."""
     found: list[Place] = []
 
     def note(name: str, x: Any, *, before: bool) -> None:
@@ -72,21 +72,21 @@ def _maps(network: nn.Module, node: str) -> list[Place]:
         if inputs[0].shape[2:].numel() > output.shape[2:].numel():
             note(name, inputs[0], before=True)
 
-    def at_node(_module: nn.Module, _inputs: Any, output: Any) -> None:
+    def at_layer(_module: nn.Module, _inputs: Any, output: Any) -> None:
         if torch.is_tensor(output) and output.ndim == 4 and output.shape[2:].numel() > 1:
-            note(node, output, before=False)
+            note(layer, output, before=False)
 
     for name, module in network.named_modules():
         if isinstance(module, POOLINGS):
             module.register_forward_hook(lambda _, x, y, name=name: at_pooling(name, x, y))
-    network.get_submodule(node).register_forward_hook(at_node)
+    network.get_submodule(layer).register_forward_hook(at_layer)
     return found
 
 
 class WithRegions(nn.Module):
-    """(B, 3, s, s) images to the (B, d) vectors of `Features` and the (B, h, w, D) maps on the way.
+    """(B, 3, s, s) images to the (B, d) vectors of `Features` and (B, h, w, D) feature maps.
 
-    The vectors have the bytes that they have without the maps.
+    The vectors are the same as without the maps, to the last bit.
     """
 
     def __init__(self, features: Features, place: Place) -> None:
@@ -96,7 +96,7 @@ class WithRegions(nn.Module):
         module = features.network.get_submodule(place.module)
         if place.before:
             module.register_forward_pre_hook(self._keep_input)
-        else:  # ahead of the hook that ends the forward pass
+        else:  # before the hook that ends the forward pass
             module.register_forward_hook(self._keep_output, prepend=True)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +106,7 @@ class WithRegions(nn.Module):
         assert found is not None
         return vectors, found.permute(0, 2, 3, 1)
 
-    # Methods, not functions made here: a copy of this module keeps its own map.
+    # Methods, not closures: a copy of this module has its own map.
     def _keep_input(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._map = inputs[0]
 
@@ -115,12 +115,12 @@ class WithRegions(nn.Module):
 
 
 def write(out: Path, rows: np.ndarray, which: np.ndarray, shape: tuple[int, int, int]) -> None:
-    """Write `regions.npy`, (I, h, w, D) float16, a block at a time; row i is item i.
+    """Write `regions.npy`, (I, h, w, D) float16, in blocks; row i is item i.
 
     Args:
         out: the folder to write into.
         rows: (C, h w D) float16, one per distinct picture.
-        which: (I,) the row of each item, -1 where it has none: its map is zeros.
+        which: (I,) the row of each item; -1 if it has none, its map is then zeros.
         shape: (h, w, D).
     """
     header = {"descr": "<f2", "fortran_order": False, "shape": (len(which), *shape)}

@@ -1,4 +1,4 @@
-"""Library code that draws from torch's global generator, made to draw from one of our own."""
+"""Make library code draw from a given generator instead of torch's global one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,10 +23,9 @@ _DRAWS = {
 class DrawFrom(TorchFunctionMode):
     """Every draw of the kinds above, in this block and thread, comes from one generator.
 
-    A block inside another has its own.
-
-    So a network gets torchvision's own initialisation and a picture torchvision's own
-    augmentations, while the global generator, which other stages' threads may use, stays untouched.
+    Blocks may be nested. Networks get torchvision's own initialisation and pictures torchvision's
+    own augmentations, and the global generator, which threads of other stages may use, is not
+    touched.
     """
 
     def __init__(self, generator: torch.Generator) -> None:

@@ -24,10 +24,10 @@ from brmrs.stages import StageContext
 def run(context: StageContext) -> None:
     """Embed the items' pictures; writes features.parquet, meta.json, and regions.npy if asked to.
 
-    Where no item has a picture, no weights of torchvision are needed and none are loaded.
+    If no item has a picture, no weights of torchvision are loaded.
 
     Raises:
-        UserError: the backbone, its node or its weights are not to be had.
+        UserError: the backbone, its layer or its weights cannot be found.
     """
     config = context.config.features.visual
     if config.backbone == IMPORTED:
@@ -41,7 +41,7 @@ def run(context: StageContext) -> None:
     network = networks.load(config, trained and trained / backbones.TRAINED, weights=bool(distinct))
     vectors, about = np.zeros((0, network.dimension), dtype=np.float32), network.about
     if distinct:
-        found, about = embed_kept(context, config, network, distinct, stored_files(folder))
+        found, about = embed(context, config, network, distinct, stored_files(folder))
         vectors = found.vectors
         if network.regions and found.regions is not None:
             regions.write(context.out, found.regions, which, network.regions.shape)
@@ -50,20 +50,20 @@ def run(context: StageContext) -> None:
     table.write(context.out, vectors, which, about)
 
 
-def embed_kept(
+def embed(
     context: StageContext,
     config: VisualConfig,
     network: Network,
     contents: Sequence[str],
     files: dict[str, Path],
 ) -> tuple[embeddings.Rows, Extractor]:
-    """What (C,) pictures by content hash give, kept or new, and what made it.
+    """The vectors and maps of (C,) pictures by content hash, cached or new, and their origin.
 
     Raises:
         UserError: the weights give vectors that are not finite.
     """
     assert network.about.weights_sha256 is not None
-    # What random weights give differs by little (see `centred`), and bf16 would blur that.
+    # Vectors of random weights differ by little (see `centred`); bf16 would lose that.
     wanted = "fp32" if config.weights == "random" else config.precision
     module, chosen = visual_encoder.in_precision(network, wanted)
     settings = {
@@ -91,19 +91,19 @@ def embed_kept(
 
 
 def centred(vectors: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
-    """Unit vectors less their mean, for networks with random weights.
+    """Unit vectors minus their mean, for networks with random weights.
 
-    Such a network answers nearly the same to every picture: on real photos the cosines of
-    ResNet-18 have mean .992 and standard deviation .008, and would drown in the item graph beside
-    any other signal. Without the common part they have .007 and .58, and the neighbours are no
-    worse. The price: a vector depends on all pictures, not on its own alone.
+    Such a network gives nearly the same vector for every picture: on real photos the cosines of
+    ResNet-18 have mean .992 and standard deviation .008, too little to count in the item graph.
+    Without the mean they have .007 and .58, and the nearest neighbours are as good. The cost: a
+    vector depends on all pictures.
 
     Args:
         vectors: (C, d) float32, one per distinct picture.
-        into: takes the result; may be `vectors` themselves.
+        into: array for the result; may be `vectors`.
 
     Returns:
-        (C, d) float32; `vectors` themselves where C < 2, as nothing would be left.
+        (C, d) float32; `vectors` unchanged if C < 2, as nothing would be left.
     """
     if len(vectors) < 2:
         return vectors

@@ -12,7 +12,7 @@ FIELD = "features.visual.backbone"
 
 
 class Tower(nn.Module):
-    """(B, 3, s, s) images to (B, d) vectors: what the model's `encode` gives for pictures."""
+    """(B, 3, s, s) images to (B, d) vectors, as the model's `encode` gives them for pictures."""
 
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
@@ -33,11 +33,11 @@ def find(name: str) -> tuple[Tower, Preprocessing, int]:
         name: a folder or an id of the hub.
 
     Raises:
-        UserError: it cannot be had, or takes no pictures.
+        UserError: it cannot be loaded, or takes no pictures.
     """
     model = load(name, FIELD)
     if "image" not in model.modalities:
-        raise UserError(f"{FIELD}: {name} is a model that takes no pictures; name one like CLIP")
+        raise UserError(f"{FIELD}: {name} takes no pictures; name a model that does, such as CLIP")
     tower, preprocessing = Tower(model).eval(), _preprocessing(model, name)
     side = preprocessing.size
     with torch.inference_mode():
@@ -46,7 +46,7 @@ def find(name: str) -> tuple[Tower, Preprocessing, int]:
 
 
 def _preprocessing(model: SentenceTransformer, name: str) -> Preprocessing:
-    """That of the model's processor: a resized shorter side, a square cut out of the middle."""
+    """The preprocessing of the model: resize the shorter side, crop a square from the middle."""
     wants = getattr(model.processor, "image_processor", model.processor)
     try:
         crop = wants.crop_size
@@ -61,6 +61,6 @@ def _preprocessing(model: SentenceTransformer, name: str) -> Preprocessing:
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(
-            f"{FIELD}: {name} wants pictures otherwise than CLIP does (the shorter side resized, a "
-            "square cut out of the middle); use another model"
+            f"{FIELD}: {name} needs another preprocessing than resizing the shorter side and "
+            "cropping a square from the middle; use another model"
         ) from error

@@ -31,7 +31,7 @@ def from_file(path: Path) -> VisualConfig:
 
 
 @pytest.mark.parametrize(
-    ("name", "node", "dimension", "label"),
+    ("name", "layer", "dimension", "label"),
     [
         ("vgg16", None, 4096, "VGG16"),
         ("vgg16", "features.30", 512, "VGG16"),
@@ -44,8 +44,8 @@ def from_file(path: Path) -> VisualConfig:
         ("efficientnet_b0", "avgpool", 1280, "efficientnet_b0"),
     ],
 )
-def test_find(name: str, node: str | None, dimension: int, label: str) -> None:
-    found = find(name, node)
+def test_find(name: str, layer: str | None, dimension: int, label: str) -> None:
+    found = find(name, layer)
     assert (found.dimension, found.label, found.preprocessing.size) == (
         dimension,
         label,
@@ -54,12 +54,12 @@ def test_find(name: str, node: str | None, dimension: int, label: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "node", "fault"),
+    ("name", "layer", "fault"),
     [
         ("vgg61", None, r"no 'vgg61'; it has .*vgg16"),
         ("", None, "no ''"),
         ("fasterrcnn_resnet50_fpn", None, "no 'fasterrcnn"),
-        ("densenet121", None, "say which node"),
+        ("densenet121", None, "name the layer of densenet121"),
         ("resnet18", "avgpol", "near it: avgpool"),
         ("resnet18", "zzz", "near it: .*avgpool, fc"),
         ("swin_t", "features.7.1.attn.getitem", "no"),
@@ -67,14 +67,14 @@ def test_find(name: str, node: str | None, dimension: int, label: str) -> None:
         ("inception_v3", "AuxLogits.fc", "gives no vectors"),
     ],
 )
-def test_what_is_not_there(name: str, node: str | None, fault: str) -> None:
+def test_what_is_not_there(name: str, layer: str | None, fault: str) -> None:
     with pytest.raises(UserError, match=fault):
-        find(name, node)
+        find(name, layer)
 
 
 def test_vgg16_gives_the_second_fully_connected_layer_after_its_relu() -> None:
     backbone = find("vgg16", None)
-    assert backbone.node == "classifier.4"
+    assert backbone.layer == "classifier.4"
     assert backbone.unused == ("classifier.5", "classifier.6")
 
 

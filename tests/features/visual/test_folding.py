@@ -97,16 +97,16 @@ def test_what_others_see_is_not_folded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "left"), [("layer2.0.bn1", 1), ("layer2.0.conv1", 0), ("layer3", 0)]
+    ("layer", "left"), [("layer2.0.bn1", 1), ("layer2.0.conv1", 0), ("layer3", 0)]
 )
-def test_up_to_a_node_whatever_it_is(node: str, left: int) -> None:
-    network, _ = build(find("resnet18", node), VisualConfig(backbone="resnet18", weights="random"))
+def test_up_to_a_layer_whatever_it_is(layer: str, left: int) -> None:
+    network, _ = build(find("resnet18", layer), VisualConfig(backbone="resnet18", weights="random"))
     trained(network)
     with torch.inference_mode():
         expected = network(images())
     assert normalisations(network) > 0
     fold(network, images())
-    assert normalisations(network) == left  # a node keeps its hook, and so its place
+    assert normalisations(network) == left  # a layer keeps its hook, and so its place
     with torch.inference_mode():
         close(network(images()), expected)
 

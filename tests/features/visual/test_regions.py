@@ -25,7 +25,7 @@ RANDOM = VisualConfig(backbone="resnet18", weights="random", regions=True)
 
 
 @pytest.mark.parametrize(
-    ("name", "node", "expected"),
+    ("name", "layer", "expected"),
     [
         ("vgg16", None, regions.Place("features.30", True, (14, 14, 512))),  # after conv5_3's ReLU
         ("vgg19", None, regions.Place("features.36", True, (14, 14, 512))),
@@ -37,8 +37,8 @@ RANDOM = VisualConfig(backbone="resnet18", weights="random", regions=True)
         ("swin_t", None, regions.Place("avgpool", True, (7, 7, 768))),
     ],
 )
-def test_where_the_map_is(name: str, node: str | None, expected: regions.Place) -> None:
-    assert regions.find(backbones.find(name, node)) == expected
+def test_where_the_map_is(name: str, layer: str | None, expected: regions.Place) -> None:
+    assert regions.find(backbones.find(name, layer)) == expected
 
 
 def test_smaller_images_have_smaller_maps() -> None:
@@ -78,7 +78,7 @@ def test_a_resnet_s_vector_is_the_mean_of_its_map() -> None:
     assert not torch.allclose(maps[:, 0, 0], vectors)
 
 
-def test_a_node_that_gives_a_map() -> None:
+def test_a_layer_that_gives_a_map() -> None:
     config = RANDOM.model_copy(update={"layer": "layer2"})
     module = networks.load(config).module
     assert module is not None

@@ -75,17 +75,17 @@ def test_a_model_of_texts_alone() -> None:
         towers.find(str(packaged_model_folder()))
 
 
-def test_a_model_that_wants_pictures_otherwise(clip: Path, tmp_path: Path) -> None:
+def test_a_model_that_needs_another_preprocessing(clip: Path, tmp_path: Path) -> None:
     for path in clip.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     settings = json.loads((tmp_path / "processor_config.json").read_text())
     settings["image_processor"]["do_center_crop"] = False
     (tmp_path / "processor_config.json").write_text(json.dumps(settings))
-    with pytest.raises(UserError, match="otherwise than CLIP"):
+    with pytest.raises(UserError, match="needs another preprocessing"):
         towers.find(str(tmp_path))
 
 
 @pytest.mark.parametrize("other", [{"weights": "random"}, {"layer": "vision_model"}])
-def test_it_has_its_own_weights_and_node(other: dict[str, str]) -> None:
+def test_it_has_its_own_weights_and_layer(other: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="weights=pretrained"):
         VisualConfig.model_validate({"backbone": "openai/clip", **other})
