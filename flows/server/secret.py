@@ -114,7 +114,7 @@ def _read(profiles: Path) -> _Profiles:
     except FileNotFoundError:
         return _Profiles()
     except OSError as error:
-        raise UserError(f"{profiles}: {error.strerror}; correct its permissions") from error
+        raise UserError(f"{profiles}: {error.strerror}; Prefect reads its secret there") from error
     except ValidationError as error:
         raise UserError(f"{profiles}: these are no profiles of Prefect; remove the file") from error
     except ValueError as error:

@@ -4,7 +4,8 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from brmrs.errors import UserError
 
@@ -29,25 +30,40 @@ class FolderSettings:
     profiles: Path
 
 
+class _Api(BaseModel):
+    url: str | None = None
+
+
+class _File(BaseModel):
+    """What is read of prefect.toml."""
+
+    home: str = "~/.prefect"
+    profiles_path: str | None = None
+    api: _Api = _Api()
+
+
 def read() -> FolderSettings:
     """Read them.
 
     Raises:
-        UserError: prefect.toml is not a TOML file.
+        UserError: prefect.toml is not a TOML file, or has a value of a wrong type.
     """
     try:
-        given: dict[str, Any] = tomllib.loads(FILE.read_text(encoding="utf-8"))
+        file = _File.model_validate(tomllib.loads(FILE.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        given = {}
+        file = _File()
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"{FILE}: {field}: {first['msg']}; correct it") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{FILE}: {error}; correct it") from error
     named = os.environ.get("PREFECT_API_URL") or None
-    home = Path(os.environ.get("PREFECT_HOME") or given.get("home", "~/.prefect")).expanduser()
-    profiles = os.environ.get("PREFECT_PROFILES_PATH") or given.get("profiles_path")
-    api = given.get("api", {})
+    home = Path(os.environ.get("PREFECT_HOME") or file.home).expanduser()
+    profiles = os.environ.get("PREFECT_PROFILES_PATH") or file.profiles_path
     return FolderSettings(
         named_url=named,
-        url=named or (api.get("url") if isinstance(api, dict) else None),
+        url=named or file.api.url,
         home=home,
         profiles=Path(profiles).expanduser() if profiles else home / "profiles.toml",
     )

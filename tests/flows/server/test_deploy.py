@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolUpdate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import get_current_settings
@@ -96,8 +96,8 @@ def test_what_a_user_added_by_hand_stays(project: Project) -> None:
     project.register(a={})
     flow = project.client.create_flow_from_name("brmrs")
     project.client.create_deployment(flow, "by hand", work_pool_name=POOL)
-    by_hand = CronSchedule(cron="5 5 * * *")
-    project.client.create_deployment_schedules(project.find("a").id, [(by_hand, True)])
+    by_hand = DeploymentScheduleCreate(schedule=CronSchedule(cron="5 5 * * *"), active=True)
+    project.client.create_deployment_schedules(project.find("a").id, [by_hand])
     assert project.register(a={}) == []
     assert project.names() == {"a", "by hand"}
     assert project.schedules("a") == {"5 5 * * *": True}
