@@ -1,1 +1,1 @@
-"""Pictures: addresses, fetching, decoding, one file per content."""
+"""Pictures of items: from a folder or the web, checked, one file per content."""

@@ -1,4 +1,4 @@
-"""Which internet addresses may be fetched: the guard against reaching into private networks."""
+"""The guard against requests to private networks."""
 
 import asyncio
 import ipaddress
@@ -8,7 +8,7 @@ from typing import Any
 
 import httpcore
 
-# 6to4, Teredo and the NAT64 prefixes carry an IPv4 address that a gateway would unpack.
+# 6to4, Teredo and NAT64 addresses contain an IPv4 address that a gateway would connect to.
 _TUNNELS = tuple(
     ipaddress.IPv6Network(net)
     for net in ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48")
@@ -20,10 +20,10 @@ class RefusedError(Exception):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address lies in the public internet.
+    """Whether an IP address is public.
 
-    Private, loopback, link-local, shared, reserved, multicast and unspecified ranges do not, nor
-    do IPv6 addresses that stand for an IPv4 address through a gateway.
+    Private, loopback, link-local, shared, reserved, multicast and unspecified ranges are not, nor
+    are IPv6 addresses that a gateway translates to an IPv4 address.
     """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
@@ -49,10 +49,10 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Resolves a host once, checks every address found, and connects to those very addresses.
+    """Resolves a host once, checks all its addresses, and connects to one of these addresses.
 
-    So a name server that answers differently the next time (DNS rebinding) gains nothing. Every
-    connection passes here, those after a redirect, too.
+    A name server that changes its answer in between (DNS rebinding) gains nothing. Every connection
+    is made here, also after a redirect.
     """
 
     def __init__(self, allow_private: bool) -> None:
@@ -71,7 +71,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
         Raises:
             RefusedError: any of its addresses is not public, and private ones are not allowed.
-            httpcore.ConnectError: it has no address, or none answers.
+            httpcore.ConnectError: it has no address, or no address answers.
         """
         addresses = await resolve(host, port)
         if not self._allow_private and not all(map(is_public, addresses)):

@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageOps
 
-# Formats that Pillow decodes by itself; no PostScript, no vector formats, no containers.
+# Formats that Pillow decodes without external programs; no vector formats, no containers.
 EXTENSIONS = {
     "JPEG": "jpg",
     "PNG": "png",
@@ -100,14 +100,14 @@ def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         return Picture(Status.TOO_LARGE)
-    except Exception:  # hostile headers make Pillow's plugins raise nearly anything
+    except Exception:  # for hostile headers Pillow's plugins raise errors of any class
         return Picture(Status.NOT_AN_IMAGE)
     with image:
         if image.width * image.height > max_pixels:
             return Picture(Status.TOO_LARGE)
         if min(image.size) < MIN_SIDE:
             return Picture(Status.PLACEHOLDER)
-        # Pillow's JPEG reader says MPO of a JPEG with a second one behind it.
+        # Pillow's JPEG reader reports MPO for a JPEG that is followed by another one.
         extension = EXTENSIONS.get(image.format or "", EXTENSIONS["JPEG"])
         try:
             width, height = _rgb(image).size
@@ -136,10 +136,10 @@ def is_slow_jpeg(data: bytes) -> bool:
 
 
 def to_rgb(data: bytes) -> Image.Image:
-    """The picture as a viewer shows it: rotated by EXIF, in RGB, over white where transparent.
+    """The picture as a viewer shows it: rotated by EXIF, in RGB, white where transparent.
 
     Args:
-        data: bytes that `check` found to be OK.
+        data: bytes for which `check` gave OK.
     """
     with Image.open(BytesIO(data), formats=FORMATS) as image:
         return _rgb(image)

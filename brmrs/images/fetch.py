@@ -75,8 +75,8 @@ class _Host:
 class Fetcher:
     """Fetches addresses within the limits of the configuration; use it with `async with`.
 
-    Only http and https; no proxies, credentials or cookies, whatever the environment holds; each
-    connection, also one after a redirect, passes `GuardedBackend`.
+    Only http and https; no proxies, credentials or cookies from the environment. `GuardedBackend`
+    makes every connection, also after a redirect.
     """
 
     config: ImagesConfig
@@ -136,14 +136,14 @@ class Fetcher:
         return Answer(Status.HTTP_ERROR)
 
     async def _turn(self) -> None:
-        """Wait until the global rate allows one more request."""
+        """Wait until the configured rate allows one more request."""
         now = asyncio.get_running_loop().time()
         mine = max(now, self._next_turn)
         self._next_turn = mine + 1 / self.config.rate
         await asyncio.sleep(mine - now)
 
     async def _hop(self, url: httpx.URL, host: _Host, seconds: float) -> Answer | str:
-        """One request: its answer, or where it redirects to."""
+        """One request: its answer, or the address that it redirects to."""
         try:
             async with asyncio.timeout(seconds):
                 answer = await self._request(url)
@@ -159,13 +159,13 @@ class Fetcher:
             return Answer(Status.UNREACHABLE, final=False, wait=0.0)
         if isinstance(answer, Answer) and answer.status == Status.BUSY:
             host.fault(Status.BUSY)
-            self._be_patient(host, answer.wait or 0.0)
+            self._wait_for(host, answer.wait or 0.0)
         else:
             host.faults = 0
         return answer
 
-    def _be_patient(self, host: _Host, seconds: float) -> None:
-        """Let a host rest, or give it up if it asks for too long, or all hosts together did."""
+    def _wait_for(self, host: _Host, seconds: float) -> None:
+        """Wait for a host, or give it up if it asks for too long or `max_wait` is used up."""
         now = asyncio.get_running_loop().time()
         until = now + seconds
         more = max(0.0, until - max(now, self._waiting_until))
@@ -177,7 +177,7 @@ class Fetcher:
         host.resume_at = max(host.resume_at, until)
 
     def report(self) -> None:
-        """Log the hosts that were given up, and whether the patience for them ran out."""
+        """Log the hosts that were given up, and the seconds that hosts were waited for."""
         gone = [(name[1], host.given_up) for name, host in self._hosts.items() if host.given_up]
         if gone:
             LOG.warning(
@@ -208,7 +208,7 @@ class Fetcher:
             return await self._body(response)
 
     async def _body(self, response: httpcore.Response) -> Answer:
-        """Read at most `max_bytes`, whatever length the server promised."""
+        """Read at most `max_bytes`, whatever length the server announced."""
         data = bytearray()
         try:
             async for chunk in response.aiter_stream():
@@ -232,14 +232,14 @@ def _parse(address: str, base: httpx.URL | None = None) -> httpx.URL | None:
         url = httpx.URL(address.strip())
         url = base.join(url) if base else url
         httpcore.URL(str(url))  # stricter: checks the port, and that all is ASCII
-        usable = url.scheme in ("http", "https") and url.host  # raises where it is no IDNA
+        usable = url.scheme in ("http", "https") and url.host  # raises for invalid IDNA
     except (httpx.InvalidURL, ValueError, TypeError):
         return None
     return url if usable else None
 
 
 def _seconds(retry_after: str) -> float:
-    """Seconds that a Retry-After header asks for: a number, or a date; 0 where it is neither."""
+    """Seconds of a Retry-After header: a number, or a date; 0 if it is neither."""
     if retry_after.strip().isdecimal():
         return float(retry_after)
     try:

@@ -45,8 +45,8 @@ MOST_SHARED = 5  # of these, as many are listed
 def run(context: StageContext) -> None:
     """Gather the pictures; writes images.parquet, statistics.json, shared.json and files/.
 
-    Where an address may give a picture another time, the artifact is incomplete: the next run asks
-    again, there alone.
+    If an address was unreachable or busy, the artifact is incomplete: the next run tries these
+    addresses again, and no others.
 
     Raises:
         UserError: the folder of pictures cannot be read.
@@ -87,7 +87,8 @@ def _report(pictures: Sequence[Picture], counts: Counter[Status]) -> None:
     reused = shared(pictures)
     if reused["pictures"]:
         LOG.info(
-            "images: %d items share %d pictures, %d of them %s; look whether that is a placeholder",
+            "images: %d items share %d pictures (placeholders, or variants of a product); %d items "
+            "have %r",
             reused["items"],
             reused["pictures"],
             reused["most"][0]["items"],
@@ -103,7 +104,7 @@ def _report(pictures: Sequence[Picture], counts: Counter[Status]) -> None:
 
 
 def shared(pictures: Sequence[Picture]) -> dict[str, Any]:
-    """Pictures, by their bytes, that `SHARED_BY` items or more have: placeholders, or variants.
+    """Pictures that `SHARED_BY` or more items have, by their bytes: placeholders, or variants.
 
     Returns:
         "pictures" and "items" count them; "most" lists the `sha256`, `items` and `source` (of the
@@ -141,14 +142,14 @@ def gather(
 ) -> list[Picture]:
     """The picture of each item: from its first file that is one, else from its first address.
 
-    Where an item has no picture, the status is the first that may be another one the next time,
-    else the first.
+    The status of an item without a picture is the first one that the next run may change, else the
+    first one.
 
     Args:
         asins: (I,) raw ids; they are compared with file names, never made into paths.
         addresses: (I,) the addresses of each item, in the order to try them.
         config: folder and limits.
-        store: takes the bytes; what it has is not fetched again.
+        store: receives the bytes; addresses that it has are not fetched.
 
     Raises:
         UserError: the folder of pictures cannot be read.
@@ -191,7 +192,7 @@ def from_folder(asins: Sequence[str], config: ImagesConfig, store: PictureStore)
 
 
 def _best(tried: Sequence[Picture]) -> Picture:
-    """Of an item's pictures the one that is OK, else the status that tells most."""
+    """The picture that is OK, else the status to report (see `gather`)."""
     failed = [picture for picture in tried if picture.status != Status.MISSING]
     found = [picture for picture in failed if picture.status == Status.OK]
     transient = [picture for picture in failed if picture.status in TRANSIENT]
