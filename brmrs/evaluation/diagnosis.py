@@ -1,4 +1,4 @@
-"""What the method claims, measured: modality inconsistency in the ranking (method/000, 002).
+"""Modality inconsistency in the ranking, measured (docs/method.md, 1).
 
 For held-out pairs (u, i+) and the first K items of each branch, training items masked.
 """
@@ -30,7 +30,7 @@ DEFINITIONS = {
 def diagnose(
     branches: Mapping[str, Scorer], held_out: UserItems, train: UserItems, k: int
 ) -> dict[str, float | None]:
-    """The three rates of `DEFINITIONS`; None where there is nothing to take a share of.
+    """The three rates of `DEFINITIONS`; None where the share has no denominator.
 
     Args:
         branches: "text", "visual" and "fused".

@@ -1,7 +1,7 @@
 r"""Ranking metrics @K of one user with the held-out items T_u, |T_u| > 0.
 
-hit_k is 1 where the item at rank k (counted from 1) is in T_u, else 0. The set value of a metric
-is its mean over the users that have held-out items.
+hit_k is 1 if the item at rank k (counted from 1) is in T_u, else 0. A reported metric is the mean
+over the users that have held-out items.
 
     Recall@K    = sum_{k<=K} hit_k / |T_u|
     Precision@K = sum_{k<=K} hit_k / K
@@ -82,7 +82,7 @@ def measure(
     """Rank all items for the users with held-out items, and take every metric.
 
     Args:
-        branch: what to rank by.
+        branch: gives the scores.
         held_out: T_u, the validation or the test items.
         train: the training items, masked.
         cut_offs: the K to report.
@@ -102,5 +102,5 @@ def evaluated(held_out: UserItems) -> Tensor:
 
 
 def means(values: dict[str, Tensor]) -> dict[str, float]:
-    """The set values: means over users; empty where there is no user."""
+    """The means over users; empty without users."""
     return {name: float(value.mean()) for name, value in values.items() if len(value)}

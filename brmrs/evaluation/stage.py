@@ -1,6 +1,6 @@
-"""The stage `evaluate`: metrics of the model, of each branch, and of the yardstick.
+"""The stage `evaluate`: metrics of the model, of each branch, and of the most-popular baseline.
 
-The one place where test metrics are computed.
+Test metrics are computed only here.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ Values = dict[int, dict[str, dict[str, Tensor]]]
 
 
 def run(context: StageContext) -> None:
-    """Rank all items for all users with every branch, and write what it gives."""
+    """Rank all items for all users with every branch, and write the metrics."""
     model = bundle.load(context.inputs["train"])
     users, items = len(model.about.users), len(model.about.items)
     held_out = {

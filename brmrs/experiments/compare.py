@@ -125,7 +125,7 @@ def configured(
     of_model = [each for each in overrides if each.partition("=")[0].partition(".")[0] == "model"]
     if of_model:
         raise UserError(
-            f"--set {of_model[0]}: what concerns one model stands in a file: {own}, or for a "
+            f"--set {of_model[0]}: set fields of one model in its file: {own}, or for a "
             "variant beside it, under another name"
         )
     plugins = load(file, tuple(overrides)).plugins

@@ -1,8 +1,8 @@
 """What `brmrs tune` searches: a range for each hyper-parameter, by the name of its field.
 
-One name means one thing in every recommender, so a new one is searched without a line here. What
-is not listed stays as configured: `dim` and `feature_dim`, because published tables compare at a
-fixed size, and whatever is a choice of the model's structure.
+A name has the same meaning in every recommender, so a new recommender needs no entry. Fields that
+are not listed stay as configured: `dim` and `feature_dim`, because published tables compare at a
+fixed size, and choices of the model's structure.
 """
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -42,8 +42,8 @@ PART_OF = {"pool": "chns", "theta": "synergy"}  # without the term they change n
 def space(model: Section) -> dict[str, BaseDistribution]:
     """What to search for a recommender: the range of each field, by its dotted path.
 
-    What is configured as 0 is switched off, and stays so where the range is logarithmic: there the
-    first trial, the configuration as it stands, would have no place.
+    A field that is 0 is switched off. It is not searched if its range is logarithmic, because the
+    first trial is the configuration itself, and a logarithmic range does not contain 0.
 
     Raises:
         UserError: it has nothing to search.

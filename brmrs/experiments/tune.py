@@ -1,14 +1,14 @@
 """Hyper-parameter search: Optuna on SQLite, by the validation metric, pruned by its curve.
 
-A trial trains in this process on data that were read once. It is neither a stage nor cached: what
-it leaves is one number, which stands in the study. The winner goes through the pipeline like any
-other configuration.
+A trial trains in this process; the data are read once for all trials. It is not a stage and not
+cached: its result is one number in the study. The winner runs through the pipeline like any other
+configuration.
 
-A study is the answer to one question: its name holds the key of the stage `train`, so another
-dump, configuration or code starts another study. The sampler is seeded anew for every trial by the
-number of trials before it: a search that was killed goes on as an undisturbed one would.
+The name of a study contains the cache key of the stage `train`, so another dump, configuration or
+code starts another study. The sampler is seeded for every trial by the number of trials before it,
+so a search that was killed continues like an uninterrupted one.
 
-A search holds the store as a run does: no clean-up takes from it what it reads.
+A search locks the store as a run does, so garbage collection cannot remove its inputs.
 """
 
 import logging
@@ -44,23 +44,23 @@ from brmrs.training.warm_start import start_from
 
 LOG = logging.getLogger(__name__)
 FAULT = "fault"  # the attribute of a trial that diverged
-UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 5, 5  # a median needs some to stand on
+UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 5, 5  # a median needs a few values
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) -> optuna.Study:
-    """Search until the study has so many trials; those of an earlier call count.
+    """Search until the study has `trials` trials; those of an earlier call count.
 
     Args:
-        config: where to start from: the first trial is this very configuration.
+        config: the first trial.
         run: a run that has what `training(config)` reads.
-        store: where its artifacts lie; the studies lie in its folder `tune`.
+        store: of its artifacts; the studies are in its folder `tune`.
         trials: in all.
 
     Raises:
         UserError: the recommender has nothing to tune, the data lack what it needs, or another run
-            is under way and `concurrency` says not to wait for it.
+            is under way and `concurrency` is refuse.
     """
     ranges = space(config.model)
     stage = training(config)
@@ -83,7 +83,7 @@ def training(config: PipelineConfig) -> Stage:
 
 
 def open_study(file: Path, name: str) -> optuna.Study:
-    """The study of that name in an SQLite file; both are made where there are none."""
+    """The study of that name in an SQLite file; creates both if they are missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     return optuna.create_study(
         study_name=name,
@@ -101,7 +101,7 @@ def search(
     trials: int,
     ranges: dict[str, BaseDistribution],
 ) -> None:
-    """Make trials until `finished` counts so many. One process at a time may search a study.
+    """Make trials until `finished` counts `trials`. Only one process at a time may search a study.
 
     Raises:
         UserError: the data lack what the recommender needs.
@@ -109,7 +109,7 @@ def search(
     for killed in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(killed.number, state=TrialState.FAIL)
     if made := len(finished(study)):
-        LOG.info("%d of %d trials are there already", min(made, trials), trials)
+        LOG.info("%d of %d trials exist already", min(made, trials), trials)
     with progress.task(f"tune {config.model.name}", trials) as bar:
         bar.advance(made)
         while (done := len(finished(study))) < trials:
@@ -117,11 +117,11 @@ def search(
                 study.enqueue_trial(_configured(config, ranges))
             study.sampler = TPESampler(seed=config.train.seed + done)
             _make(study, study.ask(ranges), config, ready)
-            bar.advance(1, _told(study))
+            bar.advance(1, _best_so_far(study))
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that came to an end: by early stopping, pruned, or diverged; not killed ones."""
+    """The trials that ended: completed, pruned or diverged; not those that were killed."""
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
     return [each for each in study.trials if each.state in ended or FAULT in each.user_attrs]
 
@@ -136,7 +136,7 @@ def winner(study: optuna.Study) -> FrozenTrial:
         return study.best_trial
     except ValueError as error:
         faults = {str(each.user_attrs.get(FAULT)) for each in finished(study)}
-        raise UserError(f"no trial came to a result: {'; '.join(sorted(faults))}") from error
+        raise UserError(f"every trial diverged: {'; '.join(sorted(faults))}") from error
 
 
 def rows(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
@@ -194,6 +194,6 @@ def _configured(config: PipelineConfig, ranges: dict[str, BaseDistribution]) -> 
     return {path: config.section(path) for path in ranges}
 
 
-def _told(study: optuna.Study) -> str:
+def _best_so_far(study: optuna.Study) -> str:
     values = [each.value for each in study.get_trials(states=(TrialState.COMPLETE,))]
     return f"best {max(value for value in values if value is not None):.4f}" if values else ""

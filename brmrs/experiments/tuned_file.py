@@ -1,4 +1,4 @@
-"""The YAML file that a search leaves: the winner, to be laid over any configuration of the data."""
+"""The YAML file of a search's winner, which overrides any configuration of the data set."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +12,10 @@ from brmrs.config.pipeline import PipelineConfig, put
 def write(
     path: Path, config: PipelineConfig, searched: Iterable[str], comments: Iterable[str]
 ) -> None:
-    """Write what the search chose, and what it took the model to be.
+    """Write the searched fields, and the model's fields that are not at their defaults.
 
-    That is: the searched fields, and those of the model that are not at their defaults. How long
-    training may take, its batches and the like are for the configuration that it is laid over.
+    Epochs, batch size and other settings of training come from the configuration that the file
+    overrides.
 
     Args:
         path: the file; its folder is made.

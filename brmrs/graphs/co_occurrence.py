@@ -9,11 +9,12 @@ from brmrs.graphs.nearest import nearest
 from brmrs.graphs.similarity import Similarity
 from brmrs.graphs.sparse import SparseMatrix
 
-BLOCK_BYTES = 2**28  # of the pairs of users that are looked at at once
+BLOCK_BYTES = 2**28  # memory of the rows of users that are computed at once
 
 
 def user_graph(users: Tensor, items: Tensor, n_users: int, n_items: int, k: int) -> SparseMatrix:
-    """(U, U): each user's k users with most items in common; weights the softmax of the counts.
+    """(U, U): for each user the k users with the most items in common, weighted by the softmax
+    of these counts.
 
     A user with fewer than k such users keeps those; ties go to the lower id.
 

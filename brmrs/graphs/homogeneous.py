@@ -1,4 +1,4 @@
-"""A homogeneous graph, from the edges that the graph stage wrote to a matrix to propagate with."""
+"""Homogeneous graphs: read the edges that the graph stage wrote as sparse matrices."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from brmrs.graphs.sparse import SparseMatrix
 def load(path: Path, size: int) -> SparseMatrix:
     """Read `item.parquet` or `user.parquet` as the row-normalised (size, size) matrix.
 
-    Each row with edges sums to 1, so that a propagation is a weighted mean of the neighbours
-    whatever alpha, the betas and k are; a row without edges stays empty.
+    Each row with edges sums to 1, so a propagation is a weighted mean of the neighbours for any
+    alpha, beta and k. A row without edges stays empty.
     """
     return SparseMatrix.from_scipy(row_normalised(read(path, size)))
 
@@ -27,7 +27,7 @@ def read(path: Path, size: int) -> sp.csr_matrix:
 
 
 def row_normalised(weights: sp.csr_matrix) -> sp.csr_matrix:
-    """D^-1 W for non-negative weights; float64 inside, so that rows sum to 1 in float32."""
+    """D^-1 W for non-negative weights, computed in float64 so that rows sum to 1 in float32."""
     sums = np.asarray(weights.sum(axis=1, dtype=np.float64)).ravel()
     inverse = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
     return sp.csr_matrix(sp.diags_array(inverse) @ weights)

@@ -1,6 +1,7 @@
 """Graphs with fixed edges and learned weights: attention over interactions, learned item graphs.
 
-Four operations that touch nothing but the edges. The first two are each the other's gradient.
+Four operations on the edges alone, never on all pairs. Each of the first two is the gradient of the
+other.
 
     product    y_i = sum_j a_ij x_j        dL/da_ij = <dL/dy_i, x_j>,  dL/dx = A^T dL/dy
     affinity   a_ij = <x_i, y_j>           dL/dx = A' y,  dL/dy = A'^T x,  with A' = dL/da
@@ -53,9 +54,9 @@ class Edges:
         """(E,) softmaxes of (E,) values over the edges of each row, or of each column.
 
         Args:
-            values: within [-50, 50], as inner products of unit vectors are: exponentials are not
-                shifted; differentiable.
-            taking_part: (E,) bool; the weight of the other edges is 0.
+            values: within [-50, 50], such as inner products of unit vectors, because exponentials
+                are not shifted; differentiable.
+            taking_part: (E,) bool; all other edges get weight 0.
             by_column: over the edges of a column.
         """
         result: Tensor = _Softmax.apply(self, wide(values), taking_part, by_column)
@@ -81,7 +82,7 @@ class Edges:
     def sums(self, values: Tensor, *, by_column: bool) -> Tensor:
         """(n,) sums of (E,) values over the edges of each row, or (m,) of each column; no gradient.
 
-        Segment by segment: adding at an index takes atomic additions on CUDA, in any order.
+        By segments, because `index_add` on CUDA adds atomically, in an order that varies.
         """
         values = values.detach()
         if by_column:
@@ -140,7 +141,7 @@ class _Softmax(torch.autograd.Function):
         ctx.edges, ctx.by_column = edges, by_column
         weights = values.exp().mul_(taking_part)
         sums = edges.sums(weights, by_column=by_column)
-        # Where no edge of a row takes part, 0 / tiny and not 0 / 0.
+        # A row without an edge that takes part gets 0 / tiny, not 0 / 0.
         sums.clamp_(min=torch.finfo(sums.dtype).tiny)
         weights.div_(edges.at_edges(sums, by_column=by_column))
         ctx.save_for_backward(weights)

@@ -1,6 +1,6 @@
-"""Item graphs of one modality, from nearest neighbours to what FREEDOM and LATTICE propagate over.
+"""Item graphs of one modality, for FREEDOM and LATTICE: normalised and mixed nearest neighbours.
 
-All of it runs on the device of the graphs and keeps to their edges: nothing is ever dense.
+All operations run on the device of the graphs and store edges only, never a dense matrix.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from brmrs.graphs.sparse import SparseMatrix, multiply
 
-BLOCK_BYTES = 2**26  # of the inner products held at once
+BLOCK_BYTES = 2**26  # memory of the inner products that are computed at once
 
 
 class Weighted(NamedTuple):
@@ -47,7 +47,9 @@ def scaled(weight: float | Tensor, graph: Weighted) -> Weighted:
 
 
 def with_self_loops(graph: SparseMatrix) -> SparseMatrix:
-    """The same graph, and where a row has edges one of weight 1, the node's cosine with itself."""
+    """The same graph with a self loop of weight 1 (the cosine of a node with itself) on each
+    row that has edges.
+    """
     listed = edges(graph)
     nodes = graph.csr.crow_indices().diff().nonzero().squeeze(1)
     loops = Weighted(nodes, nodes, torch.ones_like(listed.values[: len(nodes)]))
@@ -55,9 +57,9 @@ def with_self_loops(graph: SparseMatrix) -> SparseMatrix:
 
 
 def symmetric(graph: SparseMatrix) -> SparseMatrix:
-    """D^-1/2 W D^-1/2 with D_ii = sum_j W_ij; nothing reaches a node without edges of its own."""
+    """D^-1/2 W D^-1/2 with D_ii = sum_j W_ij; edges to a node without edges of its own get 0."""
     rows, columns, values = edges(graph)
-    # Sums in the order of the edges: those of index_add come in any order on a GPU.
+    # A product sums in the order of the edges; index_add on a GPU does not.
     degrees = multiply(graph.csr, values.new_ones(graph.shape[1], 1)).squeeze(1)
     root = degrees.rsqrt().where(degrees > 0, 0)
     return SparseMatrix.from_edges(rows, columns, root[rows] * values * root[columns], graph.shape)
@@ -81,7 +83,7 @@ def mixture(parts: Iterable[tuple[float, SparseMatrix]]) -> SparseMatrix:
 def nearest_rows(x: Tensor, k: int) -> Tensor:
     """(n, d) rows to (n, min(k, n)) int64: those with the largest inner products with each.
 
-    In blocks of rows of at most BLOCK_BYTES; never (n, n).
+    Computed in blocks of rows of at most BLOCK_BYTES, never as one (n, n) matrix.
     """
     size = max(1, BLOCK_BYTES // (x.element_size() * len(x)))
     blocks = torch.split(x, size)

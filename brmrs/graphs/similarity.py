@@ -1,15 +1,15 @@
-"""The similarity e_ij of a homogeneous graph (method/000, 'homogeneous graph construction').
+"""The similarity e_ij of a homogeneous graph (docs/method.md, 2.1).
 
     e_ij = alpha overlap(N_i, N_j) + (1 - alpha) sum_m beta'_m cos(x_i^m, x_j^m)
 
-A modality that i or j lacks contributes nothing to the pair, and the betas of those that both
-have keep the sum of all: beta'_m = beta_m sum_m' beta_m' / sum_(m' shared) beta_m'; 0 where none
-is shared. Where nothing is missing, beta' = beta.
+A modality that i or j lacks contributes nothing to the pair. The betas of the shared modalities are
+scaled to the sum of all betas: beta'_m = beta_m sum_m' beta_m' / sum_(m' shared) beta_m'. Without a
+shared modality the second term is 0. Where nothing is missing, beta' = beta.
 
 overlap of the sets A = N_i and B = N_j, each in [0, 1]:
     cosine   |A n B| / sqrt(|A| |B|)
     jaccard  |A n B| / |A u B|
-    count    |A n B| / max_l |N_l|, a plain count up to one constant of the graph
+    count    |A n B| / max_l |N_l|, the count of common neighbours, scaled for the whole graph
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ SPARSE_BYTES = 80  # for each pair with an overlap: the product, degrees, keys a
 
 @dataclass(frozen=True)
 class Modality:
-    """What one modality gives to the similarity of n nodes.
+    """The vectors of one modality for n nodes.
 
     Attributes:
         units: (n, d) float32 unit vectors on the grid, zero where not present.
@@ -82,7 +82,7 @@ class Modality:
 
 @dataclass(frozen=True)
 class KnownCosines:
-    """What one modality gives where only some cosines are known; all others count as 0.
+    """One modality of which only some cosines are known; all others count as 0.
 
     Attributes:
         matrix: (n, n) symmetric CSR of the known cosines.
@@ -94,7 +94,7 @@ class KnownCosines:
 
     @classmethod
     def of(cls, edges: "Edges", nodes: int) -> "KnownCosines":
-        """A cosine that is known of (i, j) is known of (j, i); their own entries come first."""
+        """Make the cosines symmetric; where (i, j) and (j, i) differ, each keeps its own."""
         rows = np.concatenate([edges.rows, edges.columns]).astype(np.int64)
         ends = np.concatenate([edges.columns, edges.rows]).astype(np.int64)
         keys, first = np.unique(rows * nodes + ends, return_index=True)
@@ -137,7 +137,7 @@ class Similarity:
 
     @property
     def sparse(self) -> bool:
-        """Whether the overlap is all there is: most pairs then have e = 0, and none is stored."""
+        """Whether only the overlap counts: most pairs then have e = 0 and are not computed."""
         return self.alpha == 1 or not any(self.beta.get(name, 0.0) > 0 for name in self.modalities)
 
     @cached_property
@@ -145,7 +145,7 @@ class Similarity:
         return sp.csr_matrix(self.neighbours.T)
 
     def row_bytes(self) -> NDArray[np.int64]:
-        """(n,) memory that each row of e takes while its nearest are looked for, at most."""
+        """(n,) upper bound of the memory, in bytes, that a row of e takes during the search."""
         if not self.sparse:
             nodes = self.neighbours.shape[0]
             return np.full(nodes, DENSE_BYTES * nodes)
@@ -177,7 +177,7 @@ class Similarity:
                 has = modality.present
                 both = 1.0 if has.all() else np.logical_and.outer(has[rows], has)
                 shared = shared + weight * both
-        # Multiplying by 1.0 changes no bit, so a pair that lacks nothing gets the plain formula.
+        # Where nothing is missing, total / shared is exactly 1.0 and changes no bit.
         total = sum(self.beta.values())
         if isinstance(shared, float):
             scores *= (1 - self.alpha) * (total / shared)
@@ -200,7 +200,7 @@ class Similarity:
     def _overlap(
         self, common: Floats, rows: NDArray[np.integer], columns: NDArray[np.integer]
     ) -> Floats:
-        """(E,) overlaps of pairs with so many neighbours in common."""
+        """(E,) overlaps of pairs, from their (E,) numbers of common neighbours."""
         left, right = self._degrees[rows], self._degrees[columns]
         if self.overlap == "cosine":
             size = np.sqrt(left * right)

@@ -1,4 +1,4 @@
-"""The sparse product that every graph model propagates with."""
+"""The sparse product of all graph models."""
 
 import warnings
 from typing import Any
@@ -13,7 +13,7 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta 
 
 
 class SparseMatrix:
-    """A constant (n, m) matrix in CSR with its transpose at hand for the backward pass.
+    """A constant (n, m) matrix in CSR, stored with its transpose for the backward pass.
 
     Attributes:
         shape: (n, m).
@@ -53,22 +53,22 @@ class SparseMatrix:
 
 
 def wide(x: Tensor) -> Tensor:
-    """What a dense product in bfloat16 gave, in float32: sums over many neighbours need it."""
+    """bfloat16 as float32, for sums over many neighbours; other types unchanged."""
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def multiply(csr: Tensor, x: Tensor, plus: Tensor | None = None) -> Tensor:
-    """`plus` + (n, m) CSR times (m, d), without a gradient; the same bits whatever the threads.
+    """`plus` + (n, m) CSR times (m, d), without a gradient; the same bits with any thread count.
 
-    A weighted sum of rows is what `embedding_bag` does, and its kernel prefetches the rows: on a
-    CPU it is as fast as MKL's CSR product, is there where MKL is not, and takes half precision.
+    On a CPU this is `embedding_bag`, which sums weighted rows and prefetches them: as fast as MKL's
+    CSR product, available without MKL, and it takes half precision.
 
     Args:
         csr: (n, m).
         x: (m, d).
         plus: (n, d); None: 0.
     """
-    x = x.detach()  # else embedding_bag prepares a backward pass that is never asked for
+    x = x.detach()  # else embedding_bag prepares a backward pass
     if x.is_cuda:
         with torch.autocast("cuda", enabled=False):
             return csr @ x if plus is None else torch.addmm(plus, csr, x)
@@ -103,7 +103,7 @@ def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) 
 
 
 def _to_torch(matrix: Any) -> Tensor:
-    # A copy: sorting in place would reorder the caller's indices without its values.
+    # A copy, because sorting in place would reorder the caller's indices but not its values.
     csr = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
     csr.sort_indices()
     return _checked_csr(

@@ -1,6 +1,6 @@
 """The graph stage: homogeneous graphs of items and users, neighbours of items by each modality.
 
-Only rows of the training split are read into a graph; permuting the others changes no byte.
+Graphs are built from training interactions only.
 """
 
 from collections.abc import Mapping
@@ -80,10 +80,10 @@ def training_matrix(split: Path, items: int) -> sp.csr_matrix:
 
 
 def known_cosines(folders: Mapping[str, Path], items: int) -> dict[str, KnownCosines]:
-    """The cosines that the kNN tables of a benchmark hold, of each modality that has one.
+    """The cosines of the ready-made data set's kNN tables, by modality.
 
     Args:
-        folders: what the benchmark brings along, by modality.
+        folders: the imported files of each modality.
         items: I.
 
     Raises:
@@ -120,7 +120,7 @@ def similarity_of_items(
 
 
 def by_modality(items: Similarity, name: str) -> Similarity:
-    """e_ij of items as one modality alone has it: the cosine."""
+    """e_ij of items by one modality alone: the cosine."""
     modalities = {m: table for m, table in items.modalities.items() if m == name}
     return replace(items, modalities=modalities, beta={name: 1.0}, alpha=0.0)
 
@@ -153,7 +153,7 @@ def write(edges: Edges, path: Path) -> None:
 
 
 def describe(edges: Edges, similarity: Similarity) -> dict[str, Any]:
-    """Counts of a graph, and which share of its edges each signal supports.
+    """Counts of a graph, and the share of its edges that each signal supports.
 
     Co-occurrence supports an edge whose ends have a neighbour in common; a modality, an edge whose
     ends both have it with a positive cosine. An edge may have several supports.

@@ -7,8 +7,8 @@ from torch import Tensor
 def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The min(K, I) best of (B, I) scores; equal scores by increasing item.
 
-    `torch.topk` may take any of the items that tie for the last place, so it is asked for one
-    more: where that one ties, the lowest items among the tied are chosen instead.
+    `torch.topk` returns any of the items that tie for the last place. So K + 1 items are requested;
+    where the last two tie, the lowest of the tied items are chosen.
 
     Returns:
         (B, min(K, I)) scores and int64 items.
@@ -27,7 +27,7 @@ def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _fill_ties(scores: Tensor, values: Tensor, items: Tensor) -> Tensor:
-    """Replace those items that tie for the last place by the lowest tied ones.
+    """Replace the items that tie for the last place by the lowest of the tied items.
 
     Args:
         scores: (B, I).

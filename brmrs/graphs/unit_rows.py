@@ -1,4 +1,4 @@
-"""Rows of length 1, with a gradient of its own: the one operation that most models share."""
+"""Rows of length 1, with a hand-written gradient."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from brmrs.graphs.sparse import wide
 def unit_rows(x: Tensor) -> Tensor:
     """(..., d) vectors scaled to length 1; a zero vector stays zero, and so does its gradient.
 
-    Torch's `normalize` takes twice the time forward and backward, for its gradient goes through
-    the division and the norm one after the other. With u = x / |x| and g the gradient of u,
+    `torch.nn.functional.normalize` takes twice the time, because its gradient goes through the
+    division and the norm separately. With u = x / |x| and g the gradient of u,
 
         dL/dx = (g - u <u, g>) / |x|
     """
@@ -25,7 +25,7 @@ class _UnitRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         inverse: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).reciprocal_()
-        # 1 / 0, and of what is so short that its inverse is no number
+        # of zero vectors, and of vectors so short that 1 / length overflows
         inverse.masked_fill_(inverse.isinf(), 0.0)
         unit = x * inverse
         ctx.save_for_backward(unit, inverse)

@@ -1,4 +1,4 @@
-"""The items of each user: those to mask, those to sample around, those to find."""
+"""Sets of items per user: training items to mask, held-out items to find."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,7 +69,7 @@ class UserItems:
     def contain(self, users: Tensor, items: Tensor) -> Tensor:
         """Whether the item is one of the user's; both of one shape, or broadcastable to it.
 
-        An item of -1 stands for none and is nobody's.
+        Item -1 means no item: no user has it.
         """
         if len(self._keys) == 0:
             return torch.zeros_like(users * items, dtype=torch.bool)

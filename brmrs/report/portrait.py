@@ -36,7 +36,7 @@ def degree_curve(name: str, ids: pl.Series) -> Curve:
 
 
 def core_curves(statistics: dict[str, Any]) -> list[Curve]:
-    """Users, items and interactions of each k-core as shares of all; k = 1 stands for all."""
+    """Users, items and interactions of each k-core as shares of all; k = 1 is the whole dump."""
     everything = statistics["before_k_core"]
     cores = [{"k": 1, **everything}, *statistics["cores"]]
     return [
@@ -48,7 +48,7 @@ def core_curves(statistics: dict[str, Any]) -> list[Curve]:
 
 
 def over_time(split: pl.DataFrame) -> Histogram | None:
-    """Interactions of each part of the split over time; None where no time is known."""
+    """Interactions of each part of the split over time; None without times."""
     times = split.select(TIMESTAMP, SPLIT).drop_nulls()
     if times.is_empty():
         return None

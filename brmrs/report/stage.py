@@ -1,6 +1,7 @@
-"""The stage `report`: one HTML page that tells what went in, what was learned and what came out.
+"""The stage `report`: one HTML page with the data, the model, its metrics and example users.
 
-The page is self-contained: styles, figures and thumbnails are in it, no script, no address.
+The page is self-contained: styles, figures and thumbnails are embedded; it has no scripts and no
+links.
 """
 
 import base64
@@ -32,12 +33,12 @@ RECOMMENDATIONS_SHOWN = 6
 
 @dataclass(frozen=True)
 class Card:
-    """An item as the page shows it.
+    """An item on the page.
 
     Attributes:
-        title: or the ASIN where there is none.
-        picture: a data address, or "" without a picture.
-        hit: whether the user holds it in the test split.
+        title: or the item id without a title.
+        picture: a data URL, or "" without a picture.
+        hit: whether it is one of the user's test items.
         score: of the recommendation; None in a history.
     """
 
@@ -49,7 +50,7 @@ class Card:
 
 @dataclass(frozen=True)
 class UserStory:
-    """One user: what the model saw and what it recommends."""
+    """One user: training items, test items and recommendations."""
 
     user_id: str
     history: list[Card]
@@ -58,7 +59,7 @@ class UserStory:
 
 
 def run(context: StageContext) -> None:
-    """Gather what the stages wrote and render the page."""
+    """Render the page from the outputs of the other stages."""
     page = render(context)
     (context.out / "report.html").write_text(page, encoding="utf-8")
 
@@ -136,7 +137,7 @@ def _if_there(inputs: Any, folder: str, file: str) -> dict[str, Any]:
 
 
 def _metric_tables(metrics: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
-    """For each split: a row per branch and yardstick."""
+    """For each split: a row per branch, and one for the baseline."""
     splits = [SPLIT_NAMES[part] for part in (TEST, VALIDATION)]
     order = sorted(metrics["branches"], key=lambda name: name != columns.FUSED)
     rows = {f"{metrics['model']}, {name} branch": metrics["branches"][name] for name in order}
@@ -167,7 +168,7 @@ def training_curve(train: Path) -> str:
 
 
 def _bars(metrics: dict[str, Any]) -> str:
-    """Test Recall of the model, its branches and the yardstick."""
+    """Test recall of the model, its branches and the baseline."""
     rows = _metric_tables(metrics)[SPLIT_NAMES[TEST]]
     name = _headline(metrics)
     return figures.bars(list(rows), [row[name] for row in rows.values()], f"test {name}")

@@ -23,7 +23,7 @@ def assemble(
     graphs: Path | None,
     categories: Sequence[Sequence[str]],
 ) -> TrainingData:
-    """Everything that a recommender may know, on the device of `train`.
+    """The training data of a recommender, on the device of `train`.
 
     Args:
         train: the training items of each user.
@@ -70,21 +70,21 @@ def homogeneous_graphs(
 
 
 def regions(folder: Path) -> Tensor | None:
-    """(I, K, D) float16, in a file mapped into memory, of the visual features; None without any.
+    """(I, K, D) float16 feature maps of the pictures, mapped into memory; None without any.
 
-    To write into it ends the process.
+    The mapping is read-only: writing into the tensor kills the process.
     """
     maps = feature_table.regions(folder)
     if maps is None:
         return None
-    with warnings.catch_warnings(action="ignore"):  # torch's, that it cannot forbid to write
+    with warnings.catch_warnings(action="ignore"):  # torch cannot mark a tensor as read-only
         return torch.from_numpy(maps).flatten(1, 2)
 
 
 def most_specific(categories: Sequence[Sequence[str]]) -> Tensor:
-    """(I,) int64, the last category of each item's path by its place among all sorted ones.
+    """(I,) int64, the last category of each item's path, numbered in sorted order.
 
-    Items without categories share one of their own.
+    Items without categories share one extra category.
     """
     names = [path[-1] if path else "" for path in categories]
     return torch.from_numpy(np.unique(names, return_inverse=True)[1].astype(np.int64))

@@ -1,4 +1,4 @@
-"""What stands for the vector of an item that lacks a modality."""
+"""Vectors for items that lack a modality (`features.imputation`)."""
 
 from dataclasses import replace
 
@@ -11,16 +11,16 @@ from brmrs.models.base import TrainingData
 
 
 def imputed(data: TrainingData, how: Imputation) -> TrainingData:
-    """The data with a vector for every item, which the recommender takes for the item's own.
+    """The data with a vector for every item, treated as the item's own.
 
-    `present` is true of all then: its models keep an item that lacks a modality out of losses and
-    sums, and would do so whatever stood for its vector.
+    `present` becomes true for all items: models leave items that lack a modality out of losses and
+    sums, and an imputed vector should count.
 
     Args:
         data: with zeros where a modality is not present.
-        how: "zeros"; "mean" of the items that have the modality; "neighbours", the mean of an
-            item's neighbours in the item graph that have it, weighted by the graph, and the mean
-            of all where there is no such neighbour.
+        how: "zeros"; "mean", the mean of the items that have the modality; "neighbours", the mean
+            of the neighbours in the item graph that have it, weighted by the graph, or the mean of
+            all without such a neighbour.
     """
     if how == "zeros":
         return data

@@ -1,6 +1,6 @@
-"""The optimiser: Adam, and what may be asked for around its step.
+"""The optimiser: Adam with optional clipping, learning-rate schedule and averaging of the weights.
 
-`precision: bf16` runs the dense products of the loss (`x @ W`, linear layers) in bfloat16, by
+`precision: bf16` runs the dense products of the loss (`x @ W`, linear layers) in bfloat16, with
 torch's autocast. These stay float32: the weights, their gradients and average, Adam's moments,
 sparse products, sums and losses, validation, and the bundle.
 """
@@ -21,7 +21,7 @@ from brmrs.config.learning import TrainConfig
 class Optimiser:
     """Adam with gradient clipping, a schedule of the learning rate, and an average of the weights.
 
-    What the configuration does not ask for changes no bit.
+    An option that is off does not change the result.
     """
 
     def __init__(self, parameters: list[nn.Parameter], config: TrainConfig, steps: int):
@@ -60,7 +60,7 @@ class Optimiser:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within, the parameters hold their averages, if these are asked for."""
+        """Inside the context, the parameters hold their averages, if averaging is on."""
         if not self.average:
             yield
             return
@@ -72,7 +72,7 @@ class Optimiser:
             _put(own, self.parameters)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on, beside the parameters."""
+        """The state that the next step depends on, without the parameters."""
         return {
             "adam": self.adam.state_dict(),
             "rate": self.rate.state_dict(),
@@ -80,14 +80,14 @@ class Optimiser:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore a result of `state_dict`."""
         self.adam.load_state_dict(state["adam"])
         self.rate.load_state_dict(state["rate"])
         self.average = state["average"]
 
 
 def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
-    """What the learning rate is multiplied with in a step.
+    """The factor of the learning rate in a step.
 
     (t + 1) / W in the W steps of the warm-up; then 1, or (1 + cos(pi t / T)) / 2 of the t steps
     since the warm-up, T from there to the end of `epochs`.

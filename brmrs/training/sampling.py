@@ -1,7 +1,7 @@
 """Training triples: shuffled positives, and negatives outside the user's training items.
 
-Only the training split is known here. Items of the validation or test split are negatives like
-any other: leaving them out would tell the model which they are.
+Only the training split is known here. Items of the validation and test splits are drawn as
+negatives like all others: leaving them out would leak them to the model.
 """
 
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ _WIDE = 2**62
 
 
 def seeded(seed: int, epoch: int, stream: int, device: torch.device) -> torch.Generator:
-    """A generator that depends on nothing but its arguments.
+    """A generator that depends only on its arguments.
 
-    Each epoch starts generators of its own, so a resumed run draws what an undisturbed one draws.
+    Each epoch starts new generators, so a resumed run draws the numbers of an uninterrupted one.
 
     Args:
         seed: of the run.
         epoch: counted from 1.
-        stream: tells apart the generators of one epoch.
-        device: where it draws.
+        stream: distinguishes the generators of one epoch.
+        device: of the numbers.
     """
     state = np.random.SeedSequence((seed, epoch, stream)).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state[0]))
@@ -36,8 +36,8 @@ def seeded(seed: int, epoch: int, stream: int, device: torch.device) -> torch.Ge
 class Sampler:
     """Draws the batches of an epoch.
 
-    A user whose training items are all I items has no negative. Where negatives are asked for,
-    the interactions of such a user are left out.
+    A user who has all I items in training has no negative. If n > 0, the interactions of such a
+    user are left out.
     """
 
     def __init__(self, train: UserItems, negatives: int):

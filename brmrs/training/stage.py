@@ -41,16 +41,16 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the stage reads, ready to train on.
+    """The inputs of the stage, ready for training.
 
     Attributes:
         users: raw ids, in the order of the dense ids.
         items: asins, likewise.
         train: the training items of each user.
-        validation: likewise of the validation split.
-        select: the selection metric on it.
+        validation: the validation items of each user.
+        select: the selection metric on them.
         folders: the feature folder of each modality; none where the model reads no features.
-        data: what a recommender may know.
+        data: the training data of the recommender.
     """
 
     users: list[str]
@@ -90,7 +90,7 @@ def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
 
     Args:
         inputs: by the names that the stage declares.
-        config: the device, the metric to select by, what stands for missing features.
+        config: the device, the selection metric, the imputation of missing features.
 
     Raises:
         UserError: the split has no validation interactions, or there is no such device.
@@ -112,7 +112,7 @@ def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
 
 
 def measured(history: History, on: torch.device) -> dict[str, float]:
-    """What training took; the memory is this process's peak, whatever else it has done."""
+    """Time and memory of a training; the memory is the peak of the whole process, in bytes."""
     taken: dict[str, float] = {"peak_memory_bytes": high_water()}
     if on.type == "cuda":
         taken["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(on)
@@ -123,11 +123,11 @@ def measured(history: History, on: torch.device) -> dict[str, float]:
 
 
 def summary(config: PipelineConfig, history: History, peak: int) -> str:
-    """One line on a training: what was trained, for how long, and what ended it.
+    """One line about a training: model, epochs, seconds, and why it ended.
 
     Args:
         config: of the training.
-        history: what it found.
+        history: of the training.
         peak: of this process's memory, in bytes.
     """
     who = f"{config.model.name}, seed {config.train.seed}"
@@ -141,7 +141,7 @@ def summary(config: PipelineConfig, history: History, peak: int) -> str:
 
 
 def device(config: TrainConfig) -> torch.device:
-    """Where to train.
+    """The device to train on.
 
     Raises:
         UserError: CUDA is configured and this machine has none.
@@ -183,12 +183,12 @@ def selector(metric: str, validation: UserItems, train: UserItems) -> Select:
 def features(
     folders: Mapping[str, Path], imputation: Imputation, used: Set[str]
 ) -> dict[str, Feature]:
-    """What the bundle says of the features, from their `meta.json`.
+    """The bundle's entries on the features, from their `meta.json`.
 
     Args:
         folders: the feature folder of each modality.
-        imputation: what stood for the vectors that items lack.
-        used: the modalities that the recommender reads the features of, or graphs made of them.
+        imputation: how missing vectors were filled in.
+        used: the modalities whose features, or graphs of them, the recommender reads.
     """
     described = {}
     for modality, folder in folders.items():

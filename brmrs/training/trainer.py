@@ -32,7 +32,7 @@ Select = Callable[[Scorer], float]
 
 @dataclass
 class History:
-    """What training has found so far.
+    """The state of a training so far.
 
     Attributes:
         epoch: the last finished one, counted from 1.
@@ -40,7 +40,7 @@ class History:
         best_value: its selection metric.
         best_state: its parameters.
         curve: (epoch, kind, name, value) points, see `columns.CURVE`.
-        seconds: of all epochs, their validation included; nothing that is stored depends on it.
+        seconds: of all epochs including validation; no artifact depends on it.
     """
 
     epoch: int = 0
@@ -61,7 +61,7 @@ def fit(
     """Train, and leave the model with the parameters of its best epoch.
 
     Args:
-        model: on the device where `train` lies.
+        model: on the device of `train`.
         train: the training items of each user.
         select: the selection metric of the fused branch, larger is better.
         config: batches, patience, optimisation, seed.
@@ -77,7 +77,7 @@ def fit(
     run = _Run(model, Sampler(train, model.n_negatives), select, config, checkpoint_file)
     run.resume()
     with (
-        kept_between_steps(model),
+        freed_memory_reused(model),
         progress.task(f"train {type(model).__name__}", config.epochs) as bar,
     ):
         bar.advance(run.history.epoch)
@@ -107,12 +107,12 @@ class _Run:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the epoch was validated, and the best one lies `patience` epochs back."""
+        """Whether the epoch was validated, and the best one is `patience` epochs back."""
         epoch = self.history.epoch
         return self._due(epoch) and epoch - self.history.best_epoch >= self.config.patience
 
     def epoch(self) -> str:
-        """Train one epoch, validate and keep the best where it is due; returns what to show."""
+        """Train one epoch, and validate it if it is due; returns the text for the progress bar."""
         started = time.monotonic()
         history, config = self.history, self.config
         number = history.epoch + 1
@@ -144,7 +144,7 @@ class _Run:
         return epoch % self.config.validate_every == 0 or epoch == self.config.epochs
 
     def _validate(self, epoch: int) -> float:
-        """The selection metric; the weights are kept if it is the best so far."""
+        """The selection metric; keeps a copy of the weights if it is the best so far."""
         history = self.history
         with self.optimiser.averaged():
             try:
@@ -167,14 +167,14 @@ class _Run:
             names = list(terms)
             steps.append(torch.stack([term.detach() for term in terms.values()]))
         losses = torch.stack(steps).double()
-        # Once an epoch: looking at each step would stall a GPU.
+        # Once an epoch, because a check at each step would stall a GPU.
         fault = _in_losses(names, losses) or in_parameters(dict(self.model.named_parameters()))
         if fault is not None:
             raise self._diverged(*(self._first_fault(epoch) or (epoch, fault)))
         return dict(zip(names, losses.mean(dim=0).tolist(), strict=True))
 
     def _batches(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        """The loss terms of each batch of an epoch; the same again on every call."""
+        """The loss terms of each batch of an epoch; a second call gives the same batches."""
         config, model = self.config, self.model
         generator = seeded(config.seed, epoch, _MODEL, self.device)
         model.train()
@@ -241,7 +241,7 @@ class _Run:
         self.saved = time.monotonic()
 
     def _state(self) -> dict[str, Any]:
-        """All that the next epoch depends on."""
+        """The state that the next epoch depends on."""
         return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -254,8 +254,8 @@ class _Run:
         return {"model": type(self.model).__name__, "shapes": shapes, "train": train}
 
 
-def kept_between_steps(model: nn.Module) -> AbstractContextManager[None]:
-    """What a step frees stays for the next one, also of large tables (brmrs/system/heap.py)."""
+def freed_memory_reused(model: nn.Module) -> AbstractContextManager[None]:
+    """Keep freed memory in the process for the next step (brmrs/system/heap.py)."""
     keep_freed_memory()
     largest = max(parameter.nbytes for parameter in model.parameters())
     return freed_memory_kept() if largest > LARGEST_KEPT else nullcontext()
@@ -272,7 +272,7 @@ def _validation(epoch: int, config: TrainConfig, value: float) -> tuple[int, str
 
 
 def _in_losses(names: list[str], losses: Tensor) -> str | None:
-    """The first term that is not finite, of (batches, terms)."""
+    """The first of (batches, terms) losses that is not finite, in words; None if all are."""
     faults = (~losses.isfinite()).nonzero().tolist()
     if not faults:
         return None

@@ -1,8 +1,8 @@
-"""Starting from an earlier bundle: users and items that it knows keep their rows.
+"""Warm start from an earlier bundle: users and items that it knows keep their rows.
 
-They are matched by their own ids. New ones, and every parameter that is not a table of users or
-items, start as usual: a projection of features, say, belongs to the principal directions of the
-features that it was trained on.
+Users and items are matched by raw id. New ones, and every parameter that is not a table of users or
+items, start as usual. For example, a projection of features fits only the principal directions of
+the features that it was trained on.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Recommender
 from brmrs.models.bundle import Bundle, WarmStart
 
-# Of the validation interactions. A review that was dated anew here and there does no harm; a random
-# split of grown data makes four fifths of them what the bundle was trained on.
+# Largest share of validation interactions that the bundle was trained on. A few re-dated reviews do
+# no harm; after a random split of grown data the share is about four fifths.
 MOST_TRAINED_ON = 0.1
 
 
@@ -40,8 +40,8 @@ def start_from(
         validation: the items to select the model by.
 
     Raises:
-        UserError: the bundle holds another recommender, or rows of another length, or was trained
-            on what is to validate.
+        UserError: the bundle has another recommender or other row lengths, or was trained on the
+            validation interactions.
     """
     if previous.about.model["name"] != name:
         raise UserError(
@@ -54,8 +54,8 @@ def start_from(
     if trained_on > MOST_TRAINED_ON * len(validation.items):
         raise UserError(
             f"train.warm_start: the bundle was trained on {trained_on:,} of the "
-            f"{len(validation.items):,} validation interactions, so all metrics would flatter; set "
-            "split.protocol to leave-last-out or time, or train without"
+            f"{len(validation.items):,} validation interactions, so all metrics would be too high; "
+            "set split.protocol to leave-last-out or time, or train without"
         )
     state = model.state_dict()
     places = dict.fromkeys(model.user_tables, user_places)
@@ -80,7 +80,7 @@ def _trained_on(previous: Bundle, validation: UserItems, users: Tensor, items: T
 
 
 def _places(known: dict[str, int], names: Sequence[str]) -> Tensor:
-    """(len(names),) int64, the place of each name in the bundle, -1 where it has none."""
+    """(len(names),) int64, the index of each name in the bundle, -1 for unknown names."""
     return torch.tensor([known.get(name, -1) for name in names], dtype=torch.int64)
 
 

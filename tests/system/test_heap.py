@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from brmrs.system.heap import freed_memory_kept, keep_freed_memory
-from brmrs.training.trainer import kept_between_steps
+from brmrs.training.trainer import freed_memory_reused
 
 PAGE = 4096  # bytes
 SMALL, LARGE = 2**21, 2**24  # float32: 8 MB, more than glibc keeps by itself, and 64 MB
@@ -55,9 +55,9 @@ def test_blocks_of_any_size_are_kept_in_the_thread_of_a_stage() -> None:
 
 
 def test_training_keeps_what_is_as_large_as_its_tables() -> None:
-    with kept_between_steps(nn.Linear(2**12, 2**12)):  # 64 MB
+    with freed_memory_reused(nn.Linear(2**12, 2**12)):  # 64 MB
         assert faults(LARGE) < 4 * LARGE / PAGE
-    with kept_between_steps(nn.Linear(2**5, 2**5)):
+    with freed_memory_reused(nn.Linear(2**5, 2**5)):
         assert faults(SMALL) < 4 * SMALL / PAGE
 
 
