@@ -71,7 +71,7 @@ def look(config: PipelineConfig, known: Collection[str] = ()) -> Arrivals:
     Raises:
         UserError: a place does not exist or cannot be read, or the format has no review files.
     """
-    if "reviews" not in formats.get(config.ingest.format).fields:
+    if "reviews" not in formats.get(config.ingest.format, config.plugins).fields:
         raise UserError(
             f"ingest.format: {config.ingest.format} has no ingest.reviews, where retraining looks "
             "for new files; set ingest.format=amazon"

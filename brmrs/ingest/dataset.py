@@ -200,15 +200,15 @@ class Dataset:
 
 
 class DumpFormat(Protocol):
-    """A layout of files that `ingest.format` names.
+    """A layout of files, registered by `@register("name", "dump format")` in front of a class.
+
+    The class is called without arguments.
 
     Attributes:
-        name: the value of `ingest.format`.
         fields: the fields of the section `ingest` that the format reads, beside `format`.
     """
 
-    name: str
-    fields: frozenset[str]
+    fields: tuple[str, ...]
 
     def sniff(self, paths: Sequence[Path]) -> IngestConfig | None:
         """The configuration that reads these files and folders; None: they have another layout.

@@ -1,50 +1,49 @@
-"""The dump formats by name: the built-in ones, and those that a plug-in registers."""
+"""The dump formats by name: the built-in ones, and those of plug-ins (see `brmrs.extensions`)."""
 
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from brmrs import extensions
 from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest.amazon.format import AMAZON
+from brmrs.extensions import Extension
 from brmrs.ingest.dataset import DumpFormat
-from brmrs.ingest.ready_made.format import READY_MADE
 
-_FORMATS: dict[str, DumpFormat] = {each.name: each for each in (READY_MADE, AMAZON)}
-
-
-def register(dump_format: DumpFormat) -> DumpFormat:
-    """Add a format, or replace the one of the same name."""
-    _FORMATS[dump_format.name] = dump_format
-    return dump_format
+KIND: extensions.Kind = "dump format"
+LAST = "amazon"  # asked last for files that nobody described: its reader reports what is wrong
 
 
-def get(name: str) -> DumpFormat:
-    """The format of a name.
+def extension(name: str, plugins: Iterable[Path] = ()) -> Extension:
+    """The format of a name, not yet loaded.
 
     Raises:
         UserError: there is none.
     """
-    if name in _FORMATS:
-        return _FORMATS[name]
-    near = get_close_matches(name, _FORMATS, 1)
-    hint = f"did you mean {near[0]}?" if near else "a plug-in may add another (see plugins)"
-    raise UserError(
-        f"ingest.format: no format {name!r}; the formats are {', '.join(sorted(_FORMATS))}; {hint}"
-    )
+    found = extensions.look_up(KIND, name, plugins)
+    if found is None:
+        there = extensions.known(KIND, plugins)
+        raise UserError(f"ingest.format: {extensions.missing(KIND, name, there)}")
+    return found
 
 
-def sniff(paths: Sequence[Path]) -> IngestConfig:
-    """The configuration that reads these files: of the first format that recognises them.
-
-    Formats of plug-ins are asked first. `amazon` is asked last, and its reader reports what is
-    wrong with files that no format recognises.
+def get(name: str, plugins: Iterable[Path] = ()) -> DumpFormat:
+    """The format of a name.
 
     Raises:
-        UserError: a path cannot be read.
+        UserError: there is none, or its plug-in cannot be imported.
     """
-    others = [each for each in reversed(_FORMATS.values()) if each is not AMAZON]
-    for each in others:
-        if config := each.sniff(paths):
+    dump_format: DumpFormat = extension(name, plugins).load()()
+    return dump_format
+
+
+def sniff(paths: Sequence[Path], plugins: Iterable[Path] = ()) -> IngestConfig:
+    """The configuration that reads these files: of the first format that recognises them.
+
+    Raises:
+        UserError: a path cannot be read, or no format recognises it.
+    """
+    names = sorted(extensions.known(KIND, plugins), key=lambda name: (name == LAST, name))
+    for name in names:
+        if config := get(name, plugins).sniff(paths):
             return config
-    return AMAZON.sniff(paths)
+    raise UserError(f"no dump format recognises {', '.join(map(str, paths))}")

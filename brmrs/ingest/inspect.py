@@ -21,8 +21,8 @@ from brmrs.ingest.stage import ingest
 LOW_RATING = 2.0  # stars
 
 
-def inspect(paths: Sequence[Path]) -> dict[str, Any]:
-    """Facts about files or folders of any dump format.
+def inspect(paths: Sequence[Path], plugins: Sequence[Path] = ()) -> dict[str, Any]:
+    """Facts about files or folders of any dump format, also of a plug-in.
 
     Returns:
         The statistics of the stage ingest with k = 0 (JSON values), with `notes`, sentences on
@@ -32,12 +32,11 @@ def inspect(paths: Sequence[Path]) -> dict[str, Any]:
     Raises:
         UserError: a path is missing, or no format can read a file.
     """
-    config = formats.sniff(paths)
+    config = formats.sniff(paths, plugins)
     if config.metadata and not config.reviews:
         return _of_metadata(config.metadata)
-    found = ingest(
-        config.model_copy(update={"k": 0, "max_bad_share": 1.0, "allow_truncated": True})
-    )
+    everything = {"k": 0, "max_bad_share": 1.0, "allow_truncated": True}
+    found = ingest(config.model_copy(update=everything), plugins)
     if found.given:
         labels = found.given.labels
         split = {name: int((labels == value).sum()) for value, name in SPLIT_NAMES.items()}

@@ -1,6 +1,7 @@
 """The stage `ingest`: from the dump to interactions, users and items."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class Ingested:
 def run(context: StageContext) -> None:
     """The stage: the configured dump to Parquet files and statistics."""
     out = context.out
-    ingested = ingest(context.config.ingest)
+    ingested = ingest(context.config.ingest, context.config.plugins)
     if ingested.given:
         _write_given(ingested.interactions, ingested.given, out / "given")
     pq.write_table(interactions_table(ingested.interactions), out / "interactions.parquet")
@@ -65,8 +66,8 @@ def run(context: StageContext) -> None:
     )
 
 
-def ingest(config: IngestConfig) -> Ingested:
-    """Read a dump of any format and keep its k-core.
+def ingest(config: IngestConfig, plugins: Sequence[Path] = ()) -> Ingested:
+    """Read a dump of any format, also of a plug-in, and keep its k-core.
 
     In this order: bad lines go to the quarantine, the latest of a repeated (user, item) pair stays,
     ratings below the minimum are left out, the k-core is taken. Items without metadata stay, as
@@ -75,7 +76,7 @@ def ingest(config: IngestConfig) -> Ingested:
     Raises:
         UserError: a file is missing or no dump, too many lines are bad, or nothing is left.
     """
-    dataset = formats.get(config.format).read(config)
+    dataset = formats.get(config.format, plugins).read(config)
     if dataset.given:
         return _kept_whole(dataset, dataset.given)
     distinct = latest(dataset.interactions)

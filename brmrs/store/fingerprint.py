@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from brmrs.config.data import ImagesConfig, IngestConfig
+from brmrs.config.data import ImagesConfig
 from brmrs.config.features import IMPORTED, TextConfig, VisualConfig
 from brmrs.config.learning import TrainConfig
 from brmrs.config.names import is_tower, text_models
@@ -54,7 +54,7 @@ def fingerprint(
             such backbone.
     """
     entries: dict[str, Callable[[], dict[str, Any]]] = {
-        **{field: partial(_dump, config.ingest, field) for field in DUMP_FIELDS},
+        **{field: partial(_dump, config, field) for field in DUMP_FIELDS},
         "text_model": lambda: _text_model(config.features.text),
         "visual_weights": lambda: _visual_weights(config.features.visual),
         "image_folder": lambda: _image_folder(config.images),
@@ -63,12 +63,16 @@ def fingerprint(
     return {name: entries[name]() for name in (entries if names is None else names)}
 
 
-def _dump(config: IngestConfig, field: str) -> dict[str, Any]:
+def _dump(config: PipelineConfig, field: str) -> dict[str, Any]:
     """The files of the dump that a field of the section `ingest` names."""
-    paths = formats.get(config.format).fingerprint(config).get(field, [])
+    paths = _files_of_dump(config).get(field, [])
     if field in NAMES_COUNT:
         return _by_name([(path.name, path) for path in paths])
     return _by_content(paths)
+
+
+def _files_of_dump(config: PipelineConfig) -> dict[str, list[Path]]:
+    return formats.get(config.ingest.format, config.plugins).fingerprint(config.ingest)
 
 
 def _image_folder(config: ImagesConfig) -> dict[str, Any]:

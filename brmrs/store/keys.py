@@ -6,6 +6,7 @@ from typing import Any
 from brmrs import extensions
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.config.section import Section
+from brmrs.ingest import formats
 from brmrs.stages import Stage
 from brmrs.store.artifacts import Artifact
 from brmrs.system import code
@@ -65,6 +66,10 @@ def _modules(stage: Stage, config: PipelineConfig) -> set[str]:
     if "model" in stage.config:
         extensions.make_importable(config.model.extension)
         modules |= code.closure(config.model.extension.module)
+    if "ingest" in stage.config:
+        dump_format = formats.extension(config.ingest.format, config.plugins)
+        extensions.make_importable(dump_format)
+        modules |= code.closure(dump_format.module)
     return modules
 
 

@@ -155,17 +155,19 @@ def sample(
 @app.command()
 def inspect(
     paths: Annotated[
-        list[Path], typer.Argument(help="Reviews, metadata, folders of them, or a benchmark.")
+        list[Path],
+        typer.Argument(help="Reviews, metadata, folders of them, or a ready-made data set."),
     ],
+    plugins: Plugins = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """Say what a dump holds: sizes, times, ratings, texts and pictures, k-cores, bad lines."""
+    """Show what a dump holds: sizes, times, ratings, texts and pictures, k-cores, bad lines."""
     from brmrs.ingest.inspect import inspect as look
     from brmrs.system import progress
     from flows.cli import tables as show
 
     with progress.shown(err):
-        facts = look(paths)
+        facts = look(paths, plugins)
     if as_json:
         print_json(facts)
     else:

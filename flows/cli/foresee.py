@@ -87,11 +87,8 @@ def _visual_weights(config: PipelineConfig) -> str:
 
 def _room(config: PipelineConfig, artifacts: Path) -> str:
     """Room for the artifacts, by the size of what is read."""
-    paths = [
-        path
-        for group in formats.get(config.ingest.format).fingerprint(config.ingest).values()
-        for path in group
-    ]
+    dump_format = formats.get(config.ingest.format, config.plugins)
+    paths = [path for group in dump_format.fingerprint(config.ingest).values() for path in group]
     if config.images.folder:
         paths += [path for path in config.images.folder.rglob("*") if path.is_file()]
     wanted = max(BYTES_WANTED, COPIES * sum(path.stat().st_size for path in paths))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brmrs.config.data import IngestConfig
+from brmrs.extensions import register
 from brmrs.ingest.amazon.metadata import read_items
 from brmrs.ingest.amazon.tell_apart import configured_files, told_apart
 from brmrs.ingest.dataset import Dataset
@@ -12,13 +13,11 @@ from brmrs.ingest.files import dump_files
 PATHS = "paths"
 
 
+@register("amazon", "dump format")
 class Amazon:
     """Review files and metadata files of 2014, 2018 and 2023, told apart line by line."""
 
-    name = "amazon"
-    fields = frozenset(
-        {"reviews", "metadata", "k", "min_rating", "max_bad_share", "allow_truncated"}
-    )
+    fields = ("reviews", "metadata", "k", "min_rating", "max_bad_share", "allow_truncated")
 
     def sniff(self, paths: Sequence[Path]) -> IngestConfig:
         """Reviews and metadata by content. A file that is neither counts as reviews."""
@@ -42,6 +41,3 @@ class Amazon:
     def fingerprint(self, config: IngestConfig) -> dict[str, list[Path]]:
         """The review files and the metadata files."""
         return configured_files(config)
-
-
-AMAZON = Amazon()
