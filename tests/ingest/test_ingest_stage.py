@@ -132,7 +132,7 @@ def test_the_latest_is_kept_whatever_the_order(data: list[Any], random: Any) -> 
 
 
 def test_metadata_are_joined(tmp_path: Path) -> None:
-    metadata = [
+    metadata: list[dict[str, Any]] = [
         {"parent_asin": "i1", "title": "short"},
         {"parent_asin": "i1", "title": "the longer one", "images": [{"thumb": "http://h/t"}]},
         {"parent_asin": "i1", "store": "B"},

@@ -171,7 +171,10 @@ def content(name: str, value: str | bytes) -> Callable[[Path], None]:
 
 
 def copy(name: str, other: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / other).write_bytes((folder / name).read_bytes()) and None
+    def change(folder: Path) -> None:
+        (folder / other).write_bytes((folder / name).read_bytes())
+
+    return change
 
 
 def without(name: str) -> Callable[[Path], None]:
