@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from brmrs.config.features import IMPORTED
+from brmrs.config.names import is_tower
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.ingest import formats
@@ -64,7 +65,7 @@ def _visual_weights(config: PipelineConfig) -> str:
     read = any(stage.name == "visual_features" for stage in needed(config))
     if not read or not _modalities(config)[1] or visual.backbone == IMPORTED:
         return "not needed"
-    if visual.is_tower:
+    if is_tower(visual.backbone):
         return f"{visual.backbone} has its own"
     if visual.weights != "pretrained" or visual.weights_path is not None:
         return str(visual.weights_path or visual.weights)
