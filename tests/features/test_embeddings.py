@@ -71,7 +71,7 @@ def shards(folder: Path) -> list[Path]:
     return sorted((folder / "kept").glob("*/*"))
 
 
-def test_what_is_kept_is_not_embedded_again(tmp_path: Path) -> None:
+def test_cached_rows_are_not_embedded_again(tmp_path: Path) -> None:
     assert embedded(tmp_path, CONTENTS)[1] == CONTENTS
     assert [path.suffix for path in shards(tmp_path)] == [".parquet"] * 5
     assert embedded(tmp_path, CONTENTS)[1] == []
@@ -86,7 +86,7 @@ def maps(contents: list[str]) -> np.ndarray:
     return np.array([[int(content, 16), 0.5] for content in contents], dtype=np.float16)
 
 
-def test_maps_are_kept_beside_the_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_are_cached_with_the_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "SHARD_BYTES", 2 * (4 * D + 2 * 2))  # two rows
     embedder = Embedder(CONTENTS)
 
@@ -105,7 +105,7 @@ def test_maps_are_kept_beside_the_vectors(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve room")
-def test_the_disk_s_room_is_taken_before_anything_is_embedded(tmp_path: Path) -> None:
+def test_disk_space_is_reserved_before_anything_is_embedded(tmp_path: Path) -> None:
     """A mapped file that finds the disk full later ends the process without a word."""
     dimension, taken = 2**14, []
 
@@ -124,7 +124,7 @@ def test_nothing_to_embed(tmp_path: Path) -> None:
     assert rows.shards == ()
 
 
-def test_only_shards_that_hold_a_wanted_row_are_named(tmp_path: Path) -> None:
+def test_only_shards_in_use_are_named(tmp_path: Path) -> None:
     embedded(tmp_path, CONTENTS)
     assert len(embedded(tmp_path, CONTENTS[:1])[0].shards) == 1
 
@@ -217,7 +217,7 @@ ENCODERS = ("brmrs.features.text.encoder", "brmrs.features.visual.encoder")
         ("brmrs.features.visual.stage", set()),
     ],
 )
-def test_only_code_that_embeds_orphans_what_is_kept(
+def test_only_changes_of_code_that_embeds_change_the_recipe(
     module: str, changed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(code.ROOT, tmp_path / "brmrs", ignore=shutil.ignore_patterns("__pycache__"))

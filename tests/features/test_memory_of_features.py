@@ -71,7 +71,7 @@ def test_centring_makes_no_copy(tmp_path: Path) -> None:
     assert np.array_equal(vectors, expected)
 
 
-def test_models_side_by_side_lie_on_disk(tmp_path: Path) -> None:
+def test_concatenated_vectors_are_on_disk(tmp_path: Path) -> None:
     parts = [drawn(tmp_path / "a.npy", D // 2), drawn(tmp_path / "b.npy", D // 2)]
     together = tmp_path / "together.npy"
     assert allocated(lambda: text.side_by_side(parts, together)) < SIZE / 4
@@ -108,7 +108,7 @@ def test_maps_may_be_larger_than_memory(tmp_path: Path) -> None:
     assert not maps[-1].any()
 
 
-def test_maps_are_written_a_block_at_a_time(tmp_path: Path) -> None:
+def test_maps_are_written_in_blocks(tmp_path: Path) -> None:
     maps = embeddings.on_disk(tmp_path / "a.npy", 1 << 10, 1 << 16, np.float16)
     which = np.arange(len(maps))
     assert allocated(lambda: regions.write(tmp_path, maps, which, (16, 16, 256))) < SIZE / 4

@@ -57,7 +57,7 @@ def test_bf16_where_it_is_fast_and_as_good(
     )
 
 
-def test_statistics_stay_as_they_are() -> None:
+def test_running_statistics_stay_in_fp32() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
     variance = torch.full((4,), 1.001)  # bf16 knows 1 and 1.0078
     model.load_state_dict({**model.state_dict(), "1.running_var": variance})
@@ -84,7 +84,7 @@ def test_cosines_by_hand() -> None:
         ({"avx2": True}, False),
     ],
 )
-def test_hardware_is_asked(
+def test_bf16_depends_on_the_hardware(
     capabilities: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -92,7 +92,7 @@ def test_hardware_is_asked(
     assert has_bf16() is expected
 
 
-def test_another_processor_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_processor_has_another_description(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [processor()]
     assert found == [processor()]
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "cores": 1})

@@ -67,7 +67,7 @@ def fit(
 
 
 @pytest.mark.parametrize("kind", [alike, unlike])
-def test_views_follow_their_generator_and_leave_the_global_one_alone(kind: type) -> None:
+def test_views_draw_from_their_generator_not_the_global_one(kind: type) -> None:
     views, before = kind(32), torch.get_rng_state()
     image = torch.arange(3 * 40 * 30).reshape(3, 40, 30).remainder(256).to(torch.uint8)
     drawn = [views.of(image, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
@@ -95,7 +95,7 @@ def test_pictures_are_decoded_small_and_the_cache_is_bounded(tmp_path: Path) -> 
         pictures[1]
 
 
-def test_training_lowers_the_loss_and_a_resumed_one_ends_the_same(
+def test_training_lowers_the_loss_and_a_resumed_training_ends_equal(
     paths: list[Path], tmp_path: Path
 ) -> None:
     whole, curve = fit(paths, tmp_path / "whole.pt", 16)
@@ -121,7 +121,7 @@ def test_training_lowers_the_loss_and_a_resumed_one_ends_the_same(
         assert torch.equal(left, right)
 
 
-def test_a_collapse_is_told_on_the_way_and_at_the_end(
+def test_a_collapse_is_logged_and_ends_with_an_error(
     paths: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(UserError, match=r"outputs of Toy collapsed \(spread 0\.0") as error:
@@ -135,7 +135,7 @@ def test_a_loss_that_is_not_finite(paths: list[Path], tmp_path: Path) -> None:
         fit(paths, tmp_path / "c.pt", 2, Toy(scale=float("inf")))
 
 
-def test_the_rate_falls_along_a_cosine_but_for_what_has_no_schedule(
+def test_the_rate_falls_along_a_cosine_except_for_unscheduled_parameters(
     paths: list[Path], tmp_path: Path
 ) -> None:
     class Half(Toy):

@@ -14,7 +14,7 @@ def content(folder: Path, data: bytes) -> Path:
     return file
 
 
-def test_an_address_leads_to_its_bytes(tmp_path: Path) -> None:
+def test_the_bytes_of_an_address_are_found(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     AddressCache(kept).add("http://a/1", content(tmp_path / "files", b"one"))
     AddressCache(kept).add("http://a/2", content(tmp_path / "files", b"two"))
@@ -25,7 +25,7 @@ def test_an_address_leads_to_its_bytes(tmp_path: Path) -> None:
     assert later.find("http://a/3") is None
 
 
-def test_damage_is_no_picture_and_a_new_one_takes_its_place(tmp_path: Path) -> None:
+def test_a_damaged_file_is_not_used_and_is_replaced(tmp_path: Path) -> None:
     file = content(tmp_path / "files", b"one")
     AddressCache(tmp_path / "kept").add("a", file)
     (kept,) = (tmp_path / "kept").iterdir()
@@ -38,7 +38,7 @@ def test_damage_is_no_picture_and_a_new_one_takes_its_place(tmp_path: Path) -> N
     assert again.read_bytes() == b"one"
 
 
-def test_a_link_is_made_once_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_linking_twice_leaves_one_link_and_no_temporary_file(tmp_path: Path) -> None:
     file = content(tmp_path / "files", b"one")
     for _ in range(2):
         link(file, tmp_path / "files" / "copy")

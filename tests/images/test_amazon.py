@@ -42,7 +42,7 @@ def test_known_placeholders(path: str) -> None:
         "[",
     ],
 )
-def test_no_placeholders(address: str) -> None:
+def test_addresses_that_are_not_placeholders(address: str) -> None:
     assert not is_placeholder(address)
 
 

@@ -33,7 +33,7 @@ TRIES = {
 
 
 @pytest.mark.parametrize("path", STATUSES)
-def test_the_web_misbehaves(path: str, server: Server, tmp_path: Path) -> None:
+def test_each_fault_of_a_server_has_its_status(path: str, server: Server, tmp_path: Path) -> None:
     url = server.url(path)
     picture = one(url, tmp_path)
     assert picture.status == STATUSES[path]
@@ -43,7 +43,7 @@ def test_the_web_misbehaves(path: str, server: Server, tmp_path: Path) -> None:
     assert stored == ([PHOTO] if picture.status == Status.OK else [])
 
 
-def test_retry_after_is_kept(server: Server, tmp_path: Path) -> None:
+def test_retry_after_is_respected(server: Server, tmp_path: Path) -> None:
     one(server.url("busy-once"), tmp_path)
     assert server.times[1] - server.times[0] >= 1.0
 
@@ -81,12 +81,12 @@ def test_an_endless_body_ends_at_the_limit_not_at_the_timeout(
         "\x00",
     ],
 )
-def test_what_is_no_web_address_is_refused(url: str, tmp_path: Path) -> None:
+def test_strings_that_are_not_web_addresses_are_refused(url: str, tmp_path: Path) -> None:
     assert one(url, tmp_path).status == Status.REFUSED
 
 
 @pytest.mark.parametrize("url", ["http://no-such-host.invalid/a.jpg", "http://127.0.0.1:9/a.jpg"])
-def test_hosts_that_are_not_there(
+def test_hosts_that_do_not_exist_are_unreachable(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "BACKOFF", 0.02)
@@ -94,7 +94,7 @@ def test_hosts_that_are_not_there(
 
 
 @given(st.text(max_size=40), st.text(max_size=20))
-def test_no_address_and_no_retry_after_stops_a_run(words: str, base: str) -> None:
+def test_odd_addresses_and_retry_after_headers_never_raise(words: str, base: str) -> None:
     url = fetch._parse(f"http://example.org/{base}")
     for address in (words, f"http://{words}", f"//{words}", f"http://xn--{words}"):
         fetch._parse(address)
@@ -105,7 +105,7 @@ def test_no_address_and_no_retry_after_stops_a_run(words: str, base: str) -> Non
 @given(
     st.from_regex(r"(Mon, )?\d{1,3} (Jan|Foo) \d{1,20} \d{1,4}:\d{1,20}(:\d{1,20})? [+-]\d{1,20}")
 )
-def test_dates_from_nowhere(date: str) -> None:
+def test_odd_dates_in_retry_after_never_raise(date: str) -> None:
     assert fetch._seconds(date) >= 0
 
 
@@ -132,7 +132,7 @@ NOT_EVERYWHERE = ("017700000001", "0177.1", "[::127.0.0.1]", "[::1%00]")  # know
 NOWHERE = (Status.REFUSED, Status.UNREACHABLE)
 
 
-def test_nothing_reaches_this_machine_by_any_name_of_it(
+def test_no_spelling_of_a_loopback_address_is_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "BACKOFF", 0.02)
@@ -155,7 +155,7 @@ def test_nothing_reaches_this_machine_by_any_name_of_it(
     assert not names & {"authorization", "cookie", "referer"}
 
 
-def test_a_name_that_turns_private_between_two_tries_is_refused(
+def test_a_name_that_resolves_to_a_private_address_at_the_second_try_is_refused(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if 127.0.0.1 lay in the public internet: DNS rebinding."""
@@ -210,7 +210,7 @@ def test_the_environment_sets_no_proxy(
     assert [headers["User-Agent"].partition("/")[0] for headers in server.headers] == ["brmrs"]
 
 
-def test_the_first_good_address_wins_and_the_first_fault_is_told(
+def test_the_first_good_address_counts_else_the_first_fault_is_reported(
     server: Server, tmp_path: Path
 ) -> None:
     good = tuple(map(server.url, ("absent", "html", "numbered/1", "numbered/2")))
@@ -228,9 +228,7 @@ def test_requests_at_once_are_bounded_per_host(server: Server, tmp_path: Path) -
     assert server.most_at_once == 3
 
 
-def test_an_address_that_may_still_give_a_picture_is_told_before_one_that_will_not(
-    server: Server, tmp_path: Path
-) -> None:
+def test_a_transient_fault_is_reported_before_a_final_one(server: Server, tmp_path: Path) -> None:
     urls = tuple(map(server.url, ("absent", "hang-up", "broken")))
     (found,) = gather(["A"], [urls], config(retries=0), PictureStore(tmp_path))
     assert (found.status, found.source) == (Status.UNREACHABLE, urls[1])
@@ -266,7 +264,7 @@ def test_dead_hosts_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(asked) <= fetch.GIVE_UP_AFTER + config().per_host
 
 
-def test_a_killed_run_goes_on_where_it_was(server: Server, tmp_path: Path) -> None:
+def test_a_killed_run_resumes(server: Server, tmp_path: Path) -> None:
     urls = [
         (server.url(path),)
         for path in ("numbered/1", "numbered/2", "html", "absent", "broken", "hang-up")
@@ -283,7 +281,7 @@ def test_a_killed_run_goes_on_where_it_was(server: Server, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damage", ["bytes", "no bytes", "record", "foreign record", "path"])
-def test_a_damaged_store_is_not_believed(damage: str, server: Server, tmp_path: Path) -> None:
+def test_a_damaged_store_is_not_used(damage: str, server: Server, tmp_path: Path) -> None:
     first = one(server.url("photo"), tmp_path)
     (content,) = tmp_path.glob("files/*/*")
     (record,) = tmp_path.glob("fetched/*/*")

@@ -92,7 +92,7 @@ def test_the_stage(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixt
     ]
 
 
-def test_the_status_table_of_a_web_that_misbehaves_in_every_way(
+def test_statuses_and_counts_over_all_faults_of_a_server(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if 127.0.0.1 lay in the public internet, and 127.0.0.2 were a machine of the house."""
@@ -135,7 +135,7 @@ def test_two_runs_write_the_same_bytes(server: Server, tmp_path: Path) -> None:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_a_new_dump_fetches_new_addresses_alone(server: Server, tmp_path: Path) -> None:
+def test_a_new_dump_fetches_only_new_addresses(server: Server, tmp_path: Path) -> None:
     old = [(str(n), [server.url(f"numbered/{n}")]) for n in range(4)]
     new = [*old[1:], ("8", [server.url("numbered/8")]), ("9", [server.url("absent")])]
     images.run(context(tmp_path, [*old, new[-1]], config(), "old"))
@@ -147,7 +147,7 @@ def test_a_new_dump_fetches_new_addresses_alone(server: Server, tmp_path: Path) 
     assert digest_folder(tmp_path / "new", "") == digest_folder(tmp_path / "from nothing", "")
 
 
-def test_what_was_kept_must_be_within_the_limits_of_today(server: Server, tmp_path: Path) -> None:
+def test_cached_pictures_must_meet_the_current_limits(server: Server, tmp_path: Path) -> None:
     items = [("A", [server.url("photo")])]
     images.run(context(tmp_path, items, config(), "wide"))
     images.run(context(tmp_path, items, config(max_pixels=100), "narrow"))
@@ -160,7 +160,7 @@ def test_what_was_kept_must_be_within_the_limits_of_today(server: Server, tmp_pa
     assert server.log == ["/photo"]
 
 
-def test_what_may_pass_leaves_the_artifact_incomplete(server: Server, tmp_path: Path) -> None:
+def test_transient_faults_leave_the_artifact_incomplete(server: Server, tmp_path: Path) -> None:
     paths = ("photo", "absent", "hang-up", "broken", "cut")
     items = [(path, [server.url(path)]) for path in paths]
     with Server() as slow:

@@ -30,7 +30,7 @@ def test_a_host_that_is_always_busy_is_given_up(
     assert "images: 1 hosts were given up in this run: 127.0.0.1 (busy)" in caplog.text
 
 
-def test_one_that_answers_in_between_is_not(server: Server, tmp_path: Path) -> None:
+def test_a_host_that_answers_in_between_is_not_given_up(server: Server, tmp_path: Path) -> None:
     paths = [f"broken/{n}" if n % 2 else f"numbered/{n}" for n in range(40)]
     urls = [(server.url(path),) for path in paths]
     found = gather(paths, urls, config(retries=0, concurrency=1), PictureStore(tmp_path))
@@ -45,7 +45,7 @@ def test_a_host_that_asks_for_hours_is_given_up_at_once(server: Server, tmp_path
     assert len(server.log) <= config().per_host
 
 
-def test_patience_ends_for_all_hosts_together(
+def test_max_wait_bounds_the_waiting_for_all_hosts_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(fetch, "BACKOFF", 0.02)

@@ -119,7 +119,7 @@ def test_no_warning_where_most_files_or_most_items_match(
     assert not caplog.records
 
 
-def test_what_cannot_be_looked_at_is_left_out_and_named(
+def test_unreadable_entries_are_left_out_and_named(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder / "A.jpg").write_bytes(jpeg())
@@ -159,7 +159,7 @@ def test_local_limits(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent", "file.txt"])
-def test_a_folder_that_is_none(name: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "file.txt").touch()
     with pytest.raises(UserError, match=r"images\.folder"):
         found(tmp_path / name, "A")

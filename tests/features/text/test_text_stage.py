@@ -118,13 +118,13 @@ def test_the_vectors_are_the_model_s_own(model: SentenceTransformer) -> None:
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_alike_texts_are_near(model: SentenceTransformer) -> None:
+def test_similar_texts_have_similar_vectors(model: SentenceTransformer) -> None:
     shoe, footwear, card = embed_all(model, TEXTS[:3], 4)
     assert shoe @ footwear > 0.7 > 0.3 > shoe @ card
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_a_text_has_the_same_bytes_whatever_the_others(
+def test_a_vector_does_not_depend_on_the_other_texts(
     model: SentenceTransformer, batch_size: int
 ) -> None:
     together = embed_all(model, TEXTS, batch_size)
@@ -154,7 +154,7 @@ def test_a_model_in_a_folder(model: SentenceTransformer, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", [{}, {"config.json": "{}"}, {"config.json": "no json"}])
-def test_a_folder_that_holds_no_model(content: dict[str, str], tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused(content: dict[str, str], tmp_path: Path) -> None:
     for name, written in content.items():
         (tmp_path / name).write_text(written)
     with pytest.raises(UserError, match=r"features\.text\.model") as caught:
@@ -216,7 +216,9 @@ def test_long_texts_are_cut_or_their_pieces_averaged(model: SentenceTransformer)
     assert mean[0] @ card > cut[0] @ card + 0.1  # the end of the text counts
 
 
-def test_a_long_text_has_the_same_bytes_whatever_the_others(model: SentenceTransformer) -> None:
+def test_the_vector_of_a_long_text_does_not_depend_on_the_other_texts(
+    model: SentenceTransformer,
+) -> None:
     long = [" ".join(TEXTS[: n + 1] * 9) for n in range(4)]
     together = embed_all(model, [*TEXTS, *long], 2, "mean")[len(TEXTS) :]
     backwards = embed_all(model, long[::-1], 2, "mean")[::-1]
@@ -235,7 +237,7 @@ def test_bf16_is_as_good_on_every_real_text(model: SentenceTransformer, shared_d
     assert np.array_equal(again, embed_all(fast, texts, 8))  # fixed shapes serve bf16, too
 
 
-def test_two_models_stand_side_by_side(model: SentenceTransformer, tmp_path: Path) -> None:
+def test_vectors_of_two_models_are_concatenated(model: SentenceTransformer, tmp_path: Path) -> None:
     folder = tmp_path / "twice"
     scaled = SentenceTransformer(modules=[model[0], model[1]])  # without the normalisation
     scaled.save(str(folder))
@@ -266,7 +268,7 @@ def test_of_one_percent_changed_texts_one_percent_is_embedded(tmp_path: Path) ->
     assert run(tmp_path, items)["rows"] == {"embedded": 0, "reused": 400}  # back again
 
 
-def test_another_processor_embeds_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_processor_embeds_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(tmp_path)["rows"] == {"embedded": 2, "reused": 0}
     monkeypatch.setattr(precision, "processor", lambda: {"device": "another"})
     assert run(tmp_path)["rows"] == {"embedded": 2, "reused": 0}
@@ -278,7 +280,7 @@ def die(folder: Path) -> None:
     run(folder, MANY)
 
 
-def test_a_run_after_a_kill_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_run_after_a_kill_writes_the_same_bytes_as_one_without(tmp_path: Path) -> None:
     killed = other_process("test_text_stage", "die", tmp_path / "killed")
     assert killed.returncode == -signal.SIGKILL
     assert run(tmp_path / "killed", MANY)["rows"] == {"embedded": len(MANY) - 3, "reused": 3}

@@ -67,7 +67,7 @@ def test_find(name: str, layer: str | None, dimension: int, label: str) -> None:
         ("inception_v3", "AuxLogits.fc", "gives no vectors"),
     ],
 )
-def test_what_is_not_there(name: str, layer: str | None, fault: str) -> None:
+def test_unknown_backbones_and_layers_are_refused(name: str, layer: str | None, fault: str) -> None:
     with pytest.raises(UserError, match=fault):
         find(name, layer)
 
@@ -79,7 +79,7 @@ def test_vgg16_gives_the_second_fully_connected_layer_after_its_relu() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "swin_t"])
-def test_random_weights_follow_the_seed_alone(name: str) -> None:
+def test_random_weights_depend_only_on_the_seed(name: str) -> None:
     backbone = find(name, None)
     before = torch.random.get_rng_state()
     digests = [build(backbone, VisualConfig(weights="random", seed=s))[1] for s in (0, 0, 1)]
@@ -117,7 +117,7 @@ def test_random_weights_are_those_of_torchvision() -> None:
     ("name", "head"),
     [("convnext_tiny", "classifier.2"), ("vit_b_32", "heads.head"), ("swin_t", "head")],
 )
-def test_families_give_what_their_classifier_gets(name: str, head: str) -> None:
+def test_the_usual_layer_is_the_input_of_the_classifier(name: str, head: str) -> None:
     network, _ = build(find(name, None), VisualConfig(weights="random"))
     with DrawFrom(torch.Generator().manual_seed(0)):
         whole = get_model(name).eval()
@@ -143,7 +143,7 @@ def test_weights_from_a_file(kind: str, state: dict[str, Tensor], tmp_path: Path
     assert digest == table.digest({name: state[name] for name in loaded})
 
 
-def test_the_features_are_what_the_classifier_gets(
+def test_the_features_are_the_input_of_the_classifier(
     state: dict[str, Tensor], tmp_path: Path
 ) -> None:
     torch.save(state, tmp_path / "w.pth")
@@ -160,7 +160,7 @@ class _Evil:
         return (Path.touch, (Path("evil"),))  # type: ignore[return-value]
 
 
-def test_files_that_are_no_weights(state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_files_without_weights_are_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
     infinite = state | {"conv1.weight": state["conv1.weight"] * torch.inf}
     files: dict[str, object] = {
         "evil.pth": _Evil(),
@@ -190,7 +190,7 @@ def test_files_that_are_no_weights(state: dict[str, Tensor], tmp_path: Path) -> 
     assert not Path("evil").exists()
 
 
-def test_pretrained_weights_that_cannot_be_had(
+def test_pretrained_weights_that_cannot_be_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -232,7 +232,9 @@ def test_cached_pretrained_weights_are_used(
     assert digest == build(backbone, from_file(tmp_path / "same.pth"))[1]
 
 
-def test_cached_bytes_that_are_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_file_without_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cached(tmp_path, monkeypatch, b"published, but no weights")
     with pytest.raises(UserError, match=r"cannot be read .* delete it"):
         build(find("resnet18", None), VisualConfig(weights="pretrained"))

@@ -85,7 +85,7 @@ class Odd(nn.Module):
         return result
 
 
-def test_what_others_see_is_not_folded() -> None:
+def test_a_convolution_with_other_users_is_not_folded() -> None:
     with DrawFrom(torch.Generator().manual_seed(0)):
         network = trained(Odd())
     with torch.inference_mode():
@@ -99,7 +99,7 @@ def test_what_others_see_is_not_folded() -> None:
 @pytest.mark.parametrize(
     ("layer", "left"), [("layer2.0.bn1", 1), ("layer2.0.conv1", 0), ("layer3", 0)]
 )
-def test_up_to_a_layer_whatever_it_is(layer: str, left: int) -> None:
+def test_folding_up_to_any_layer(layer: str, left: int) -> None:
     network, _ = build(find("resnet18", layer), VisualConfig(backbone="resnet18", weights="random"))
     trained(network)
     with torch.inference_mode():
@@ -111,7 +111,7 @@ def test_up_to_a_layer_whatever_it_is(layer: str, left: int) -> None:
         close(network(images()), expected)
 
 
-def test_other_threads_run_networks_meanwhile() -> None:
+def test_folding_does_not_disturb_other_threads() -> None:
     """As the stage of the texts does; torch.fx would change `nn.Module` under it."""
     text, over, faults = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), threading.Event(), []
 

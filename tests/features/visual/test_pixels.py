@@ -63,7 +63,7 @@ def test_workers_give_the_same_pixels_in_order(files: list[Path], count: int, be
         assert np.array_equal(pixels, decode(path, SMALL))
 
 
-def test_so_many_are_decoded_before_the_first_is_used_and_no_more(tmp_path: Path) -> None:
+def test_decoding_is_a_bounded_number_of_batches_ahead(tmp_path: Path) -> None:
     paths = [tmp_path / f"{seed}.jpg" for seed in range(4 * AHEAD + 1)]
     for seed, path in enumerate(paths):
         path.write_bytes(jpeg(seed))

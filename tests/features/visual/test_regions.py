@@ -53,7 +53,7 @@ def test_a_backbone_without_a_map() -> None:
 
 
 @pytest.mark.parametrize("backbone", ["imported", "sentence-transformers/clip-ViT-B-32"])
-def test_vectors_from_elsewhere_have_no_regions(backbone: str) -> None:
+def test_towers_and_imported_vectors_have_no_regions(backbone: str) -> None:
     features = {"visual": {"backbone": backbone, "regions": True}}
     with pytest.raises(UserError, match="gives none; name a convolutional backbone"):
         parse({"features": features}, "the test")
@@ -87,7 +87,7 @@ def test_a_layer_that_gives_a_map() -> None:
     torch.testing.assert_close(maps.mean(dim=(1, 2)), vectors)
 
 
-def test_vgg16_goes_on_from_its_map_to_its_vector() -> None:
+def test_the_vector_of_vgg16_follows_from_its_map() -> None:
     module = networks.load(VisualConfig(weights="random", regions=True)).module
     assert isinstance(module, regions.WithRegions)
     vectors, maps = parts(module, IMAGES[:1])
@@ -110,7 +110,7 @@ def test_vectors_are_the_same_without_maps() -> None:
         assert torch.equal(plain(IMAGES), parts(both)[0])
 
 
-def test_a_copy_in_bf16_has_maps_of_its_own() -> None:
+def test_a_copy_in_bf16_has_its_own_maps() -> None:
     module = resnet()
     fast = in_bf16(module)
     maps, rounded = parts(module)[1], parts(fast, IMAGES.bfloat16())[1]
@@ -146,5 +146,5 @@ def test_the_file_has_a_row_per_item(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not found[1].any()
 
 
-def test_off_unless_asked_for() -> None:
+def test_regions_are_off_by_default() -> None:
     assert not PipelineConfig().features.visual.regions

@@ -8,7 +8,7 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_a_block_draws_from_its_generator_and_leaves_the_global_one_alone() -> None:
+def test_a_block_draws_from_its_generator_not_the_global_one() -> None:
     before = torch.get_rng_state()
     drawn = []
     for seed in (0, 0, 1):

@@ -49,7 +49,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_vectors_are_those_that_the_model_s_encode_gives(clip: Path, tmp_path: Path) -> None:
+def test_vectors_equal_those_of_the_model_s_encode(clip: Path, tmp_path: Path) -> None:
     paths = [tmp_path / f"{seed}.jpg" for seed in range(5)]
     for seed, path in enumerate(paths):
         path.write_bytes(jpeg(seed))
@@ -70,7 +70,7 @@ def test_its_files_are_in_the_fingerprint(clip: Path) -> None:
     assert "model.safetensors" in [file["name"] for file in files]
 
 
-def test_a_model_of_texts_alone() -> None:
+def test_a_model_of_texts_only_is_refused() -> None:
     with pytest.raises(UserError, match=r"features\.visual\.backbone.*takes no pictures"):
         towers.find(str(packaged_model_folder()))
 

@@ -128,7 +128,7 @@ def test_no_picture_no_regions(tmp_path: Path) -> None:
     assert feature_table.regions(tmp_path / "out") is None
 
 
-def test_a_picture_has_the_same_bytes_whatever_the_others(tmp_path: Path) -> None:
+def test_a_vector_does_not_depend_on_the_other_pictures(tmp_path: Path) -> None:
     paths = []
     for seed in range(5):
         paths.append(tmp_path / f"{seed}.jpg")
@@ -152,7 +152,7 @@ def test_no_picture_needs_no_weights(tmp_path: Path) -> None:
     assert about["label"] == "VGG16 (weights from file)"
 
 
-def test_weights_from_a_file_go_by_their_content(tmp_path: Path) -> None:
+def test_weights_from_a_file_are_named_by_their_digest(tmp_path: Path) -> None:
     with DrawFrom(torch.Generator().manual_seed(7)):
         torch.save(get_model("resnet18").state_dict(), tmp_path / "mine.pth")
     config = VisualConfig(
@@ -242,7 +242,7 @@ def die(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_run_after_a_kill_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_run_after_a_kill_writes_the_same_bytes_as_one_without(tmp_path: Path) -> None:
     assert (
         other_process("test_visual_stage", "die", tmp_path / "killed").returncode == -signal.SIGKILL
     )
