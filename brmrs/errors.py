@@ -1,7 +1,8 @@
-"""What went wrong, told in one line: faults of the user's, of the disk, of a stage."""
+"""Errors with a one-line message: user errors, operating-system errors, failed stages."""
 
 import errno
 import os
+import re
 
 
 class UserError(Exception):
@@ -13,7 +14,7 @@ class UserError(Exception):
 
 
 class StageError(Exception):
-    """A stage failed in a way that is no fault of the user's. Names stage, input and log."""
+    """A stage failed for a reason that the user cannot fix. Names stage, input and log."""
 
 
 def first_line(error: BaseException) -> str:
@@ -27,21 +28,50 @@ ADVICE = {
     errno.EFBIG: "allow larger files (ulimit -f) and run again",
     errno.EROFS: "choose a folder that can be written",
     errno.EACCES: "correct the permissions, or choose another folder",
+    errno.EPERM: "correct the permissions, or choose another folder",
+    errno.ENOLCK: "this file system gives no locks; choose a folder on another one",
+    errno.EOPNOTSUPP: "this file system lacks what brmrs needs (file locks); choose a folder on "
+    "another one",
+    errno.ESTALE: "the network file system lost the file; mount it again and run again",
+    errno.EIO: "the disk cannot be read or written; check it",
+    errno.EMFILE: "allow more open files (ulimit -n) and run again",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ELOOP: "the path is a link where brmrs needs a file or a folder, or its links form a "
+    "loop; remove the link",
 }
+# Libraries written in Rust pass the number on in their message alone.
+_NUMBER_IN_TEXT = re.compile(r"\(os error (\d+)\)")
 
 
-def disk_fault(error: BaseException) -> UserError | None:
-    """What the disk refused, where that is behind an exception.
+def os_fault(error: BaseException) -> UserError | None:
+    """Turn the operating-system error behind an exception into advice.
 
-    Libraries wrap what the system says in exceptions of their own: its words are looked for.
+    The error's number decides, of the exception itself or of one along its `__cause__`; the words
+    of a message decide nothing. Libraries written in Rust (safetensors, polars) give the number in
+    their text alone, as "(os error 28)".
+
+    Returns:
+        The advice; None if no known operating-system error is behind the exception.
     """
-    for number, advice in ADVICE.items():
-        words = os.strerror(number)
-        if getattr(error, "errno", None) == number or words in str(error):
-            file = getattr(error, "filename", None)
-            where = f"{file}: " if file else ""
-            return UserError(f"{where}{words}; {advice}")
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        number = _number(cause)
+        if number in ADVICE:
+            file = getattr(cause, "filename", None)
+            where = f"{os.fsdecode(file)}: " if isinstance(file, str | bytes | os.PathLike) else ""
+            return UserError(f"{where}{os.strerror(number)}; {ADVICE[number]}")
+        cause = cause.__cause__
     return None
+
+
+def _number(error: BaseException) -> int:
+    """The errno of an exception; 0 where it has none."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = _NUMBER_IN_TEXT.search(str(error))
+    return int(found[1]) if found else 0
 
 
 def missing_package(error: ModuleNotFoundError) -> UserError | None:

@@ -13,8 +13,10 @@ from brmrs.experiments.cells import cells
 from brmrs.experiments.compare import IncompleteError, Outcome, Variant, table, variants
 from brmrs.stages import BY_NAME, externals, needed
 from brmrs.store import runs
-from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
+from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.fingerprint import fingerprint
+from brmrs.store.locks import UnderWayError
+from brmrs.store.records import from_text
 from flows.full_pipeline import refused, run_stages
 from flows.run_names import run_name
 from flows.server.liveness import watched
@@ -65,7 +67,7 @@ def benchmark(
     settings = every[0].config
     try:
         with store.running(f"{settings.name}, benchmark", wait=settings.concurrency == "wait"):
-            shared = run_stages(settings, store, _shared(every), ())
+            shared = run_stages(settings, store, _shared(every), (), "benchmark")
             result = table([_outcome(variant, shared, store) for variant in every], store)
     except UnderWayError as error:
         return refused(error)
@@ -101,15 +103,15 @@ def _outcome(variant: Variant, shared: runs.Run, store: ArtifactStore) -> Outcom
         task: Any = stage_tasks((stage,), store.root, name)[stage.name].with_options(
             task_run_name=f"{stage.name} {variant.model} seed {variant.seed}"
         )
-        upstream = {each: records[each].to_json() for each in stage.upstream}
+        upstream = {each: records[each].to_text() for each in stage.upstream}
         state = task(request, upstream, return_state=True)
         result = state.result(raise_on_failure=False)
         if isinstance(result, BaseException):
             fault = str(result) if isinstance(result, UserError) else repr(result)
             get_run_logger().error("%s seed %d: %s", variant.model, variant.seed, fault)
             return Outcome(variant, fault=fault)
-        records[stage.name] = Record.from_json(result)
+        records[stage.name] = from_text(result)
     seconds = round(time.perf_counter() - started, 3)
-    run = runs.Run(name, values, prints, records, seconds, runs.this_machine())
+    run = runs.Run(name, values, prints, records, seconds, runs.this_machine(), "benchmark")
     runs.save(run, store)
     return Outcome(variant, run)

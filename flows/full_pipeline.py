@@ -16,7 +16,9 @@ from brmrs.errors import UserError
 from brmrs.serving.housekeeping import sweep
 from brmrs.stages import externals, needed
 from brmrs.store import runs
-from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.locks import UnderWayError
+from brmrs.store.records import Record, from_text
 from flows.run_names import changes, run_name
 from flows.server.liveness import watched
 from flows.server.page import publish_artifacts, tag_run
@@ -57,6 +59,7 @@ def full_pipeline(
     artifacts: Path = Path("artifacts"),
     until: str | None = None,
     refresh: tuple[str, ...] = (),
+    kind: runs.Kind = "run",
     **sections: Any,
 ) -> dict[str, Any] | State[Any]:
     """Run the stages that are not cached.
@@ -66,6 +69,7 @@ def full_pipeline(
         artifacts: root folder of the artifact store.
         until: the last stage to run, or several with commas between them.
         refresh: stages to run even if they are cached.
+        kind: the command that asks, for the list of runs.
         sections: fields of the configuration, by section; they override the file's.
 
     Returns:
@@ -79,8 +83,7 @@ def full_pipeline(
     store = ArtifactStore(artifacts)
     try:
         with store.running(settings.name, wait=settings.concurrency == "wait"):
-            run = run_stages(settings, store, until, refresh)
-            runs.save(run, store)
+            run = run_stages(settings, store, until, refresh, kind)
             summary = run.summary(store)
             publish_artifacts(run, summary, store)
     except UnderWayError as error:
@@ -95,11 +98,18 @@ def refused(error: UnderWayError) -> State[Any]:
 
 
 def run_stages(
-    config: PipelineConfig, store: ArtifactStore, until: str | None, refresh: tuple[str, ...]
+    config: PipelineConfig,
+    store: ArtifactStore,
+    until: str | None,
+    refresh: tuple[str, ...],
+    kind: runs.Kind = "run",
 ) -> runs.Run:
-    """Submit every stage; one starts as soon as those it reads from have ended.
+    """Submit every stage, and save the run's manifest as far as the run got.
 
-    The caller holds the store.
+    A stage starts as soon as those it reads from have ended. The caller holds the store.
+
+    Raises:
+        UserError, StageError: the first stage that failed, in order; the others had ended.
     """
     started = time.perf_counter()
     sweep(store)
@@ -108,7 +118,7 @@ def run_stages(
     prints = fingerprint(config, externals(stages))
     run = runs.new_name(store)
     tasks = stage_tasks(stages, store.root, run)
-    futures: dict[str, PrefectFuture[dict[str, Any]]] = {}
+    futures: dict[str, PrefectFuture[str]] = {}
     for stage in stages:
         forced = stage.name in refresh
         request = StageRequest(
@@ -119,8 +129,32 @@ def run_stages(
         futures[stage.name] = stage_task.submit(request, upstream)
     for future in futures.values():
         future.wait()
-    # In order: the first fault is raised, not the stages that could not start because of it.
-    records = {name: Record.from_json(future.result()) for name, future in futures.items()}
+    records, failure = _outcomes(futures)
     seconds = round(time.perf_counter() - started, 3)
     values = config.model_dump(mode="json")
-    return runs.Run(run, values, prints, records, seconds, runs.this_machine())
+    failed = str(failure).partition("\n")[0] if failure else ""
+    made = runs.Run(run, values, prints, records, seconds, runs.this_machine(), kind, failed)
+    # A benchmark leaves a run for each training instead, unless this one is all there is.
+    if records and (failure or kind != "benchmark"):
+        runs.save(made, store)
+    if failure:
+        raise failure
+    return made
+
+
+def _outcomes(
+    futures: dict[str, PrefectFuture[str]],
+) -> tuple[dict[str, Record], BaseException | None]:
+    """The records of the stages that ended well, and the first failure in order.
+
+    Stages after it could not start, or ended on their own.
+    """
+    records: dict[str, Record] = {}
+    failure: BaseException | None = None
+    for name, future in futures.items():
+        result = future.result(raise_on_failure=False)
+        if isinstance(result, str):
+            records[name] = from_text(result)
+        elif failure is None:
+            failure = result if isinstance(result, BaseException) else RuntimeError(repr(result))
+    return records, failure

@@ -13,7 +13,8 @@ from brmrs.config.pipeline import PipelineConfig
 from brmrs.ingest.arrivals import let_rest, look, named_files, wait_for
 from brmrs.serving import current
 from brmrs.store import runs
-from brmrs.store.artifacts import ArtifactStore, UnderWayError
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.locks import UnderWayError
 from flows.full_pipeline import refused, run_stages
 from flows.run_names import run_name
 from flows.server.liveness import watched
@@ -51,7 +52,7 @@ def retrain(
 
     Returns:
         A completed state `NoNewData`, `Promoted` or `NotPromoted` that holds `{"state", "reason",
-        "run", "comparison"}`, or the state `Refused`.
+        "run", "verdict", "comparison"}`, or the state `Refused`.
 
     Raises:
         UserError: what the user can fix; finished stages stay cached.
@@ -60,8 +61,9 @@ def retrain(
     watched()
     store = ArtifactStore(artifacts)
     past = current.read(store)
+    known = past.digests(settings.name)
     for file in [*named_files(settings), *([Path(path)] if path else [])]:
-        wait_for(file, settings, past.digests)
+        wait_for(file, settings, known)
     let_rest(settings)
     try:
         with store.running(f"{settings.name}, retrain", wait=settings.concurrency == "wait"):
@@ -72,27 +74,27 @@ def retrain(
 
 def _retrain(settings: PipelineConfig, store: ArtifactStore, *, force: bool) -> State[Any]:
     past = current.read(store)
-    arrivals = look(settings, past.digests)
+    arrivals = look(settings, past.digests(settings.name))
     for path, fault in arrivals.unfinished.items():
         LOG.warning("left out for now: %s %s", path, fault)
     for reason in arrivals.set_aside.values():
         LOG.warning("set aside, no dump: %s", reason)
     if not arrivals.files["reviews"]:
         return _ended(NO_NEW_DATA, "no complete review file where ingest.reviews points")
-    if arrivals.contents == past.trained_on and not force:
+    if arrivals.contents == past.trained_on(settings.name) and not force:
         return _ended(NO_NEW_DATA, "the same bytes as at the last retraining")
     served = current.of_data_set(store, settings.name)
-    run = run_stages(_started_from(served, arrivals.into(settings), store), store, None, ())
-    runs.save(run, store)
+    started = _started_from(served, arrivals.into(settings), store)
+    run = run_stages(started, store, None, (), kind="retrain")
     publish_artifacts(run, run.summary(store), store)
 
     from brmrs.serving.promotion import judge  # loads torch, which `NoNewData` does without
 
     verdict = judge(store, run, settings.retrain)
-    current.conclude(store, run.name, verdict, arrivals.contents)
+    current.conclude(store, run, verdict, arrivals.contents)
     publish_verdict(run, verdict)
     name = PROMOTED if verdict.promoted else NOT_PROMOTED
-    return _ended(name, verdict.reason, run.name, verdict.comparison)
+    return _ended(name, f"{verdict.state}: {verdict.reason}", run.name, verdict)
 
 
 def _started_from(
@@ -115,7 +117,13 @@ def _started_from(
 
 
 def _ended(
-    name: str, reason: str, run: str | None = None, comparison: dict[str, Any] | None = None
+    name: str, reason: str, run: str | None = None, verdict: current.Verdict | None = None
 ) -> State[Any]:
-    outcome = {"state": name, "reason": reason, "run": run, "comparison": comparison}
+    outcome = {
+        "state": name,
+        "reason": reason,
+        "run": run,
+        "verdict": verdict.state if verdict else None,
+        "comparison": verdict.comparison if verdict else None,
+    }
     return Completed(name=name, message=reason, data=outcome)

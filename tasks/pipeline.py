@@ -18,8 +18,6 @@ def fingerprint(config: PipelineConfig, names: tuple[str, ...]) -> dict[str, Any
     return dict(digests(config, names))
 
 
-def stage_tasks(
-    stages: tuple[Stage, ...], root: Path, run: str
-) -> dict[str, Task[..., dict[str, Any]]]:
+def stage_tasks(stages: tuple[Stage, ...], root: Path, run: str) -> dict[str, Task[..., str]]:
     """The tasks of these stages over the store at `root`, by name, for one run."""
     return {stage.name: stage_task(stage, root, run) for stage in stages}

@@ -3,6 +3,10 @@
 Prefect asks the cache policy for a key and its key storage for a record under that key. Both
 answer from `brmrs.store.artifacts.ArtifactStore`, so a hit counts only if the artifact verifies;
 the results that Prefect reads are written from the store, so none of them can be stale.
+
+A result is the record as JSON *text*, one string. Prefect's JSON decoder imports and calls whatever
+an object `{"__class__": ...}` names, and a store may come from anybody: it never sees an object of
+a record.
 """
 
 import logging
@@ -23,8 +27,9 @@ from pydantic import BaseModel, ConfigDict
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.stages import Stage
 from brmrs.store import keys
-from brmrs.store.artifacts import Artifact, ArtifactStore, Record
+from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
+from brmrs.store.records import Artifact, from_text
 from brmrs.system import progress
 from brmrs.system.files import write_json
 from tasks.progress import ProgressArtifacts
@@ -92,7 +97,7 @@ class VerifiedRecords(LocalFileSystem):
         record = ArtifactStore(root).lookup(stage, key, self.run)
         if record is None:
             raise ValueError(f"no verified artifact under {path}")
-        write_json(root / RESULTS / path, record.to_json())
+        write_json(root / RESULTS / path, record.to_text())
         metadata = ResultRecordMetadata(storage_key=path, serializer=JSONSerializer())
         return bytes(metadata.dump_bytes())
 
@@ -102,8 +107,8 @@ class VerifiedRecords(LocalFileSystem):
         return path
 
 
-def stage_task(stage: Stage, root: Path, run: str) -> Task[..., dict[str, Any]]:
-    """The task of a stage over the store at `root`; its result is the record, as JSON values."""
+def stage_task(stage: Stage, root: Path, run: str) -> Task[..., str]:
+    """The task of a stage over the store at `root`; its result is `Record.to_text()`."""
 
     @task(
         name=stage.name,
@@ -116,7 +121,7 @@ def stage_task(stage: Stage, root: Path, run: str) -> Task[..., dict[str, Any]]:
         retry_delay_seconds=SECONDS_BETWEEN_TRIES,
         retry_condition_fn=_may_pass,
     )
-    def run_stage(request: StageRequest, upstream: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def run_stage(request: StageRequest, upstream: dict[str, str]) -> str:
         with progress.watched(ProgressArtifacts(stage.name)):
             record = execute(
                 stage,
@@ -127,7 +132,7 @@ def stage_task(stage: Stage, root: Path, run: str) -> Task[..., dict[str, Any]]:
                 request.run,
                 refresh=request.refresh,
             )
-        return record.to_json()
+        return record.to_text()
 
     return run_stage
 
@@ -144,5 +149,5 @@ def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> boo
     return False
 
 
-def _artifacts(upstream: dict[str, dict[str, Any]]) -> dict[str, Artifact]:
-    return {name: Record.from_json(values).artifact for name, values in upstream.items()}
+def _artifacts(upstream: dict[str, str]) -> dict[str, Artifact]:
+    return {name: from_text(text).artifact for name, text in upstream.items()}

@@ -16,9 +16,10 @@ from benchmark_layout import write_layout
 
 from brmrs.config.load import parse
 from brmrs.stages import externals, needed
-from brmrs.store.artifacts import ArtifactStore, Record
+from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
 from brmrs.store.fingerprint import fingerprint
+from brmrs.store.records import Record
 from brmrs.store.runs import Run, save, this_machine
 
 ROOT = Path(__file__).parents[1]

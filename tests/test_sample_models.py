@@ -7,9 +7,10 @@ import pytest
 from brmrs.config.load import load
 from brmrs.sample.write import write_sample
 from brmrs.stages import needed
-from brmrs.store.artifacts import ArtifactStore, Record
+from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
 from brmrs.store.fingerprint import fingerprint
+from brmrs.store.records import Record
 from brmrs.system.files import read_json
 
 ROOT = Path(__file__).parents[1]

@@ -126,9 +126,14 @@ class RetrainConfig(Section):
     """Start training from the served model, if its `model` section is the same."""
     metric: Metric = "recall@20"
     """Metric on the validation split that compares the new model with the served one: METRIC@K."""
-    margin: Weight = 0.005
-    """Loss in the metric that is accepted, in the metric's unit."""
+    margin: Weight = 0.015
+    """Loss in the metric that is accepted, in the metric's unit. The new model is served only if
+    it is shown not to lose as much."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Confidence level of the comparison."""
+    min_users: int = Field(100, gt=0)
+    """Least number of users in the comparison; with fewer, the new model is not served."""
+    min_known_share: Share = 0.9
+    """Least share of the served model's users, and of its items, that the new model must know."""
     seed: Seed = 0
     """Seed of the bootstrap."""

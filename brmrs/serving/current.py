@@ -1,42 +1,55 @@
-"""Which run is served: one small file in the store, replaced as a whole, with its own history.
+"""Which run is served for each data set: one small file in the store, replaced as a whole.
 
-Pointer and history are one file on purpose: there is no moment at which they could disagree.
+The file holds the pointers and their history, so that the two can never disagree.
 """
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from brmrs.errors import UserError
+from brmrs.store import checked
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.runs import Run, find, latest, sound
-from brmrs.system.files import read_json, write_json
+from brmrs.store.checked import Name
+from brmrs.store.runs import Run, all_runs, find, latest, sound
+from brmrs.system.files import write_json
 
 FILE = "current.json"
-LOCK = "current"  # of the store, around what reads and replaces the file
-PROMOTED, NOT_PROMOTED, ROLLED_BACK = "promoted", "not promoted", "rolled back"
+LOCK = "current"  # of the store, held while the file is read and replaced
+Action = Literal["promoted", "not promoted", "rolled back"]
+PROMOTED: Action = "promoted"
+NOT_PROMOTED: Action = "not promoted"
+ROLLED_BACK: Action = "rolled back"
+SERVED, PREVIOUS = "served", "previous"  # aliases of runs
+NEEDED = ("ingest", "train")  # stages whose artifacts answer
+
+_SCHEMA = ConfigDict(allow_inf_nan=False)
 
 # SHA-256 of dump files, sorted, each once, by field of the configuration ("ingest.reviews").
 Contents = dict[str, list[str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_SCHEMA)
 class Verdict:
     """Whether a retrained run is to be served.
 
     Attributes:
         promoted: whether it is.
         reason: in words.
-        comparison: the numbers (see `brmrs.serving.promotion.Comparison`); None where there was
-            nothing to compare with.
+        comparison: the numbers behind it; None where there was nothing to compare with.
+        state: its name (see `brmrs.serving.promotion`).
     """
 
     promoted: bool
     reason: str
     comparison: dict[str, Any] | None = None
+    state: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_SCHEMA)
 class Decision:
     """One line of the history.
 
@@ -44,132 +57,225 @@ class Decision:
         action: `PROMOTED`, `NOT_PROMOTED` or `ROLLED_BACK`.
         run: the run it is about; of a roll-back the one that is served again.
         reason: in words.
-        contents: the dump files that the run was trained on; None for a roll-back.
+        contents: the dump files that the run was trained on; None where no retraining was made.
         comparison: see `Verdict`.
         time: UTC.
+        data: name of the data set; None in files of an earlier version.
+        state: see `Verdict`.
     """
 
-    action: str
-    run: str
+    action: Action
+    run: Name
     reason: str
     contents: Contents | None
     comparison: dict[str, Any] | None
     time: str
+    data: Name | None = None
+    state: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_SCHEMA)
 class Promotions:
     """The content of the file.
 
     Attributes:
-        served: names of the runs that were served one after the other; the last one is. What was
-            rolled back is not among them.
+        served: by data set, the names of the runs that were served one after the other; the last
+            one is served. A run that was rolled back is not among them.
         history: every decision, oldest first.
     """
 
-    served: tuple[str, ...] = ()
+    served: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]]
     history: tuple[Decision, ...] = ()
 
-    @property
-    def digests(self) -> set[str]:
-        """Of all dump files that were ever trained on."""
-        trained_on = (past.contents or {} for past in self.history)
-        return {digest for each in trained_on for digests in each.values() for digest in digests}
+    def digests(self, data: str) -> set[str]:
+        """Of all dump files that any run of a data set was ever trained on."""
+        files = (past.contents or {} for past in self._of(data))
+        return {digest for each in files for digests in each.values() for digest in digests}
+
+    def trained_on(self, data: str) -> Contents | None:
+        """The dump files of a data set's last retraining; None before the first."""
+        return next((past.contents for past in reversed(self._of(data)) if past.contents), None)
 
     @property
-    def trained_on(self) -> Contents | None:
-        """The dump files of the last retraining, promoted or not; None before the first."""
-        return next((past.contents for past in reversed(self.history) if past.contents), None)
+    def pinned(self) -> set[str]:
+        """Runs that garbage collection keeps: those served, and those before them."""
+        return {run for served in self.served.values() for run in served[-2:]}
+
+    def _of(self, data: str) -> list[Decision]:
+        return [past for past in self.history if past.data in (data, None)]
+
+
+@dataclass(frozen=True, config=_SCHEMA)
+class _OneDataSet:
+    """The file as it was while a store served one data set."""
+
+    served: tuple[Name, ...]
+    history: tuple[Decision, ...]
+
+
+_FILE: TypeAdapter[Promotions | _OneDataSet] = TypeAdapter(Promotions | _OneDataSet)
 
 
 def read(store: ArtifactStore) -> Promotions:
-    """What is served, and how it came to be; empty before the first promotion.
+    """What is served, and how that was decided; empty before the first promotion.
 
     Raises:
         UserError: the file is damaged.
     """
     path = store.root / FILE
     try:
-        values = read_json(path)
-        history = tuple(Decision(**past) for past in values["history"])
-        return Promotions(tuple(values["served"]), history)
+        found = checked.read(path, _FILE)
     except FileNotFoundError:
-        return Promotions()
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return Promotions({})
+    except (IsADirectoryError, ValueError) as error:
         raise UserError(
-            f"{path}: not what brmrs wrote ({error}); remove it, and the latest run is served"
+            f"{path}: not what brmrs wrote ({error}); remove it, then choose with `brmrs promote`"
         ) from error
+    if isinstance(found, Promotions):
+        return found
+    if not found.served:
+        return Promotions({}, found.history)
+    data = find(store, found.served[-1]).config["name"]
+    history = tuple(replace(past, data=data) for past in found.history)
+    return Promotions({data: found.served}, history)
 
 
-def conclude(store: ArtifactStore, run: str, verdict: Verdict, contents: Contents) -> None:
-    """Note a verdict; a run that is promoted is served from now on.
+def conclude(store: ArtifactStore, run: Run, verdict: Verdict, contents: Contents | None) -> None:
+    """Record a verdict; a promoted run is served from now on.
 
     Args:
-        store: where runs and artifacts lie.
-        run: the retrained run.
-        verdict: what came of comparing it with the served one.
-        contents: the dump files that it was trained on.
+        store: the artifact store.
+        run: the run.
+        verdict: whether to serve it, and why.
+        contents: the dump files that it was trained on; None where that is not known.
     """
-    action = PROMOTED if verdict.promoted else NOT_PROMOTED
-    decision = Decision(action, run, verdict.reason, contents, verdict.comparison, _now())
+    data = run.config["name"]
+    decision = Decision(
+        PROMOTED if verdict.promoted else NOT_PROMOTED,
+        run.name,
+        verdict.reason,
+        contents,
+        verdict.comparison,
+        _now(),
+        data,
+        verdict.state,
+    )
     with store.lock(LOCK):
         past = read(store)
-        served = (*past.served, run) if verdict.promoted else past.served
-        _write(store, served, (*past.history, decision))
+        served = past.served.get(data, ())
+        if verdict.promoted:
+            served = (*(name for name in served if name != run.name), run.name)
+        _write(store, past, data, served, decision)
 
 
-def roll_back(store: ArtifactStore) -> Run:
+def promote(store: ArtifactStore, run: Run) -> None:
+    """Serve a run by the user's decision: no comparison is made.
+
+    Raises:
+        UserError: the run has no model, or the model is missing or damaged.
+    """
+    sound(run, store, *NEEDED)
+    conclude(store, run, Verdict(True, "by `brmrs promote`", state="by hand"), None)
+
+
+def roll_back(store: ArtifactStore, data: str | None = None) -> Run:
     """Serve the run that was served before the current one.
+
+    Args:
+        store: the artifact store.
+        data: name of the data set; None: the only one that is served.
 
     Raises:
         UserError: there is none, or its model is missing or damaged.
     """
     with store.lock(LOCK):
         past = read(store)
-        if len(past.served) < 2:
+        data = _chosen(data, set(past.served), store)
+        served = past.served.get(data, ())
+        if len(served) < 2:
             raise UserError("rollback: no earlier promoted run; `brmrs current` lists them")
-        *_, previous, current = past.served
-        run = sound(find(store, previous), store, "ingest", "train")
-        reason = f"instead of {current}"
-        decision = Decision(ROLLED_BACK, previous, reason, None, None, _now())
-        _write(store, past.served[:-1], (*past.history, decision))
+        *_, previous, current = served
+        run = sound(find(store, previous), store, *NEEDED)
+        reason = f"instead of {current}; `brmrs promote {current}` serves it again"
+        decision = Decision(ROLLED_BACK, previous, reason, None, None, _now(), data)
+        _write(store, past, data, served[:-1], decision)
     return run
 
 
 def of_data_set(store: ArtifactStore, name: str) -> Run | None:
-    """The run that was promoted last; None where nothing was.
+    """The promoted run of a data set; None where none was promoted.
 
     Raises:
-        UserError: it is of another data set than this one (the models of two have no common
-            ground), or its manifest is gone.
+        UserError: its manifest is missing or damaged.
     """
-    served = read(store).served
-    if not served:
-        return None
-    run = find(store, served[-1])
-    if run.config["name"] != name:
-        raise UserError(
-            f"{store.root} serves {run.config['name']}, and this is {name}; give each data set "
-            "artifacts of its own"
-        )
-    return run
+    served = read(store).served.get(name)
+    return find(store, served[-1]) if served else None
 
 
-def serving(store: ArtifactStore) -> Run:
-    """The run that answers: the promoted one, or the latest where nothing was promoted.
+def serving(store: ArtifactStore, data: str | None = None) -> Run:
+    """The run that answers: the promoted one, or the data set's latest if none was promoted.
+
+    Args:
+        store: the artifact store.
+        data: name of the data set; None: the only one in the store.
 
     Raises:
-        UserError: there is none, or its model is missing or damaged.
+        UserError: there is no run, there are several data sets to choose from, or the model is
+            missing or damaged.
     """
     served = read(store).served
-    if served:
-        return sound(find(store, served[-1]), store, "ingest", "train")
-    return latest(store, "publish")
+    if data is None:
+        finished = {run.config["name"] for run in all_runs(store) if "publish" in run.stages}
+        data = _chosen(None, finished | set(served), store)
+    if data in served:
+        return sound(find(store, served[data][-1]), store, *NEEDED)
+    return latest(store, "publish", data=data or None)
 
 
-def _write(store: ArtifactStore, served: tuple[str, ...], history: tuple[Decision, ...]) -> None:
-    values = {"served": served, "history": [vars(decision) for decision in history]}
-    write_json(store.root / FILE, values)
+def resolve(store: ArtifactStore, name: str) -> Run:
+    """A run by its name, by the beginning or end of it, or by an alias.
+
+    Args:
+        store: the artifact store.
+        name: see `brmrs.store.runs.find`; or "served", "previous" (which `rollback` returns to),
+            with "@DATA" behind it where the store serves several data sets.
+
+    Raises:
+        UserError: there is no such run, or several.
+    """
+    alias, _, data = name.partition("@")
+    if alias not in (SERVED, PREVIOUS):
+        return find(store, name)
+    past = read(store).served
+    runs = past.get(_chosen(data or None, set(past), store), ())
+    place = 1 if alias == SERVED else 2
+    if len(runs) < place:
+        raise UserError(f"run {name}: there is none; `brmrs current` lists what is served")
+    return find(store, runs[-place])
+
+
+def _chosen(data: str | None, known: set[str], store: ArtifactStore) -> str:
+    """The data set that is meant; "" if none is named and none is known.
+
+    Raises:
+        UserError: none is named, and there are several.
+    """
+    if data is None and len(known) > 1:
+        names = ", ".join(sorted(known))
+        raise UserError(f"{store.root} has runs of several data sets ({names}); choose by --data")
+    return data or next(iter(known), "")
+
+
+def _write(
+    store: ArtifactStore,
+    past: Promotions,
+    data: str,
+    served: tuple[str, ...],
+    decision: Decision,
+) -> None:
+    by_data = {**past.served, data: served} if served else past.served
+    history = [vars(each) for each in (*past.history, decision)]
+    write_json(store.root / FILE, {"served": by_data, "history": history}, durable=True)
 
 
 def _now() -> str:

@@ -1,7 +1,5 @@
 """Keeping the store sound and small: verify every byte, collect garbage."""
 
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,30 +8,36 @@ from pathlib import Path
 from brmrs.errors import UserError
 from brmrs.serving import current
 from brmrs.stages import STAGE_CACHE, STAGES
-from brmrs.store.artifacts import DIGEST_LETTERS, Artifact, ArtifactStore, Record
+from brmrs.store.artifacts import DIGEST_LETTERS, ArtifactStore
+from brmrs.store.records import Artifact, Record
 from brmrs.store.runs import all_runs
 from brmrs.system import progress
+from brmrs.system.files import walk
 
-DAYS_OF_SCRATCH = 7.0  # after which nobody is expected to go on
+DAYS_OF_SCRATCH = 7.0  # of partial work that no run continued
+RESULTS = "prefect"  # folder of the store with the tasks' results
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """What garbage collection removed.
+    """What garbage collection removed, or would remove.
 
     Attributes:
         paths: files and folders, relative to the store's root.
         bytes: their size.
+        links: the store's own folders that are links, relative to its root. Nothing behind them
+            was looked at.
     """
 
     paths: tuple[str, ...]
     bytes: int
+    links: tuple[str, ...] = ()
 
 
 def damaged(store: ArtifactStore) -> list[Artifact]:
-    """Hash every artifact that a record leads to; the missing and damaged ones.
+    """Hash every artifact that a record leads to; returns the missing and damaged ones.
 
-    They need no repair: the next run that wants one makes it anew.
+    They need no repair: the next run that needs one rebuilds it.
     """
     artifacts = {
         (record.artifact.stage, record.artifact.digest): record.artifact
@@ -49,21 +53,26 @@ def damaged(store: ArtifactStore) -> list[Artifact]:
     return found
 
 
-def collect(store: ArtifactStore, keep: int) -> Garbage:
+def collect(store: ArtifactStore, keep: int, *, dry_run: bool = False) -> Garbage:
     """Remove what no kept run reaches, and what killed runs left behind.
 
-    Kept are the newest `keep` runs of those in which a stage ran, whatever came after the oldest of
-    them, the served run and the one that `rollback` returns to.
+    Kept are the newest `keep` runs in which a stage ran, every run that came after the oldest of
+    them, and for each data set the served run and the one that `rollback` returns to.
+
+    Args:
+        store: the artifact store.
+        keep: how many runs.
+        dry_run: remove nothing, and report what would be removed.
 
     Raises:
-        UserError: a run is under way, or `keep` is not positive.
+        UserError: a run is under way, `keep` is not positive, or a manifest is damaged.
     """
     if keep < 1:
         raise UserError("gc: keep at least one run")
     if not store.root.is_dir():
         return Garbage((), 0)
-    with store.alone(), store.lock(current.LOCK):
-        pinned = current.read(store).served[-2:]  # what is served, and what `rollback` returns to
+    with store.running("a clean-up", wait=False), store.lock(current.LOCK):
+        pinned = current.read(store).pinned
         runs, made = [], 0
         for run in all_runs(store):  # the newest first
             if made < keep or run.name in pinned:
@@ -72,65 +81,72 @@ def collect(store: ArtifactStore, keep: int) -> Garbage:
         names = {run.name for run in runs}
         # All of them: under one key two runs may have had two artifacts, if these are incomplete.
         records = [record for run in runs for record in run.stages.values()]
-        paths = sorted([*_unreached(store.root, names, records), *_unused(store, records)])
-        size = sum(_remove(path) for path in paths)
-    return Garbage(tuple(path.relative_to(store.root).as_posix() for path in paths), size)
+        paths = sorted([*_unreached(store, names, records), *_unused(store, records)])
+        size = sum(_size(path) if dry_run else store.discard(path) for path in paths)
+    relative = (path.relative_to(store.root).as_posix() for path in paths)
+    links = (path.relative_to(store.root).as_posix() for path in store.links())
+    return Garbage(tuple(relative), size, tuple(links))
 
 
 def sweep(store: ArtifactStore) -> None:
     """Remove what killed runs left behind; `collect` removes more.
 
-    A run does so first, when it holds the store: nobody else's files lie there then. Half-done work
-    of the last days stays: the next run of its stage goes on from there.
+    A run does so once it holds the store, when nobody else writes there. Partial work of the last
+    `DAYS_OF_SCRATCH` days stays: the next run of its stage continues from it.
     """
     oldest = time.time() - DAYS_OF_SCRATCH * 24 * 3600
-    old = [path for path in store.root.glob("scratch/*/*") if _last_change(path) < oldest]
-    for path in (*store.root.glob("tmp/*"), *old):
-        _remove(path)
+    old = [path for path in store.below("scratch", 2) if _last_change(path) < oldest]
+    for path in (*_half_written(store), *old):
+        store.discard(path)
 
 
-def _last_change(folder: Path) -> float:
-    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+def _half_written(store: ArtifactStore) -> Iterator[Path]:
+    yield from (path for path in store.below("objects", 2) if path.name.startswith("."))
+    yield from store.below("tmp")  # of earlier versions
 
 
-def _unreached(root: Path, runs: set[str], records: list[Record]) -> Iterator[Path]:
+def _last_change(path: Path) -> float:
+    inside = walk(path) if path.is_dir() and not path.is_symlink() else ()
+    times = (entry.stat(follow_symlinks=False).st_mtime for entry in inside)
+    return max(path.lstat().st_mtime, *times, 0.0)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    files = (entry for entry in walk(path) if not entry.is_dir(follow_symlinks=False))
+    return sum(entry.stat(follow_symlinks=False).st_size for entry in files)
+
+
+def _unreached(store: ArtifactStore, runs: set[str], records: list[Record]) -> Iterator[Path]:
     artifacts = [record.artifact for record in records]
-    objects = {(artifact.stage, artifact.digest[:DIGEST_LETTERS]) for artifact in artifacts}
+    folders = {(artifact.stage, artifact.digest[:DIGEST_LETTERS]) for artifact in artifacts}
     keys = {(record.artifact.stage, record.key) for record in records}
-    yield from (path for path in root.glob("runs/*") if path.stem not in runs)
-    for path in root.glob("objects/*/*"):
-        if (path.parent.name, path.name.partition(".")[0]) not in objects:
+    yield from (path for path in store.below("runs") if path.stem not in runs)
+    for path in store.below("objects", 2):
+        if (path.parent.name, path.name.removesuffix(".stat")) not in folders:
             yield path
-    for path in [*root.glob("records/*/*"), *root.glob("prefect/*/*")]:
-        if (path.parent.name, path.stem) not in keys:
-            yield path
-    # No run is under way: whatever lies here is left over. A failed stage loses its half-done work.
-    yield from root.glob("tmp/*")
-    yield from root.glob("scratch/*/*")
-    yield from root.glob("failures/*")
-    yield from root.glob("locks/*/*")  # the others may be held now, by what is no run
-    yield from root.glob(f".{current.FILE}.*")
+    for folder in ("records", RESULTS):
+        for path in store.below(folder, 2):
+            if (path.parent.name, path.stem) not in keys:
+                yield path
+    # No run is under way, so all of this is left over. A failed stage loses its partial work.
+    yield from store.below("tmp")
+    yield from store.below("scratch", 2)
+    yield from store.below("failures")
+    yield from store.below("locks", 2)  # the others may be held now, by what is no run
+    yield from store.root.glob(f".{current.FILE}.*")
 
 
 def _unused(store: ArtifactStore, records: list[Record]) -> Iterator[Path]:
-    """What stages kept and no reached record or artifact knows (see `StageContext.kept`)."""
+    """Files of the stage caches that nothing reaches (see `StageContext.stage_cache`)."""
     noted = {
         store.stage_cache(record.artifact.stage) / name
         for record in records
         for name in record.notes.get(STAGE_CACHE, ())
     }
     files = {name.rpartition("/")[2] for record in records for name in record.artifact.files}
-    for path in store.root.glob("stage_cache/*/*/*"):
+    for path in store.below("stage_cache", 3):
         if path not in noted and path.name.partition(".")[2] not in files:
             yield path
-
-
-def _remove(path: Path) -> int:
-    """Delete a file or folder; its size in bytes."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    size = sum(os.lstat(file).st_size for file in files)
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-    return size

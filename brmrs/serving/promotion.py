@@ -1,4 +1,4 @@
-"""Whether a retrained model may replace the served one: a paired bootstrap over validation users.
+"""Whether a retrained model may replace the served one: a test of non-inferiority.
 
 Both models rank on common ground, so that only the models differ:
 
@@ -9,23 +9,37 @@ Both models rank on common ground, so that only the models differ:
 - the training items of both are masked, and held-out items among them are left out: after a new
   random split, items that validate the candidate were training items of the served model.
 
-With d_u the candidate's metric minus the served model's for user u, the users are drawn with
-replacement, as many as there are, and the mean of d_u taken, many times over (the percentile
-interval of Efron & Tibshirani 1993). The candidate is shown worse by more than the margin if the
-`confidence` quantile of these means lies below minus the margin.
+With d_u the candidate's metric minus the served model's for user u, the mean of d_u is bootstrapped
+over users (see `brmrs.evaluation.paired`). The candidate is promoted only if the lower end of the
+one-sided interval, the 1 - `confidence` quantile, lies above minus `margin`. With too few users, or
+if the candidate does not know enough of the served users and items, it is not promoted: what cannot
+be shown does not replace what is served.
+
+The state of a verdict is one of:
+
+| state | promoted | meaning |
+|---|---|---|
+| `first` | yes | nothing was served for this data set |
+| `not inferior` | yes | the lower end lies above -margin |
+| `not shown non-inferior` | no | it does not |
+| `too few users` | no | fewer than `retrain.min_users` on common ground |
+| `unknown users or items` | no | below `retrain.min_known_share` of what is served |
+| `served model unreadable` | no | there is nothing to compare with |
+| `not comparable` | no | a model cannot rank: its scores are not finite |
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from brmrs.columns import VALIDATION
 from brmrs.config.learning import RetrainConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import measure
+from brmrs.evaluation.paired import RESAMPLES, Floats, bootstrap
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import bundle
 from brmrs.models.base import Scorer
@@ -35,8 +49,10 @@ from brmrs.stages import SPLIT
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run
 
-RESAMPLES = 10_000
-Floats = NDArray[np.float64]
+FIRST, NOT_INFERIOR = "first", "not inferior"
+INFERIOR = "not shown non-inferior"
+FEW_USERS, UNKNOWN = "too few users", "unknown users or items"
+UNREADABLE, NOT_COMPARABLE = "served model unreadable", "not comparable"
 
 
 @dataclass(frozen=True)
@@ -62,94 +78,120 @@ class Comparison:
     Attributes:
         against: the run that was served.
         metric: such as "recall@20".
+        known_users: share of the served model's users that the candidate knows.
+        known_items: likewise.
         users: n, compared.
         users_left_out: see `Paired`.
-        current: mean over the users.
+        current: mean over the users; None where there are none, as for the next three.
         candidate: likewise.
         difference: candidate minus current.
-        at_most: the `confidence` quantile of the bootstrapped differences.
+        at_least: the lower end of the difference, with `confidence`.
         margin: that the difference may fall short by.
-        confidence: of `at_most`.
+        confidence: of `at_least`.
     """
 
     against: str
     metric: str
+    known_users: float
+    known_items: float
     users: int
     users_left_out: int
-    current: float
-    candidate: float
-    difference: float
-    at_most: float
+    current: float | None
+    candidate: float | None
+    difference: float | None
+    at_least: float | None
     margin: float
     confidence: float
 
-    @property
-    def worse(self) -> bool:
-        """Whether the candidate is shown worse by more than the margin."""
-        return self.at_most < -self.margin
-
     def __str__(self) -> str:
-        shown = "shown" if self.worse else "not shown"
+        known = (
+            f"the model knows {self.known_users:.1%} of the users and {self.known_items:.1%} of "
+            f"the items of the served run {self.against}"
+        )
+        if self.difference is None or self.at_least is None:
+            return f"{known}; no validation user to compare on"
         return (
-            f"{self.metric} {self.candidate:.4f}, of the served run {self.against} "
-            f"{self.current:.4f}, on {self.users:,} users; difference {self.difference:+.4f}, at "
-            f"most {self.at_most:+.4f} with confidence {self.confidence:g}: {shown} worse by more "
-            f"than {self.margin:g}"
+            f"{self.metric} {self.candidate:.4f}, of the served run {self.current:.4f}, on "
+            f"{self.users:,} users; difference {self.difference:+.4f}, at least "
+            f"{self.at_least:+.4f} with confidence {self.confidence:g}, margin {self.margin:g}; "
+            f"{known}"
         )
 
 
 def judge(store: ArtifactStore, run: Run, config: RetrainConfig) -> Verdict:
-    """Compare a retrained run with the one that is served.
+    """Compare a retrained run with the one that is served for its data set.
 
     Raises:
-        UserError: the served run is of another data set.
+        UserError: the retrained model cannot be read.
     """
-    current = of_data_set(store, run.config["name"])
-    if current is None:
-        return Verdict(True, "nothing was promoted before")
     candidate = bundle.load(store.path(run.artifact("train")))
     try:
-        model = bundle.load(store.path(current.artifact("train")))
+        served = of_data_set(store, run.config["name"])
+        if served is None:
+            return Verdict(True, "nothing was promoted before", state=FIRST)
+        model = bundle.load(store.path(served.artifact("train")))
     except UserError as error:
-        return Verdict(True, f"the served model cannot be compared with: {error}")
+        advice = f"`brmrs promote {run.name}` serves this run all the same"
+        return Verdict(False, f"{error}; {advice}", state=UNREADABLE)
     users, items = len(candidate.about.users), len(candidate.about.items)
     split = store.path(run.artifact("split"), SPLIT)
     validation = UserItems.read(split, VALIDATION, users, items)
-    paired = measure_both(model, candidate, validation, config.metric)
-    if not len(paired.current):
-        return Verdict(True, "no validation user on common ground with the served model")
-    found = compare(paired, config, current.name)
-    return Verdict(not found.worse, str(found), asdict(found))
+    try:
+        paired = measure_both(model, candidate, validation, config.metric)
+    except UserError as error:
+        return Verdict(False, str(error), state=NOT_COMPARABLE)
+    found = replace(
+        compare(paired, config, served.name),
+        known_users=_known(model.user_index.keys(), candidate.user_index.keys()),
+        known_items=_known(model.item_index.keys(), candidate.item_index.keys()),
+    )
+    state, why = decide(found, config)
+    return Verdict(state == NOT_INFERIOR, f"{why}: {found}", asdict(found), state)
+
+
+def decide(found: Comparison, config: RetrainConfig) -> tuple[str, str]:
+    """The state of a comparison, and the reason in words. All but `NOT_INFERIOR` fail."""
+    if min(found.known_users, found.known_items) < config.min_known_share:
+        return UNKNOWN, f"it knows less than retrain.min_known_share {config.min_known_share:g}"
+    if found.users < config.min_users:
+        return FEW_USERS, f"{found.users:,} users, retrain.min_users is {config.min_users:,}"
+    if found.at_least is not None and found.at_least > -found.margin:
+        return NOT_INFERIOR, f"not worse by {found.margin:g} or more"
+    return INFERIOR, f"it may be worse by {found.margin:g} or more"
+
+
+def _known(served: Iterable[str], candidate: Container[str]) -> float:
+    """Share of the served names that the candidate knows; 1 of none."""
+    known = [name in candidate for name in served]
+    return sum(known) / len(known) if known else 1.0
 
 
 def compare(paired: Paired, config: RetrainConfig, against: str) -> Comparison:
-    """The paired bootstrap of n > 0 users."""
-    differences = paired.candidate - paired.current
-    means = bootstrap(differences, RESAMPLES, config.seed)
+    """The paired bootstrap, for models with the same users and items."""
+    n = len(paired.current)
+    numbers: dict[str, float | None] = dict.fromkeys(
+        ("current", "candidate", "difference", "at_least")
+    )
+    if n:
+        differences = paired.candidate - paired.current
+        means = bootstrap(differences, RESAMPLES, config.seed)
+        numbers = {
+            "current": float(paired.current.mean()),
+            "candidate": float(paired.candidate.mean()),
+            "difference": float(differences.mean()),
+            "at_least": float(np.quantile(means, 1 - config.confidence)),
+        }
     return Comparison(
         against=against,
         metric=config.metric,
-        users=len(differences),
+        known_users=1.0,
+        known_items=1.0,
+        users=n,
         users_left_out=paired.users_left_out,
-        current=float(paired.current.mean()),
-        candidate=float(paired.candidate.mean()),
-        difference=float(differences.mean()),
-        at_most=float(np.quantile(means, config.confidence)),
+        **numbers,
         margin=config.margin,
         confidence=config.confidence,
     )
-
-
-def bootstrap(differences: Floats, resamples: int, seed: int) -> Floats:
-    """(resamples,) means of (n,) differences drawn n times with replacement.
-
-    Only how often each value is drawn matters, so the counts of the distinct values are drawn at
-    once, from the multinomial distribution that n single draws would give them.
-    """
-    values, counts = np.unique(differences, return_counts=True)
-    n, generator = len(differences), np.random.default_rng(seed)
-    draws = (generator.multinomial(n, counts / n) for _ in range(resamples))
-    return np.fromiter((drawn @ values / n for drawn in draws), np.float64, resamples)
 
 
 def measure_both(current: Bundle, candidate: Bundle, validation: UserItems, metric: str) -> Paired:
@@ -163,7 +205,7 @@ def measure_both(current: Bundle, candidate: Bundle, validation: UserItems, metr
     """
     users = sorted(current.user_index.keys() & candidate.user_index.keys())
     items = sorted(current.item_index.keys() & candidate.item_index.keys())
-    old, new = (_Ground.of(model, users, items) for model in (current, candidate))
+    old, new = (SharedCatalogue.of(model, users, items) for model in (current, candidate))
     masked = _union(old.moved(current.seen), new.moved(candidate.seen))
     held_out = new.moved(validation)
     fresh = ~masked.contain(held_out.users, held_out.items)
@@ -177,8 +219,8 @@ def measure_both(current: Bundle, candidate: Bundle, validation: UserItems, metr
 
 
 @dataclass(frozen=True)
-class _Ground(Scorer):
-    """The users and items that both models know, as one of them numbers and ranks them.
+class SharedCatalogue(Scorer):
+    """One model's ranking of the users and items that both models know.
 
     Attributes:
         whole: what that model ranks all its items by.
@@ -191,7 +233,8 @@ class _Ground(Scorer):
     items: Tensor
 
     @classmethod
-    def of(cls, model: Bundle, users: list[str], items: list[str]) -> "_Ground":
+    def of(cls, model: Bundle, users: list[str], items: list[str]) -> "SharedCatalogue":
+        """The ranking of a bundle's fused branch on these users and items."""
         return cls(
             model.fused,
             torch.tensor([model.user_index[name] for name in users], dtype=torch.int64),

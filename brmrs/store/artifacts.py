@@ -2,112 +2,50 @@
 
 Layout under the root:
     objects/<stage>/<digest>/       the files of an artifact
-    objects/<stage>/<digest>.stat   size, times and inode of each file when it was last hashed
+    objects/<stage>/<digest>.stat   signature of each file when it was last hashed
+    objects/<stage>/.<name>/        an artifact that is being written
     records/<stage>/<key>.json      which artifact a cache key led to, and what the key was made of
-    scratch/<stage>/<key>/          half-done work that outlives a kill
+    scratch/<stage>/<key>/          partial work that outlives a kill
     stage_cache/<stage>/<folder>/   what a stage may use again under other keys
-    tmp/                            artifacts being written
-    locks/                          flock files, in folders those that only runs hold
-    current.json                    which run is served, and how it came to be
+    locks/                          flock files; those in folders are held by runs alone
+    current.json                    which runs are served, and how that was decided
     runs/                           manifests of runs
-    failures/                       what stages that failed had to say
+    failures/                       logs of failed stages
     prefect/                        the tasks' results, written anew from the records when read
+
+A store may be shared with others, so no file in it is trusted (see `brmrs.store.checked`). Its
+folders may be links or mounts: reading and writing go through them, but nothing is removed behind a
+link (see `ArtifactStore.discard`).
 """
 
 import contextlib
-import fcntl
-import json
-import logging
+import errno
 import os
-import platform
-import shutil
-import time
-import uuid
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
-from brmrs.errors import UserError
-from brmrs.stages import INCOMPLETE
-from brmrs.system.files import digest_file, digest_json, write_json
+from brmrs.errors import os_fault
+from brmrs.store import checked, locks
+from brmrs.store.records import Artifact, Record, read_record
+from brmrs.system.files import (
+    Signature,
+    digest_file,
+    digest_json,
+    remove,
+    signature,
+    sync,
+    unique_beside,
+    walk,
+    write_json,
+)
 
-LOG = logging.getLogger(__name__)
 DIGEST_LETTERS = 16  # of the hex digest in folder names; records hold the whole digest
 
-
-class UnderWayError(UserError):
-    """Somebody else works on the store."""
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """What a stage wrote.
-
-    Attributes:
-        stage: its name.
-        digest: hex SHA-256 over the sorted (name, SHA-256) pairs of its files.
-        files: SHA-256 of each file, by its path relative to the artifact's folder.
-        bytes: total size.
-    """
-
-    stage: str
-    digest: str
-    files: dict[str, str]
-    bytes: int
-
-    @property
-    def complete(self) -> bool:
-        """Whether another run may take it (see `brmrs.stages.INCOMPLETE`)."""
-        return INCOMPLETE not in self.files
-
-    def digest_of(self, read: str) -> str:
-        """Digest of a declared input (see `Stage.reads`): of one file, of a folder, or of all.
-
-        Raises:
-            KeyError: the artifact holds no such file.
-        """
-        _, slash, file = read.partition("/")
-        if file.endswith("/"):
-            below = {name: digest for name, digest in self.files.items() if name.startswith(file)}
-            return digest_json(below)
-        return self.files[file] if slash else self.digest
-
-
-@dataclass(frozen=True)
-class Record:
-    """How an artifact came to be.
-
-    Attributes:
-        key: the cache key.
-        parts: what the key was made of (see `brmrs.store.keys`).
-        artifact: what the stage wrote under that key.
-        run: the run that wrote it.
-        seconds: how long the stage took then.
-        peak_memory_bytes: the most its process held then (see `brmrs.system.machine`); 0: not
-            known.
-        machine: what it ran on then (see `brmrs.system.machine`).
-        notes: what the stage told of its work (see `StageContext`).
-    """
-
-    key: str
-    parts: dict[str, Any]
-    artifact: Artifact
-    run: str
-    seconds: float
-    peak_memory_bytes: int = 0
-    machine: dict[str, Any] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as JSON values."""
-        return {**vars(self), "artifact": vars(self.artifact)}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Record":
-        """The record that `to_json` wrote."""
-        return cls(**{**values, "artifact": Artifact(**values["artifact"])})
+# What a file that is gone, or is not what it was, raises. All else (no permission, a bad disk) does
+# not show that an artifact is damaged.
+_DAMAGE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 
 
 class ArtifactStore:
@@ -117,7 +55,7 @@ class ArtifactStore:
         self.root = root
 
     def path(self, artifact: Artifact, read: str = "") -> Path:
-        """Where an artifact lies, or the file of it that a declared input names."""
+        """Where an artifact is, or the file of it that a declared input names."""
         folder = self.root / "objects" / artifact.stage / artifact.digest[:DIGEST_LETTERS]
         _, slash, file = read.partition("/")
         return folder / file if slash else folder
@@ -131,14 +69,14 @@ class ArtifactStore:
         return self.root / "stage_cache" / stage
 
     def lookup(self, stage: str, key: str, run: str = "") -> Record | None:
-        """The record under a key if its artifact is there and verifies, else None.
+        """The record under a key if its artifact verifies, else None.
 
         Args:
             stage: the stage.
             key: the key.
-            run: the run that asks; an incomplete artifact serves none but the run that made it.
+            run: the run that asks; only the run that made an incomplete artifact may use it.
         """
-        record = self.read_record(self._record_path(stage, key))
+        record = read_record(self._record_path(stage, key))
         if record is None or record.key != key or record.artifact.stage != stage:
             return None
         if not record.artifact.complete and record.run != run:
@@ -148,141 +86,201 @@ class ArtifactStore:
     def records(self, stage: str) -> list[Record]:
         """All readable records of a stage, newest last. Their artifacts are not verified."""
         paths = sorted(
-            (self.root / "records" / stage).glob("*.json"), key=lambda path: path.stat().st_mtime_ns
+            (self.root / "records" / stage).glob("*.json"),
+            key=lambda path: path.lstat().st_mtime_ns,
         )
-        return [record for path in paths if (record := self.read_record(path))]
-
-    @staticmethod
-    def read_record(path: Path) -> Record | None:
-        """A record file; None if it is missing or damaged."""
-        try:
-            return Record.from_json(json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
+        return [record for path in paths if (record := read_record(path))]
 
     def verify(self, artifact: Artifact, *, full: bool = False) -> bool:
-        """Whether every file of an artifact is there and holds its bytes.
+        """Whether an artifact has exactly its files, with their bytes.
 
-        Files whose size, times and inode stand as when they were last hashed are believed, unless
-        `full`; all others are hashed again.
+        Files with the signatures that they had when they were last hashed are not read, unless
+        `full`. An artifact that fails is hashed in full the next time, too.
+
+        Raises:
+            UserError: the files cannot be read, which shows no damage.
         """
         folder = self.path(artifact)
         try:
-            signatures = {name: _signature(folder / name) for name in artifact.files}
-            if not full and signatures == self._read_stat(folder):
+            found = _signatures(folder)
+            if (
+                not full
+                and found == _read_signatures(folder)
+                and found.keys() == artifact.files.keys()
+            ):
                 return True
-            if digest_folder(folder, artifact.stage) != artifact:
-                return False
-        except OSError:
-            return False
-        with contextlib.suppress(OSError):  # a disk that takes no more: hashed again next time
-            write_json(_stat_path(folder), signatures)
-        return True
+            intact = digest_folder(folder, artifact.stage) == artifact
+        except OSError as error:
+            intact = False
+            if error.errno not in _DAMAGE:
+                raise os_fault(error) or error from error
+        with contextlib.suppress(OSError):  # a store that cannot be written is hashed again
+            if intact:
+                write_json(_signature_file(folder), found)
+            else:
+                _signature_file(folder).unlink(missing_ok=True)
+        return intact
 
     @contextmanager
-    def writing(self) -> Iterator[Path]:
-        """A temporary folder for a stage to write into; removed unless `commit` moved it."""
-        folder = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    def writing(self, stage: str) -> Iterator[Path]:
+        """A temporary folder for a stage to write into; removed unless `commit` moved it.
+
+        It is beside the folder that it becomes, as that may be on a disk of its own.
+        """
+        folder = unique_beside(self.root / "objects" / stage / "new")
         folder.mkdir(parents=True)
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove(folder)
 
     def commit(self, folder: Path, stage: str) -> Artifact:
-        """Move a finished folder to its place. An equal artifact that verifies is kept instead."""
+        """Move a finished folder to its place; an equal artifact that verifies in full stays.
+
+        Its bytes are on the disk before this returns, and others may read it if the umask of this
+        process lets them: some libraries write files that only the owner may read.
+        """
+        _share(folder)
         artifact = digest_folder(folder, stage)
         place = self.path(artifact)
         with self.lock(f"commit/{stage}-{artifact.digest}"):
-            if not self.verify(artifact):
-                with contextlib.suppress(FileNotFoundError):
-                    shutil.rmtree(place)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                folder.rename(place)
-                write_json(
-                    _stat_path(place), {name: _signature(place / name) for name in artifact.files}
-                )
+            if self.verify(artifact, full=True):
+                return artifact
+            for entry in walk(folder):
+                if not entry.is_symlink():
+                    sync(Path(entry.path))
+            sync(folder)
+            self._clear(place)
+            folder.rename(place)
+            sync(place.parent)
+            write_json(_signature_file(place), _signatures(place))
         return artifact
 
+    def _clear(self, place: Path) -> None:
+        """Make room for an artifact: what is there is damaged, or no artifact."""
+        self.discard(place)
+        if os.path.lexists(place):  # behind a link, where nothing is removed
+            place.rename(place.with_name(f"{place.name}.damaged-{unique_beside(place).name[-32:]}"))
+
     def write_record(self, record: Record) -> None:
-        """Make a key lead to an artifact."""
-        write_json(self._record_path(record.artifact.stage, record.key), record.to_json())
+        """Make a key lead to an artifact that is on the disk."""
+        path = self._record_path(record.artifact.stage, record.key)
+        write_json(path, record.to_json(), durable=True)
 
-    @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def below(self, folder: str, depth: int = 1) -> Iterator[Path]:
+        """The entries `depth` levels below one of the store's folders, sorted.
+
+        Links are not followed: neither the folder itself nor a level in between may be one.
+        """
+        yield from _below(self.root / folder, depth)
+
+    def links(self) -> list[Path]:
+        """The store's own folders, of the first two levels, that are links."""
+        top = sorted(self.root.iterdir())
+        both = [level for path in top for level in (path, *_below(path, 1))]
+        return [path for path in both if path.is_symlink() and path.is_dir()]
+
+    def discard(self, path: Path) -> int:
+        """Remove a file, folder or link of the store; its size in bytes.
+
+        Only a link itself is removed, never what it points to. Nothing is removed if a folder
+        between the store's root and the path is a link: what is behind it is not the store's own.
+        """
+        between = path.relative_to(self.root).parents
+        if any((self.root / parent).is_symlink() for parent in between if parent.name):
+            return 0
+        return remove(path)
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
         """Hold an exclusive lock; waits for another process or thread that has it."""
-        with self._lock_path(name).open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return locks.exclusive(self.root / "locks" / f"{name}.lock")
 
-    @contextmanager
-    def running(self, who: str = "a run", *, wait: bool = True) -> Iterator[None]:
-        """Held by a run while it lasts: one at a time. The lock ends with its process.
+    def running(self, who: str = "a run", *, wait: bool = True) -> AbstractContextManager[None]:
+        """Held by whatever writes to the store: a run, a search, a clean-up. One at a time.
 
         Args:
-            who: what the others are told of the holder.
-            wait: for another to end, instead of raising.
+            who: what others are shown of the holder.
+            wait: wait for another holder to end, instead of raising.
 
         Raises:
             UnderWayError: another holds it.
         """
-        path = self._lock_path("running")
-        with path.open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                other = path.read_text(encoding="utf-8") or "another process"
-                if not wait:
-                    raise UnderWayError(
-                        f"{other} is under way in {self.root}; try again when it has ended"
-                    ) from error
-                LOG.info("waiting for %s to end", other)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            file.truncate(0)
-            since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
-            file.write(f"{who} (process {os.getpid()} on {platform.node()}, since {since} UTC)")
-            file.flush()
-            yield
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Held by what may remove artifacts.
-
-        Raises:
-            UnderWayError: a run is under way.
-        """
-        with self.running("a clean-up", wait=False):
-            yield
-
-    def _lock_path(self, name: str) -> Path:
-        path = self.root / "locks" / f"{name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        return locks.single(self.root / "locks" / "running.lock", who, wait=wait)
 
     def _record_path(self, stage: str, key: str) -> Path:
         return self.root / "records" / stage / f"{key}.json"
 
-    @staticmethod
-    def _read_stat(folder: Path) -> dict[str, list[int]] | None:
-        try:
-            signatures: dict[str, list[int]] = json.loads(_stat_path(folder).read_bytes())
-        except (OSError, ValueError):
-            return None
-        return signatures
-
 
 def digest_folder(folder: Path, stage: str) -> Artifact:
-    """Hash all files below a folder."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Hash all files below a folder.
+
+    Raises:
+        OSError: a file cannot be read, or is a link or another special file (ELOOP).
+    """
+    paths = [folder / name for name in _signatures(folder)]
     files = {path.relative_to(folder).as_posix(): digest_file(path) for path in paths}
-    return Artifact(stage, digest_json(files), files, sum(path.stat().st_size for path in paths))
+    size = sum(path.lstat().st_size for path in paths)
+    return Artifact(stage, digest_json(files), files, size)
 
 
-def _signature(path: Path) -> list[int]:
-    status = path.stat()
-    # ctime cannot be set back, as mtime can
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+def _signatures(folder: Path) -> dict[str, list[int]]:
+    """Signature of each file below a folder, by relative path.
+
+    Raises:
+        OSError: the folder cannot be read, or holds a link or another special file (ELOOP).
+    """
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
+    found = {}
+    for entry in walk(folder):
+        if entry.is_dir(follow_symlinks=False):
+            continue
+        status = entry.stat(follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), entry.path)
+        found[os.path.relpath(entry.path, folder)] = list(_kept(signature(status)))
+    return found
 
 
-def _stat_path(folder: Path) -> Path:
+def _kept(found: Signature) -> tuple[int, ...]:
+    """Without the device, whose number may change when a disk is mounted again."""
+    return found[:4]
+
+
+def _read_signatures(folder: Path) -> object:
+    try:
+        return checked.parse(_signature_file(folder))
+    except (OSError, ValueError):
+        return None
+
+
+def _signature_file(folder: Path) -> Path:
     return folder.with_name(folder.name + ".stat")
+
+
+def _share(folder: Path) -> None:
+    """Give files and folders the permissions that the umask gives to new ones: the folder's own."""
+    mode = stat.S_IMODE(folder.stat().st_mode) & 0o777
+    for entry in walk(folder):
+        if entry.is_symlink():
+            continue
+        wanted = mode if entry.is_dir(follow_symlinks=False) else mode & 0o666
+        if stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode) & 0o777 != wanted:
+            with contextlib.suppress(PermissionError):  # a hard link to a file of another user
+                os.chmod(entry.path, wanted)
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    try:
+        if folder.is_symlink():
+            return
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if depth == 1:
+            yield Path(entry.path)
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _below(Path(entry.path), depth - 1)

@@ -1,7 +1,6 @@
 """Run one stage through the cache: a verified hit is returned, a miss is computed once."""
 
 import contextlib
-import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from brmrs.config.pipeline import PipelineConfig
-from brmrs.errors import StageError, UserError, disk_fault
+from brmrs.errors import StageError, UserError, os_fault
 from brmrs.stages import Stage, StageContext
 from brmrs.store import keys
-from brmrs.store.artifacts import Artifact, ArtifactStore, Record
+from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.fingerprint import fingerprint as digests
+from brmrs.store.records import Artifact, Record
 from brmrs.system import machine
 
 
@@ -28,36 +28,37 @@ def execute(
     *,
     refresh: bool = False,
 ) -> Record:
-    """The record of a stage's artifact, from the store or made now.
+    """The record of a stage's artifact, from the store or computed now.
 
-    One process computes while others that want the same key wait and then take its artifact.
+    One process computes a key while others that want it wait, and then use its artifact.
 
     Args:
         stage: the stage.
         config: the whole configuration.
-        fingerprint: digests of the bytes from outside.
+        fingerprint: digests of the input files (see `brmrs.store.fingerprint`).
         upstream: artifacts of the stages it reads from.
-        store: where artifacts lie.
+        store: the artifact store.
         run: name of this run; the record keeps the name of the run that computed.
-        refresh: compute even on a hit, from nothing: what the stage kept goes.
+        refresh: compute even on a hit, and remove the stage's scratch and cache first.
 
     Raises:
-        UserError: whatever the stage found wrong with its input; nothing is stored then.
-        StageError: the stage failed otherwise; nothing is stored then, either.
+        UserError: the stage found a fault in its input, or the operating system refused a file;
+            nothing is stored.
+        StageError: the stage failed for another reason; nothing is stored.
     """
     parts = keys.parts(stage, config, fingerprint, upstream)
     key = keys.key(stage, parts)
     log = store.root / "failures" / f"{run}-{stage.name}.log"
-    with _told(stage, parts, log), store.lock(f"{stage.name}/{key}"):
+    with _errors_named(stage, parts, log), store.lock(f"{stage.name}/{key}"):
         record = None if refresh else store.lookup(stage.name, key, run)
         if record is not None:
             return record
         started = time.perf_counter()
-        with store.writing() as out:
+        with store.writing(stage.name) as out:
             scratch, stage_cache = store.scratch(stage.name, key), store.stage_cache(stage.name)
             if refresh:
-                shutil.rmtree(scratch, ignore_errors=True)
-                shutil.rmtree(stage_cache, ignore_errors=True)
+                store.discard(scratch)
+                store.discard(stage_cache)
             scratch.mkdir(parents=True, exist_ok=True)
             context = StageContext(
                 config.only(stage.config),
@@ -76,28 +77,28 @@ def execute(
         )
         store.write_record(record)
         if artifact.complete:
-            shutil.rmtree(scratch, ignore_errors=True)
+            store.discard(scratch)
         return record
 
 
 def inputs_of(
     stage: Stage, upstream: Mapping[str, Artifact], store: ArtifactStore
 ) -> dict[str, Path]:
-    """Where each file or folder lies that a stage reads, by its declared name."""
+    """Path of each file or folder that a stage reads, by declared name."""
     return {read: store.path(upstream[read.partition("/")[0]], read) for read in stage.reads}
 
 
 @contextmanager
-def _told(stage: Stage, parts: keys.Parts, log: Path) -> Iterator[None]:
-    """What fails inside names the stage, what it read, and the file that says where it failed."""
+def _errors_named(stage: Stage, parts: keys.Parts, log: Path) -> Iterator[None]:
+    """Name the stage, its inputs and a log with the traceback in the error of a failed stage."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        refused = disk_fault(error)
-        if refused:
-            raise UserError(f"{stage.name}: {refused}") from error
+        fault = os_fault(error)
+        if fault:
+            raise UserError(f"{stage.name}: {fault}") from error
         with contextlib.suppress(OSError):  # without a log, there is still the message
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text(traceback.format_exc(), encoding="utf-8")
@@ -111,7 +112,7 @@ def _told(stage: Stage, parts: keys.Parts, log: Path) -> Iterator[None]:
 def _refuse_changed(
     stage: Stage, config: PipelineConfig, fingerprint: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """What was read must be what the key says: a dump may be replaced while it is read."""
+    """Refuse input files that are no longer those in the key: one may be replaced while read."""
     for name, entry in digests(config, stage.external).items():
         if entry["sha256"] != fingerprint[name]["sha256"]:
             raise UserError(

@@ -8,7 +8,7 @@ from brmrs.config.pipeline import PipelineConfig
 from brmrs.config.section import Section
 from brmrs.ingest import formats
 from brmrs.stages import Stage
-from brmrs.store.artifacts import Artifact
+from brmrs.store.records import Artifact
 from brmrs.system import code
 from brmrs.system.files import digest_json
 

@@ -53,11 +53,14 @@ def _back(run: Run, name: str) -> list[dict[str, Any]]:
         if current in steps:
             continue
         if current not in run.stages:  # bytes from outside
-            steps[current] = {"name": current, "files": run.fingerprint[current]["files"]}
+            steps[current] = {
+                "name": current,
+                "files": run.fingerprint.get(current, {}).get("files", []),
+            }
             continue
         record = run.stages[current]
         reads = sorted(
-            read for read, digest in record.parts["input"].items() if digest not in NOTHING
+            read for read, digest in record.parts.get("input", {}).items() if digest not in NOTHING
         )
         steps[current] = {"name": current, "digest": record.artifact.digest, "reads": reads}
         todo += [read.partition("/")[0] for read in reads]
@@ -84,7 +87,9 @@ def _configuration(run: Run) -> dict[str, Any]:
 
 def _parts(run: Run, kind: str) -> dict[str, Any]:
     return {
-        name: value for record in run.stages.values() for name, value in record.parts[kind].items()
+        name: value
+        for record in run.stages.values()
+        for name, value in record.parts.get(kind, {}).items()
     }
 
 

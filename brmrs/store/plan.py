@@ -7,7 +7,8 @@ from typing import Any
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.stages import Stage
 from brmrs.store import keys
-from brmrs.store.artifacts import Artifact, ArtifactStore, Record
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.records import Artifact, Record
 
 LETTERS = 6  # of a digest, enough to tell two apart
 

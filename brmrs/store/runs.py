@@ -1,42 +1,111 @@
-"""Manifests of runs: what ran, what was cached, and where everything lies."""
+"""Manifests of runs: what ran, what was cached, and where the results are."""
 
-import contextlib
-import json
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+from typing_extensions import TypedDict
 
 from brmrs.errors import UserError
 from brmrs.stages import STAGES
-from brmrs.store.artifacts import Artifact, ArtifactStore, Record
+from brmrs.store import checked
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.checked import Digest, Name
+from brmrs.store.records import Artifact, Record
 from brmrs.system import machine
 from brmrs.system.files import write_json
 
 MOMENT = "%Y%m%d-%H%M%S-%f"  # in the names of runs, of which the last three digits are left out
+EVALUATION = "evaluate/metrics.json"
+# The command that made a run. A benchmark and a search leave one run for each training.
+Kind = Literal["run", "retrain", "benchmark", "tune"]
+
+_OPEN = ConfigDict(extra="allow")  # later versions may add fields
+Metrics = dict[str, float]
 
 
-@dataclass(frozen=True)
+class _Named(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    name: str
+
+
+class _Seeded(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    seed: int
+
+
+class _Config(TypedDict):
+    """What is read of a run's configuration; every version has these fields."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    name: Name
+    note: str
+    model: _Named
+    train: _Seeded
+
+
+class _File(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    name: str
+    sha256: Digest
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class _Entry(TypedDict):
+    """An entry of the fingerprint (see `brmrs.store.fingerprint`)."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    sha256: Digest
+    files: list[_File]
+
+
+class _Feature(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    label: str
+    present: int
+    items: int
+
+
+class Evaluation(TypedDict):
+    """What is read of the metrics that the stage `evaluate` wrote."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    model: str
+    validation: Metrics
+    test: Metrics
+    baseline: dict[str, dict[str, Metrics]]
+    users: dict[str, int]
+    features: dict[str, _Feature]
+    coverage: dict[str, Any]
+
+
+@dataclass(frozen=True, config=ConfigDict(allow_inf_nan=False, revalidate_instances="never"))
 class Run:
-    """A finished run.
+    """A run, as far as it got.
 
     Attributes:
         name: sorts by time of start.
-        config: the configuration it ran, as JSON values: that of an older version stays readable.
-        fingerprint: digests of the bytes from outside that it started from.
-        stages: the record of each stage, in order.
+        config: the configuration it ran, as JSON values, which may be of an older version.
+        fingerprint: digests of the input files that it started from.
+        stages: the record of each finished stage, in order.
         seconds: wall time of the whole.
         machine: what it ran on, and the most memory its process held.
+        kind: the command that made it.
+        failed: the message of the first stage that failed; empty if none did.
     """
 
-    name: str
+    name: Name
     config: dict[str, Any]
     fingerprint: dict[str, Any]
-    stages: dict[str, Record]
-    seconds: float
+    stages: dict[Name, Record]
+    seconds: Annotated[float, Field(ge=0)]
     machine: dict[str, Any]
+    kind: Kind = "run"
+    failed: str = ""
 
     def artifact(self, stage: str) -> Artifact:
         """The artifact of a stage.
@@ -50,8 +119,11 @@ class Run:
 
     def summary(self, store: ArtifactStore) -> dict[str, Any]:
         """The run as `--json` gives it: stages and, if evaluated, metrics."""
+        evaluation = self.evaluation(store)
         return {
             "run": self.name,
+            "kind": self.kind,
+            "failed": self.failed,
             "name": self.config["name"],
             "note": self.config["note"],
             "model": self.config["model"]["name"],
@@ -59,21 +131,23 @@ class Run:
             "seconds": self.seconds,
             "stages": [self._stage(record, store) for record in self.stages.values()],
             "metrics": self.metrics(store),
-            "coverage": self._evaluated(store).get("coverage", {}),
+            "coverage": evaluation["coverage"] if evaluation else {},
         }
 
-    def metrics(self, store: ArtifactStore) -> dict[str, Any]:
+    def metrics(self, store: ArtifactStore) -> dict[str, Metrics]:
         """Validation and test metrics of the fused branch; empty if not evaluated or collected."""
-        values = self._evaluated(store)
-        return {split: values[split] for split in ("validation", "test") if values}
+        found = self.evaluation(store)
+        return {"validation": found["validation"], "test": found["test"]} if found else {}
 
-    def _evaluated(self, store: ArtifactStore) -> dict[str, Any]:
-        """What the stage `evaluate` found; empty if it did not run or was collected as garbage."""
+    def evaluation(self, store: ArtifactStore) -> Evaluation | None:
+        """What the stage `evaluate` found; None if it did not run, or its artifact is gone.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         if "evaluate" not in self.stages:
-            return {}
-        path = store.path(self.artifact("evaluate")) / "metrics.json"
-        values: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
-        return values
+            return None
+        return read_evaluation(store.path(self.artifact("evaluate"), EVALUATION))
 
     def _stage(self, record: Record, store: ArtifactStore) -> dict[str, Any]:
         ran = record.run == self.name
@@ -89,16 +163,51 @@ class Run:
         }
 
 
+@dataclass(frozen=True, config=ConfigDict(allow_inf_nan=False))
+class _Manifest(Run):
+    """A run as it is read back from a store: everything that is used of it is checked."""
+
+    config: _Config  # type: ignore[assignment]
+    fingerprint: dict[str, _Entry]
+
+
+_MANIFEST = TypeAdapter(_Manifest)
+_EVALUATION = TypeAdapter(Evaluation)
+
+
+def read_evaluation(path: Path) -> Evaluation | None:
+    """The content of `metrics.json`; None if there is no such file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return checked.read(path, _EVALUATION)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{path}: no metrics of a run ({error}); run the pipeline again") from error
+
+
 def new_name(store: ArtifactStore) -> str:
     """A name for a run: time of start (UTC) and a random tail. It sorts behind all others.
 
     Where the clock was set back, it is the time of the newest run and a little more.
+
+    Raises:
+        UserError: no time is later than that of the newest run.
     """
     now = datetime.now(UTC)
     newest = max((path.stem for path in _folder(store).glob("*.json")), default="")
-    with contextlib.suppress(ValueError):  # a name that somebody else gave
+    try:
         last = datetime.strptime(newest[: len(_moment(now))], MOMENT).replace(tzinfo=UTC)
         now = max(now, last + timedelta(milliseconds=1))
+    except OverflowError as error:
+        raise UserError(
+            f"{_folder(store) / newest}.json: no run can be named later than this; remove it"
+        ) from error
+    except ValueError:  # a name that somebody else gave
+        pass
     return f"{_moment(now)}-{uuid.uuid4().hex[:4]}"
 
 
@@ -110,14 +219,10 @@ def _moment(time: datetime) -> str:
 def save(run: Run, store: ArtifactStore) -> None:
     """Write the run's manifest."""
     manifest = {
-        "name": run.name,
-        "config": run.config,
-        "fingerprint": run.fingerprint,
+        **vars(run),
         "stages": {name: record.to_json() for name, record in run.stages.items()},
-        "seconds": run.seconds,
-        "machine": run.machine,
     }
-    write_json(_folder(store) / f"{run.name}.json", manifest)
+    write_json(_folder(store) / f"{run.name}.json", manifest, durable=True)
 
 
 def this_machine() -> dict[str, Any]:
@@ -126,7 +231,11 @@ def this_machine() -> dict[str, Any]:
 
 
 def all_runs(store: ArtifactStore) -> Iterator[Run]:
-    """The runs under a store, newest first. Their artifacts may be gone."""
+    """The runs under a store, newest first. Their artifacts may be gone.
+
+    Raises:
+        UserError: a manifest is damaged or renamed.
+    """
     for path in sorted(_folder(store).glob("*.json"), reverse=True):
         yield _read(path)
 
@@ -135,7 +244,7 @@ def find(store: ArtifactStore, name: str) -> Run:
     """The run of that name, or the only one whose name begins or ends so; "latest": the newest.
 
     Raises:
-        UserError: there is none, or several.
+        UserError: there is none, or several, or its manifest is damaged or renamed.
     """
     paths = sorted(_folder(store).glob("*.json"))
     if name == "latest":
@@ -144,22 +253,31 @@ def find(store: ArtifactStore, name: str) -> Run:
         alike = [path for path in paths if path.stem.startswith(name) or path.stem.endswith(name)]
         found = [path for path in alike if path.stem == name] or alike
     if len(found) != 1:
-        known = ", ".join(path.stem for path in found) or "none of that name"
-        raise UserError(f"run {name}: {known}; `brmrs runs` lists them")
+        known = ", ".join(path.stem for path in found[:5]) or "none of that name"
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise UserError(f"run {name}: {known}{more}; `brmrs runs` lists them")
     return _read(found[0])
 
 
-def latest(store: ArtifactStore, *stages: str) -> Run:
+def latest(store: ArtifactStore, *stages: str, data: str | None = None) -> Run:
     """The newest run that got to these stages; their artifacts verify.
+
+    Args:
+        store: the artifact store.
+        stages: names of stages.
+        data: name of the data set; None: of any.
 
     Raises:
         UserError: there is none, or an artifact of it is missing or damaged: an older run's
             would be the answer to another question.
     """
     for run in all_runs(store):
-        if all(stage in run.stages for stage in stages):
+        if data in (None, run.config["name"]) and all(stage in run.stages for stage in stages):
             return sound(run, store, *stages)
-    raise UserError(f"no finished run under {store.root}; run `brmrs run -c configs/sample.yaml`")
+    raise UserError(
+        f"no finished run {f'of {data} ' if data else ''}under {store.root}; run "
+        "`brmrs run -c FILE`"
+    )
 
 
 def sound(run: Run, store: ArtifactStore, *stages: str) -> Run:
@@ -188,17 +306,12 @@ def _folder(store: ArtifactStore) -> Path:
 
 def _read(path: Path) -> Run:
     try:
-        values = json.loads(path.read_bytes())
-        return Run(
-            values["name"],
-            values["config"],
-            values["fingerprint"],
-            {
-                name: Record.from_json(values["stages"][name])
-                for name in _in_order(values["stages"])
-            },
-            values["seconds"],
-            values["machine"],
-        )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        found = checked.read(path, _MANIFEST)
+    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
         raise UserError(f"{path}: no manifest of a run ({error}); remove it") from error
+    if found.name != path.stem:
+        raise UserError(
+            f"{path}: it is the manifest of run {found.name}; name it {found.name}.json"
+        )
+    stages = {name: found.stages[name] for name in _in_order(found.stages)}
+    return Run(**{**vars(found), "stages": stages})

@@ -1,8 +1,11 @@
-"""Reading and writing the files of an artifact, with the same bytes on every run."""
+"""Read and write files: digests, atomic writes, JSON and Parquet with the same bytes each time."""
 
 import hashlib
 import json
 import os
+import shutil
+import stat
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +15,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+# A file that changed less than this many nanoseconds before it was read may change again without
+# another time stamp.
+SETTLED_NS = 2_000_000_000
+
+# Size, times of modification and status change (ns), inode, device. The status change cannot be
+# set back, as the modification can.
+Signature = tuple[int, int, int, int, int]
+
+_digests: dict[str, tuple[Signature, str]] = {}
+
 
 def digest_file(path: Path) -> str:
     """Hex SHA-256 of a file."""
@@ -19,37 +32,111 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_unchanged(path: Path) -> str:
+    """Hex SHA-256 of a file, computed once per process while the file's signature is the same."""
+    before = signature(path.stat())
+    known = _digests.get(str(path.absolute()))
+    if known and known[0] == before:
+        return known[1]
+    digest = digest_file(path)
+    settled = time.time_ns() - max(before[1], before[2]) > SETTLED_NS
+    if settled and signature(path.stat()) == before:
+        _digests[str(path.absolute())] = before, digest
+    return digest
+
+
+def signature(status: os.stat_result) -> Signature:
+    """What tells a changed file from an unchanged one without reading it."""
+    return (
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+        status.st_dev,
+    )
+
+
 def digest_bytes(data: bytes) -> str:
     """Hex SHA-256 of bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
+def unique_beside(path: Path) -> Path:
+    """A hidden name in the same folder that no other thread or process uses."""
+    return path.with_name(f".{path.name[:100]}.{os.getpid()}-{uuid.uuid4().hex}")
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Write a file so that readers see the old one or all of the new one, never a part.
+
+    Args:
+        path: the file; its folder is made if it is missing. A link there is replaced itself.
+        durable: write the file, then its folder's entry, to the disk before the block ends.
 
     Yields:
         A path beside `path` that no other call uses. What is written there replaces `path` at the
         end of the block, and is removed if the block fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:16]}")
+    part = unique_beside(path)
     try:
         yield part
+        if durable:
+            sync(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+    if durable:
+        sync(path.parent)
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write JSON with sorted keys, atomically: readers see the old file or the new, never a part.
+def write_json(path: Path, value: object, *, durable: bool = False) -> None:
+    """Write JSON with sorted keys, atomically (see `replacing`).
 
     Raises:
         ValueError: a number is not finite.
     """
     text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as part:
+    with replacing(path, durable=durable) as part:
         part.write_text(text + "\n", encoding="utf-8")
+
+
+def sync(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, survive a power loss."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Everything below a folder, each folder after its content. Links are never followed."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(Path(entry.path))
+        yield entry
+
+
+def remove(path: Path) -> int:
+    """Remove a file, a link (never what it points to) or a folder; its size in bytes.
+
+    Nothing happens where there is nothing.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return 0
+    if not stat.S_ISDIR(status.st_mode):
+        path.unlink()
+        return status.st_size
+    entries = (entry for entry in walk(path) if not entry.is_dir(follow_symlinks=False))
+    size = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    shutil.rmtree(path)  # follows no links
+    return size
 
 
 def digest_json(value: object) -> str:

@@ -5,17 +5,17 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.markup import escape
 
-from brmrs.errors import StageError, UserError, disk_fault, missing_package
+from brmrs.errors import StageError, UserError, missing_package, os_fault
 from flows.cli import compare as cli_benchmark
 from flows.cli import config as cli_config
 from flows.cli import retrain as cli_retrain
+from flows.cli import serve as cli_serve
 from flows.cli import store as cli_store
-from flows.cli.console import console
+from flows.cli.console import console, line
 from flows.cli.options import (
     STORE,
     Artifacts,
@@ -28,9 +28,7 @@ from flows.cli.options import (
 from flows.cli.tables import print_json
 
 if TYPE_CHECKING:
-    from brmrs.models.bundle import Bundle
-    from brmrs.serving.recommend import Ranked
-    from brmrs.store.runs import Run
+    pass
 
 # Prefect, torch and the stages are imported inside the commands that need them: `brmrs plan`
 # answers in a second.
@@ -45,11 +43,6 @@ out = console()
 err = console(stderr=True)
 
 Until = Annotated[str | None, typer.Option(help="The last stage to run.")]
-Count = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
-RunName = Annotated[
-    str | None,
-    typer.Option("--run", metavar="RUN", help="Its name, or the end; the served one."),
-]
 
 
 class Generation(StrEnum):
@@ -149,7 +142,7 @@ def sample(
     from brmrs.sample.write import write_sample
 
     write_sample(folder, seed=seed)
-    out.print(f"sample dump in {escape(str(folder))}")
+    line(out, f"sample dump in {folder}")
 
 
 @app.command()
@@ -164,7 +157,7 @@ def inspect(
     """Show what a dump holds: sizes, times, ratings, texts and pictures, k-cores, bad lines."""
     from brmrs.ingest.inspect import inspect as look
     from brmrs.system import progress
-    from flows.cli import tables as show
+    from flows.cli import tables_inspect as show
 
     with progress.shown(err):
         facts = look(paths, plugins)
@@ -190,37 +183,7 @@ def download(
     with progress.shown(err):
         paths = fetch(category, generation.value, to)
     for path in paths:
-        out.print(str(path), soft_wrap=True, highlight=False)
-
-
-@app.command()
-def recommend(
-    user: Annotated[str, typer.Option(help="The user's id, as in the dump.")],
-    k: Count = 10,
-    run_name: RunName = None,
-    as_json: AsJson = False,
-    artifacts: Artifacts = STORE,
-) -> None:
-    """Recommend items to a user."""
-    from brmrs.serving.recommend import recommend as best
-
-    served = _served(artifacts, run_name)
-    _show_items(served, best(served.bundle, user, k), as_json)
-
-
-@app.command()
-def similar(
-    item: Annotated[str, typer.Option(help="The item's ASIN.")],
-    k: Count = 10,
-    run_name: RunName = None,
-    as_json: AsJson = False,
-    artifacts: Artifacts = STORE,
-) -> None:
-    """List the items most similar to an item."""
-    from brmrs.serving.recommend import similar as nearest
-
-    served = _served(artifacts, run_name)
-    _show_items(served, nearest(served.bundle, item, k), as_json)
+        line(out, str(path))
 
 
 @app.command()
@@ -274,47 +237,11 @@ def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:
         raise UserError(f"--artifacts {artifacts}: it cannot be written; choose another")
 
 
-class _Served(NamedTuple):
-    """What answers: a run, its bundle, its items' titles."""
-
-    run: "Run"
-    bundle: "Bundle"
-    titles: dict[str, str]
-
-
-def _served(artifacts: Path, run_name: str | None) -> _Served:
-    from brmrs.models.bundle import load
-    from brmrs.serving.current import serving
-    from brmrs.stages import ITEMS
-    from brmrs.store.artifacts import ArtifactStore
-    from brmrs.store.runs import find
-    from flows.cli.tables import titles
-
-    store = ArtifactStore(artifacts)
-    run = find(store, run_name) if run_name else serving(store)
-    items = store.path(run.artifact("ingest"), ITEMS)
-    return _Served(run, load(store.path(run.artifact("train"))), titles(items))
-
-
-def _show_items(served: _Served, ranked: "Ranked", as_json: bool) -> None:
-    from flows.cli import tables as show
-
-    rows = [
-        {"rank": rank, "asin": asin, "score": score, "title": served.titles[asin]}
-        for rank, asin, score in ranked
-    ]
-    if as_json:
-        print_json(rows)
-    else:
-        config = served.run.config
-        title = f"{config['model']['name']} on {config['name']}, run {served.run.name}"
-        show.items(out, rows, title)
-
-
 app.add_typer(cli_store.app)
 app.add_typer(cli_benchmark.app)
 app.add_typer(cli_config.app)
 app.add_typer(cli_retrain.app)
+app.add_typer(cli_serve.app)
 
 
 def main() -> None:
@@ -330,13 +257,13 @@ def main() -> None:
         if missing is None:
             raise
         _end(missing, 2)
-    except OSError as error:
-        refused = disk_fault(error)
+    except Exception as error:
+        refused = os_fault(error)
         if refused is None:
             raise
         _end(refused, 2)
 
 
 def _end(error: Exception, code: int) -> NoReturn:
-    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    line(err, ("error:", "bold red"), f" {error}")
     sys.exit(code)

@@ -111,7 +111,7 @@ def tune(
     train = next(stage for stage in of_model(settings) if stage.name == "train")
     until = ",".join(train.upstream)
     fingerprint(settings, externals(needed(settings, until)))
-    summary = run_locally.run(settings, artifacts, until, (), overrides, err)
+    summary = run_locally.run(settings, artifacts, until, (), overrides, err, "tune")
     from brmrs.experiments.tune import finished, rows, winner, with_values
     from brmrs.experiments.tune import tune as search
     from brmrs.experiments.tuned_file import write

@@ -1,22 +1,125 @@
-"""How the commands show things: no name and no number is ever cut."""
+"""How the commands print: no name or number is cut, and no text can control the terminal.
+
+Names, ids and messages may come from dumps, file names or a store that somebody else wrote. Every
+command prints through a `SafeConsole` with the functions below. They take text literally, without
+markup, and show characters that control a terminal, or the direction of text, as U+FFFD.
+"""
 
 import os
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Column, Table
+from rich.text import Text
 
 WIDTH = 160  # of a pipe or a file, which have none of their own
+
+# Control characters but line feed and tab, marks of direction, separators, lone surrogates.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u206f\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+)
+REPLACEMENT = "\ufffd"
+
+
+def plain(text: str) -> str:
+    """The text without what could control a terminal or reorder its characters."""
+    return _UNSAFE.sub(REPLACEMENT, text)
+
+
+class SafeConsole(Console):
+    """A console that writes no control character but its own, and reads no markup."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Replace unsafe characters in all text; the console's own controls stay."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(plain(segment.text), segment.style)
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console; where nobody looks at its edges, it is wide."""
-    made = Console(stderr=stderr)
+    made = SafeConsole(stderr=stderr)
     if made.is_terminal or "COLUMNS" in os.environ:
         return made
-    return Console(stderr=stderr, width=WIDTH)
+    return SafeConsole(stderr=stderr, width=WIDTH)
 
 
-def folding_table(*names: str, **options: Any) -> Table:
+def line(console: Console, *parts: str | tuple[str, str]) -> None:
+    """Print one line, never folded: strings, or (string, style)."""
+    literal = [
+        plain(part) if isinstance(part, str) else (plain(part[0]), part[1]) for part in parts
+    ]
+    console.print(Text.assemble(*literal), soft_wrap=True, highlight=False)
+
+
+class SafeTable(Table):
+    """A table that takes strings literally."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Add a row of strings, or of texts with a style."""
+        super().add_row(*(_literal(cell) for cell in cells), **options)
+
+
+def folding_table(*names: str, title: str = "", **options: Any) -> Table:
     """A table of these columns, which folds what is too wide for it."""
-    return Table(*(Column(name, overflow="fold") for name in names), **options)
+    columns = (Column(Text(plain(name)), overflow="fold") for name in names)
+    return SafeTable(*columns, title=Text(plain(title)) if title else None, **options)
+
+
+def fitting_table(
+    console: Console,
+    names: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    numbers: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    title: str = "",
+) -> None:
+    """Print a table; where the terminal is too narrow for it, without its optional columns.
+
+    Args:
+        console: where to.
+        names: of the columns.
+        rows: their cells.
+        numbers: columns whose cells stand to the right.
+        optional: columns to leave out, the first one first; a line below names them.
+        title: above the table.
+    """
+    widths = {
+        name: max([*map(_width, name.split("\n")), *(_width(row[place]) for row in rows)])
+        for place, name in enumerate(names)
+    }
+    shown, left_out = list(names), []
+    for name in optional:
+        if sum(widths[each] + 2 for each in shown) - 2 > console.width:
+            shown.remove(name)
+            left_out.append(name)
+    table = folding_table(*shown, title=title, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for column, name in zip(table.columns, shown, strict=True):
+        column.justify = "right" if name in numbers else "left"
+    for row in rows:
+        table.add_row(*(cell for cell, name in zip(row, names, strict=True) if name in shown))
+    console.print(table)
+    if left_out:
+        line(console, f"too narrow for: {', '.join(left_out)}; --json has all")
+
+
+def _width(cell: str | Text) -> int:
+    text = plain(cell.plain if isinstance(cell, Text) else cell)
+    return max(map(cell_len, text.split("\n")))
+
+
+def _literal(cell: RenderableType | None) -> RenderableType | None:
+    return Text(plain(cell)) if isinstance(cell, str) else cell

@@ -4,11 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from brmrs.store.artifacts import ArtifactStore
-from flows.cli import tables as show
-from flows.cli.console import console
+from flows.cli.console import console, line
 from flows.cli.options import STORE, Artifacts, AsJson, ConfigFile, Overrides, Plugins, with_plugins
 from flows.cli.tables import print_json
 
@@ -47,25 +44,4 @@ def retrain(
         print_json(outcome)
     else:
         run = f", run {outcome['run']}" if outcome["run"] else ""
-        out.print(escape(f"{outcome['state']}{run}: {outcome['reason']}"), soft_wrap=True)
-
-
-@app.command()
-def current(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
-    """Show the run that is served, and every promotion and roll-back."""
-    from brmrs.serving.current import read
-
-    found = read(ArtifactStore(artifacts))
-    if as_json:
-        print_json({"served": found.served, "history": [vars(past) for past in found.history]})
-    else:
-        show.promotions(out, found)
-
-
-@app.command()
-def rollback(artifacts: Artifacts = STORE) -> None:
-    """Serve the run again that was served before the current one."""
-    from brmrs.serving.current import roll_back
-
-    run = roll_back(ArtifactStore(artifacts))
-    out.print(escape(f"run {run.name} is served again"), soft_wrap=True, highlight=False)
+        line(out, f"{outcome['state']}{run}: {outcome['reason']}")

@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
+from brmrs.store.runs import Kind
 from brmrs.system import progress
 from flows.server import embedded, secret
 from flows.server.recognise import Who, who_answers
@@ -38,6 +39,7 @@ def run(
     refresh: tuple[str, ...],
     changes: list[str],
     console: Console,
+    kind: Kind = "run",
 ) -> dict[str, Any]:
     """Run the flow `brmrs` and return the run's summary.
 
@@ -48,6 +50,7 @@ def run(
         refresh: stages to run even if they are cached.
         changes: `section.field=value` over the files, for the name of the flow run.
         console: where the log and the progress are shown.
+        kind: the command that asks, for the list of runs.
 
     Raises:
         UserError: what the user can fix.
@@ -60,7 +63,11 @@ def run(
         name = run_name(f"{config.name}-{config.model.name}", [*changes, *options])
         flow: Any = full_pipeline.with_options(flow_run_name=lambda: name)
         summary: dict[str, Any] = flow(
-            artifacts=artifacts, until=until, refresh=refresh, **config.model_dump(mode="json")
+            artifacts=artifacts,
+            until=until,
+            refresh=refresh,
+            kind=kind,
+            **config.model_dump(mode="json"),
         )
         return summary
 

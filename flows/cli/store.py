@@ -6,7 +6,7 @@ import typer
 
 from brmrs.store.artifacts import ArtifactStore
 from flows.cli import tables as show
-from flows.cli.console import console
+from flows.cli.console import console, line
 from flows.cli.options import STORE, Artifacts, AsJson
 from flows.cli.tables import print_json
 
@@ -32,10 +32,10 @@ def runs(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
 @app.command("show")
 def show_run(run: RunName, as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
     """Show a run: what it started from, its stages with keys and artifacts, metrics, machine."""
-    from brmrs.store.runs import find
+    from brmrs.serving.current import resolve
 
     store = ArtifactStore(artifacts)
-    found = find(store, run)
+    found = resolve(store, run)
     if as_json:
         stages = {name: record.to_json() for name, record in found.stages.items()}
         print_json(
@@ -54,15 +54,17 @@ def show_run(run: RunName, as_json: AsJson = False, artifacts: Artifacts = STORE
 @app.command()
 def diff(old: RunName, new: RunName, as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
     """Say what two runs differ in: inputs, configuration, code, libraries, artifacts, metrics."""
+    from brmrs.serving.current import resolve
+    from brmrs.serving.intervals import intervals as metric_intervals
     from brmrs.store.lineage import difference
-    from brmrs.store.runs import find
 
     store = ArtifactStore(artifacts)
-    found = difference(find(store, old), find(store, new), store)
+    first, second = resolve(store, old), resolve(store, new)
+    found, intervals = difference(first, second, store), metric_intervals(first, second, store)
     if as_json:
-        print_json(found)
+        print_json({**found, "intervals": intervals})
     else:
-        show.difference(out, found)
+        show.difference(out, found, intervals)
 
 
 @app.command()
@@ -94,8 +96,8 @@ def verify(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
         print_json(rows)
     else:
         for row in rows:
-            out.print(f"missing or damaged: {row['stage']} {row['digest'][:12]}")
-        out.print("every artifact verifies" if not rows else "the next run makes them anew")
+            line(out, f"missing or damaged: {row['stage']} {row['digest'][:12]}")
+        line(out, "every artifact verifies" if not rows else "the next run rebuilds them")
     if rows:
         raise typer.Exit(2)
 
@@ -103,14 +105,23 @@ def verify(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
 @app.command()
 def gc(
     keep: Annotated[int, typer.Option(min=1, help="How many of the newest runs to keep.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Remove nothing; list what would be removed.")
+    ] = False,
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
     """Remove artifacts that no kept run reaches, and what killed runs left behind."""
     from brmrs.serving.housekeeping import collect
 
-    garbage = collect(ArtifactStore(artifacts), keep)
+    garbage = collect(ArtifactStore(artifacts), keep, dry_run=dry_run)
     if as_json:
-        print_json({"removed": garbage.paths, "bytes": garbage.bytes})
-    else:
-        out.print(f"removed {len(garbage.paths)} files and folders, {show.size(garbage.bytes)}")
+        done = "would_remove" if dry_run else "removed"
+        print_json({done: garbage.paths, "bytes": garbage.bytes, "links": garbage.links})
+        return
+    for path in garbage.paths if dry_run else ():
+        line(out, path)
+    done = "would remove" if dry_run else "removed"
+    line(out, f"{done} {len(garbage.paths)} files and folders, {show.size(garbage.bytes)}")
+    for link in garbage.links:
+        line(out, f"{link} is a link: nothing behind it is removed")

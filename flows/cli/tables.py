@@ -1,171 +1,101 @@
-"""Tables on the terminal."""
+"""What the commands print about runs, plans, models and answers."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from brmrs import columns
 from brmrs.serving.current import Promotions
 from brmrs.stages import ITEMS
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.plan import Step
-from brmrs.store.runs import Run
-from brmrs.system.files import read_json
-from flows.cli.console import folding_table
+from brmrs.store.runs import EVALUATION, Evaluation, Run, read_evaluation
+from flows.cli.console import fitting_table, folding_table, line
 
-BAR = 40  # characters of the longest
 USERS_SHOWN = 5
 ITEMS_SHOWN = 3
 FILES_SHOWN = 4
-METRICS = "evaluate/metrics.json"
+REASONS_SHOWN = 3  # of one kind
+HEADLINES = ("recall@20", "ndcg@20")
 STATE_STYLE = {"ran": "yellow", "cached": "green", "runs": "yellow", "waits": "cyan"}
 
 
 def run(console: Console, summary: dict[str, Any]) -> None:
     """The end of a run: stages, metrics, a few recommendations, the report."""
-    stages = folding_table(
-        "stage", "state", "seconds", "size", "artifact", title=f"run {summary['run']}"
-    )
-    for column in stages.columns[2:4]:
-        column.justify = "right"
-    for stage in summary["stages"]:
-        stages.add_row(
+    rows = [
+        [
             stage["name"],
             _styled(stage["state"]),
             f"{stage['seconds']:.1f}",
             size(stage["bytes"]),
             stage["digest"][:12],
-        )
-    console.print(stages)
-    console.print(f"{summary['seconds']:.1f} s in all")
+        ]
+        for stage in summary["stages"]
+    ]
+    names = ("stage", "state", "seconds", "size", "artifact")
+    title = f"run {summary['run']}"
+    fitting_table(console, names, rows, numbers=("seconds", "size"), title=title)
+    line(console, f"{summary['seconds']:.1f} s in all")
     folders = {stage["name"]: Path(stage["path"]) for stage in summary["stages"]}
-    if summary["metrics"]:
-        _metrics(console, folders["evaluate"] / Path(METRICS).name, summary["note"])
+    if "evaluate" in folders:
+        _metrics(console, read_evaluation(_file(folders, EVALUATION)), summary["note"])
     if "publish" in folders:
         _recommendations(console, folders)
     if "report" in folders:
-        console.print(escape(f"report: {folders['report'] / 'report.html'}"), soft_wrap=True)
+        line(console, f"report: {folders['report'] / 'report.html'}")
 
 
 def plan(console: Console, steps: list[Step]) -> None:
-    """One line per stage."""
+    """One line per stage; many reasons of one kind are counted, `--json` lists them."""
     table = folding_table("stage", "state", "why", box=None)
     for step in steps:
-        table.add_row(step.stage, _styled(step.state), escape("; ".join(step.reasons)))
+        table.add_row(step.stage, _styled(step.state), "; ".join(_folded(step.reasons)))
     console.print(table)
+
+
+def _folded(reasons: tuple[str, ...]) -> Iterator[str]:
+    """Reasons in their order; of one kind (code, libraries, ...) the first few and a count."""
+    kinds: dict[str, list[str]] = {}
+    for reason in reasons:
+        kinds.setdefault(reason.partition(" ")[0], []).append(reason)
+    for kind, found in kinds.items():
+        yield from found[:REASONS_SHOWN]
+        if len(found) > REASONS_SHOWN:
+            yield f"and {len(found) - REASONS_SHOWN} more of {kind}"
 
 
 def models(console: Console, rows: list[dict[str, Any]]) -> None:
     """One line per recommender."""
-    table = folding_table("model", "what it is", "needs", box=None)
-    table.add_column("configuration", overflow="fold")
+    table = folding_table("model", "what it is", "needs", "configuration", box=None)
     for row in rows:
         needs = ", ".join(row["needs"]) or "interactions"
         name = f"{row['name']} *" if row["objective"] else row["name"]
-        table.add_row(
-            name, escape(row["paper"]), needs, row["configuration"] or f"--set model={row['name']}"
-        )
+        configuration = row["configuration"] or f"--set model={row['name']}"
+        table.add_row(name, row["paper"], needs, configuration)
     console.print(table)
-    console.print("* takes model.objective: BR-MRS's terms beside its own", soft_wrap=True)
-
-
-def facts(console: Console, found: dict[str, Any]) -> None:
-    """What `brmrs inspect` found."""
-    overview = Table(show_header=False, box=None)
-    for row in (*_files(found), *_sizes(found)):
-        overview.add_row(*row)
-    console.print(overview)
-    if found.get("ratings"):
-        _ratings(console, found["ratings"])
-    if "cores" in found:
-        _cores(console, found)
-    for note in found.get("notes", []):
-        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
-
-
-def _files(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for kind in ("reviews", "metadata"):
-        if found.get(kind, {}).get("lines"):
-            yield kind, _lines(found[kind])
-            for reason, count in sorted(found[kind]["quarantined"].items()):
-                yield "", f"[yellow]{count:,} unusable:[/] {escape(reason)}"
-            for field, count in found[kind]["unusable_fields"].items():
-                yield "", f"[yellow]{count:,} of a wrong type, left out:[/] {escape(field)}"
-            if count := found[kind].get("times_in_other_unit"):
-                yield "", f"[yellow]{count:,} dated in s instead of ms, or in ms instead of s[/]"
-
-
-def _sizes(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for name in ("users", "items", "interactions"):
-        if name in found:
-            yield name, f"{found[name]:,}"
-    if "sparsity" in found:
-        yield "sparsity", f"{found['sparsity']:.4%}"
-    if found.get("time", {}).get("first") is not None:
-        first, last = (_day(found["time"][end]) for end in ("first", "last"))
-        unknown = found["time"]["unknown"]
-        yield "time", f"{first} to {last}" + (f", {unknown:,} without" if unknown else "")
-    for part, count in found.get("split", {}).items():
-        yield part, f"{count:,}"
-    for field, count in found["items_with"].items():
-        share = count / found["items"] if found["items"] else 0.0
-        yield f"items with {field.replace('_', ' ')}", f"{count:,} ({share:.1%})"
-
-
-def _lines(kind: dict[str, Any]) -> str:
-    generations = ", ".join(sorted(kind["generations"])) or "unknown"
-    repeated = f", {kind['duplicates']:,} repeated" if kind["duplicates"] else ""
-    files = "1 file" if kind["files"] == 1 else f"{kind['files']:,} files"
-    return f"{generations}: {kind['lines']:,} lines of {files}{repeated}"
-
-
-def _day(milliseconds: int) -> str:
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d}"
-
-
-def _ratings(console: Console, ratings: dict[str, int]) -> None:
-    table = folding_table("rating", "interactions", "", box=None)
-    table.columns[1].justify = "right"
-    most = max(ratings.values())
-    for stars, count in sorted(ratings.items(), key=lambda row: float(row[0])):
-        table.add_row(stars, f"{count:,}", "[cyan]" + "█" * round(BAR * count / most) + "[/]")
-    console.print(table)
-
-
-def _cores(console: Console, found: dict[str, Any]) -> None:
-    table = folding_table("k-core", "users", "items", "interactions", "share", box=None)
-    for column in table.columns:
-        column.justify = "right"
-    everything = found["before_k_core"]
-    for core in [{"k": 0, **everything}, *found["cores"]]:
-        counts = [core[name] for name in ("users", "items", "interactions")]
-        share = f"{counts[-1] / everything['interactions']:.1%}"
-        table.add_row(str(core["k"] or "all"), *(f"{count:,}" for count in counts), share)
-    console.print(table)
+    line(console, "* takes model.objective: BR-MRS's terms beside its own")
 
 
 def items(console: Console, rows: list[dict[str, Any]], title: str) -> None:
     """Ranked items with titles."""
-    table = folding_table("rank", "asin", "score", "title", title=escape(title))
+    table = folding_table("rank", "asin", "score", "title", title=title)
     for row in rows:
-        cells = str(row["rank"]), row["asin"], f"{row['score']:.4f}", row["title"]
-        table.add_row(*(escape(cell) for cell in cells))
+        table.add_row(str(row["rank"]), row["asin"], f"{row['score']:.4f}", row["title"])
     console.print(table)
 
 
 def doctor(console: Console, checks: list[Any]) -> None:
     """One line per check."""
     for check in checks:
-        mark = "[green]ok[/]  " if check.ok else "[red]fail[/]"
-        console.print(f"{mark} {check.name}: {escape(check.finding)}", soft_wrap=True)
+        mark = ("ok  ", "green") if check.ok else ("fail", "red")
+        line(console, mark, f" {check.name}: {check.finding}")
 
 
 def titles(items_file: Path) -> dict[str, str]:
@@ -174,100 +104,134 @@ def titles(items_file: Path) -> dict[str, str]:
 
 
 def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
-    """One line per run."""
-    table = folding_table(box=None)
-    for name in ("run", "data", "model", "seed", "ran", "seconds", "recall@20", "ndcg@20"):
-        table.add_column(name, overflow="fold")
+    """One line per run, and what failed."""
+    rows = []
     for summary in summaries:
         test = summary["metrics"].get("test", {})
         ran = sum(stage["state"] == "ran" for stage in summary["stages"])
-        numbers = [f"{test[name]:.4f}" if name in test else "" for name in ("recall@20", "ndcg@20")]
-        table.add_row(
-            summary["run"],
-            summary["name"],
-            summary["model"],
-            str(summary["seed"]),
-            f"{ran} of {len(summary['stages'])}",
-            f"{summary['seconds']:.1f}",
-            *numbers,
+        rows.append(
+            [
+                summary["run"],
+                f"{summary['kind']}, failed" if summary["failed"] else summary["kind"],
+                summary["name"],
+                summary["model"],
+                str(summary["seed"]),
+                f"{ran}/{len(summary['stages'])}",
+                f"{summary['seconds']:.1f}",
+                *(f"{test[name]:.4f}" if name in test else "" for name in HEADLINES),
+            ]
         )
-    console.print(table)
+    names = ("run", "command", "data", "model", "seed", "ran", "seconds", *HEADLINES)
+    numbers = ("seed", "ran", "seconds", *HEADLINES)
+    fitting_table(
+        console, names, rows, numbers=numbers, optional=("seconds", "ran", "seed", HEADLINES[1])
+    )
+    for summary in summaries:
+        if summary["failed"]:
+            line(console, f"{summary['run']} failed: {summary['failed']}")
 
 
 def promotions(console: Console, found: Promotions) -> None:
-    """Which run is served, and the history, oldest first."""
+    """Which run is served for each data set, and the history, oldest first."""
     if not found.history:
-        console.print("nothing was promoted yet: the latest run is served")
+        line(console, "nothing was promoted yet: the latest run of a data set answers")
         return
-    console.print(f"served: run {found.served[-1]}", highlight=False)
+    for data, served in sorted(found.served.items()):
+        line(console, f"served: run {served[-1]} for {data}")
     table = folding_table("when (UTC)", "what", "run", "why", box=None)
     for past in found.history:
-        table.add_row(past.time, past.action, past.run, escape(past.reason))
+        why = f"{past.state}: {past.reason}" if past.state else past.reason
+        table.add_row(past.time, past.action, past.run, why)
     console.print(table)
 
 
 def one_run(console: Console, run: Run, store: ArtifactStore) -> None:
     """What a run started from, made and ran on."""
-    console.print(
-        f"run {run.name}: {run.config['name']}, {run.config['model']['name']}", highlight=False
-    )
+    model = run.config["model"]["name"]
+    line(console, f"run {run.name} ({run.kind}): {run.config['name']}, {model}")
+    if run.failed:
+        line(console, ("failed: ", "red"), run.failed)
     for name, entry in run.fingerprint.items():
-        _outside(console, name, entry["files"])
-    table = folding_table("stage", "key", "artifact", "made by run", "seconds", "size")
-    for name, record in run.stages.items():
-        table.add_row(
+        _input_files(console, name, entry["files"])
+    rows = [
+        [
             name,
             record.key[:12],
             record.artifact.digest[:12],
             record.run,
             f"{record.seconds:.1f}",
             size(record.artifact.bytes),
-        )
-    console.print(table)
-    if run.metrics(store):
-        _metrics(console, store.path(run.artifact("evaluate"), METRICS), run.config["note"])
-    console.print(escape(f"machine: {_machine(run.machine)}"), highlight=False, soft_wrap=True)
+        ]
+        for name, record in run.stages.items()
+    ]
+    names = ("stage", "key", "artifact", "made by run", "seconds", "size")
+    optional = ("seconds", "key", "size")
+    fitting_table(console, names, rows, numbers=("seconds", "size"), optional=optional)
+    _metrics(console, run.evaluation(store), run.config["note"])
+    line(console, f"machine: {_machine(run.machine)}")
 
 
 def _machine(machine: dict[str, Any]) -> str:
     """What `brmrs.store.runs.this_machine` found, in one line."""
-    return (
-        f"{machine['platform']}, Python {machine['python']}, {machine['cpus']} CPUs; the process "
-        f"held {size(machine['peak_memory_bytes'])} at most"
-    )
+    peak = machine.get("peak_memory_bytes")
+    held = f"; the process held {size(peak)} at most" if isinstance(peak, int) else ""
+    names = ("platform", "python", "cpus")
+    platform, python, cpus = (machine.get(name, "unknown") for name in names)
+    return f"{platform}, Python {python}, {cpus} CPUs{held}"
 
 
-def difference(console: Console, found: dict[str, dict[str, list[Any]]]) -> None:
-    """One line per difference."""
+def difference(
+    console: Console,
+    found: dict[str, dict[str, list[Any]]],
+    intervals: dict[str, dict[str, float]],
+) -> None:
+    """One line per difference; of a metric with its sign and, where known, its interval."""
     for kind, names in found.items():
-        for name, (old, new) in names.items():
-            console.print(escape(f"{kind} {name}: {_brief(old)} -> {_brief(new)}"), soft_wrap=True)
+        for name in sorted(names, key=_natural):
+            old, new = names[name]
+            change = _change(old, new, intervals.get(name)) if kind == "metrics" else ""
+            line(console, f"{kind} {name}: {_brief(old)} -> {_brief(new)}{change}")
     if not any(found.values()):
-        console.print("no difference")
+        line(console, "no difference")
+
+
+def _change(old: object, new: object, interval: dict[str, float] | None) -> str:
+    if not isinstance(old, float) or not isinstance(new, float):
+        return ""
+    if interval is None:
+        return f" ({new - old:+.4f})"
+    low, high = interval["low"], interval["high"]
+    users = f"{interval['users']:,.0f}"
+    return f" ({new - old:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} over {users} users)"
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """recall@5 before recall@10."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 
 def origin(console: Console, steps: list[dict[str, Any]]) -> None:
-    """From an artifact back to the files from outside."""
+    """From an artifact back to the input files."""
     for step in steps:
         if "digest" in step:
-            line = f"{step['name']} {step['digest'][:12]} <- {', '.join(step['reads'])}"
-            console.print(escape(line), highlight=False, soft_wrap=True)
-        _outside(console, step["name"], step.get("files", []))
+            line(console, f"{step['name']} {step['digest'][:12]} <- {', '.join(step['reads'])}")
+        _input_files(console, step["name"], step.get("files", []))
 
 
-def _outside(console: Console, name: str, files: list[dict[str, Any]]) -> None:
-    """Files from outside; many of them are only counted."""
+def _input_files(console: Console, name: str, files: list[dict[str, Any]]) -> None:
+    """Input files; many of them are only counted."""
     if len(files) > FILES_SHOWN:
         total = size(sum(file["bytes"] for file in files))
-        console.print(f"{name}: {len(files):,} files, {total}; --json lists them", highlight=False)
+        line(console, f"{name}: {len(files):,} files, {total}; --json lists them")
         return
     for file in files:
-        line = f"{name}: {file['name']}, {size(file['bytes'])}, sha256 {file['sha256']}"
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        bytes_ = size(file["bytes"])
+        line(console, f"{name}: {file['name']}, {bytes_}, sha256 {file['sha256']}")
 
 
 def print_json(value: Any) -> None:
-    """Print JSON and nothing else, for scripts."""
+    """Print JSON and nothing else, for scripts; all but ASCII is escaped."""
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
 
 
@@ -278,32 +242,41 @@ def _brief(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) and 0 < value < 1 else str(value)
 
 
-def _metrics(console: Console, path: Path, note: str) -> None:
-    """Test metrics of the model beside the yardstick."""
-    metrics = read_json(path)
-    test = columns.SPLIT_NAMES[columns.TEST]
-    rows = {metrics["model"]: metrics[test]}
-    rows |= {name: values[test] for name, values in metrics["baseline"].items()}
-    names = sorted(metrics[test], key=columns.by_metric)
-    cut_offs = sorted({int(name.partition("@")[2]) for name in names})
-    users = metrics["users"][test]
-    table = folding_table("", title=f"test metrics, all-ranking, {users:,} users")
-    for row in rows:
-        for k in cut_offs:
-            table.add_column(f"{row if k == cut_offs[0] else ''}\n@{k}", justify="right")
-    for metric in columns.METRICS:
-        cells = [values[columns.metric(metric, k)] for values in rows.values() for k in cut_offs]
-        table.add_row(metric, *(f"{cell:.4f}" for cell in cells))
+def _metrics(console: Console, found: Evaluation | None, note: str) -> None:
+    """Test metrics of the model beside the baselines."""
+    if found is None:
+        return
+    rows = {found["model"]: found["test"]}
+    rows |= {name: values.get("test", {}) for name, values in found["baseline"].items()}
+    cut_offs = sorted({int(name.partition("@")[2]) for name in found["test"]})
+    users = found["users"].get("test", 0)
+    headers = [f"{model if k == cut_offs[0] else ''}\n@{k}" for model in rows for k in cut_offs]
+    cells = [
+        [
+            metric,
+            *(
+                f"{values[name]:.4f}" if name in values else ""
+                for values in rows.values()
+                for name in (columns.metric(metric, k) for k in cut_offs)
+            ),
+        ]
+        for metric in columns.METRICS
+    ]
+    table = folding_table("", *headers, title=f"test metrics, all-ranking, {users:,} users")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in cells:
+        table.add_row(*row)
     console.print(table)
     labels = [
         f"{name}: {feature['label']}, {feature['present']:,} of {feature['items']:,} items"
-        for name, feature in metrics["features"].items()
+        for name, feature in found["features"].items()
     ]
-    console.print(escape("; ".join([*labels, note] if note else labels)), soft_wrap=True)
+    line(console, "; ".join([*labels, note] if note else labels))
 
 
 def _recommendations(console: Console, folders: dict[str, Path]) -> None:
-    names = titles(folders["ingest"] / Path(ITEMS).name)
+    names = titles(_file(folders, ITEMS))
     rows = _rows(
         folders["publish"] / "recommendations.parquet",
         columns.USER_ID,
@@ -318,8 +291,14 @@ def _recommendations(console: Console, folders: dict[str, Path]) -> None:
         if rank <= ITEMS_SHOWN:
             shown.setdefault(user, []).append(f"{rank}. {names[asin] or asin}")
     for user, lines in shown.items():
-        table.add_row(escape(user), escape("\n".join(lines)))
+        table.add_row(user, "\n".join(lines))
     console.print(table)
+
+
+def _file(folders: dict[str, Path], read: str) -> Path:
+    """The file of a declared input ("ingest/items.parquet")."""
+    stage, _, name = read.partition("/")
+    return folders[stage] / name
 
 
 def _rows(path: Path, *names: str) -> Iterator[tuple[Any, ...]]:
@@ -328,12 +307,12 @@ def _rows(path: Path, *names: str) -> Iterator[tuple[Any, ...]]:
         yield from zip(*(batch[name].to_pylist() for name in names), strict=True)
 
 
-def _styled(state: str) -> str:
-    return f"[{STATE_STYLE[state]}]{state}[/]"
+def _styled(state: str) -> Text:
+    return Text(state, STATE_STYLE[state])
 
 
 def size(count: int) -> str:
-    """Bytes for a reader: "317 kB"."""
+    """Bytes in a unit that keeps the number short: "317 kB"."""
     value = float(count)
     for unit in ("B", "kB", "MB"):
         if value < 1000:

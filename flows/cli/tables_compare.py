@@ -3,30 +3,32 @@
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from brmrs.experiments.cells import cells
-from flows.cli.console import folding_table
+from flows.cli.console import fitting_table, folding_table, line
 
 
 def benchmark(console: Console, result: dict[str, Any]) -> None:
     """One line per recommender, then what the columns mean, the conditions, and what failed."""
     rows = [cells(row, result) for row in result["rows"]]
-    table = Table(title=escape(f"{result['name']} {result['note']}".strip()))
-    for name in rows[0]:
-        table.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row.values()))
-    console.print(table)
+    names = list(rows[0])
+    optional = ("s/epoch", "best epoch", f"validation {result['headline']}", "seeds")
+    fitting_table(
+        console,
+        names,
+        [list(row.values()) for row in rows],
+        numbers=names[1:],
+        optional=optional,
+        title=f"{result['name']} {result['note']}".strip(),
+    )
     for text in notes(result):
-        console.print(escape(text), soft_wrap=True, highlight=False)
+        line(console, text)
     for row in result["rows"]:
         if row["files"]:
             settings = f"settings of {row['model']}: {', '.join(row['files'])}"
-            console.print(escape(settings), soft_wrap=True)
+            line(console, settings)
         for fault in row["faults"]:
-            console.print(f"[red]{row['model']} failed[/], {escape(fault)}", soft_wrap=True)
+            line(console, (f"{row['model']} failed", "red"), f", {fault}")
 
 
 def notes(result: dict[str, Any]) -> list[str]:
@@ -64,4 +66,4 @@ def tuning(console: Console, result: dict[str, Any], best: int) -> None:
     console.print(table)
     instead = " in place of the file that was there" if result["replaced"] else ""
     told = f"winner: trial {best}, written to {result['file']}{instead}"
-    console.print(escape(told), soft_wrap=True)
+    line(console, told)

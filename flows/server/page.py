@@ -88,10 +88,10 @@ def publish_verdict(run: Run, verdict: Verdict) -> None:
     create_table_artifact(
         key="promotion",
         table=[{"what": name, "value": value} for name, value in numbers.items()],
-        description=f"Run {run.name} {what.replace('-', ' ')}: {verdict.reason}",
+        description=f"Run {run.name} {what.replace('-', ' ')}, {verdict.state}: {verdict.reason}",
     )
     emit_event(
         event=f"brmrs.retrain.{what}",
         resource={"prefect.resource.id": f"brmrs.run.{run.name}", "brmrs.name": run.config["name"]},
-        payload={"reason": verdict.reason, "comparison": numbers},
+        payload={"state": verdict.state, "reason": verdict.reason, "comparison": numbers},
     )

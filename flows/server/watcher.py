@@ -37,9 +37,10 @@ def complete_files(parameters: dict[str, Any]) -> Files | None:
     config = load(Path(parameters["config"]), tuple(parameters.get("overrides", ())))
     store = ArtifactStore(Path(parameters.get("artifacts", "artifacts")))
     past = current.read(store)
-    if past.trained_on is None and absent(config):
+    known = past.digests(config.name)
+    if past.trained_on(config.name) is None and absent(config):
         return None
-    found = look(config, past.digests)
+    found = look(config, known)
     if not found.files["reviews"] or found.unfinished.keys() & set(named_files(config)):
         return None
     return found.files

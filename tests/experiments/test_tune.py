@@ -21,7 +21,9 @@ from brmrs.experiments import tune, tuned_file
 from brmrs.experiments.search_spaces import space
 from brmrs.experiments.tune import finished, open_study, rows, search, winner, with_values
 from brmrs.serving.housekeeping import collect
-from brmrs.store.artifacts import ArtifactStore, Record, UnderWayError
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.locks import UnderWayError
+from brmrs.store.records import Record
 from brmrs.store.runs import Run
 from brmrs.training import stage as train
 from brmrs.training.stage import prepare
@@ -176,9 +178,9 @@ def stored(board: Path) -> tuple[Run, ArtifactStore]:
     store = ArtifactStore(board / "artifacts")
     records = {}
     for name in tune.training(SETTINGS).upstream:
-        with store.writing() as out:
+        with store.writing(name) as out:
             shutil.copytree(board / name, out, dirs_exist_ok=True)
-            records[name] = Record("key", {}, store.commit(out, name), "one", 0.0)
+            records[name] = Record("0" * 64, {}, store.commit(out, name), "one", 0.0)
     return Run("one", {}, {}, records, 0.0, {}), store
 
 

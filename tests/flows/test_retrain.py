@@ -91,6 +91,7 @@ def run(months: Months, place: Path, small_config: PipelineConfig, prefect_serve
     values["model"] = {"name": "lightgcn", "dim": 8}
     values["train"] |= {"epochs": 60, "patience": 60, "learning_rate": 0.02}
     values["retrain"] |= {"warm_start": True, "metric": "recall@5", "at_rest": 0.0}
+    values["retrain"] |= {"min_users": 10, "margin": 0.05}
     (place / "monthly.yaml").write_text(PipelineConfig.model_validate(values).to_yaml())
 
     def runner(*overrides: str, **parameters: Any) -> Any:
@@ -107,7 +108,7 @@ def run(months: Months, place: Path, small_config: PipelineConfig, prefect_serve
     with pytest.raises(UserError, match="gone: no such file; correct the path"):
         gone.result()
     first = runner()
-    assert (first.name, first.message) == ("Promoted", "nothing was promoted before")
+    assert (first.name, first.message) == ("Promoted", "first: nothing was promoted before")
     return runner
 
 
@@ -145,13 +146,13 @@ def test_a_run_that_may_not_overlap_is_refused(run: Retrain, store: ArtifactStor
 def test_one_hundredth_more_reviews_are_trained_on_and_judged(
     run: Retrain, months: Months, store: ArtifactStore
 ) -> None:
-    (earlier,) = read(store).served
+    (earlier,) = read(store).served["small"]
     state = run(path=str(months.add("2026-02.jsonl.gz", months.known, 1)))
     assert state.name == "Promoted", state.message
     outcome = state.result()
     assert outcome["comparison"]["against"] == earlier
     assert outcome["comparison"]["users"] > 10
-    assert "not shown worse" in outcome["reason"]
+    assert outcome["verdict"] == "not inferior"
     assert serving(store).name == outcome["run"]
     old, new = (find(store, name) for name in (earlier, outcome["run"]))
     assert [file["name"] for file in new.fingerprint["reviews"]["files"]] == [
@@ -175,8 +176,8 @@ def test_a_model_shown_worse_is_not_served(run: Retrain, store: ArtifactStore) -
     state = run("model=most-popular", force=True)
     assert state.name == "NotPromoted"
     outcome = state.result()
-    assert outcome["comparison"]["at_most"] < -outcome["comparison"]["margin"]
-    assert "shown worse by more than 0.005" in outcome["reason"]
+    assert outcome["verdict"] == "not shown non-inferior"
+    assert outcome["comparison"]["at_least"] <= -outcome["comparison"]["margin"]
     assert serving(store).name == served
     with get_client(sync_client=True) as client:
         promotion = [each for each in client.read_artifacts() if each.key == "promotion"]
@@ -185,7 +186,7 @@ def test_a_model_shown_worse_is_not_served(run: Retrain, store: ArtifactStore) -
     wide = run("model=most-popular", "retrain.margin=1", force=True)
     assert wide.name == "Promoted"
     assert roll_back(store).name == served
-    console = Console(record=True, width=300)
+    console = Console(record=True, width=1000)
     promotions(console, read(store))
     shown = console.export_text()
     assert f"served: run {served}" in shown
@@ -193,6 +194,11 @@ def test_a_model_shown_worse_is_not_served(run: Retrain, store: ArtifactStore) -
         assert part in shown
 
 
-def test_other_data_do_not_replace_what_is_served(run: Retrain) -> None:
-    with pytest.raises(UserError, match="serves small, and this is other"):
-        run("name=other", force=True).result()
+def test_other_data_do_not_replace_what_is_served(run: Retrain, store: ArtifactStore) -> None:
+    served = serving(store, "small").name
+    state = run("name=other", force=True)
+    assert state.message == "first: nothing was promoted before"
+    assert serving(store, "small").name == served
+    assert serving(store, "other").name == state.result()["run"]
+    with pytest.raises(UserError, match=r"several data sets \(other, small\); choose by --data"):
+        serving(store)

@@ -16,7 +16,10 @@ def run(context: StageContext) -> None:
         log.write("ran\n")
     for read, path in context.inputs.items():
         assert path.exists(), read
-    (context.out / "result.txt").write_text(f"seed {context.config.split.seed}\n")
+    result = context.out / "result.txt"
+    result.write_text(f"seed {context.config.split.seed}\n")
+    if "TOY_MODE" in os.environ:
+        result.chmod(int(os.environ["TOY_MODE"], 8))
     if context.config.split.seed == INCOMPLETE_SEED:
         (context.out / INCOMPLETE).write_text("{}\n")
         for folder in (context.scratch, context.stage_cache):

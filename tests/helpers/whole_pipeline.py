@@ -6,10 +6,11 @@ from typing import Any
 
 from brmrs.config.pipeline import PipelineConfig, put
 from brmrs.stages import STAGES, Stage, externals
-from brmrs.store.artifacts import Artifact, ArtifactStore
+from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
 from brmrs.store.fingerprint import fingerprint
 from brmrs.store.plan import Step, plan
+from brmrs.store.records import Artifact
 
 OTHERS = [name for name in externals(STAGES) if name != "text_model"]
 

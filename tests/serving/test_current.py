@@ -24,7 +24,7 @@ from brmrs.serving.housekeeping import collect
 from brmrs.stages import Stage
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
-from brmrs.store.runs import Run, all_runs, save
+from brmrs.store.runs import Run, all_runs, find, save
 
 CONTENTS = {"reviews": ["ab"], "metadata": []}
 YES, NO = Verdict(True, "good"), Verdict(False, "worse", {"difference": -1.0})
@@ -62,19 +62,23 @@ def test_before_any_promotion_the_latest_run_is_served(store: ArtifactStore) -> 
 
 
 def test_promoted_turned_down_and_rolled_back(store: ArtifactStore) -> None:
-    conclude(store, "run0", YES, CONTENTS)
-    conclude(store, "run1", YES, {**CONTENTS, "reviews": ["cd"]})
-    conclude(store, "run2", NO, {**CONTENTS, "reviews": ["ef"]})
+    conclude(store, find(store, "run0"), YES, CONTENTS)
+    conclude(store, find(store, "run1"), YES, {**CONTENTS, "reviews": ["cd"]})
+    conclude(store, find(store, "run2"), NO, {**CONTENTS, "reviews": ["ef"]})
     assert serving(store).name == "run1"
-    assert read(store).trained_on == {"reviews": ["ef"], "metadata": []}
-    assert read(store).digests == {"ab", "cd", "ef"}
+    assert read(store).trained_on("dataset") == {"reviews": ["ef"], "metadata": []}
+    assert read(store).digests("dataset") == {"ab", "cd", "ef"}
     assert roll_back(store).name == "run0"
     assert serving(store).name == "run0"
-    assert read(store).trained_on == {"reviews": ["ef"], "metadata": []}, "the schedule rests"
+    assert read(store).trained_on("dataset") == {"reviews": ["ef"], "metadata": []}, (
+        "the schedule rests"
+    )
     with pytest.raises(UserError, match="no earlier"):
         roll_back(store)
-    conclude(store, "run3", YES, CONTENTS)
-    assert read(store).served == ("run0", "run3"), "what was rolled back does not come again"
+    conclude(store, find(store, "run3"), YES, CONTENTS)
+    assert read(store).served == {"dataset": ("run0", "run3")}, (
+        "what was rolled back does not come again"
+    )
     history = [(past.action, past.run) for past in read(store).history]
     assert history == [
         ("promoted", "run0"),
@@ -86,8 +90,8 @@ def test_promoted_turned_down_and_rolled_back(store: ArtifactStore) -> None:
 
 
 def test_a_model_that_is_gone_is_not_served_in_silence(store: ArtifactStore) -> None:
-    conclude(store, "run0", YES, CONTENTS)
-    conclude(store, "run1", YES, CONTENTS)
+    conclude(store, find(store, "run0"), YES, CONTENTS)
+    conclude(store, find(store, "run1"), YES, CONTENTS)
     first = next(run for run in all_runs(store) if run.name == "run0")
     (store.path(first.artifact("train")) / "result.txt").unlink()
     with pytest.raises(UserError, match="run0 is missing or damaged"):
@@ -95,13 +99,12 @@ def test_a_model_that_is_gone_is_not_served_in_silence(store: ArtifactStore) -> 
     assert serving(store).name == "run1"
 
 
-def test_another_data_set_is_refused(store: ArtifactStore) -> None:
-    conclude(store, "run0", YES, CONTENTS)
+def test_each_data_set_has_a_served_run_of_its_own(store: ArtifactStore) -> None:
+    conclude(store, find(store, "run0"), YES, CONTENTS)
     served = of_data_set(store, "dataset")
     assert served is not None
     assert served.name == "run0"
-    with pytest.raises(UserError, match="serves dataset, and this is other"):
-        of_data_set(store, "other")
+    assert of_data_set(store, "other") is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"served": []}', '{"served": 1, "history": []}'])
@@ -112,9 +115,9 @@ def test_a_damaged_file_is_told(store: ArtifactStore, text: str) -> None:
 
 
 def test_gc_keeps_the_served_run_and_the_one_before(store: ArtifactStore) -> None:
-    conclude(store, "run0", YES, CONTENTS)
-    conclude(store, "run1", YES, CONTENTS)
-    conclude(store, "run2", YES, CONTENTS)
+    conclude(store, find(store, "run0"), YES, CONTENTS)
+    conclude(store, find(store, "run1"), YES, CONTENTS)
+    conclude(store, find(store, "run2"), YES, CONTENTS)
     collect(store, keep=1)
     assert [run.name for run in all_runs(store)] == ["run3", "run2", "run1"]
     assert serving(store).name == "run2"
@@ -127,18 +130,20 @@ import sys
 from pathlib import Path
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.serving.current import Verdict, conclude, roll_back
+from brmrs.store.runs import find
 store = ArtifactStore(Path(sys.argv[1]))
+run = find(store, "run1")
 while True:
-    conclude(store, "run1", Verdict(True, "x" * 10_000), {"reviews": ["ab"], "metadata": []})
+    conclude(store, run, Verdict(True, "x" * 10_000), {"reviews": ["ab"], "metadata": []})
     roll_back(store)
 """
 
 
 def test_sigkill_between_the_writes_leaves_a_whole_pointer(store: ArtifactStore) -> None:
-    conclude(store, "run0", YES, CONTENTS)
+    conclude(store, find(store, "run0"), YES, CONTENTS)
     for round_ in range(6):
         (store.root / "current.json").write_text(
-            json.dumps({"served": ["run0"], "history": []}), encoding="utf-8"
+            json.dumps({"served": {"dataset": ["run0"]}, "history": []}), encoding="utf-8"
         )
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(store.root)], cwd=Path(__file__).parents[2]
@@ -150,9 +155,10 @@ def test_sigkill_between_the_writes_leaves_a_whole_pointer(store: ArtifactStore)
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
         found = read(store)
-        assert found.served in (("run0",), ("run0", "run1"))
+        served = found.served["dataset"]
+        assert served in (("run0",), ("run0", "run1"))
         last = found.history[-1].action
-        assert last == ("promoted" if len(found.served) == 2 else "rolled back")
-        assert serving(store).name == found.served[-1]
-    conclude(store, "run2", YES, CONTENTS)  # no lock is left behind
+        assert last == ("promoted" if len(served) == 2 else "rolled back")
+        assert serving(store).name == served[-1]
+    conclude(store, find(store, "run2"), YES, CONTENTS)  # no lock is left behind
     assert serving(store).name == "run2"

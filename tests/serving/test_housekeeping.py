@@ -12,9 +12,10 @@ from toy_dump import dump
 from brmrs.errors import UserError
 from brmrs.serving.housekeeping import collect, damaged, sweep
 from brmrs.stages import STAGE_CACHE, Stage
-from brmrs.store.artifacts import ArtifactStore, UnderWayError
+from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
 from brmrs.store.lineage import difference, origin
+from brmrs.store.locks import UnderWayError
 from brmrs.store.runs import Run, all_runs, find, latest, new_name, save
 from brmrs.system.files import digest_json
 
@@ -64,7 +65,7 @@ def test_runs_come_back_newest_first(store: ArtifactStore) -> None:
 def test_stages_come_back_in_the_order_in_which_they_run(store: ArtifactStore) -> None:
     run = find(store, "latest")
     record = run.stages["split"]
-    names = ["ingest", "split", "graphs", "train", "evaluate", "of another version"]
+    names = ["ingest", "split", "graphs", "train", "evaluate", "of_another_version"]
     save(replace(run, stages=dict.fromkeys(names, record)), store)
     assert list(find(store, "latest").stages) == names
 

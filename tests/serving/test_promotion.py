@@ -1,6 +1,6 @@
 """Two models on common ground, and the bootstrap between them."""
 
-import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,16 @@ from brmrs.config.learning import RetrainConfig
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
 from brmrs.models.bundle import Bundle, Description
-from brmrs.serving.promotion import Paired, bootstrap, compare, measure_both
+from brmrs.serving.promotion import (
+    FEW_USERS,
+    INFERIOR,
+    NOT_INFERIOR,
+    UNKNOWN,
+    Paired,
+    compare,
+    decide,
+    measure_both,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -98,53 +107,71 @@ def test_a_model_equals_itself() -> None:
     assert found.current.tolist() == found.candidate.tolist()
 
 
-def test_the_bootstrap_has_the_distribution_of_all_resamples() -> None:
-    """Of four users all 256 resamples can be told."""
-    differences = np.array([0.5, -0.25, 0.5, 0.0])
-    exact = [np.mean(drawn) for drawn in itertools.product(differences, repeat=4)]
-    values, counts = np.unique(exact, return_counts=True)
-    found = bootstrap(differences, 40_000, seed=1)
-    assert set(found) == set(values)
-    shares = [np.mean(found == value) for value in values]
-    # Five standard errors of a share of 40,000 draws.
-    assert np.allclose(shares, counts / 256, atol=5 * np.sqrt(0.25 / 40_000), rtol=0)
-
-
-def test_the_bootstrap_is_seeded() -> None:
-    differences = np.random.default_rng(0).normal(size=50)
-    first, again, other = (bootstrap(differences, 100, seed) for seed in (1, 1, 2))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
-def test_its_spread_is_the_standard_error() -> None:
-    differences = np.random.default_rng(0).normal(0.3, 2.0, size=400)
-    found = bootstrap(differences, 4_000, seed=0)
-    assert found.mean() == pytest.approx(differences.mean(), abs=0.01)
-    assert found.std() == pytest.approx(differences.std() / 20, rel=0.05)
+ONE = RetrainConfig(margin=0.05, min_users=1)
 
 
 @pytest.mark.parametrize(
-    ("difference", "margin", "worse"),
-    [(-0.2, 0.0, True), (-0.2, 0.1, True), (-0.2, 0.2, False), (-0.2, 0.3, False), (0.1, 0, False)],
+    ("difference", "margin", "state"),
+    [
+        (-0.2, 0.1, INFERIOR),
+        (-0.2, 0.2, INFERIOR),
+        (-0.2, 0.3, NOT_INFERIOR),
+        (0.0, 0.0, INFERIOR),
+        (0.1, 0.0, NOT_INFERIOR),
+    ],
 )
 def test_the_margin_decides_where_the_difference_is_certain(
-    difference: float, margin: float, worse: bool
+    difference: float, margin: float, state: str
 ) -> None:
     current = np.linspace(0.4, 0.8, 20)
     paired = Paired(current, current + difference, users_left_out=3)
-    found = compare(paired, RetrainConfig(margin=margin), "earlier")
-    assert found.worse is worse
+    config = RetrainConfig(margin=margin, min_users=20)
+    found = compare(paired, config, "earlier")
+    assert decide(found, config)[0] == state
     assert found.difference == pytest.approx(difference)
-    assert found.at_most == pytest.approx(difference)
+    assert found.at_least == pytest.approx(difference)
     assert (found.users, found.users_left_out) == (20, 3)
-    assert ("not shown worse" in str(found)) is not worse
 
 
-def test_few_users_that_differ_both_ways_show_nothing() -> None:
-    """Worse on average, and not shown to be: 2 of 5 users gain, 3 lose as much."""
-    current, candidate = np.array([0.0, 0, 1, 1, 1]), np.array([1.0, 1, 0, 0, 0])
-    found = compare(Paired(current, candidate, 0), RetrainConfig(margin=0), "earlier")
-    assert found.difference == pytest.approx(-0.2)
-    assert found.at_most > 0
-    assert not found.worse
+def test_an_uncertain_difference_is_not_enough() -> None:
+    """Better on average, and not shown not to be worse: 3 of 5 users gain, 2 lose as much."""
+    current, candidate = np.array([1.0, 1, 0, 0, 0]), np.array([0.0, 0, 1, 1, 1])
+    found = compare(Paired(current, candidate, 0), ONE, "earlier")
+    assert found.difference == pytest.approx(0.2)
+    assert found.at_least is not None
+    assert found.at_least < -0.05
+    assert decide(found, ONE)[0] == INFERIOR
+
+
+def test_what_cannot_be_shown_is_not_promoted() -> None:
+    better = compare(Paired(np.zeros(99), np.ones(99), 0), RetrainConfig(), "earlier")
+    assert decide(better, RetrainConfig())[0] == FEW_USERS
+    assert decide(better, RetrainConfig(min_users=99))[0] == NOT_INFERIOR
+    for lost in (replace(better, known_users=0.89), replace(better, known_items=0.89)):
+        state, why = decide(lost, RetrainConfig(min_users=1))
+        assert state == UNKNOWN
+        assert "retrain.min_known_share 0.9" in why
+    nobody = compare(Paired(np.empty(0), np.empty(0), 7), RetrainConfig(), "earlier")
+    assert decide(nobody, RetrainConfig())[0] == FEW_USERS
+    assert "no validation user" in str(nobody)
+
+
+def share_promoted(users: int, worse_by: float) -> float:
+    """Of 200 draws of two models whose hits are unrelated; the served one hits for 8 % of users."""
+    config, drawn = RetrainConfig(), np.random.default_rng(users)
+    promoted = 0
+    for _ in range(200):
+        current = drawn.random(users) < 0.08
+        candidate = drawn.random(users) < 0.08 - worse_by
+        paired = Paired(current.astype(float), candidate.astype(float), 0)
+        promoted += decide(compare(paired, config, "earlier"), config)[0] == NOT_INFERIOR
+    return promoted / 200
+
+
+@pytest.mark.parametrize("users", [20, 100, 500])
+def test_models_worse_by_twice_the_margin_are_rarely_promoted(users: int) -> None:
+    assert share_promoted(users, worse_by=2 * RetrainConfig().margin) <= 0.05
+
+
+def test_models_that_are_equal_on_many_users_mostly_are() -> None:
+    assert share_promoted(5_000, worse_by=0.0) >= 0.8

@@ -1,11 +1,11 @@
-import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from brmrs.store.artifacts import Artifact, ArtifactStore, Record
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.records import Artifact, Record, from_text
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def store(tmp_path: Path) -> ArtifactStore:
 
 
 def put(store: ArtifactStore, text: str = "hello", key: str = "a" * 64) -> Record:
-    with store.writing() as folder:
+    with store.writing("toy") as folder:
         (folder / "one.txt").write_text(text)
         (folder / "deep").mkdir()
         (folder / "deep" / "two.bin").write_bytes(bytes(range(256)))
@@ -117,11 +117,10 @@ def test_an_artifact_replaced_by_another_is_not_served(store: ArtifactStore) -> 
 
 
 def test_nothing_is_left_of_a_stage_that_failed(store: ArtifactStore) -> None:
-    with pytest.raises(RuntimeError, match="boom"), store.writing() as folder:
+    with pytest.raises(RuntimeError, match="boom"), store.writing("toy") as folder:
         (folder / "half.txt").write_text("half")
         raise RuntimeError("boom")
-    assert list((store.root / "tmp").iterdir()) == []
-    assert not (store.root / "objects").exists()
+    assert list((store.root / "objects" / "toy").iterdir()) == []
 
 
 def test_records_come_newest_last(store: ArtifactStore) -> None:
@@ -132,7 +131,7 @@ def test_records_come_newest_last(store: ArtifactStore) -> None:
 
 def test_a_record_survives_json(store: ArtifactStore) -> None:
     record = put(store)
-    assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
+    assert from_text(record.to_text()) == record
     assert isinstance(record.artifact, Artifact)
 
 

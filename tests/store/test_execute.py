@@ -13,8 +13,9 @@ from brmrs.config.learning import TrainConfig
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import StageError, UserError
 from brmrs.stages import Stage
-from brmrs.store.artifacts import Artifact, ArtifactStore, Record
+from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
+from brmrs.store.records import Artifact, Record
 from brmrs.system.machine import describe, high_water
 
 TOY = Stage("toy", "toy_stage", config=("split",), external=("reviews",))
@@ -108,7 +109,7 @@ def test_a_failed_stage_stores_nothing_and_keeps_its_scratch_for_the_next(
     with pytest.raises(UserError, match="seed"):
         run(store, seed=1001)
     assert store.records("toy") == []
-    assert list((store.root / "tmp").iterdir()) == []
+    assert list((store.root / "objects" / "toy").iterdir()) == []
 
 
 def test_a_failure_names_stage_input_and_log(
@@ -147,7 +148,7 @@ def test_what_the_disk_refuses_is_for_the_user_to_fix(
     monkeypatch.setattr(store, "commit", refuse)
     with pytest.raises(UserError, match=told):
         run(store)
-    assert list((store.root / "tmp").iterdir()) == []
+    assert list((store.root / "objects" / "toy").iterdir()) == []
     monkeypatch.undo()
     monkeypatch.setenv("TOY_LOG", str(log))
     assert store.verify(run(store).artifact, full=True)

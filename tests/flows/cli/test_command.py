@@ -154,10 +154,14 @@ def test_run_then_recommend_then_similar(project: Path) -> None:
         next((project / "artifacts/objects/train").glob("*/bundle.json")).read_text()
     )
     user, asin = bundle["users"][0], bundle["items"][0]
-    rows = json.loads(brmrs(project, "recommend", "--user", user, "-k", "3", "--json").stdout)
+    answer = json.loads(brmrs(project, "recommend", "--user", user, "-k", "3", "--json").stdout)
+    named = {name: answer[name] for name in ("run", "model", "data", "promoted")}
+    run = {"run": summary["run"], "model": "br-mrs", "data": "small", "promoted": False}
+    assert named == run
+    rows = answer["items"]
     assert [row["rank"] for row in rows] == [1, 2, 3]
     assert all(row["asin"] in bundle["items"] for row in rows)
-    rows = json.loads(brmrs(project, "similar", "--item", asin, "--json").stdout)
+    rows = json.loads(brmrs(project, "similar", "--item", asin, "--json").stdout)["items"]
     assert len(rows) == 10
     assert asin not in {row["asin"] for row in rows}
 

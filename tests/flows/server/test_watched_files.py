@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from brmrs.config.load import parse
+from brmrs.config.load import load, parse
 from brmrs.errors import UserError
 from brmrs.serving.current import Verdict, conclude
 from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.runs import Run
 from flows.server.watcher import complete_files
 
 CONTENT = gzip.compress(b'{"reviewerID": "u", "asin": "i", "overall": 5}\n')
@@ -52,6 +53,8 @@ def test_a_place_that_is_gone_after_a_retraining_is_told(
     parameters: dict[str, Any], tmp_path: Path
 ) -> None:
     store = ArtifactStore(tmp_path / "artifacts")
-    conclude(store, "run", Verdict(True, "first"), {"reviews": ["ab"], "metadata": []})
+    config = load(Path(parameters["config"]))
+    run = Run("run", config.model_dump(mode="json"), {}, {}, 1.0, {})
+    conclude(store, run, Verdict(True, "first"), {"reviews": ["ab"], "metadata": []})
     with pytest.raises(UserError, match="monthly: no such file"):
         complete_files(parameters)

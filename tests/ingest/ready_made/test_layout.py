@@ -21,9 +21,10 @@ from brmrs.ingest.interactions import NO_TIME
 from brmrs.ingest.stage import Ingested, ingest
 from brmrs.stages import ITEMS as ITEM_TABLE
 from brmrs.stages import STATISTICS, needed
-from brmrs.store.artifacts import ArtifactStore, Record
+from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
 from brmrs.store.fingerprint import fingerprint
+from brmrs.store.records import Record
 from brmrs.system.files import read_json
 
 

@@ -1,0 +1,87 @@
+"""Read files of a store that somebody else may have written: plain JSON, checked against a schema.
+
+A store may have been copied from anywhere, so no file in it is trusted. Whatever is read back from
+one (records, manifests of runs, `current.json`, metrics) passes `read`, which parses JSON without
+building objects, bounds its size, depth and numbers, and validates it with pydantic.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+MOST_BYTES = 2**27  # of one file; a record of a million pictures has about as many
+DEEPEST = 32  # containers within each other
+LARGEST = 2**63  # absolute value of an integer
+
+T = TypeVar("T")
+
+
+def _relative(name: str) -> str:
+    """A path below a folder, in POSIX form."""
+    if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise ValueError("expected a relative path without `.` and `..`")
+    return name
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def _name(text: str) -> str:
+    """A name that is one component of a path on every system, and no option of a command."""
+    if len(text) > 200 or not _NAME.fullmatch(text):
+        raise ValueError("expected letters, digits, `_`, `.` and `-`")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\z")]
+RelativePath = Annotated[str, AfterValidator(_relative)]
+
+
+def parse(path: Path) -> Any:
+    """The JSON values of a file, within the limits above.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no JSON, or beyond a limit.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES} bytes")
+    values = from_json(content, allow_inf_nan=False)
+    _bounded(values, DEEPEST)
+    return values
+
+
+def read(path: Path, schema: TypeAdapter[T]) -> T:
+    """The content of a file, checked against a schema.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no JSON, beyond a limit, or not of that schema; the message is one line.
+    """
+    try:
+        return schema.validate_python(parse(path))
+    except ValidationError as error:
+        raise ValueError(one_line(error)) from error
+
+
+def one_line(error: ValidationError) -> str:
+    """The first fault of a validation: where it is, and what is wrong."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, fault["loc"]))[:200] or "content"
+    return f"{where}: {fault['msg']}"
+
+
+def _bounded(value: object, depth: int) -> None:
+    if isinstance(value, dict | list):
+        if not depth:
+            raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+        for each in value.values() if isinstance(value, dict) else value:
+            _bounded(each, depth - 1)
+    elif isinstance(value, int) and abs(value) >= LARGEST:
+        raise ValueError("it holds an integer of more than 64 bits")

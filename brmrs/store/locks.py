@@ -1,0 +1,89 @@
+"""File locks of a store. They are `flock` locks, so they end with the process that holds them."""
+
+import fcntl
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from brmrs.errors import UserError, os_fault
+
+LOG = logging.getLogger(__name__)
+_HOLDER_BYTES = 400  # read of a lock file, to name who holds it
+
+
+class UnderWayError(UserError):
+    """Another process is writing to the store."""
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock; waits for another process or thread that has it.
+
+    Raises:
+        UserError: the file system gives no locks, or the file cannot be opened.
+    """
+    with _opened(path) as file:
+        _flock(path, file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def single(path: Path, who: str, *, wait: bool) -> Iterator[None]:
+    """Hold a lock whose file names the holder.
+
+    Args:
+        path: the file.
+        who: what others are shown of the holder.
+        wait: wait for another holder to end, instead of raising.
+
+    Raises:
+        UnderWayError: another process holds it.
+        UserError: as for `exclusive`.
+    """
+    with _opened(path) as file:
+        try:
+            _flock(path, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _holder(file)
+            if not wait:
+                raise UnderWayError(
+                    f"{holder} is under way in {path.parents[1]}; try again when it has ended"
+                ) from error
+            LOG.info("waiting for %s to end", holder)
+            _flock(path, file, fcntl.LOCK_EX)
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+        file.truncate(0)
+        file.write(
+            f"{who} (process {os.getpid()} on {platform.node()}, since {since} UTC)".encode()
+        )
+        file.flush()
+        yield
+
+
+def _holder(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(_HOLDER_BYTES).decode(errors="replace") or "another process"
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a lock file without following a link: its target could be any file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    return os.fdopen(descriptor, "a+b")
+
+
+def _flock(path: Path, file: IO[bytes], operation: int) -> None:
+    try:
+        fcntl.flock(file, operation)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        fault = os_fault(error)
+        if fault is None:
+            raise
+        raise UserError(f"{path}: {fault}") from error
