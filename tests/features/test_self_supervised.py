@@ -161,6 +161,11 @@ def context(paths: list[Path], tmp_path: Path) -> StageContext:
         target = folder / "files" / "ab" / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
+    pictures = [
+        Picture(Status.OK, sha256=digest, extension="png") for digest in stored_files(folder)
+    ]
+    images.write(pictures, folder)
+    (folder / "files" / "ab" / "stray.png").write_bytes(b"belongs to no item")
     (tmp_path / "out").mkdir()
     training = {"size": 32, "epochs": 1, "batch_size": 4}
     visual = {"backbone": "resnet18", "weights": "simsiam", "training": training}
@@ -179,16 +184,13 @@ def test_the_stage_writes_weights_and_curve(context: StageContext) -> None:
     assert any(name.endswith("layer4.1.conv2.weight") for name in weights)
     assert not any("fc" in name for name in weights)
     folder = context.inputs["images"]
-    digests = sorted(stored_files(folder))
-    pictures = [Picture(Status.OK, sha256=digest, extension="png") for digest in digests]
-    images.write(pictures, folder)
     (context.out / "features").mkdir()
     inputs = {"images": folder, "visual_training": context.out}
     visual.run(StageContext(context.config, inputs, context.out / "features", context.scratch))
     meta = read_json(context.out / "features" / "meta.json")
     assert meta["label"] == "ResNet-18 (SimSiam on these pictures)"
     assert meta["weights_sha256"] == table.digest(weights)
-    assert meta["present"] == len(digests)
+    assert meta["present"] == meta["items"] == len(stored_files(folder)) - 1
 
 
 @pytest.mark.parametrize("weights", ["pretrained", "random"])

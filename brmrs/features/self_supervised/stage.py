@@ -48,10 +48,10 @@ def run(context: StageContext) -> None:
     """
     config = context.config.features.visual
     folder = context.inputs["images"]
-    files = stored_files(folder)
     hashes, _ = distinct(pq.read_table(folder / TABLE, columns=[SHA256])[SHA256].to_pylist())
     curve: list[Point] = []
     if config.weights in SELF_SUPERVISED and hashes:
+        files = stored_files(folder)
         paths = [files[digest] for digest in hashes]
         weights, curve = train(paths, config, context.scratch / CHECKPOINT)
         save_file(weights, context.out / backbones.TRAINED)
