@@ -106,8 +106,8 @@ def _of_file(path: Path) -> _Layer:
 def _of_override(override: str) -> _Layer:
     """The value of one `SECTION.FIELD=VALUE`."""
     name, equals, text = override.partition("=")
-    source = f"--set {override}" if len(override) <= SHOWN else f"--set {override[:SHOWN]}..."
-    source = source.encode("ascii", "backslashreplace").decode()
+    shown = override if len(override) <= SHOWN else f"{override[:SHOWN]}..."
+    source = "--set " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
     if not equals or not all(name.split(".")):
         raise UserError(f"{source}: expected SECTION.FIELD=VALUE")
     values: dict[str, Any] = {}

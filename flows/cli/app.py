@@ -1,8 +1,10 @@
-"""The `brmrs` command. The outermost layer: it may import all, nothing imports it."""
+"""The `brmrs` command. It may import everything; nothing imports it."""
 
 import json
+import logging
 import os
 import sys
+import traceback
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -35,18 +37,48 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="From a raw Amazon review dump to a trained, evaluated and served recommender.",
+    epilog="Exit codes: 0: success; 1: internal error; 2: user error, one line says what to do; "
+    "130: interrupted.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 out = console()
 err = console(stderr=True)
 
-Until = Annotated[str | None, typer.Option(help="The last stage to run.")]
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        line(out, f"brmrs {version('brmrs')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Show debug messages, Prefect's log and errors' tracebacks."
+        ),
+    ] = False,
+) -> None:
+    """Options of all commands."""
+    del version
+    if verbose:
+        logging.getLogger("brmrs").setLevel(logging.DEBUG)
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
+
+
+Until = Annotated[str | None, typer.Option(help="Last stage to run.")]
 
 
 class Generation(StrEnum):
-    """Of the public data sets."""
+    """Generation of the public data sets."""
 
     of_2014 = "2014"
     of_2018 = "2018"
@@ -60,14 +92,14 @@ def run(
     plugins: Plugins = [],  # noqa: B006
     until: Until = None,
     refresh: Annotated[
-        list[str], typer.Option(metavar="STAGE", help="Run this stage even if cached; repeat.")
+        list[str], typer.Option(metavar="STAGE", help="Run this stage even if cached; repeatable.")
     ] = [],  # noqa: B006
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write stages and metrics here ('-': print).")
+        Path | None, typer.Option("--json", help="Write stages and metrics here (- prints them).")
     ] = None,
     artifacts: Artifacts = STORE,
 ) -> None:
-    """Run the pipeline: every stage that is not cached."""
+    """Run every stage that is not cached."""
     from brmrs.config.load import load
     from brmrs.stages import externals, needed, refuse_unread
     from brmrs.store.fingerprint import fingerprint
@@ -79,7 +111,7 @@ def run(
     stages = needed(settings, until)
     refuse_unread(refresh, stages, settings)
     _refuse_unwritable(json_file, artifacts)
-    fingerprint(settings, externals(stages))  # a wrong path is told before Prefect starts
+    fingerprint(settings, externals(stages))  # reports a wrong path before Prefect starts
     summary = run_locally.run(settings, artifacts, until, tuple(refresh), overrides, err)
     to_stdout = json_file is not None and str(json_file) == "-"
     if json_file is not None:
@@ -98,7 +130,7 @@ def plan(
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
-    """Say which stages would run, and why."""
+    """Show which stages would run, and why."""
     from brmrs.config.load import load
     from brmrs.stages import externals, needed
     from brmrs.store.artifacts import ArtifactStore
@@ -122,7 +154,7 @@ def plan(
 
 @app.command()
 def models(plugins: Plugins = [], as_json: AsJson = False) -> None:  # noqa: B006
-    """List the recommenders: the paper, what each needs, its configuration file."""
+    """List the recommenders: paper, required inputs, configuration file."""
     from brmrs.models.registry import catalogue
     from flows.cli import tables as show
 
@@ -135,10 +167,10 @@ def models(plugins: Plugins = [], as_json: AsJson = False) -> None:  # noqa: B00
 
 @app.command()
 def sample(
-    folder: Annotated[Path, typer.Argument(help="Where to write it, such as data/sample.")],
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    folder: Annotated[Path, typer.Argument(help="Folder to write to, such as data/sample.")],
+    seed: Annotated[int, typer.Option(help="Seed; the same seed gives the same bytes.")] = 0,
 ) -> None:
-    """Write the sample dump: synthetic reviews, metadata and pictures with a known truth."""
+    """Write a sample dump: synthetic reviews, metadata and pictures with known preferences."""
     from brmrs.sample.write import write_sample
 
     write_sample(folder, seed=seed)
@@ -170,12 +202,12 @@ def inspect(
 @app.command()
 def download(
     category: Annotated[str, typer.Argument(help="Such as Baby, Gift_Cards, Baby_Products.")],
-    generation: Annotated[Generation, typer.Option(help="Of the data set.")],
-    to: Annotated[Path, typer.Option(help="The folder to download into.")],
+    generation: Annotated[Generation, typer.Option(help="Generation of the data set.")],
+    to: Annotated[Path, typer.Option(help="Folder to download to.")],
 ) -> None:
     """Download a category's reviews and metadata from the data sets' official addresses.
 
-    Run it again after an interruption: it goes on where it stopped.
+    After an interruption, run it again to resume.
     """
     from brmrs.ingest.amazon.download import download as fetch
     from brmrs.system import progress
@@ -190,7 +222,7 @@ def download(
 def doctor(
     config: Annotated[
         list[Path],
-        typer.Option("--config", "-c", help="Also check what a run of this file needs; repeat."),
+        typer.Option("--config", "-c", help="Also check what a run of this file needs."),
     ] = [],  # noqa: B006
     overrides: Overrides = [],  # noqa: B006
     plugins: Plugins = [],  # noqa: B006
@@ -217,16 +249,16 @@ def doctor(
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(help="Of the Prefect server.", min=1, max=65535)] = 4200,
+    port: Annotated[int, typer.Option(help="Port of the Prefect server.", min=1, max=65535)] = 4200,
 ) -> None:
-    """Keep a Prefect server, a worker and a watcher of dumps alive. Ctrl-C ends them."""
+    """Run a Prefect server, a worker and a watcher for new dumps. Ctrl-C stops them."""
     from flows.server.up import up as keep_up
 
     keep_up(port, out)
 
 
 def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:
-    """Before the work, not after it."""
+    """Refuse output paths that cannot be written, before the work starts."""
     if json_file is not None and str(json_file) != "-" and not json_file.parent.is_dir():
         raise UserError(f"--json {json_file}: no folder {json_file.parent}")
     try:
@@ -245,7 +277,7 @@ app.add_typer(cli_serve.app)
 
 
 def main() -> None:
-    """Entry point: what failed is one line; exit code 2 for what the user can fix, 1 for ours."""
+    """Entry point. An error is one line; exit code 2 for user errors, 1 for internal ones."""
     try:
         app()
     except UserError as error:
@@ -265,5 +297,7 @@ def main() -> None:
 
 
 def _end(error: Exception, code: int) -> NoReturn:
+    if logging.getLogger("brmrs").isEnabledFor(logging.DEBUG):
+        traceback.print_exception(error)
     line(err, ("error:", "bold red"), f" {error}")
     sys.exit(code)

@@ -32,20 +32,20 @@ def benchmark(
         str,
         typer.Option(
             metavar="A,B,...",
-            help="Recommenders, or variants of them: models/NAME.yaml. Compared with the first.",
+            help="Models or variants (models/NAME.yaml); all are compared with the first.",
         ),
     ],
-    seeds: Annotated[str, typer.Option(metavar="0,1,...", help="Of training.")] = "0",
+    seeds: Annotated[str, typer.Option(metavar="0,1,...", help="Seeds of training.")] = "0",
     overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
     plugins: Plugins = [],  # noqa: B006
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
-    """Train several recommenders with several seeds on one data set, and compare them.
+    """Train several models with several seeds on one data set, and compare them.
 
-    Whatever is cached is not run again. A recommender's own settings come from models/NAME.yaml
-    and tuned/DATA/NAME.yaml beside the configuration, where these exist. Exit code 1 if a training
-    failed; the others' results are shown all the same.
+    Cached results are reused. The settings of a model come from models/NAME.yaml and
+    tuned/DATA/NAME.yaml beside the configuration, if these files exist. If a training fails, the
+    others' results are shown and the exit code is 1.
     """
     from brmrs.experiments.compare import IncompleteError, variants
     from brmrs.stages import externals, needed
@@ -55,10 +55,10 @@ def benchmark(
 
     overrides = with_plugins(overrides, plugins)
     if len(config) > 1:
-        raise UserError("benchmark takes one -c: each model's own file is found beside it")
+        raise UserError("benchmark takes one -c; the files of the models are found beside it")
     names = [name for name in models.split(",") if name]
     numbers = _numbers(seeds)
-    every = variants(config[0], overrides, names, numbers)  # faults are told before Prefect starts
+    every = variants(config[0], overrides, names, numbers)  # reports errors before Prefect starts
     read = {name for each in every for name in externals(needed(each.config, "evaluate"))}
     fingerprint(every[0].config, tuple(sorted(read)))
     failed = False
@@ -84,16 +84,18 @@ def _numbers(text: str) -> list[int]:
 @app.command()
 def tune(
     config: ConfigFiles,
-    model: Annotated[str, typer.Option(help="The recommender, or a variant of one, to tune.")],
-    trials: Annotated[int, typer.Option(min=1, help="In all; those of earlier calls count.")] = 30,
+    model: Annotated[str, typer.Option(help="Model or variant to tune.")],
+    trials: Annotated[
+        int, typer.Option(min=1, help="Total trials, with those of earlier calls.")
+    ] = 30,
     overrides: Overrides = [],  # noqa: B006
     plugins: Plugins = [],  # noqa: B006
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
-    """Search a recommender's hyper-parameters by its validation metric; test is not looked at.
+    """Search hyper-parameters by the validation metric; the test split is not used.
 
-    Run it again after an interruption: it goes on where it stopped. The winner is written to
+    After an interruption, run it again to resume. The best trial is written to
     tuned/DATA/MODEL.yaml beside the first configuration, where `benchmark` finds it.
     """
     from brmrs.experiments.compare import configured, tuned_file
@@ -121,13 +123,13 @@ def tune(
         with progress.shown(err):
             study = search(settings, find(store, summary["run"]), store, trials)
     except KeyboardInterrupt:
-        err.print("\ninterrupted: finished trials are kept, the same command goes on from there")
+        err.print("\ninterrupted: finished trials are kept; run the command again to resume")
         raise typer.Exit(run_locally.INTERRUPTED) from None
     best = winner(study)
     file = tuned_file(first, settings.name, model)
     comments = [
         f"The best of {len(finished(study))} trials (number {best.number}) by validation "
-        f"{settings.train.selection}, {best.value:.4f}; test was not looked at.",
+        f"{settings.train.selection}, {best.value:.4f}; the test split was not used.",
         f"  brmrs tune {_words(config, overrides)} --model {model} --trials {trials}",
         f"  brmrs run {_words((first, *own, *later, file), overrides)}",
     ]
@@ -146,6 +148,6 @@ def tune(
 
 
 def _words(files: Iterable[Path], overrides: Iterable[str]) -> str:
-    """How a command is given these files and overrides."""
+    """The command-line arguments for these files and overrides."""
     given = [("-c", str(path)) for path in files] + [("--set", each) for each in overrides]
     return shlex.join(word for pair in given for word in pair)

@@ -6,20 +6,25 @@ from typing import Annotated
 
 import typer
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="YAML file of the configuration.")]
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file (YAML).")]
 ConfigFiles = Annotated[
     list[Path],
-    typer.Option("--config", "-c", help="YAML file of the configuration; repeat, the later wins."),
+    typer.Option("--config", "-c", help="Configuration file (YAML); repeatable, later files win."),
 ]
 Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Set one field; repeat.")
+    list[str],
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Set a field; repeatable."),
 ]
-Artifacts = Annotated[Path, typer.Option(help="Root of the artifact store.")]
+Artifacts = Annotated[
+    Path, typer.Option(envvar="BRMRS_ARTIFACTS", help="Folder of the artifact store.")
+]
 STORE = Path("artifacts")
 Plugins = Annotated[
     list[Path],
     typer.Option(
-        "--plugin", metavar="FILE", help="Python file that registers a model, metric, ...; repeat."
+        "--plugin",
+        metavar="FILE",
+        help="Python file that registers a model, metric, ...; repeat.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

@@ -1,4 +1,4 @@
-"""The commands of `brmrs` about what is served: retrain, current, rollback."""
+"""The commands about the served model: retrain, current, rollback."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,20 +18,20 @@ err = console(stderr=True)
 def retrain(
     config: ConfigFile,
     path: Annotated[
-        Path | None, typer.Argument(help="A new file to wait for; else what is complete.")
+        Path | None, typer.Argument(help="New file to wait for; else complete files are used.")
     ] = None,
     overrides: Overrides = [],  # noqa: B006 - Typer reads the default, nothing changes it
     plugins: Plugins = [],  # noqa: B006
-    force: Annotated[bool, typer.Option(help="Run even if the dumps are the same.")] = False,
+    force: Annotated[bool, typer.Option(help="Train even if the dumps are unchanged.")] = False,
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
-    """Train on new dumps, if there are any, and serve the model unless it is shown worse."""
+    """Train on new dumps, if there are any, and promote the model if it passes the comparison."""
     from brmrs.config.load import load
     from flows.cli import run_locally
 
     overrides = with_plugins(overrides, plugins)
-    load(config, tuple(overrides))  # a wrong configuration is told before Prefect starts
+    load(config, tuple(overrides))  # reports a wrong configuration before Prefect starts
     parameters = {
         "config": config,
         "path": str(path or ""),

@@ -110,7 +110,7 @@ def benchmark(
 def _connected(console: Console) -> Iterator[None]:
     """Show our log and progress, and see to it that a Prefect server answers."""
     logger = logging.getLogger("brmrs")
-    logger.setLevel(logging.INFO)
+    logger.setLevel(min(logger.level or logging.INFO, logging.INFO))  # `--verbose` sets DEBUG
     logger.addHandler(RichHandler(console=console, show_path=False, show_level=False))
     with progress.shown(console), _ends_at_once(console):
         _find_server(console)
@@ -126,7 +126,7 @@ def _ends_at_once(console: Console) -> Iterator[None]:
 
     def end(_number: int, _frame: object) -> NoReturn:
         console.show_cursor()
-        console.print("\ninterrupted: finished stages stay cached, the next run goes on from there")
+        console.print("\ninterrupted: finished stages are cached; run the command again to resume")
         os._exit(INTERRUPTED)
 
     before = signal.signal(signal.SIGINT, end)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 out = console()
 
-Count = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
+Count = Annotated[int, typer.Option("-k", min=1, help="Number of items.")]
 RunName = Annotated[
     str | None,
     typer.Option(
@@ -35,7 +35,7 @@ Data = Annotated[
 
 @app.command()
 def recommend(
-    user: Annotated[str, typer.Option(help="The user's id, as in the dump.")],
+    user: Annotated[str, typer.Option(help="User id, as in the dump.")],
     k: Count = 10,
     run_name: RunName = None,
     data: Data = None,
@@ -52,7 +52,7 @@ def recommend(
 
 @app.command()
 def similar(
-    item: Annotated[str, typer.Option(help="The item's ASIN.")],
+    item: Annotated[str, typer.Option(help="Item id (ASIN), as in the dump.")],
     k: Count = 10,
     run_name: RunName = None,
     data: Data = None,
