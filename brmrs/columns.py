@@ -4,6 +4,8 @@ Letters used in all docstrings: U users, I items, N interactions, B batch, d dim
 m modality (text or visual), L layers, K cut-off.
 """
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 # Dense ids: 0..U-1 and 0..I-1, in the order of the sorted raw ids.
@@ -155,14 +157,25 @@ def metric(name: str, k: int) -> str:
     return f"{name}@{k}"
 
 
-def by_metric(name: str) -> tuple[int, int]:
-    """Sort key of metric names at cut-offs: in the order of METRICS, then by cut-off."""
+def by_metric(name: str) -> tuple[int, str, int]:
+    """Sort key of metric names at cut-offs: as in METRICS, then those of plug-ins by name."""
     kind, _, k = name.partition("@")
-    return METRICS.index(kind), int(k)
+    return METRICS.index(kind) if kind in METRICS else len(METRICS), kind, int(k)
 
 
-def per_user(cut_offs: tuple[int, ...]) -> pa.Schema:
-    """Schema of the per-user metrics: one row per user, split and branch, a column per metric."""
+def metric_kinds(names: Iterable[str]) -> list[str]:
+    """The metrics among names at cut-offs, in order: "recall" of "recall@20"."""
+    kinds = (name.partition("@")[0] for name in sorted(names, key=by_metric))
+    return list(dict.fromkeys(kinds))
+
+
+def per_user(cut_offs: tuple[int, ...], others: Iterable[str] = ()) -> pa.Schema:
+    """Schema of the per-user metrics: one row per user, split and branch, a column per metric.
+
+    Args:
+        cut_offs: K.
+        others: metrics of plug-ins.
+    """
     return pa.schema(
         [
             pa.field(USER, pa.int32(), nullable=False),
@@ -170,7 +183,7 @@ def per_user(cut_offs: tuple[int, ...]) -> pa.Schema:
             pa.field(BRANCH, pa.string(), nullable=False),
             *(
                 pa.field(metric(name, k), pa.float64(), nullable=False)
-                for name in METRICS
+                for name in (*METRICS, *others)
                 for k in cut_offs
             ),
         ]

@@ -28,7 +28,6 @@ from brmrs.system import code
 Kind = Literal["model", "metric", "backbone", "stage", "dump format"]
 BUILT_IN: dict[str, str] = {
     "model": "models/*.py",
-    "metric": "evaluation/metrics.py",
     "dump format": "ingest/*/format.py",
 }  # by kind, relative to the package; of the other kinds there are none
 ENTRY_POINTS = "brmrs.models"

@@ -13,6 +13,7 @@ from typing import Any
 from brmrs.columns import TEXT, VISUAL
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
+from brmrs.extensions import Extension, known, missing
 
 _IMPORTING = Lock()
 
@@ -61,6 +62,7 @@ class Stage:
         external: entries of the fingerprint that the stage reads (digests of bytes from outside).
         libraries: distributions whose version shapes the bytes written, beside those that the
             stage's code imports, which count by themselves.
+        extension: where the stage is a plug-in's: its registered function is `run`.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Stage:
     optional: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    extension: Extension | None = None
 
     @property
     def upstream(self) -> tuple[str, ...]:
@@ -88,6 +91,9 @@ class Stage:
         do it at once, one of them finds a half-made module.
         """
         with _IMPORTING:
+            if self.extension:
+                plugin: Callable[[StageContext], None] = self.extension.load()
+                return plugin
             function: Callable[[StageContext], None] = import_module(self.module).run
         return function
 
@@ -207,6 +213,37 @@ STAGES = (
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
+PLUGIN_FIELDS = ("reads", "config")  # what a plug-in may declare of a stage
+
+
+def of_plugins(plugins: tuple[Path, ...]) -> tuple[Stage, ...]:
+    """The stages that plug-in files register, in order; they run after the project's own.
+
+    `@register(name, kind="stage", reads=(...), config=(...))` in front of `run(context)` declares
+    one; `reads` and `config` mean the same as in `Stage`.
+
+    Raises:
+        UserError: a declaration is wrong.
+    """
+    made: dict[str, Stage] = {}
+    for name, extension in known("stage", plugins).items():
+        where = f"{extension.file}, line {extension.line}"
+        options = {field: tuple(extension.options.get(field, ())) for field in PLUGIN_FIELDS}
+        if name in BY_NAME or not name.isidentifier():
+            raise UserError(
+                f"{where}: name the stage otherwise; {name!r} is taken or no identifier"
+            )
+        if unknown := set(extension.options) - set(PLUGIN_FIELDS):
+            raise UserError(f"{where}: no option {min(unknown)}; there are {PLUGIN_FIELDS}")
+        stage = Stage(name, extension.module, **options, extension=extension)
+        for upstream in stage.upstream:
+            if upstream not in {**BY_NAME, **made}:
+                raise UserError(f"{where}: {missing('stage', upstream, [*BY_NAME, *made])}")
+        for path in stage.config:
+            if path.partition(".")[0] not in PipelineConfig.model_fields:
+                raise UserError(f"{where}: the configuration has no section {path}")
+        made[name] = stage
+    return tuple(made.values())
 
 
 def of_model(config: PipelineConfig) -> tuple[Stage, ...]:
@@ -239,7 +276,7 @@ def _unread(config: PipelineConfig) -> set[str]:
 
 
 def needed(config: PipelineConfig, until: str | None = None) -> tuple[Stage, ...]:
-    """The stages to run, in order: all of `of_model`, or `until` and what it reads from.
+    """The stages to run, in order: those of the model and of plug-ins, or `until` and its inputs.
 
     Args:
         config: names the model.
@@ -248,16 +285,14 @@ def needed(config: PipelineConfig, until: str | None = None) -> tuple[Stage, ...
     Raises:
         UserError: there is no such stage.
     """
-    chosen = of_model(config)
-    if until is None:
-        return chosen
-    wanted = until.split(",")
-    for name in wanted:
-        if name not in BY_NAME:
-            raise UserError(f"no stage {name!r}; the stages are {', '.join(BY_NAME)}")
+    chosen = (*of_model(config), *of_plugins(config.plugins))
     stages = BY_NAME | {stage.name: stage for stage in chosen}
+    wanted = [stage.name for stage in chosen] if until is None else until.split(",")
+    for name in wanted:
+        if name not in stages:
+            raise UserError(f"no stage {name!r}; the stages are {', '.join(stages)}")
     names = _closure(wanted, stages)
-    return tuple(stages[name] for name in BY_NAME if name in names)
+    return tuple(stage for name, stage in stages.items() if name in names)
 
 
 def refuse_unread(names: Iterable[str], stages: tuple[Stage, ...], config: PipelineConfig) -> None:

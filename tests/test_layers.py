@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "brmrs.system": {"brmrs.errors"},
     "brmrs.extensions": {"brmrs.errors", "brmrs.system"},
     "brmrs.config": {"brmrs.columns", "brmrs.errors", "brmrs.extensions"},
-    "brmrs.stages": {"brmrs.columns", "brmrs.config", "brmrs.errors"},
+    "brmrs.stages": {"brmrs.columns", "brmrs.config", "brmrs.errors", "brmrs.extensions"},
     "brmrs.sample": {*BASE},
     # The formats do not import the stage, which reaches them through brmrs.ingest.formats.
     "brmrs.ingest.files": {*BASE},

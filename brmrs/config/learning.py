@@ -63,7 +63,7 @@ class TrainConfig(Section):
     """Largest number of epochs."""
     patience: int = Field(50, gt=0)
     """Epochs without a better validation metric after which training stops."""
-    selection: Metric = "recall@20"
+    selection: str = "recall@20"
     """Validation metric that selects the epoch: METRIC@K."""
     validate_every: int = Field(1, gt=0)
     """Epochs between validations; raise it if ranking takes longer than training."""

@@ -7,8 +7,10 @@ and the JSON schema follow.
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from brmrs.config import metric
 from brmrs.config.data import ImagesConfig, IngestConfig, SplitConfig
 from brmrs.config.features import FeaturesConfig
 from brmrs.config.learning import (
@@ -21,6 +23,7 @@ from brmrs.config.learning import (
 )
 from brmrs.config.models import DEFAULT, ModelConfig, configure
 from brmrs.config.section import NAME_PATTERN, Locations, Section
+from brmrs.extensions import known
 
 
 class PipelineConfig(Section):
@@ -57,6 +60,18 @@ class PipelineConfig(Section):
     concurrency: Literal["wait", "refuse"] = "wait"
     """What a run does while another one writes to the same artifacts: `wait`, or `refuse` to
     start."""
+
+    @field_validator("train")
+    @classmethod
+    def _selection_exists(cls, train: TrainConfig, info: ValidationInfo) -> TrainConfig:
+        """Plug-in files may register the metric, so the section alone cannot check it."""
+        try:
+            metric.checked(train.selection, known("metric", info.data.get("plugins", ())))
+        except ValueError as error:
+            problem = PydanticCustomError("metric", "{problem}", {"problem": str(error)})
+            where = InitErrorDetails(type=problem, loc=("selection",), input=train.selection)
+            raise ValidationError.from_exception_data("train", [where]) from error
+        return train
 
     def section(self, path: str) -> Any:
         """The section (or value) at a dotted path such as `features.text`."""

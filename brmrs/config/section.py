@@ -4,6 +4,7 @@ A field whose value is a place (a path) or an effort (memory, load) is marked `K
 no cache key. The content of the files enters instead.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -32,6 +33,21 @@ _OneOrMore = BeforeValidator(_one_or_more, json_schema_input_type=Path | list[Pa
 Location = Annotated[Path | None, KEYLESS, PLACE]
 Locations = Annotated[tuple[Path, ...], _OneOrMore, KEYLESS, PLACE]
 Metric = Annotated[str, AfterValidator(metric.checked)]  # such as "recall@20"
+
+
+@dataclass(frozen=True)
+class Search:
+    """The range in which `brmrs tune` searches a field: `Annotated[float, Search(0.1, 10.0)]`.
+
+    Attributes:
+        low: the smallest value.
+        high: the largest value.
+        log: whether values are drawn on a logarithmic scale.
+    """
+
+    low: float
+    high: float
+    log: bool = False
 
 
 class Section(BaseModel):

@@ -11,10 +11,15 @@ over the users that have held-out items.
     MAP@K       = sum_{k<=K} hit_k * Precision@k  /  min(|T_u|, K)
 """
 
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
-from brmrs.columns import metric
+from brmrs import extensions
+from brmrs.columns import METRICS, metric
+from brmrs.errors import UserError
 from brmrs.evaluation.ranking import top_k
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Scorer
@@ -33,18 +38,51 @@ DEFINITIONS = {
 }
 
 
-def from_hits(hits: Tensor, relevant: Tensor, cut_offs: tuple[int, ...]) -> dict[str, Tensor]:
+# Of (B, K) float64 hits, hit_k, and (B,) float64 |T_u|: (B,) values.
+Metric = Callable[[Tensor, Tensor], Tensor]
+NO_OTHERS: Mapping[str, Metric] = {}
+
+
+def of_plugins(plugins: Iterable[Path]) -> dict[str, Metric]:
+    """The metrics that plug-in files register, by name.
+
+    Raises:
+        UserError: one has the name of a metric of the project, or cannot be imported.
+    """
+    found = extensions.known("metric", plugins)
+    for name, extension in found.items():
+        if name in METRICS or not name.isidentifier():
+            raise UserError(
+                f"{extension.file}: name the metric otherwise; {name!r} is taken or no identifier"
+            )
+    return {name: extension.load() for name, extension in found.items()}
+
+
+def definitions(plugins: Iterable[Path]) -> dict[str, str]:
+    """One sentence on each metric; of a plug-in's, the first line of its docstring."""
+    others = extensions.known("metric", plugins)
+    return DEFINITIONS | {name: each.summary for name, each in others.items()}
+
+
+def from_hits(
+    hits: Tensor,
+    relevant: Tensor,
+    cut_offs: tuple[int, ...],
+    others: Mapping[str, Metric] = NO_OTHERS,
+) -> dict[str, Tensor]:
     """All metrics of each user at each cut-off.
 
     Args:
         hits: (B, K) bool, hit_k; K is at least the largest cut-off.
         relevant: (B,) |T_u|, positive.
         cut_offs: the K to report.
+        others: metrics of plug-ins, by name.
 
     Returns:
         (B,) float64 by name, "recall@20".
 
     Raises:
+        UserError: a plug-in's metric does not give (B,) finite values.
         ValueError: the list is shorter than a cut-off, or a user has nothing held out.
     """
     if hits.shape[1] < max(cut_offs):
@@ -54,6 +92,13 @@ def from_hits(hits: Tensor, relevant: Tensor, cut_offs: tuple[int, ...]) -> dict
     values = {}
     for k in cut_offs:
         for name, value in _at(hits[:, :k].double(), relevant.double()).items():
+            values[metric(name, k)] = value
+        for name, function in others.items():
+            value = function(hits[:, :k].double(), relevant.double()).double()
+            if value.shape != relevant.shape or not bool(value.isfinite().all()):
+                raise UserError(
+                    f"metric {name} gives no finite value per user at {k}: {tuple(value.shape)}"
+                )
             values[metric(name, k)] = value
     return values
 
@@ -77,7 +122,11 @@ def _at(hits: Tensor, relevant: Tensor) -> dict[str, Tensor]:
 
 
 def measure(
-    branch: Scorer, held_out: UserItems, train: UserItems, cut_offs: tuple[int, ...]
+    branch: Scorer,
+    held_out: UserItems,
+    train: UserItems,
+    cut_offs: tuple[int, ...],
+    others: Mapping[str, Metric] = NO_OTHERS,
 ) -> dict[str, Tensor]:
     """Rank all items for the users with held-out items, and take every metric.
 
@@ -86,6 +135,7 @@ def measure(
         held_out: T_u, the validation or the test items.
         train: the training items, masked.
         cut_offs: the K to report.
+        others: metrics of plug-ins, by name.
 
     Returns:
         (B,) float64 by metric name, in the order of `evaluated(held_out)`.
@@ -93,7 +143,7 @@ def measure(
     users = evaluated(held_out)
     items, _ = top_k(branch, users, max(cut_offs), train)
     hits = held_out.contain(users.unsqueeze(1), items)
-    return from_hits(hits, held_out.counts[users], cut_offs)
+    return from_hits(hits, held_out.counts[users], cut_offs, others)
 
 
 def evaluated(held_out: UserItems) -> Tensor:

@@ -25,7 +25,15 @@ from brmrs.columns import (
 )
 from brmrs.evaluation import diagnosis
 from brmrs.evaluation.coverage import Coverage, coverage
-from brmrs.evaluation.metrics import DEFINITIONS, evaluated, means, measure
+from brmrs.evaluation.metrics import (
+    NO_OTHERS,
+    Metric,
+    definitions,
+    evaluated,
+    means,
+    measure,
+    of_plugins,
+)
 from brmrs.features.feature_table import presence
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import bundle
@@ -50,13 +58,16 @@ def run(context: StageContext) -> None:
         for part in (VALIDATION, TEST)
     }
     cut_offs = tuple(sorted(set(context.config.evaluate.k)))
-    values = evaluate(model, held_out, cut_offs)
-    metrics = summary(model, held_out, values, cut_offs)
+    plugins = context.config.plugins
+    others = of_plugins(plugins)
+    values = evaluate(model, held_out, cut_offs, others)
+    metrics = summary(model, held_out, values, cut_offs, others)
+    metrics["definitions"] = definitions(plugins)
     metrics["coverage"] = read_coverage(context.inputs)
     if set(MODALITIES) <= set(model.branches):
         metrics["diagnosis"] = diagnose(model, held_out, max(cut_offs))
     write_json(context.out / METRICS_FILE, metrics)
-    schema, columns = per_user(cut_offs), table(held_out, values)
+    schema, columns = per_user(cut_offs, others), table(held_out, values)
     write_parquet(context.out / PER_USER_FILE, schema, columns)
 
 
@@ -70,12 +81,15 @@ def read_coverage(inputs: Mapping[str, Path]) -> dict[str, Coverage]:
 
 
 def evaluate(
-    model: bundle.Bundle, held_out: Mapping[int, UserItems], cut_offs: tuple[int, ...]
+    model: bundle.Bundle,
+    held_out: Mapping[int, UserItems],
+    cut_offs: tuple[int, ...],
+    others: Mapping[str, Metric] = NO_OTHERS,
 ) -> Values:
     """Per-user metrics of every branch on every split."""
     return {
         part: {
-            name: measure(branch, relevant, model.seen, cut_offs)
+            name: measure(branch, relevant, model.seen, cut_offs, others)
             for name, branch in sorted(model.branches.items())
         }
         for part, relevant in held_out.items()
@@ -87,6 +101,7 @@ def summary(
     held_out: Mapping[int, UserItems],
     values: Values,
     cut_offs: tuple[int, ...],
+    others: Mapping[str, Metric] = NO_OTHERS,
 ) -> dict[str, Any]:
     """The content of `metrics.json`."""
     names = {part: SPLIT_NAMES[part] for part in held_out}
@@ -96,7 +111,6 @@ def summary(
     }
     popular = popularity(model.seen.items, len(model.about.users), len(model.about.items))
     return {
-        "definitions": DEFINITIONS,
         "model": model.about.model["name"],
         "features": {
             modality: feature.model_dump() for modality, feature in model.about.features.items()
@@ -106,7 +120,7 @@ def summary(
         "branches": branches,
         "baseline": {
             "most-popular": {
-                name: means(measure(popular, held_out[part], model.seen, cut_offs))
+                name: means(measure(popular, held_out[part], model.seen, cut_offs, others))
                 for part, name in names.items()
             }
         },

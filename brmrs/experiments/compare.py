@@ -24,7 +24,7 @@ from brmrs.config.models import names
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.config.shipped import find
 from brmrs.errors import UserError
-from brmrs.experiments.search_spaces import BY_FIELD
+from brmrs.experiments.search_spaces import range_of
 from brmrs.extensions import missing
 from brmrs.stages import SPLIT
 from brmrs.store.artifacts import ArtifactStore
@@ -185,7 +185,7 @@ def _same_model(
         raise UserError(f"{files}: sets model {config.model.name}, not {name}; leave it out")
     chosen, expected = config.model.model_dump(), plain.model.model_dump()
     differs = [field for field in chosen if chosen[field] != expected[field]]
-    if fixed := [field for field in differs if field not in BY_FIELD]:
+    if fixed := [field for field in differs if range_of(config.model, field) is None]:
         raise UserError(
             f"{files}: sets model.{fixed[0]}, and {name} would mean another model in a benchmark; "
             f"set it in a variant, models/NAME.yaml beside the first file, and tune NAME"

@@ -1,15 +1,16 @@
-"""What `brmrs tune` searches: a range for each hyper-parameter, by the name of its field.
+"""What `brmrs tune` searches: a range for each hyper-parameter.
 
-A name has the same meaning in every recommender, so a new recommender needs no entry. Fields that
-are not listed stay as configured: `dim` and `feature_dim`, because published tables compare at a
-fixed size, and choices of the model's structure.
+A field has the range of its own mark (`brmrs.config.section.Search`), or the one that this module
+gives to its name: one name means one thing in every recommender. All other fields stay as
+configured: `dim` and `feature_dim`, because published tables compare at a
+fixed size, and whatever is a choice of the model's structure.
 """
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from brmrs.config.section import Section
+from brmrs.config.models import ModelSection
+from brmrs.config.section import Search, Section
 from brmrs.errors import UserError
-from brmrs.models import registry
 
 _RATE = FloatDistribution(0.0, 0.9, step=0.1)
 _WEIGHT = FloatDistribution(0.01, 10.0, log=True)
@@ -39,7 +40,7 @@ BY_FIELD: dict[str, FloatDistribution | IntDistribution] = {
 PART_OF = {"pool": "chns", "theta": "synergy"}  # without the term they change nothing
 
 
-def space(model: Section) -> dict[str, BaseDistribution]:
+def space(model: ModelSection) -> dict[str, BaseDistribution]:
     """What to search for a recommender: the range of each field, by its dotted path.
 
     A field that is 0 is switched off. It is not searched if its range is logarithmic, because the
@@ -48,9 +49,9 @@ def space(model: Section) -> dict[str, BaseDistribution]:
     Raises:
         UserError: it has nothing to search.
     """
-    name = model.model_dump()["name"]
+    name = model.name
     ranges = _ranges("model", model)
-    if registry.load(name).trainable:
+    if model.extension.options.get("trainable", True):
         ranges["train.learning_rate"] = LEARNING_RATE
     if not ranges:
         raise UserError(f"model {name} has nothing to tune")
@@ -63,10 +64,23 @@ def _ranges(path: str, section: Section) -> dict[str, BaseDistribution]:
     for field, value in section:
         if isinstance(value, Section):
             ranges |= _ranges(f"{path}.{field}", value)
-        elif field not in BY_FIELD or not isinstance(value, int | float):
-            continue  # a choice may bear the name of a number
-        elif field in PART_OF and getattr(section, PART_OF[field]) == 0:
             continue
-        elif value > 0 or not BY_FIELD[field].log:
-            ranges[f"{path}.{field}"] = BY_FIELD[field]
+        searched = range_of(section, field)
+        if searched is None or not isinstance(value, int | float):
+            continue
+        if field in PART_OF and getattr(section, PART_OF[field]) == 0:
+            continue
+        if value > 0 or not searched.log:
+            ranges[f"{path}.{field}"] = searched
     return ranges
+
+
+def range_of(section: Section, field: str) -> FloatDistribution | IntDistribution | None:
+    """The range of a field; None where it is not searched."""
+    info = type(section).model_fields[field]
+    mark = next((each for each in info.metadata if isinstance(each, Search)), None)
+    if mark is None:
+        return BY_FIELD.get(field)
+    if info.annotation is int:
+        return IntDistribution(int(mark.low), int(mark.high), log=mark.log)
+    return FloatDistribution(mark.low, mark.high, log=mark.log)

@@ -6,11 +6,13 @@ from torch import Tensor
 
 from brmrs.columns import FUSED
 from brmrs.config.models import ModelSection
+from brmrs.errors import UserError
 from brmrs.extensions import register
 from brmrs.models.base import Batch, Recommender, TrainingData
 from brmrs.models.item_knn import history, interactions
 from brmrs.models.scorers import ItemWeights
 
+TOLERANCE = 0.01  # relative error of the inverse, on one vector
 BYTES_PER_PAIR = 12  # the Gram matrix, its Cholesky factor and the inverse, float32
 
 
@@ -41,7 +43,7 @@ class EASE(Recommender):
         r = interactions(data)
         gram = torch.from_numpy((r.T @ r).toarray()).to(data.device)
         gram.diagonal().add_(config.ridge)
-        weights = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+        weights = _inverse(gram, config.ridge)
         weights /= -weights.diagonal().clone()
         weights.fill_diagonal_(0)
         self._scorer = ItemWeights(*history(r, data.device), weights)
@@ -53,3 +55,24 @@ class EASE(Recommender):
     def branches(self) -> dict[str, ItemWeights]:
         """One branch."""
         return {FUSED: self._scorer}
+
+
+def _inverse(gram: Tensor, ridge: float) -> Tensor:
+    """The inverse of the regularised (I, I) Gram matrix.
+
+    The inverse is tried on one vector: an ill-conditioned matrix may give one that is finite, yet
+    wrong.
+
+    Raises:
+        UserError: the ridge is too small for float32.
+    """
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    inverse = torch.cholesky_inverse(factor)
+    probe = torch.linspace(1, 2, len(gram), device=gram.device)
+    wrong = (gram @ (inverse @ probe) - probe).norm() / probe.norm()
+    if bool(failed) or not bool(wrong < TOLERANCE):
+        raise UserError(
+            f"model.ridge: {ridge:g} is too small, the item matrix cannot be inverted in single "
+            "precision; raise model.ridge, 1 or more"
+        )
+    return inverse

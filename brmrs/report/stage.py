@@ -182,8 +182,9 @@ def _headline(metrics: dict[str, Any]) -> str:
 def _shown(metrics: dict[str, Any]) -> list[str]:
     """Recall and NDCG at every cut-off, the other metrics at the largest."""
     cut_offs = _cut_offs(metrics)
-    first = [columns.metric(name, k) for name in columns.METRICS[:2] for k in cut_offs]
-    return first + [columns.metric(name, cut_offs[-1]) for name in columns.METRICS[2:]]
+    kinds = columns.metric_kinds(metrics["test"])
+    first = [columns.metric(name, k) for name in kinds[:2] for k in cut_offs]
+    return first + [columns.metric(name, cut_offs[-1]) for name in kinds[2:]]
 
 
 def _cut_offs(metrics: dict[str, Any]) -> list[int]:

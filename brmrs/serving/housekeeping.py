@@ -7,7 +7,7 @@ from pathlib import Path
 
 from brmrs.errors import UserError
 from brmrs.serving import current
-from brmrs.stages import STAGE_CACHE, STAGES
+from brmrs.stages import STAGE_CACHE
 from brmrs.store.artifacts import DIGEST_LETTERS, ArtifactStore
 from brmrs.store.records import Artifact, Record
 from brmrs.store.runs import all_runs
@@ -41,8 +41,8 @@ def damaged(store: ArtifactStore) -> list[Artifact]:
     """
     artifacts = {
         (record.artifact.stage, record.artifact.digest): record.artifact
-        for stage in STAGES
-        for record in store.records(stage.name)
+        for stage in store.stages()
+        for record in store.records(stage)
     }
     found = []
     with progress.task("verify", len(artifacts)) as task:

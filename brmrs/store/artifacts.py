@@ -83,6 +83,11 @@ class ArtifactStore:
             return None
         return record if self.verify(record.artifact) else None
 
+    def stages(self) -> list[str]:
+        """The stages that have records, sorted; among them those of plug-ins."""
+        folder = self.root / "records"
+        return sorted(path.name for path in folder.glob("*") if path.is_dir())
+
     def records(self, stage: str) -> list[Record]:
         """All readable records of a stage, newest last. Their artifacts are not verified."""
         paths = sorted(

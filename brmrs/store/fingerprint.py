@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from brmrs import extensions
 from brmrs.config.data import ImagesConfig
-from brmrs.config.features import IMPORTED, TextConfig, VisualConfig
+from brmrs.config.features import IMPORTED, TextConfig
 from brmrs.config.learning import TrainConfig
 from brmrs.config.names import is_tower, text_models
 from brmrs.config.pipeline import PipelineConfig
@@ -56,7 +57,7 @@ def fingerprint(
     entries: dict[str, Callable[[], dict[str, Any]]] = {
         **{field: partial(_dump, config, field) for field in DUMP_FIELDS},
         "text_model": lambda: _text_model(config.features.text),
-        "visual_weights": lambda: _visual_weights(config.features.visual),
+        "visual_weights": lambda: _visual_weights(config),
         "image_folder": lambda: _image_folder(config.images),
         "warm_start": lambda: _warm_start(config.train),
     }
@@ -103,11 +104,18 @@ def _hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.split("/"))
 
 
-def _visual_weights(config: VisualConfig) -> dict[str, Any]:
+def _visual_weights(whole: PipelineConfig) -> dict[str, Any]:
+    config = whole.features.visual
+    own = extensions.known("backbone", whole.plugins)
+    if config.backbone in own and config.weights == "pretrained" and config.weights_path is None:
+        raise UserError(
+            f"features.visual.weights: the backbone {config.backbone} of a plug-in has no "
+            "pretrained weights; set weights_path to a state dict, or weights to random or a method"
+        )
     if is_tower(config.backbone):
         return _model(resolve(config.backbone, BACKBONE), BACKBONE)
     known = torchvision_models.names()
-    if known and config.backbone not in {IMPORTED, *known}:
+    if known and config.backbone not in {IMPORTED, *known, *own}:
         near = get_close_matches(config.backbone, known) or sorted(known)
         raise UserError(
             f"features.visual.backbone: torchvision has no {config.backbone!r}; it has "

@@ -6,6 +6,7 @@ from typing import Any
 from brmrs import extensions
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.config.section import Section
+from brmrs.extensions import Extension
 from brmrs.ingest import formats
 from brmrs.stages import Stage
 from brmrs.store.records import Artifact
@@ -62,15 +63,29 @@ def _modules(stage: Stage, config: PipelineConfig) -> set[str]:
 
     Of the models, only the configured one counts.
     """
+    if stage.extension:
+        extensions.make_importable(stage.extension)
     modules = set(code.closure(stage.module))
-    if "model" in stage.config:
-        extensions.make_importable(config.model.extension)
-        modules |= code.closure(config.model.extension.module)
-    if "ingest" in stage.config:
-        dump_format = formats.extension(config.ingest.format, config.plugins)
-        extensions.make_importable(dump_format)
-        modules |= code.closure(dump_format.module)
+    for extension in extensions_used(stage, config):
+        extensions.make_importable(extension)
+        modules |= code.closure(extension.module)
     return modules
+
+
+def extensions_used(stage: Stage, config: PipelineConfig) -> list[Extension]:
+    """The extensions that a stage runs with this configuration, beside its own code."""
+    if stage.name == "ingest":
+        return [formats.extension(config.ingest.format, config.plugins)]
+    if stage.name == "evaluate":
+        return list(extensions.known("metric", config.plugins).values())
+    if stage.name in {"visual_training", "visual_features"}:
+        backbone = extensions.look_up("backbone", config.features.visual.backbone, config.plugins)
+        return [backbone] if backbone else []
+    if stage.name == "train":
+        kind = config.train.selection.partition("@")[0]
+        metric = extensions.look_up("metric", kind, config.plugins)
+        return [config.model.extension, *([metric] if metric else [])]
+    return []
 
 
 def flatten(path: str, value: object, into: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from brmrs.config.features import Imputation
 from brmrs.config.learning import TrainConfig
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
-from brmrs.evaluation.metrics import measure
+from brmrs.evaluation.metrics import NO_OTHERS, Metric, measure, of_plugins
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Recommender, Scorer, TrainingData
 from brmrs.models.bundle import Bundle, Description, Feature, WarmStart, load
@@ -103,7 +103,7 @@ def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
         UserItems.read(inputs[SPLIT], part, len(users), len(items)).to(on)
         for part in (TRAIN, VALIDATION)
     )
-    select = selector(config.train.selection, validation, train)
+    select = selector(config.train.selection, validation, train, of_plugins(config.plugins))
     tables = {modality: f"{modality}_features" for modality in MODALITIES}
     folders = {modality: inputs[name] for modality, name in tables.items() if name in inputs}
     data = assemble(train, folders, inputs.get("graphs"), categories)
@@ -156,13 +156,19 @@ def device(config: TrainConfig) -> torch.device:
     return torch.device(config.device)
 
 
-def selector(metric: str, validation: UserItems, train: UserItems) -> Select:
+def selector(
+    metric: str,
+    validation: UserItems,
+    train: UserItems,
+    others: Mapping[str, Metric] = NO_OTHERS,
+) -> Select:
     """The selection metric as a function of a branch.
 
     Args:
         metric: such as "recall@20".
         validation: the items to find.
         train: the items to mask.
+        others: metrics of plug-ins, by name.
 
     Raises:
         UserError: no user has a validation item.
@@ -172,10 +178,11 @@ def selector(metric: str, validation: UserItems, train: UserItems) -> Select:
             "the split has no validation interactions to select the model by; raise split.held_out "
             "or give more interactions per user (ingest.k)"
         )
-    k = int(metric.partition("@")[2])
+    kind, _, number = metric.partition("@")
+    k, used = int(number), {name: each for name, each in others.items() if name == kind}
 
     def select(branch: Scorer) -> float:
-        return float(measure(branch, validation, train, (k,))[metric].mean())
+        return float(measure(branch, validation, train, (k,), used)[metric].mean())
 
     return select
 

@@ -260,7 +260,7 @@ def _metrics(console: Console, found: Evaluation | None, note: str) -> None:
                 for name in (columns.metric(metric, k) for k in cut_offs)
             ),
         ]
-        for metric in columns.METRICS
+        for metric in columns.metric_kinds(found["test"])
     ]
     table = folding_table("", *headers, title=f"test metrics, all-ranking, {users:,} users")
     for column in table.columns[1:]:

@@ -101,3 +101,13 @@ def test_similarities_of_item_knn_are_what_it_adds_up() -> None:
     assert not branch.similarities(4).any()
     assert branch.similarities(0)[1] == pytest.approx(1 / np.sqrt(3 * 2))
     assert branch.shape == (USERS, ITEMS)
+
+
+def test_a_ridge_too_small_is_refused_in_one_line() -> None:
+    """Two items with the same users: singular without a ridge that float32 can hold."""
+    pairs = torch.tensor([[u, i] for u in range(3000) for i in (0, 1)])
+    u, i = pairs.T.contiguous()
+    data = TrainingData(3000, 2, u, i, bipartite.normalised(u, i, 3000, 2))
+    with pytest.raises(UserError, match=r"model\.ridge: 1e-12 is too small.*raise model\.ridge"):
+        registry.build(configure("ease", ridge=1e-12), data, seed=0)
+    registry.build(configure("ease", ridge=1.0), data, seed=0)

@@ -47,6 +47,7 @@ def run(context: StageContext) -> None:
             training failed.
     """
     config = context.config.features.visual
+    backbones.use(context.config.plugins)
     folder = context.inputs["images"]
     hashes, _ = distinct(pq.read_table(folder / TABLE, columns=[SHA256])[SHA256].to_pylist())
     curve: list[Point] = []

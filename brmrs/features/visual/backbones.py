@@ -1,7 +1,7 @@
 """Image backbones of torchvision, cut after a layer, with weights from several sources."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.transforms.functional import pil_modes_mapping
 
+from brmrs import extensions
 from brmrs.config.features import SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError, first_line
+from brmrs.extensions import Extension
 from brmrs.features import table
 from brmrs.features.loading import LOADING
 from brmrs.features.visual.pixels import Preprocessing
@@ -43,6 +45,7 @@ LABELS = {
     "vit_b_16": "ViT-B/16",
     "swin_t": "Swin-T",
 }
+OWN: dict[str, Extension] = {}  # backbones of plug-in files, see `use`
 TRAINED = "weights.safetensors"  # in the artifact of `visual_training`
 
 
@@ -117,6 +120,24 @@ class Features(nn.Module):
         raise ValueError("the layer gives no vectors")
 
 
+def use(plugins: Iterable[Path]) -> None:
+    """Make the backbones of plug-in files known.
+
+    `@register(name, kind="backbone", layer=..., size=...)` stands before a function that builds the
+    network. `layer` is the module whose output is the features, `size` the side of the images in
+    pixels; `shorter`, `mean` and `std` mean the same as in `Preprocessing`.
+
+    Raises:
+        UserError: a backbone has a name of torchvision's, or no layer or size.
+    """
+    for name, extension in extensions.known("backbone", plugins).items():
+        if name in list_models(module=torchvision.models) or "/" in name:
+            raise UserError(f"{extension.file}: name the backbone otherwise; {name} is taken")
+        if missing := [each for each in ("layer", "size") if each not in extension.options]:
+            raise UserError(f"{extension.file}: @register of backbone {name} lacks {missing[0]}=")
+        OWN[name] = extension
+
+
 def find(name: str, layer: str | None) -> Backbone:
     """Look a backbone up and check its layer, without creating weights.
 
@@ -124,11 +145,13 @@ def find(name: str, layer: str | None) -> Backbone:
         UserError: an unknown backbone or layer, or no usual layer for this backbone.
     """
     names = list_models(module=torchvision.models)
-    if name not in names:
+    if name not in {*names, *OWN}:
         raise UserError(
             f"features.visual.backbone: torchvision has no {name!r}; it has {', '.join(names)}"
         )
     usual = next((LAYERS[family] for family in LAYERS if name.startswith(family)), None)
+    if name in OWN:
+        usual = OWN[name].options["layer"]
     layer = layer or usual
     if layer is None:
         raise UserError(f"features.visual.layer: name the layer of {name} that gives the features")
@@ -198,6 +221,11 @@ def _weights(name: str) -> Any:
 
 
 def _preprocessing(name: str) -> Preprocessing:
+    if name in OWN:
+        options = {field: OWN[name].options.get(field) for field in ("shorter", "mean", "std")}
+        size = OWN[name].options["size"]
+        given = {field: value for field, value in options.items() if value is not None}
+        return Preprocessing(**{"shorter": round(size * 256 / 224), "size": size, **given})
     preset = _weights(name).transforms()
     return Preprocessing(
         shorter=preset.resize_size[0],
@@ -209,7 +237,10 @@ def _preprocessing(name: str) -> Preprocessing:
 
 
 def untrained(name: str, size: int) -> nn.Module:
-    """A network of torchvision for images of a size, whole, with fresh weights, ready to embed."""
+    """The whole network with fresh weights, for images of a size, in evaluation mode."""
+    if name in OWN:
+        own: nn.Module = OWN[name].load()()
+        return own.eval()
     options = {"image_size": size} if name.startswith("vit") else {}
     network: nn.Module = get_model(name, weights=None, **options)
     return network.eval()

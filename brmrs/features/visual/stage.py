@@ -33,6 +33,7 @@ def run(context: StageContext) -> None:
     if config.backbone == IMPORTED:
         imported.run(context, VISUAL, config)
         return
+    backbones.use(context.config.plugins)
     folder = context.inputs["images"]
     hashes = pq.read_table(folder / TABLE, columns=[SHA256])[SHA256].to_pylist()
     distinct, which = embeddings.distinct(hashes)
