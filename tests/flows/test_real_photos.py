@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from command_line import COMMAND, environment
 from PIL import Image
-from test_command import COMMAND, environment
 
 from brmrs.columns import ASIN
 from brmrs.config.load import parse

@@ -5,12 +5,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from command_line import COMMAND, environment
 
 from brmrs.config.models import names as model_names
 from brmrs.config.pipeline import PipelineConfig
@@ -18,7 +18,6 @@ from brmrs.stages import STAGES, needed
 
 ALL = [stage.name for stage in STAGES]
 ROOT = Path(__file__).parents[3]
-COMMAND = [sys.executable, "-c", "from flows.cli.app import main; main()"]
 
 
 @pytest.fixture
@@ -26,11 +25,6 @@ def project(tmp_path: Path, small_config: PipelineConfig) -> Path:
     """A folder with a configuration, and a Prefect home of its own."""
     (tmp_path / "small.yaml").write_text(small_config.to_yaml())
     return tmp_path
-
-
-def environment(project: Path) -> dict[str, str]:
-    home = project.parent / "prefect-home"  # one for all tests: a fresh database costs seconds
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home), "COLUMNS": "200"}
 
 
 def brmrs(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
