@@ -100,7 +100,10 @@ def _of_file(path: Path) -> _Layer:
         values = {}
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected `section: values`, found {type(values).__name__}")
-    return _Layer(str(path), anchored(_named(values), path.parent))
+    try:
+        return _Layer(str(path), anchored(_named(values), path.parent))
+    except plain.NotPlainError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _of_override(override: str) -> _Layer:
@@ -114,18 +117,18 @@ def _of_override(override: str) -> _Layer:
     try:
         put(values, name, _value(name, text))
         plain.check(values)
+        return _Layer(source, anchored(_named(values), Path()))
     except plain.NotPlainError as error:
         raise UserError(f"{source}: {error}") from error
-    return _Layer(source, anchored(_named(values), Path()))
 
 
 def _of_parameters(sections: Mapping[str, Any]) -> _Layer:
     """What the parameters of a flow set."""
     try:
         plain.check(dict(sections))
+        return _Layer("parameters", anchored(_named(dict(sections)), Path()))
     except plain.NotPlainError as error:
         raise UserError(f"parameters: {error}") from error
-    return _Layer("parameters", anchored(_named(dict(sections)), Path()))
 
 
 def _named(values: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from brmrs.config.pipeline import PipelineConfig
+from brmrs.config.plain import NotPlainError
 from brmrs.config.section import NAME_OR_PLACE, PLACE, Section
 
 
@@ -20,6 +21,9 @@ def anchored(
         values: of the section, unchecked; what is no text where a path is expected stays.
         folder: what relative paths are relative to.
         section: what the values are of.
+
+    Raises:
+        NotPlainError: a path has line breaks or other control characters.
     """
     found = dict(values)
     for name, field in section.model_fields.items():
@@ -40,6 +44,8 @@ def anchored(
 
 
 def _joined(place: str, folder: Path, may_be_name: bool) -> str:
+    if any(each < " " or each == "\x7f" for each in place):
+        raise NotPlainError(f"the path {ascii(place)[:60]} has control characters")
     joined = os.path.normpath(folder / os.path.expanduser(place))
     if may_be_name and not place.startswith((".", "~")):
         return joined if "/" in place and os.path.isdir(joined) else place

@@ -1,5 +1,6 @@
 """Plain values (null, booleans, numbers, texts, lists, mappings) from YAML, whatever it holds."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import yaml
 DEEPEST = 20  # nested lists and mappings
 MOST = 100_000  # values in a file; a few aliases can stand for billions
 LARGEST = 2**63
+_TOO_DEEP = re.compile(r"(?:[\[{]\s*){100}")
 
 
 class NotPlainError(ValueError):
@@ -35,6 +37,8 @@ def from_yaml(text: str) -> Any:
     Raises:
         NotPlainError: it is no YAML, or holds something else than plain values.
     """
+    if _TOO_DEEP.search(text):  # PyYAML would take seconds to run out of stack
+        raise NotPlainError("not YAML: nested too deeply")
     try:
         value = yaml.load(text, _Loader)
     except NotPlainError:
