@@ -7,17 +7,22 @@ from rich.console import Console
 from brmrs.experiments.cells import cells
 from flows.cli.console import fitting_table, folding_table, line
 
+WORDS = ("model", "settings", "learned from")  # columns of text, not of numbers
+
 
 def benchmark(console: Console, result: dict[str, Any]) -> None:
     """One line per recommender, then what the columns mean, the conditions, and what failed."""
     rows = [cells(row, result) for row in result["rows"]]
     names = list(rows[0])
-    optional = ("s/epoch", "best epoch", f"validation {result['headline']}", "seeds")
+    k = result["headline"].partition("@")[2]
+    smaller = [name for name in names if name.startswith("test ") and not name.endswith(f"@{k}")]
+    validation = f"validation {result['headline']}"
+    optional = ("best epoch", "s/epoch", "seeds", *smaller, validation, "learned from")
     fitting_table(
         console,
         names,
         [list(row.values()) for row in rows],
-        numbers=names[1:],
+        numbers=[name for name in names if name not in WORDS],
         optional=optional,
         title=f"{result['name']} {result['note']}".strip(),
     )

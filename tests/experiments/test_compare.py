@@ -232,14 +232,19 @@ RESULT: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("width", [200])
+@pytest.mark.parametrize("width", [80, 200])
 def test_the_table_marks_tuned_rows_and_fits_the_terminal(width: int) -> None:
     text = StringIO()
     benchmark(Console(file=text, width=width), RESULT)
     lines = text.getvalue().splitlines()
     assert any(re.match(r"\W*lightgcn\W+tuned\W", each) for each in lines)
     assert any(re.match(r"\W*lattice-uniform\W+default\W.*\+0\.0123", each) for each in lines)
-    assert "raw p" in text.getvalue()
+    _, header, *rows = lines[:4]  # after the title
+    assert all(len(each) <= width for each in (header, *rows))
+    assert "test recall@20" in header
+    assert "raw p" in header
+    assert ("test recall@10" in header) is (width == 200)
+    assert "lattice-uniform" in rows[1]
     assert "positives: every rating" in lines
     assert any("lightgcn tuned on this data set, lattice-uniform not" in each for each in lines)
 
