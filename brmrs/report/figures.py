@@ -141,7 +141,7 @@ def _degrees(axes: Axes, curves: list[Curve]) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
     axes.set(
-        title="How often users and items occur",
+        title="Interactions per user and item",
         xlabel="interactions d",
         ylabel="share with at least d",
     )
@@ -153,7 +153,7 @@ def _cores(axes: Axes, curves: list[Curve], k: int) -> None:
     if curves and k in curves[0].x:
         axes.axvline(k, color=INK, linewidth=0.8, linestyle=":")
         axes.annotate(f"k = {k}", (k, 0.03), xytext=(3, 0), textcoords="offset points", color=INK)
-    axes.set(title="What each k-core leaves", xlabel="k", ylabel="share left", ylim=(0, 1.04))
+    axes.set(title="Size of each k-core", xlabel="k", ylabel="share left", ylim=(0, 1.04))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(frameon=False)
@@ -174,7 +174,7 @@ def _times(axes: Axes, times: "Histogram") -> None:
         )
         floor = [low + count for low, count in zip(floor, counts, strict=True)]
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set(title="When", ylabel=f"interactions per {times.unit}")
+    axes.set(title="Interactions over time", ylabel=f"interactions per {times.unit}")
     axes.legend(frameon=False, loc="upper left")
 
 

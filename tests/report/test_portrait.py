@@ -68,7 +68,7 @@ def test_without_times_there_is_no_third_plot() -> None:
     assert over_time(table([None] * 6)) is None
     figure = portrait(table([None] * 6), STATISTICS)
     assert "interactions per" not in figure
-    assert "What each k-core leaves" in figure
+    assert "Size of each k-core" in figure
 
 
 def test_same_data_same_bytes_and_no_script() -> None:
