@@ -132,7 +132,7 @@ def plan(
 ) -> None:
     """Show which stages would run, and why."""
     from brmrs.config.load import load
-    from brmrs.stages import externals, needed
+    from brmrs.stages import BY_NAME, externals, needed
     from brmrs.store.artifacts import ArtifactStore
     from brmrs.store.fingerprint import fingerprint
     from brmrs.store.plan import plan as make_plan
@@ -150,6 +150,13 @@ def plan(
         print_json(rows)
     else:
         show.plan(out, steps)
+        run = {stage.name for stage in needed(settings)}
+        if left_out := [name for name in BY_NAME if name not in run]:
+            line(
+                out,
+                f"left out, as model {settings.model.name} does not read them: "
+                f"{', '.join(left_out)}",
+            )
 
 
 @app.command()
