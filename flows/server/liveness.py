@@ -42,7 +42,12 @@ _START_TIME = 19  # place of the start time in /proc/PID/stat, counted after the
 
 
 def watched() -> None:
-    """Note this process on the flow run, and end with the worker, if one started it."""
+    """Note this process on the flow run, and end with the worker, if one started it.
+
+    Our lines go to the run's log: Prefect adds its handler to `extra_loggers`, but leaves their
+    level at the root's, WARNING.
+    """
+    logging.getLogger("brmrs").setLevel(logging.INFO)
     run_id = UUID(flow_run.id)
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(

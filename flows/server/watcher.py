@@ -1,8 +1,8 @@
-"""The watcher of `brmrs up`: a run of `brmrs/retrain` whenever other complete dumps lie there.
+"""The watcher of `brmrs up`: starts `brmrs/retrain` when the complete dumps change.
 
-It looks where the deployment's own configuration points, every few seconds: looking works on every
-file system, network shares included. What is new is for the flow to say; the watcher only knows
-which files it has seen.
+It looks every few seconds in the places that the deployment's configuration names. Looking works on
+every file system, network shares included. The flow decides whether the dumps are new; the watcher
+only compares them with those that it saw before. It also reports flow runs whose process is gone.
 """
 
 import logging
@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from brmrs.config.load import load
 from brmrs.errors import UserError
-from brmrs.ingest.arrivals import absent, look, named_files
+from brmrs.ingest.arrivals import Arrivals, absent, look, named_files
 from brmrs.serving import current
 from brmrs.store.artifacts import ArtifactStore
 from flows.server.liveness import report_crashed
@@ -28,8 +28,53 @@ LOG = logging.getLogger(__name__)
 Files = dict[str, dict[Path, str]]  # see Arrivals.files
 
 
-def complete_files(parameters: dict[str, Any]) -> Files | None:
-    """The complete dumps where the parameters of the deployment point; None: not ready yet.
+class Watcher:
+    """Looks for dumps and remembers what it saw."""
+
+    def __init__(self, client: SyncPrefectClient):
+        self._client = client
+        self._seen: Files = {}
+        self._faults: set[str] = set()
+
+    def look(self) -> None:
+        """Look once. A fault is logged when it appears, and again only after it was gone."""
+        faults: set[str] = set()
+        for step in (self._report_crashed, self._start_run):
+            try:
+                faults |= step()
+            except ObjectNotFound:
+                faults.add(f"no deployment {DEPLOYMENT}; see prefect.yaml")
+            except (UserError, OSError, HTTPError, PrefectHTTPStatusError) as error:
+                faults.add(str(error) or type(error).__name__)
+        for fault in sorted(faults - self._faults):
+            LOG.warning("%s", fault)
+        self._faults = faults
+
+    def _report_crashed(self) -> set[str]:
+        for name in report_crashed(self._client):
+            LOG.info("run %s crashed: its process is gone", name)
+        return set()
+
+    def _start_run(self) -> set[str]:
+        """Start a run if the complete files are not those of the last one.
+
+        Returns:
+            Which files were set aside, a line each.
+        """
+        deployment = self._client.read_deployment_by_name(DEPLOYMENT)
+        found = arrivals(deployment.parameters)
+        if found is None:
+            return set()
+        if found.files["reviews"] and found.files != self._seen:
+            run = self._client.create_flow_run_from_deployment(deployment.id)
+            names = ", ".join(path.name for files in found.files.values() for path in files)
+            LOG.info("started run %s for %s", run.name, names)
+            self._seen = found.files
+        return {f"{path} is left out: {reason}" for path, reason in found.set_aside.items()}
+
+
+def arrivals(parameters: dict[str, Any]) -> Arrivals | None:
+    """The dumps where the deployment's parameters point; None before the places exist.
 
     Raises:
         UserError: the configuration or a place that it names cannot be read.
@@ -37,47 +82,22 @@ def complete_files(parameters: dict[str, Any]) -> Files | None:
     config = load(Path(parameters["config"]), tuple(parameters.get("overrides", ())))
     store = ArtifactStore(Path(parameters.get("artifacts", "artifacts")))
     past = current.read(store)
-    known = past.digests(config.name)
     if past.trained_on(config.name) is None and absent(config):
         return None
-    found = look(config, known)
-    if not found.files["reviews"] or found.unfinished.keys() & set(named_files(config)):
+    found = look(config, past.digests(config.name))
+    if found.unfinished.keys() & set(named_files(config)):
         return None
-    return found.files
-
-
-def watch(client: SyncPrefectClient, seen: Files) -> Files:
-    """Look once, and start a run if the complete files are not those of the last one."""
-    deployment = client.read_deployment_by_name(DEPLOYMENT)
-    files = complete_files(deployment.parameters)
-    if files is None or files == seen:
-        return seen
-    run = client.create_flow_run_from_deployment(deployment.id)
-    names = ", ".join(path.name for found in files.values() for path in found)
-    LOG.info("run %s for %s", run.name, names)
-    return files
+    return found
 
 
 def main() -> None:
-    """Look until killed. What passes or can be mended is logged once, and the watcher goes on."""
+    """Look until killed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    seen: Files = {}
-    told = ""
     with get_client(sync_client=True) as client:
+        watcher = Watcher(client)
         while True:
-            fault = ""
-            try:
-                for name in report_crashed(client):
-                    LOG.info("run %s crashed: its process is gone", name)
-                seen = watch(client, seen)
-            except ObjectNotFound:
-                fault = f"no deployment {DEPLOYMENT}; see prefect.yaml"
-            except (UserError, OSError, HTTPError, PrefectHTTPStatusError) as error:
-                fault = f"{type(error).__name__}: {error}"
-            if fault and fault != told:
-                LOG.warning("%s", fault)
-            told = fault
+            watcher.look()
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 

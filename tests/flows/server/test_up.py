@@ -152,10 +152,13 @@ def children(pid: int) -> dict[int, str]:
 
 
 def test_a_deployment_runs_twice_the_second_time_cached(up: Up) -> None:
+    logged = ""
     for _ in range(2):
         done = up.deploy_run("config=small.yaml")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Completed" in done.stdout
+        logged += done.stdout
+    assert "interactions of" in logged, "the run's own log lines are not shown by --watch"
     second, first = up.task_states()
     names = {stage.name for stage in STAGES}
     assert {first[name] for name in names} == {"Completed"}
