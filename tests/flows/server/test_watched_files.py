@@ -74,10 +74,10 @@ def test_junk_in_the_folder_is_set_aside_and_named(
     put(tmp_path / "meta.json.gz", CONTENT)
     put(tmp_path / "monthly" / "1.json.gz", CONTENT)
     before = ready(parameters, tmp_path)
-    put(tmp_path / "monthly" / "notes.txt", b"call the supplier\n")
+    put(tmp_path / "monthly" / "page.json", b"<html>\n")
     found = arrivals(parameters)
     assert found is not None
-    assert [path.name for path in found.set_aside] == ["notes.txt"]
+    assert [path.name for path in found.set_aside] == ["page.json"]
     assert ready(parameters, tmp_path) == before  # so no run starts for it
 
 
