@@ -16,6 +16,7 @@ from brmrs.graphs.unit_rows import unit_rows
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import principal
+from brmrs.models.fusion import WITH_IDS, Fusion
 from brmrs.models.initialise import xavier
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import drop_edges, lightgcn
@@ -31,16 +32,16 @@ class BRMRS(Recommender):
     layer. LightGCN then propagates over the user-item graph, and the mean of the layers gives
     p_u^m, q_i^m. The channels are stored side by side, (U, M d), so that one product serves both.
 
-    Fusion phi, the same for users and items: concat [t; v], so that s_f = s_t + s_v; mean
-    (t + v) / 2; gate g * t + (1 - g) * v with g = sigma(W [t; v] + b).
+    Fusion phi: see `fusion.Fusion`.
 
         L = lambda_h L_chns + lambda_s L_syn + bpr L_bpr(s_f) + lambda |Theta|^2
 
-    |Theta|^2 is taken over the layer-0 embeddings of the batch's rows, projected features included.
-    The uniform i- of the synergy and BPR terms is the first candidate of N(u).
+    |Theta|^2 is taken over the layer-0 embeddings of the users, positives and first candidates of
+    the batch, projected features included, and over the parameters of phi. It does not depend on
+    the pool. The uniform i- of the synergy and BPR terms is the first candidate of N(u).
 
     An item without modality m has no projected feature; its free embedding and its neighbours
-    still place it in the channel. `losses.chns` says how its pairs are treated.
+    still place it in the channel. `losses.chns` and `losses.synergy` say how its pairs are treated.
 
     With one modality alone that channel is also the fused branch, and the objective is its BPR with
     weight `bpr`, or 1 where that is 0.
@@ -61,8 +62,11 @@ class BRMRS(Recommender):
         """Layers over the user graph."""
         id_embeddings: bool = True
         """Whether items have a free embedding beside the projected features."""
-        fusion: Literal["concat", "mean", "gate"] = "concat"
-        """phi: how the channels are fused."""
+        fusion: Literal[
+            "concat", "mean", "gate", "user-gate", "bilinear", "attention", "residual"
+        ] = "concat"
+        """phi: how the channels are fused (brmrs/models/fusion.py). concat, mean and user-gate are
+        additive: they cannot hold what neither modality holds."""
         chns: Weight = 0.3
         """lambda_h: weight of cross-modal hard negative sampling (CHNS)."""
         synergy: Weight = 0.3
@@ -73,6 +77,7 @@ class BRMRS(Recommender):
         """Share of the user-item edges left out, drawn anew in each training epoch."""
 
     needs = ("features", "item_graph", "user_graph")
+    item_tables = ("items", "ids")
     tables_held = 24
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
@@ -84,13 +89,16 @@ class BRMRS(Recommender):
             m: principal(unit_rows(data.features[m]), config.feature_dim, generator)
             for m in self.modalities
         }
-        width = len(self.modalities) * dim
-        self.users = xavier(data.users, width, generator)
+        fused, width = len(self.modalities) > 1, len(self.modalities) * dim
+        # Channels side by side: the modalities, then the ids if the fusion has such a channel.
+        ids = fused and config.fusion in WITH_IDS
+        self.users = xavier(data.users, width + dim * ids, generator)
         self.items = xavier(data.items, width, generator) if config.id_embeddings else None
+        self.ids = xavier(data.items, dim, generator) if ids else None
         self.projections = nn.ParameterDict(
             {m: xavier(x.shape[1], dim, generator) for m, x in self.features.items()}
         )
-        self.fusion = _Fusion(config.fusion, dim, generator) if len(self.modalities) > 1 else None
+        self.fusion = Fusion(config.fusion, dim, generator) if fused else None
         self.dim = dim
         self.layers = config.layers
         self.item_layers, self.user_layers = config.item_layers, config.user_layers
@@ -115,9 +123,11 @@ class BRMRS(Recommender):
         p, q = self._propagate(self.propagated_over, users, items)
         triples = batch.triples
         p, q = embedding(batch.users, p).unsqueeze(1), embedding(triples, q)
-        rows = embedding(batch.users, users), embedding(triples, items)
         terms = self._ranking_terms(triples, p, q)
-        terms["l2"] = self.regularization * losses.l2(*rows)
+        l2 = losses.l2(*batch.rows([users], [items]))
+        if self.fusion is not None:
+            l2 = l2 + losses.l2_of_all(self.fusion.parameters())
+        terms["l2"] = self.regularization * l2
         return terms
 
     def branches(self) -> dict[str, Branch]:
@@ -129,18 +139,22 @@ class BRMRS(Recommender):
         }
         if self.fusion is None:
             return {FUSED: branches[self.modalities[0]], **branches}
-        return {FUSED: Branch(self.fusion(p), self.fusion(q)), **branches}
+        return {FUSED: Branch(self.fusion.users(p), self.fusion.items(q)), **branches}
 
     def _layer_zero(self) -> tuple[Tensor, Tensor]:
-        """(U, M d) and (I, M d) embeddings before any propagation."""
+        """(U, C d) and (I, C d) embeddings of C channels before any propagation."""
         projected = [x @ self.projections[m] for m, x in self.features.items()]
         items = torch.cat(projected, dim=1)
-        return self.users, items if self.items is None else items + self.items
+        if self.items is not None:
+            items = items + self.items
+        if self.ids is not None:
+            items = torch.cat([items, self.ids], dim=1)
+        return self.users, items
 
     def _propagate(
         self, user_item: SparseMatrix, users: Tensor, items: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Homogeneous graphs first, then the user-item graph: (U, M d), (I, M d)."""
+        """Homogeneous graphs first, then the user-item graph: (U, C d), (I, C d)."""
         users = _smooth(self.data.user_graph, users, self.user_layers)
         items = _smooth(self.data.item_graph, items, self.item_layers)
         p, q = lightgcn(user_item, users, items, self.layers)
@@ -157,12 +171,12 @@ class BRMRS(Recommender):
         if self.fusion is None:
             weight, scores = self.objective.settings.bpr or 1.0, (p * q).sum(dim=-1)
             return {"bpr": weight * losses.bpr(scores[:, 0], scores[:, 1])}
-        by_channel = (p * q).reshape(*triples.shape, 2, self.dim)
-        s_t, s_v = by_channel.sum(dim=-1).unbind(-1)
-        if self.fusion.kind == "concat":
+        by_channel = (p * q).reshape(*triples.shape, self.fusion.channels, self.dim)
+        s_t, s_v = by_channel.sum(dim=-1).unbind(-1)[:2]
+        if self.fusion.is_concat:
             s_f = s_t + s_v
         else:
-            s_f = (self.fusion(p) * self.fusion(q)).sum(dim=-1)
+            s_f = (self.fusion.users(p) * self.fusion.items(q)).sum(dim=-1)
         has = {m: self.data.present[m][triples] for m in self.modalities}
         return self.objective.terms({FUSED: s_f, TEXT: s_t, VISUAL: s_v}, has)
 
@@ -177,23 +191,3 @@ def _smooth(graph: SparseMatrix | None, e: Tensor, layers: int) -> Tensor:
     for _ in range(layers):
         e = e + graph @ e
     return e
-
-
-class _Fusion(nn.Module):
-    """phi: (..., 2 d) channels side by side to the fused (..., d), or (..., 2 d) for concat."""
-
-    def __init__(self, kind: str, dim: int, generator: torch.Generator):
-        super().__init__()
-        self.kind = kind
-        if kind == "gate":
-            self.weight = xavier(2 * dim, dim, generator)
-            self.bias = nn.Parameter(torch.zeros(dim))
-
-    def forward(self, channels: Tensor) -> Tensor:
-        if self.kind == "concat":
-            return channels
-        t, v = channels.chunk(2, dim=-1)
-        if self.kind == "mean":
-            return (t + v) / 2
-        gate = torch.sigmoid(channels @ self.weight + self.bias)
-        return gate * t + (1 - gate) * v

@@ -5,6 +5,7 @@ t text, v visual. The document sums over the observed pairs; a mean over a unifo
 sum up to a constant, and keeps the weights independent of the batch size.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -45,6 +46,11 @@ def l2(*rows: Tensor) -> Tensor:
     """
     total = sum((row.square().sum() for row in rows), start=rows[0].new_zeros(()))
     return total / (2 * rows[0].shape[0])
+
+
+def l2_of_all(parameters: Iterable[Tensor]) -> Tensor:
+    """Half the squared norm of dense parameters, which every element of the batch uses once."""
+    return torch.stack([each.square().sum() for each in parameters] or [torch.zeros(())]).sum() / 2
 
 
 def chns(
@@ -115,21 +121,41 @@ def _against_hardest(
 
 
 def synergy(
-    delta_f: Tensor, delta_t: Tensor, delta_v: Tensor, theta: float, *, detach: bool
+    delta_f: Tensor,
+    delta_t: Tensor,
+    delta_v: Tensor,
+    theta: float,
+    has_t: Tensor | None = None,
+    has_v: Tensor | None = None,
+    *,
+    detach: bool,
 ) -> Tensor:
     """Synergy-aware BPR (method/000, L_syn): -log sigma(Delta_f - max(Delta_t, Delta_v) - theta).
+
+    Missing modalities: a modality that one of the two items lacks has no margin and does not enter
+    the maximum. A pair that has no modality in common leaves the mean.
 
     Args:
         delta_f: (B,) preference margin s_f(u,i+) - s_f(u,i-) of the fused branch.
         delta_t: (B,) of the text branch.
         delta_v: (B,) of the visual branch.
         theta: margin, at least 0.
+        has_t: (B,) bool, whether both items have text; None: all do.
+        has_v: (B,) bool, whether both have a picture; None: all do.
         detach: take the better unimodal margin as a reference, without gradient.
     """
+    kept = torch.ones_like(delta_f, dtype=torch.bool)
+    if has_t is not None or has_v is not None:
+        has_t, has_v = (kept if has is None else has for has in (has_t, has_v))
+        kept = has_t | has_v
+        delta_t, delta_v = (
+            delta.masked_fill(~has & kept, -torch.inf)
+            for delta, has in ((delta_t, has_t), (delta_v, has_v))
+        )
     reference = torch.maximum(delta_t, delta_v)
     if detach:
         reference = reference.detach()
-    return -logsigmoid(delta_f - reference - theta).mean()
+    return mean_of(-logsigmoid(delta_f - reference - theta), kept)
 
 
 def negative_cosine(online: Tensor, target: Tensor, kept: Tensor | None = None) -> Tensor:

@@ -106,6 +106,7 @@ class Objective:
                 delta[TEXT],
                 delta[VISUAL],
                 settings.theta,
+                *(has[m][:, :2].all(dim=1) if m in has else None for m in (TEXT, VISUAL)),
                 detach=settings.detach_reference,
             )
         return terms

@@ -79,12 +79,14 @@ def phi(model: BRMRS, t: Tensor, v: Tensor) -> Tensor:
         return torch.cat([t, v])
     if model.fusion.kind == "mean":
         return 0.5 * t + 0.5 * v
+    if model.fusion.kind == "bilinear":
+        return torch.cat([t, v, (model.fusion.of_text.T @ t) * (model.fusion.of_visual.T @ v)])
     g = 1 / (1 + torch.exp(-(torch.cat([t, v]) @ model.fusion.weight + model.fusion.bias)))
     return g * t + (1 - g) * v
 
 
 def minus_log_sigma(x: Tensor) -> Tensor:
-    return torch.log(1 + torch.exp(-x))
+    return torch.logaddexp(torch.zeros_like(x), -x)
 
 
 def literal_loss(model: BRMRS, data: TrainingData, batch: Batch) -> Tensor:
@@ -110,25 +112,30 @@ def literal_loss(model: BRMRS, data: TrainingData, batch: Batch) -> Tensor:
                 _, hardest = max((s(other, u, j).item(), j) for j in eligible)
                 cross[own].append(minus_log_sigma(s(own, u, positive) - s(own, u, hardest)))
         delta = {m: s(m, u, positive) - s(m, u, pool[0]) for m in (TEXT, VISUAL, FUSED)}
-        reference = delta[TEXT] if delta[TEXT] > delta[VISUAL] else delta[VISUAL]
-        if model.objective.settings.detach_reference:
-            reference = reference.detach()
-        synergy.append(minus_log_sigma(delta[FUSED] - reference - model.objective.settings.theta))
+        pair = [positive, pool[0]]
+        margins = [delta[m] for m in (TEXT, VISUAL) if data.present[m][pair].all()]
+        settings = model.objective.settings
+        for reference in [max(margins)] if margins else []:
+            taken = reference.detach() if settings.detach_reference else reference
+            synergy.append(minus_log_sigma(delta[FUSED] - taken - settings.theta))
         plain.append(minus_log_sigma(delta[FUSED]))
         for *_, user_zero, item_zero in channels.values():
             norms.append(user_zero[u].square().sum() / 2)
-            norms.extend(item_zero[i].square().sum() / 2 for i in (positive, *pool))
+            norms.extend(item_zero[i].square().sum() / 2 for i in pair)
     weights, size = model.objective.settings, len(batch.users)
+    assert model.fusion is not None
+    norms += [size * dense.square().sum() / 2 for dense in model.fusion.parameters()]
     total: Tensor = model.regularization * torch.stack(norms).sum() / size
     for terms in cross.values():
         total = total + weights.chns * torch.stack(terms).sum() / len(terms)
-    total = total + weights.synergy * torch.stack(synergy).sum() / size
+    total = total + weights.synergy * torch.stack(synergy).sum() / len(synergy)
     return total + weights.bpr * torch.stack(plain).sum() / size
 
 
 SETTINGS: list[dict[str, Any]] = [
     {},
     {"fusion": "mean", "theta": 0.5},
+    {"fusion": "bilinear", "regularization": 0.1},
     {"fusion": "gate", "detach_reference": False, "theta": 0.1},
     {"detach_reference": False, "layers": 0, "item_layers": 2, "user_layers": 0},
     {"layers": 3, "item_layers": 0, "chns": 1.7, "synergy": 0.2, "bpr": 0.0},
@@ -153,7 +160,7 @@ def test_loss_and_gradient_by_the_letter(data: TrainingData, settings: dict[str,
         assert torch.allclose(a, b, atol=1e-6, rtol=1e-5), name
 
 
-@pytest.mark.parametrize("fusion", ["concat", "mean", "gate"])
+@pytest.mark.parametrize("fusion", ["concat", "mean", "gate", "bilinear"])
 def test_branches_by_the_letter(data: TrainingData, fusion: str) -> None:
     data = in_double(data)
     model = build(data, fusion=fusion)

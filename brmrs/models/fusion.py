@@ -1,0 +1,105 @@
+"""Fusions phi of BR-MRS: the channels of a user or an item to one fused representation.
+
+s_f is the inner product of the fused user and the fused item. A fusion is *additive* if, for each
+user, s_f(u, i) is a function of the text of i plus a function of the picture of i. An additive
+fusion cannot rank by an exclusive-or of text and picture, so it cannot hold synergy;
+tests/models/test_fusion.py shows which fusions can.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from brmrs.models.initialise import linear, xavier
+
+Kind = Literal["concat", "mean", "gate", "user-gate", "bilinear", "attention", "residual"]
+WITH_IDS = {"attention"}
+
+
+class Fusion(nn.Module):
+    """One fusion; `users` and `items` map channels side by side to representations.
+
+    With t, v the (..., d) channels, and o the id channel, which only attention has:
+
+        concat     [t; v], so s_f = s_t + s_v                                      additive
+        mean       (t + v) / 2                                                     additive
+        gate       g * t + (1 - g) * v, g = sigma(W [t; v] + b)
+        user-gate  users [2 g * t; 2 (1 - g) * v] with the gate's g; items [t; v]  additive
+        bilinear   [t; v; (A t) * (B v)], of rank d
+        attention  a_t t + a_v v + a_o o, a = softmax(W [t; v; o] + b)
+        residual   [t; v; MLP([t; v])], so s_f = s_t + s_v + <g(p_t, p_v), h(q_t, q_v)>
+
+    The weights of attention depend on all parts together: if each part's weight depended on that
+    part alone, s_f > c would still be an additive condition for every c.
+
+    The gate, bilinear and attention share their parameters between users and items. The residual
+    has a perceptron for each, with one hidden layer of 2 d units.
+
+    Args:
+        kind: which one.
+        dim: d, of a channel.
+        generator: of the parameters.
+    """
+
+    def __init__(self, kind: Kind, dim: int, generator: torch.Generator):
+        super().__init__()
+        self.kind = kind
+        if kind in {"gate", "user-gate"}:
+            self.weight = xavier(2 * dim, dim, generator)
+            self.bias = nn.Parameter(torch.zeros(dim))
+        elif kind == "bilinear":
+            self.of_text, self.of_visual = (xavier(dim, dim, generator) for _ in range(2))
+        elif kind == "attention":
+            self.weight = xavier(3 * dim, 3, generator)
+            self.bias = nn.Parameter(torch.zeros(3))
+        elif kind == "residual":
+            self.of_users, self.of_items = (_perceptron(dim, generator) for _ in range(2))
+
+    @property
+    def channels(self) -> int:
+        """How many channels it fuses: text and visual, for attention the ids, too."""
+        return 3 if self.kind in WITH_IDS else 2
+
+    @property
+    def is_concat(self) -> bool:
+        """Whether s_f is just the sum of s_t and s_v."""
+        return self.kind == "concat"
+
+    def users(self, channels: Tensor) -> Tensor:
+        """(..., channels d) users to their fused representation."""
+        if self.kind == "user-gate":
+            t, v = channels.chunk(2, dim=-1)
+            gate = self._gate(channels)
+            return torch.cat([2 * gate * t, 2 * (1 - gate) * v], dim=-1)
+        return self._fused(channels, "of_users")
+
+    def items(self, channels: Tensor) -> Tensor:
+        """(..., channels d) items to their fused representation."""
+        return channels if self.kind == "user-gate" else self._fused(channels, "of_items")
+
+    def _fused(self, channels: Tensor, perceptron: str) -> Tensor:
+        if self.kind == "concat":
+            return channels
+        if self.kind == "attention":
+            attention = torch.softmax(channels @ self.weight + self.bias, dim=-1)
+            parts = torch.stack(channels.chunk(3, dim=-1), dim=-2)
+            return (attention.unsqueeze(-1) * parts).sum(dim=-2)
+        t, v = channels.chunk(2, dim=-1)
+        if self.kind == "mean":
+            return (t + v) / 2
+        if self.kind == "gate":
+            gate = self._gate(channels)
+            return gate * t + (1 - gate) * v
+        if self.kind == "bilinear":
+            return torch.cat([channels, (t @ self.of_text) * (v @ self.of_visual)], dim=-1)
+        return torch.cat([channels, getattr(self, perceptron)(channels)], dim=-1)
+
+    def _gate(self, channels: Tensor) -> Tensor:
+        """(..., d) from 0 to 1."""
+        return torch.sigmoid(channels @ self.weight + self.bias)
+
+
+def _perceptron(dim: int, generator: torch.Generator) -> nn.Sequential:
+    first, second = linear(2 * dim, 2 * dim, generator), linear(2 * dim, dim, generator)
+    return nn.Sequential(first, nn.LeakyReLU(), second)

@@ -1,0 +1,105 @@
+"""Which fusions can hold synergy: an exclusive-or of text and picture that no sum can rank."""
+
+import itertools
+from typing import get_args
+
+import pytest
+import torch
+from checkerboard import make_data, sample, train
+from torch import Tensor
+
+from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.config.models import configure
+from brmrs.models import losses, registry
+from brmrs.models.base import Batch
+from brmrs.models.fusion import WITH_IDS, Fusion, Kind
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+KINDS: tuple[Kind, ...] = get_args(Kind)
+ADDITIVE = {"concat", "mean", "user-gate"}
+DIM, THETA = 4, 0.5
+
+
+def excess(fusion: Fusion, user: Tensor, text: Tensor, visual: Tensor) -> Tensor:
+    """Delta_f - max(Delta_t, Delta_v) of every positive against every negative.
+
+    Items have a text of two kinds and a picture of two kinds; the user likes those of equal kinds.
+
+    Args:
+        fusion: phi.
+        user: (C d,) channels of the user.
+        text: (2, d) q_t by the kind of text.
+        visual: (2, d) q_v by the kind of picture.
+    """
+    ids = torch.zeros(4, DIM * (fusion.channels - 2))  # ids must not tell the items apart
+    kinds = list(itertools.product((0, 1), (0, 1)))
+    a, b = (torch.tensor(each) for each in zip(*kinds, strict=True))
+    items = torch.cat([text[a], visual[b], ids], dim=1)
+    p_t, p_v = user.split(DIM)[:2]
+    scores = {
+        FUSED: fusion.items(items) @ fusion.users(user),
+        TEXT: text[a] @ p_t,
+        VISUAL: visual[b] @ p_v,
+    }
+    likes = a == b
+    delta = {name: s[likes, None] - s[None, ~likes] for name, s in scores.items()}
+    return delta[FUSED] - torch.maximum(delta[TEXT], delta[VISUAL])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whether_a_fusion_can_hold_an_exclusive_or(kind: Kind) -> None:
+    generator = torch.Generator().manual_seed(0)
+    fusion = Fusion(kind, DIM, generator)
+    user = torch.randn(fusion.channels * DIM, generator=generator, requires_grad=True)
+    text, visual = (torch.randn(2, DIM, generator=generator, requires_grad=True) for _ in range(2))
+    optimiser = torch.optim.Adam([*fusion.parameters(), user, text, visual], lr=0.03)
+    for _ in range(600):
+        optimiser.zero_grad()
+        torch.relu(2 * THETA - excess(fusion, user, text, visual)).mean().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    holds = bool((excess(fusion, user, text, visual) > THETA).all())
+    assert holds == (kind not in ADDITIVE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_fusion_trains_and_is_what_ranks(kind: Kind) -> None:
+    data = make_data((TEXT, VISUAL))
+    model = registry.build(configure("br-mrs", dim=8, fusion=kind, edge_dropout=0.0), data, seed=0)
+    batch = sample(data, model.n_negatives, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        terms, branches = model.loss(batch, torch.Generator()), model.branches()
+        s = branches[FUSED].pairs(batch.users, batch.triples)
+    torch.testing.assert_close(terms["bpr"], losses.bpr(s[:, 0], s[:, 1]), atol=1e-5, rtol=1e-5)
+    curve = train(model, data, 20)
+    assert sum(curve[-5:]) < sum(curve[:5])
+    assert ("ids" in dict(model.named_parameters())) == (kind in WITH_IDS)
+
+
+def test_the_regulariser_does_not_depend_on_the_pool_and_includes_the_gate() -> None:
+    data = make_data((TEXT, VISUAL))
+    values = {}
+    for pool in (2, 16):
+        model = registry.build(configure("br-mrs", dim=4, pool=pool, fusion="gate"), data, seed=0)
+        wide = sample(data, 16, torch.Generator().manual_seed(0))
+        batch = Batch(wide.users, wide.positives, wide.negatives[:, :pool])
+        l2 = model.loss(batch, torch.Generator())["l2"]
+        values[pool] = l2.item()
+        l2.backward()  # type: ignore[no-untyped-call]
+        gate = dict(model.named_parameters())["fusion.weight"]
+        torch.testing.assert_close(gate.grad, 1e-4 * gate.detach())
+    assert values[2] == values[16]
+
+
+def test_a_modality_that_an_item_lacks_does_not_enter_the_synergy_loss() -> None:
+    f, t, v = (torch.tensor(x) for x in ([1.0, 1.0, 1.0], [0.5, 0.5, 9.0], [2.0, 2.0, 9.0]))
+    has_t, has_v = torch.tensor([True, True, False]), torch.tensor([True, False, False])
+    t.requires_grad_()
+    found = losses.synergy(f, t, v, 0.1, has_t, has_v, detach=False)
+    expected = -torch.nn.functional.logsigmoid(torch.tensor([1 - 2 - 0.1, 1 - 0.5 - 0.1])).mean()
+    torch.testing.assert_close(found, expected)
+    found.backward()  # type: ignore[no-untyped-call]
+    assert t.grad is not None
+    assert t.grad.isfinite().all()
+    assert (t.grad != 0).tolist() == [False, True, False]
+    nothing = torch.zeros(3, dtype=torch.bool)
+    assert losses.synergy(f, t, v, 0.1, nothing, nothing, detach=True) == 0
