@@ -24,11 +24,11 @@ USE_OTHER = "start a Prefect server there, or unset the variable"
 ADVICE = {Who.ANOTHER_FOLDER: "set PREFECT_API_AUTH_STRING to its secret, or unset the variable"}
 INTERRUPTED = 128 + signal.SIGINT  # exit code, as of shells
 
-# Before Prefect is imported: our own lines tell the user what happens, Prefect's stay on its page.
+# Set before Prefect is imported: the terminal shows our own lines, Prefect's page shows its own.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
-# A search logs after its flow has ended: to the terminal, then, and without a warning of Prefect's.
+# A search logs after its flow has ended; Prefect would warn of each such line.
 os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 
@@ -108,7 +108,7 @@ def benchmark(
 
 @contextmanager
 def _connected(console: Console) -> Iterator[None]:
-    """Show our log and progress, and see to it that a Prefect server answers."""
+    """Show our log and progress, and find or start a Prefect server."""
     logger = logging.getLogger("brmrs")
     logger.setLevel(min(logger.level or logging.INFO, logging.INFO))  # `--verbose` sets DEBUG
     logger.addHandler(RichHandler(console=console, show_path=False, show_level=False))

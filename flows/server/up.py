@@ -1,4 +1,4 @@
-"""`brmrs up`: a Prefect server, a worker and a watcher in the foreground, all kept alive."""
+"""`brmrs up`: keeps a Prefect server, a worker and a watcher running in the foreground."""
 
 import fcntl
 import os
@@ -14,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
-from rich.markup import escape
 
 from brmrs.errors import UserError
 from flows.server import folder, secret, serve
@@ -183,7 +182,7 @@ def _deploy(environment: dict[str, str], console: Console) -> None:
     if done.returncode:
         raise UserError(f"prefect.yaml could not be registered: {done.stdout}{done.stderr}")
     for line in done.stdout.splitlines():
-        console.print(escape(line), soft_wrap=True, highlight=False)
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def _say_ready(console: Console, port: int, url: str, settings: FolderSettings) -> None:
@@ -214,7 +213,7 @@ def _revive(service: Service, console: Console) -> None:
 
 
 def _stop(services: list[Service]) -> None:
-    """Worker first, so that it can tell the server of the runs that it ends."""
+    """Stop the worker before the server, so that it can report the runs that it ends."""
     for service in services:
         service.signal(signal.SIGTERM)
         if service.process is None:
