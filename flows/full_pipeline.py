@@ -18,6 +18,7 @@ from brmrs.stages import externals, needed
 from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.locks import UnderWayError
+from brmrs.store.modalities import check_modalities
 from brmrs.store.records import Record, from_text
 from flows.run_names import changes, run_name
 from flows.server.liveness import watched
@@ -115,6 +116,7 @@ def run_stages(
     sweep(store)
     tag_run(config)
     stages = needed(config, until)
+    check_modalities(config, stages)
     prints = fingerprint(config, externals(stages))
     run = runs.new_name(store)
     tasks = stage_tasks(stages, store.root, run)

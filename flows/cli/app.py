@@ -103,6 +103,7 @@ def run(
     from brmrs.config.load import load
     from brmrs.stages import externals, needed, refuse_unread
     from brmrs.store.fingerprint import fingerprint
+    from brmrs.store.modalities import check_modalities
     from flows.cli import run_locally
     from flows.cli import tables as show
 
@@ -112,6 +113,7 @@ def run(
     refuse_unread(refresh, stages, settings)
     _refuse_unwritable(json_file, artifacts)
     fingerprint(settings, externals(stages))  # reports a wrong path before Prefect starts
+    check_modalities(settings, stages)
     summary = run_locally.run(settings, artifacts, until, tuple(refresh), overrides, err)
     to_stdout = json_file is not None and str(json_file) == "-"
     if json_file is not None:
@@ -135,12 +137,14 @@ def plan(
     from brmrs.stages import BY_NAME, externals, needed
     from brmrs.store.artifacts import ArtifactStore
     from brmrs.store.fingerprint import fingerprint
+    from brmrs.store.modalities import check_modalities
     from brmrs.store.plan import plan as make_plan
     from flows.cli import tables as show
 
     overrides = with_plugins(overrides, plugins)
     settings = load(config[0], tuple(overrides), tuple(config[1:]))
     stages = needed(settings, until)
+    check_modalities(settings, stages)
     prints = fingerprint(settings, externals(stages))
     steps = make_plan(stages, settings, prints, ArtifactStore(artifacts))
     if as_json:

@@ -13,8 +13,8 @@ from brmrs.ingest import formats
 from brmrs.models.registry import needs
 from brmrs.stages import externals, needed
 from brmrs.store.fingerprint import fingerprint
+from brmrs.store.modalities import check_modalities, modalities
 
-RAW = "amazon"  # the format whose texts and pictures come from files of their own
 BYTES_WANTED = 2 * 10**9  # free, for the artifacts of a small data set
 COPIES = 2  # of the dump and the pictures, that a run writes at most, roughly
 SECONDS_TO_CONNECT = 3.0
@@ -41,29 +41,16 @@ def _model(config: PipelineConfig) -> str:
     wanted = needs(config.model)
     if not wanted:
         return f"{config.model.name} needs interactions only"
-    texts, pictures = _modalities(config)
-    if not texts and not pictures:
-        raise UserError(
-            f"{config.model.name} needs texts or pictures, and there are none: set "
-            "ingest.metadata or images.folder, or choose a model that needs interactions only "
-            "(brmrs models)"
-        )
+    check_modalities(config, needed(config))
+    texts, pictures = modalities(config)
     has = " and ".join(name for name, there in (("texts", texts), ("pictures", pictures)) if there)
     return f"{config.model.name} needs {', '.join(wanted)}; the data have {has}"
-
-
-def _modalities(config: PipelineConfig) -> tuple[bool, bool]:
-    """Whether there may be texts and pictures. Formats other than raw dumps bring their own."""
-    if config.ingest.format != RAW:
-        return True, True
-    metadata = bool(config.ingest.metadata)
-    return metadata, bool(config.images.folder) or (metadata and config.images.fetch)
 
 
 def _visual_weights(config: PipelineConfig) -> str:
     visual = config.features.visual
     read = any(stage.name == "visual_features" for stage in needed(config))
-    if not read or not _modalities(config)[1] or visual.backbone == IMPORTED:
+    if not read or not modalities(config)[1] or visual.backbone == IMPORTED:
         return "not needed"
     if is_tower(visual.backbone):
         return f"{visual.backbone} has its own"

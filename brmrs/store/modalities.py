@@ -1,0 +1,41 @@
+"""Whether the configured data can have what the configured model needs, before anything runs."""
+
+from collections.abc import Iterable
+
+from brmrs.config.pipeline import PipelineConfig
+from brmrs.errors import UserError
+from brmrs.ingest import formats
+from brmrs.models.registry import needs
+from brmrs.stages import Stage
+
+FROM_MODALITIES = {"features", "modality_graphs"}  # needs that texts or pictures meet
+
+
+def modalities(config: PipelineConfig) -> tuple[bool, bool]:
+    """Whether there may be texts, and pictures.
+
+    A format that reads no `ingest.metadata` brings texts and vectors in files of its own.
+
+    Raises:
+        UserError: a file of the dump is missing.
+    """
+    dump_format = formats.get(config.ingest.format, config.plugins)
+    if "metadata" not in dump_format.fields:
+        return True, True
+    metadata = bool(dump_format.fingerprint(config.ingest).get("metadata"))
+    return metadata, bool(config.images.folder) or (metadata and config.images.fetch)
+
+
+def check_modalities(config: PipelineConfig, stages: Iterable[Stage]) -> None:
+    """Stop where these stages train a model that needs texts or pictures, and there can be none.
+
+    Raises:
+        UserError: there can be none.
+    """
+    trains = any(stage.name == "train" for stage in stages)
+    if trains and FROM_MODALITIES & set(needs(config.model)) and not any(modalities(config)):
+        raise UserError(
+            f"model {config.model.name} needs texts or pictures, and there are none: set "
+            "ingest.metadata or images.folder, or choose a model that needs interactions only "
+            "(brmrs models)"
+        )
