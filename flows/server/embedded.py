@@ -68,11 +68,13 @@ class EmbeddedServer:
             time.sleep(0.05)
 
     def _reason(self) -> str:
-        """The last line that it wrote."""
+        """The last line that it wrote about an error, else its last line."""
         self._errors.seek(max(0, self._errors.tell() - REASON_BYTES))
         lines = self._errors.read().decode(errors="replace").split("\n")
         written = [line.strip() for line in lines if line.strip()]
-        return written[-1] if written else f"no answer within {SECONDS_TO_START:g} s"
+        errors = [line for line in written if "Error: " in line or "Error) " in line]
+        found = errors or written
+        return found[-1] if found else f"no answer within {SECONDS_TO_START:g} s"
 
 
 _servers: list[EmbeddedServer] = []  # keeps the pipes open until this process ends

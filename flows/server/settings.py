@@ -22,12 +22,14 @@ class FolderSettings:
         url: the API's address; the environment wins over prefect.toml.
         home: Prefect's folder with the SQLite database.
         profiles: the TOML file with Prefect's profiles; ours holds the secret.
+        prefect_finds_profiles: False where `prefect` commands would read another file.
     """
 
     named_url: str | None
     url: str | None
     home: Path
     profiles: Path
+    prefect_finds_profiles: bool = True
 
 
 class _Api(BaseModel):
@@ -66,6 +68,7 @@ def read() -> FolderSettings:
         url=named or file.api.url,
         home=home,
         profiles=Path(profiles).expanduser() if profiles else home / "profiles.toml",
+        prefect_finds_profiles=bool(profiles or os.environ.get("PREFECT_HOME")),
     )
 
 

@@ -196,6 +196,8 @@ def _say_ready(console: Console, port: int, url: str, settings: FolderSettings) 
     ]
     if settings.url != url:
         lines.insert(2, f"first    export PREFECT_API_URL={url}")
+    if not settings.prefect_finds_profiles:
+        lines.insert(2, f"first    export PREFECT_PROFILES_PATH={settings.profiles.resolve()}")
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
 

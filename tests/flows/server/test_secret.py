@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from brmrs.errors import UserError
-from flows.server import secret
+from flows.server import secret, settings
 
 ROOT = Path(__file__).parents[3]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
@@ -72,6 +72,19 @@ def test_prefect_s_commands_in_the_folder_know_it(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=clean, capture_output=True, text=True
     )
     assert done.stdout.strip() == made, done.stderr
+
+
+def test_a_prefect_toml_that_does_not_name_the_profiles_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("PREFECT_HOME", "PREFECT_PROFILES_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "prefect.toml").write_text('home = ".prefect"\n')
+    old = settings.read()
+    assert (old.profiles, old.prefect_finds_profiles) == (Path(".prefect/profiles.toml"), False)
+    shutil.copy(ROOT / "prefect.toml", tmp_path)
+    assert settings.read().prefect_finds_profiles
 
 
 @pytest.mark.parametrize("text", ["active = [", "profiles = 3", "[profiles]\nbrmrs = 3"])
