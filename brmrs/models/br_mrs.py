@@ -43,6 +43,13 @@ class BRMRS(Recommender):
     An item without modality m has no projected feature; its free embedding and its neighbours
     still place it in the channel. `losses.chns` and `losses.synergy` say how its pairs are treated.
 
+    Deviations of the default from the method documents (docs/method.md, section 5): phi is the
+    concatenation, which is additive; theta is 0; the pool has 2 candidates; a fused BPR loss is
+    added; the reference of the synergy loss has no gradient; items and users have free embeddings
+    per channel; features are reduced to 256 directions; training epochs sample 20 % of the edges;
+    the homogeneous layers have a residual. configs/models/br-mrs-by-the-letter.yaml undoes those
+    that have a setting.
+
     With one modality alone that channel is also the fused branch, and the objective is its BPR with
     weight `bpr`, or 1 where that is 0.
     """

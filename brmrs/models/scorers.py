@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, linear
 
+from brmrs.errors import UserError
 from brmrs.graphs.user_items import spans
 from brmrs.models.base import Branch, Scorer
 
@@ -223,5 +224,15 @@ SCORERS: dict[str, type[Scorer]] = {
 
 
 def kind_of(scorer: Scorer) -> str:
-    """The name of a scorer in `SCORERS`."""
-    return next(name for name, kind in SCORERS.items() if type(scorer) is kind)
+    """The name of a scorer in `SCORERS`.
+
+    Raises:
+        UserError: it is of no such kind; a bundle could not be loaded without its code.
+    """
+    for name, kind in SCORERS.items():
+        if type(scorer) is kind:
+            return name
+    raise UserError(
+        f"a branch ranks by {type(scorer).__name__}, which a bundle cannot hold; use one of "
+        f"{', '.join(kind.__name__ for kind in SCORERS.values())}"
+    )
