@@ -101,6 +101,10 @@ def test_what_one_sets_is_all_that_changes(given: dict[str, Any]) -> None:
         }
 
 
+def test_a_parameter_that_is_null_sets_nothing() -> None:
+    jsonschema.validate({"train": None}, parameter_schema(full_pipeline).model_dump())
+
+
 @pytest.mark.parametrize("given", [{"train": {"epoch": 3}}, {"train": {"epochs": 0}}])
 def test_the_form_refuses_what_the_configuration_refuses(given: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):
@@ -126,7 +130,7 @@ def test_a_new_section_is_one_class_and_one_field() -> None:
         """Do nothing."""
 
     found = parameter_schema(takes_sections(flow, ExtendedConfig)).properties
-    assert found["extra"]["properties"]["depth"] == {
+    assert found["extra"]["anyOf"][0]["properties"]["depth"] == {
         "type": "integer",
         "title": "depth",
         "description": "How deep, in metres.",
