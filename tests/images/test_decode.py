@@ -101,7 +101,7 @@ SLOW = {
 def test_a_jpeg_that_takes_long_is_refused_at_once(name: str) -> None:
     started = time.monotonic()
     assert check(SLOW[name], 10**8, 10**6).status == Status.TOO_LARGE
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
 
 
 def test_metadata_of_usual_size_is_accepted() -> None:
