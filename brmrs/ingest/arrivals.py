@@ -18,8 +18,8 @@ from pathlib import Path
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.ingest import formats
+from brmrs.ingest.amazon.kinds import kind_of
 from brmrs.ingest.amazon.lines import CutOffError, read_blocks
-from brmrs.ingest.amazon.tell_apart import kind_of
 from brmrs.ingest.files import members
 from brmrs.system.files import digest_file
 
@@ -143,7 +143,7 @@ def wait_for(path: Path, config: PipelineConfig, known: Collection[str] = ()) ->
         known: as for `look`.
 
     Raises:
-        UserError: it lies in no configured place, or is not complete in time.
+        UserError: it is in no configured place, or is not complete in time.
     """
     places = {place.resolve() for _, place in _places(config)}
     if path.is_dir() or not places & {path.resolve(), path.parent.resolve()}:

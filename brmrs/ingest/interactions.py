@@ -1,11 +1,11 @@
-"""Interactions as columns of integers, the form in which all of ingest works on them."""
+"""Interactions as columns of integers."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-NO_TIME = -1  # stands for an absent timestamp; real ones are not negative
+NO_TIME = -1  # an absent timestamp; others are not negative
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Interactions:
     Attributes:
         user: (N,) int32 codes.
         item: (N,) int32 codes.
-        rating: (N,) float32, stars; NaN where absent (in benchmarks only).
+        rating: (N,) float32, stars; NaN where absent (not in raw dumps).
         timestamp: (N,) int64, ms since 1970-01-01 UTC, `NO_TIME` where absent.
     """
 
@@ -43,7 +43,7 @@ class Interactions:
 
 
 def distinct(codes: NDArray[np.int32]) -> int:
-    """How many different codes there are; they are small, so counting beats sorting."""
+    """The number of different codes. They are small, so counting is faster than sorting."""
     return int(np.count_nonzero(np.bincount(codes)))
 
 

@@ -56,7 +56,7 @@ def core_sizes(
     sizes = []
     for k in ks:
         kept = k_core(user, item, k)
-        user, item = user[kept], item[kept]  # cores are nested: the next one lies in this one
+        user, item = user[kept], item[kept]  # cores are nested
         sizes.append(
             {
                 "k": k,

@@ -1,7 +1,7 @@
 """The sample's words: titles and descriptions that show an item's text latents.
 
-Each coordinate is cut into five levels, and each level has words of its own; a level far from the
-middle is told more often. Colours, sizes and patterns are never told: only pictures show them.
+Each coordinate is cut into five levels, and each level has words of its own. A level far from the
+middle has more sentences. Colours, sizes and patterns are not described: only pictures show them.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Level:
-    """How one level of a coordinate is told."""
+    """The words for one level of a coordinate."""
 
     title: str
     sentences: tuple[str, str, str]
@@ -167,7 +167,7 @@ PRAISE = {
 
 @dataclass(frozen=True)
 class Words:
-    """What a page of the shop says."""
+    """The text of an item's page."""
 
     title: str
     description: list[str]
@@ -177,7 +177,7 @@ class Words:
 
 
 def write_words(rng: Generator, shown: Floats, kind: int) -> Words:
-    """Tell one item.
+    """Describe one item.
 
     Args:
         rng: chooses the order of sentences.
@@ -190,14 +190,14 @@ def write_words(rng: Generator, shown: Floats, kind: int) -> Words:
         for coordinate, value in zip(COORDINATES, shown, strict=True)
     ]
     hobby, material, occasion, place, theme = (level.title for level in levels)
-    told = [
+    sentences = [
         sentence
         for level, value in zip(levels, shown, strict=True)
         for sentence in level.sentences[: _times(value)]
     ]
     return Words(
         title=escape(f"{material} {name} {hobby}, {theme}", quote=False),  # &amp;, as dumps do
-        description=[" ".join(told[index] for index in rng.permutation(len(told)))],
+        description=[" ".join(sentences[index] for index in rng.permutation(len(sentences)))],
         features=[f"{occasion}, {place}"],
         brand=brand,
         categories=["Home & Gifts", department, plural],
@@ -205,5 +205,5 @@ def write_words(rng: Generator, shown: Floats, kind: int) -> Words:
 
 
 def _times(value: float) -> int:
-    """How often a coordinate is told: 1 in the middle, up to 3 far out."""
+    """The number of sentences for a coordinate: 1 in the middle, up to 3 far out."""
     return 1 + int(abs(value) > CUTS[2]) + int(abs(value) > CUTS[3])

@@ -1,6 +1,6 @@
-"""The sample dump: small, generated from a seed, in the layout of Amazon 2023, its truth beside it.
+"""The sample dump: small, generated from a seed, in the layout of Amazon 2023, with its truth.
 
-It holds what real dumps hold, too: pictures and descriptions that are missing, broken lines,
+Like real dumps it has faults: pictures and descriptions that are missing, broken lines,
 repeated reviews, users and items below the 5-core, reviews of unknown items, unreviewed items.
 """
 
@@ -52,7 +52,7 @@ BROKEN = (
 
 @dataclass(frozen=True)
 class Presence:
-    """Which items, of I, have what."""
+    """Which of the I items have a picture, a description, a title, metadata."""
 
     image: NDArray[np.bool_]
     description: NDArray[np.bool_]
@@ -211,7 +211,7 @@ def _write_metadata(
 def _page(
     rng: Generator, asin: str, words: Words, has_title: bool, has_description: bool
 ) -> dict[str, Any]:
-    """A line of metadata. Pictures lie beside the dump, so it names no address."""
+    """A line of metadata. Pictures are files beside the dump, so it has no address."""
     return {
         "main_category": "Home & Gifts" if has_title else None,
         "title": words.title if has_title else "",

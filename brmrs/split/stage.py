@@ -63,7 +63,7 @@ def split(interactions: pa.Table, config: SplitConfig) -> Labels:
 
 
 def given_labels(folder: Path) -> Labels:
-    """The (N,) labels that a benchmark brings along, row by row beside its interactions.
+    """The (N,) labels of a ready-made data set, one for each interaction.
 
     Raises:
         UserError: there are none.
@@ -124,9 +124,9 @@ def leave_last_out(user: Ints, item: Ints, timestamp: NDArray[np.int64]) -> Labe
 def time_cut(user: Ints, timestamp: NDArray[np.int64], held_out: float) -> Labels:
     """One cut in time for all users: what comes before trains, what comes after is held out.
 
-    The cut lies at the time of the first of the last floor(held_out * N) interactions; a second
-    cut halves those into validation and test. Interactions at the very time of a cut all lie
-    after it. Held-out interactions of users without training items are dropped; items without
+    The cut is the time of the first of the last floor(held_out * N) interactions. A second cut
+    halves those into validation and test. Interactions at the very time of a cut count as after
+    it. Held-out interactions of users without training items are dropped; items without
     training interactions stay, as every item is ranked.
 
     Args:

@@ -68,7 +68,7 @@ def clean(text: str) -> str:
 
 
 def _instead(found: re.Match[str]) -> str:
-    """What stands in place of a tag, or of what only looks like one."""
+    """The replacement of a tag; text that only looks like one is kept."""
     name = (found["name"] or "").lower()
     if not name:
         return " "

@@ -1,7 +1,7 @@
 """Raw dumps from the data sets' official addresses: resumed, checked, recorded.
 
-Beside NAME lie, while it comes in, `NAME.part` and `NAME.part.json` (what the server said of it),
-and in the end `NAME.sha256`, which `sha256sum -c` reads.
+During a download of NAME, `NAME.part` holds its bytes, and `NAME.part.json` the server's report.
+Afterwards `NAME.sha256` holds its digest, for `sha256sum -c`.
 """
 
 import time
@@ -44,7 +44,7 @@ GZIP = b"\x1f\x8b"
 
 
 def download(category: str, generation: str, folder: Path) -> list[Path]:
-    """Download a category's reviews and metadata; what is there already is checked and kept.
+    """Download a category's reviews and metadata. Files that exist are checked and kept.
 
     Args:
         category: as the data set spells it.
@@ -68,8 +68,8 @@ def download(category: str, generation: str, folder: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What the server said of a file when its first byte came; another version differs in it."""
+class _Reported:
+    """What the server reported of a file at its first byte. Another version of it differs."""
 
     url: str
     validator: str  # a strong ETag, else Last-Modified, else ""
@@ -77,7 +77,7 @@ class _Said:
 
 
 class _PassingError(Exception):
-    """A fault that may pass; the message says which."""
+    """A failure that may be temporary. The message names it."""
 
     def __init__(self, message: str, wait: float = 0.0, tries: int = TRIES):
         super().__init__(message)
@@ -86,7 +86,7 @@ class _PassingError(Exception):
 
 
 def fetch(url: str, path: Path, pause: float = PAUSE) -> Path:
-    """Download one gzip file, going on where an earlier try stopped.
+    """Download one gzip file, from the byte at which an earlier try stopped.
 
     Args:
         url: its address.
@@ -134,7 +134,7 @@ def _check_content(part: Path, url: str) -> None:
 
 
 def _persist(attempt: Callable[[], None], part: Path, url: str, pause: float) -> None:
-    """Try until it succeeds; give up after several in a row that brought no byte."""
+    """Try until it succeeds. Give up after several tries in a row without a new byte."""
     tries = 0
     while True:
         before = _size(part)
@@ -152,26 +152,26 @@ def _persist(attempt: Callable[[], None], part: Path, url: str, pause: float) ->
 
 
 def _continue(client: httpx.Client, url: str, part: Path) -> None:
-    """One try: append what is missing to the part, or start anew where the file is another.
+    """One try: append the missing bytes to the part, or start again if the file has changed.
 
     Raises:
         _PassingError: a later try may succeed.
         UserError: none will.
     """
-    said, start = _resumable(part, url)
+    reported, start = _resumable(part, url)
     headers = {"Accept-Encoding": "identity"}
-    if said:
-        headers |= {"Range": f"bytes={start}-", "If-Range": said.validator}
+    if reported:
+        headers |= {"Range": f"bytes={start}-", "If-Range": reported.validator}
     try:
         with client.stream("GET", url, headers=headers) as response:
             if response.status_code == 416:  # the file is shorter now, or we had all of it
                 _forget(part)
                 raise _PassingError("the server cannot go on")
             _refuse_faults(response, url)
-            start, size = _start_and_size(response, said, start, part)
+            start, size = _start_and_size(response, reported, start, part)
             if start == 0:
                 validator = _validator(response)
-                write_json(_about(part), asdict(_Said(url, validator, size)))
+                write_json(_about(part), asdict(_Reported(url, validator, size)))
             _append(response, part, start, size)
     except httpx.TooManyRedirects as error:
         raise UserError(
@@ -198,29 +198,29 @@ def _refuse_faults(response: httpx.Response, url: str) -> None:
 
 
 def _start_and_size(
-    response: httpx.Response, said: _Said | None, start: int, part: Path
+    response: httpx.Response, reported: _Reported | None, start: int, part: Path
 ) -> tuple[int, int | None]:
-    """Where the content of the response belongs, and the size of the whole file if it is told."""
+    """Where the content of the response belongs, and the size of the whole file if it is known."""
     length = response.headers.get("Content-Length", "")
     size = int(length) if length.isascii() and length.isdigit() else None
     if response.status_code == 200:
         return 0, size
-    unit, _, told = response.headers.get("Content-Range", "").partition(" ")
-    span, _, total = told.partition("/")
+    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
+    span, _, total = rest.partition("/")
     first = span.partition("-")[0]
-    same = said is not None and total in ("*", str(said.size))
+    same = reported is not None and total in ("*", str(reported.size))
     if unit != "bytes" or first != str(start) or not same:
         _forget(part)
         raise _PassingError("the server sent another range than asked for")
-    assert said is not None
-    return start, said.size
+    assert reported is not None
+    return start, reported.size
 
 
 def _append(response: httpx.Response, part: Path, start: int, size: int | None) -> None:
     """Write the content behind the first `start` bytes.
 
     Raises:
-        _PassingError: it is shorter or longer than the server said.
+        _PassingError: it is shorter or longer than the server reported.
     """
     with (
         progress.task(f"downloading {part.stem} (MB)", (size or 0) // MEGABYTE) as task,
@@ -241,15 +241,17 @@ def _append(response: httpx.Response, part: Path, start: int, size: int | None) 
         raise _PassingError(f"{written:,} bytes came instead of {size:,}")
 
 
-def _resumable(part: Path, url: str) -> tuple[_Said | None, int]:
-    """What was said of the part, and how long it is, if it may be continued; else (None, 0)."""
+def _resumable(part: Path, url: str) -> tuple[_Reported | None, int]:
+    """What was reported of the part, and its length, if it can be continued; else (None, 0)."""
     try:
-        said = _Said(**read_json(_about(part)))
+        reported = _Reported(**read_json(_about(part)))
     except (OSError, ValueError, TypeError):
         return None, 0
     length = _size(part)
     # Without a validator another version of the file could be appended to this one.
-    return (said, length) if said.url == url and said.validator and length else (None, 0)
+    return (
+        (reported, length) if reported.url == url and reported.validator and length else (None, 0)
+    )
 
 
 def _validator(response: httpx.Response) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from brmrs.config.data import IngestConfig
 from brmrs.extensions import register
+from brmrs.ingest.amazon.kinds import by_kind, configured_files
 from brmrs.ingest.amazon.metadata import read_items
-from brmrs.ingest.amazon.tell_apart import configured_files, told_apart
 from brmrs.ingest.dataset import Dataset
 from brmrs.ingest.files import dump_files
 
@@ -15,13 +15,13 @@ PATHS = "paths"
 
 @register("amazon", "dump format")
 class Amazon:
-    """Review files and metadata files of 2014, 2018 and 2023, told apart line by line."""
+    """Review files and metadata files of 2014, 2018 and 2023, recognised line by line."""
 
     fields = ("reviews", "metadata", "k", "min_rating", "max_bad_share", "allow_truncated")
 
     def sniff(self, paths: Sequence[Path]) -> IngestConfig:
         """Reviews and metadata by content. A file that is neither counts as reviews."""
-        reviews, metadata = told_apart(dump_files(paths, PATHS))
+        reviews, metadata = by_kind(dump_files(paths, PATHS))
         return IngestConfig(reviews=tuple(reviews), metadata=tuple(metadata))
 
     def read(self, config: IngestConfig) -> Dataset:

@@ -33,7 +33,7 @@ def write(folder: Path, content: str) -> Path:
 @pytest.mark.parametrize(
     ("content", "generation"), [(OLD, "2014"), (SWAPPED, "2018"), (NEW, "2023")]
 )
-def test_the_generations_are_told_apart_by_content(
+def test_the_generations_are_by_kind_by_content(
     tmp_path: Path, content: str, generation: str
 ) -> None:
     found = ingest(IngestConfig(reviews=(write(tmp_path, content),), k=0))
@@ -78,7 +78,7 @@ def test_bad_rows_are_quarantined(tmp_path: Path, line: str, reason: str) -> Non
     assert len(found.interactions) == 2
 
 
-def test_columns_that_cannot_be_told_apart_need_a_header(tmp_path: Path) -> None:
+def test_columns_that_cannot_be_by_kind_need_a_header(tmp_path: Path) -> None:
     path = write(tmp_path, "u,i,5.0,1400000000\nv,j,5.0,1400000000\n")
     with pytest.raises(UserError, match=r"ratings\.csv: .* write the header user_id,parent_asin"):
         ingest(IngestConfig(reviews=(path,), k=0))

@@ -35,7 +35,7 @@ stars = st.sampled_from([1.0, 2.0, 3.0, 4.0, 5.0])
 seconds = st.none() | st.integers(788_918_400, 4_000_000_000)
 
 
-def test_the_generations_are_told_apart_by_content() -> None:
+def test_the_generations_are_by_kind_by_content() -> None:
     assert parse_review(GOOD_2014) == Review("u", "i", 5.0, 900_000_000_000, "2014")
     assert parse_review(GOOD_2018) == Review("u", "i", 5.0, 900_000_000_000, "2018")
     assert parse_review(GOOD_2023) == Review("u", "i", 5.0, 900_000_000_000, "2023")

@@ -53,7 +53,7 @@ def kind_of(path: Path) -> str | None:
     return None
 
 
-def told_apart(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+def by_kind(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """The files that are no metadata, and the metadata files.
 
     Raises:
@@ -69,7 +69,7 @@ def told_apart(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 def configured_files(config: IngestConfig) -> dict[str, list[Path]]:
     """The files of `ingest.reviews` and `ingest.metadata`.
 
-    A file that is named counts where it is named. The files of a folder are told apart by content,
+    A file that is named counts where it is named. The files of a folder count by their content,
     so that one folder may hold both, as `brmrs download` writes them.
 
     Raises:
@@ -80,7 +80,7 @@ def configured_files(config: IngestConfig) -> dict[str, list[Path]]:
     reviews = dump_files(_named(config.reviews), REVIEWS)
     metadata = dump_files(_named(config.metadata), METADATA_FIELD)
     for place in _folders(config.reviews):
-        more, described = told_apart(dump_files([place], REVIEWS))
+        more, described = by_kind(dump_files([place], REVIEWS))
         reviews += more
         metadata += described
     for place in _folders(config.metadata):
