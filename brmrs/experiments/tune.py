@@ -12,6 +12,7 @@ A search locks the store as a run does, so garbage collection cannot remove its 
 """
 
 import logging
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.pool import NullPool
 
 from brmrs.config.load import parse
 from brmrs.config.pipeline import PipelineConfig, put
@@ -87,7 +89,11 @@ def open_study(file: Path, name: str) -> optuna.Study:
     file.parent.mkdir(parents=True, exist_ok=True)
     return optuna.create_study(
         study_name=name,
-        storage=RDBStorage(f"sqlite:///{file}"),
+        # Connected by a function: in an address, "?", "#" and "%" of a path mean something else.
+        storage=RDBStorage(
+            "sqlite://",
+            engine_kwargs={"creator": lambda: sqlite3.connect(file), "poolclass": NullPool},
+        ),
         direction="maximize",
         load_if_exists=True,
         pruner=MedianPruner(UNPRUNED_TRIALS, UNPRUNED_EPOCHS),

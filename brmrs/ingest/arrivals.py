@@ -21,7 +21,7 @@ from brmrs.ingest import formats
 from brmrs.ingest.amazon.kinds import kind_of
 from brmrs.ingest.amazon.lines import CutOffError, read_blocks
 from brmrs.ingest.files import members
-from brmrs.system.files import digest_file
+from brmrs.system.files import digest_unchanged
 
 LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -209,7 +209,7 @@ def _signature(path: Path) -> _Signature:
 @lru_cache(FILES_REMEMBERED)
 def _digest(path: Path, signature: _Signature) -> str:
     del signature
-    return digest_file(path)
+    return digest_unchanged(path)
 
 
 @lru_cache(FILES_REMEMBERED)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,12 +23,13 @@ from brmrs.errors import UserError
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Scorer
 from brmrs.models.scorers import SCORERS, kind_of
-from brmrs.system.files import digest_file, write_json
+from brmrs.system.files import digest_file, digest_json, write_json
 
 TENSORS = "model.safetensors"
 DESCRIPTION = "bundle.json"
 FORMAT = "brmrs-bundle"
-VERSION = 2
+VERSION = 3
+IDS = "ids_sha256"  # in the header of the tensors: digest of users and items in their order
 _INDPTR, _ITEMS, _STATE = "seen.indptr", "seen.items", "state."
 
 
@@ -146,7 +147,8 @@ class Bundle:
         tensors |= {_STATE + name: value for name, value in self.state.items()}
         # Clones: two names may share one tensor's memory, which safetensors refuses.
         cpu = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        save_file(cpu, folder / TENSORS)
+        ids = digest_json([self.about.users, self.about.items])
+        save_file(cpu, folder / TENSORS, {IDS: ids})
         facts = {
             "scorers": {name: kind_of(branch) for name, branch in self.branches.items()},
             "tensors_sha256": digest_file(folder / TENSORS),
@@ -167,12 +169,20 @@ def load(folder: Path) -> Bundle:
         if digest_file(path) != about.tensors_sha256:
             raise UserError(f"{path}: not the file that {DESCRIPTION} describes; train again")
         tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            ids = (file.metadata() or {}).get(IDS)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read ({error}); train again") from error
     try:
-        return _assemble(about, tensors)
+        found = _assemble(about, tensors)
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: a tensor is missing or misshapen ({error})") from error
+    if ids != digest_json([about.users, about.items]):
+        raise UserError(
+            f"{path}: its rows are not in the order of the users and items in {DESCRIPTION}; "
+            "train again"
+        )
+    return found
 
 
 def _description(path: Path) -> Description:

@@ -69,7 +69,7 @@ def render(context: StageContext) -> str:
     inputs = context.inputs
     metrics = read_json(inputs["evaluate"] / "metrics.json")
     bundle = read_json(inputs["train"] / "bundle.json")
-    interactions = pl.read_parquet(inputs[SPLIT])
+    interactions = pl.read_parquet(inputs[SPLIT], glob=False)
     values = {
         "name": context.config.name,
         "note": context.config.note,
@@ -151,7 +151,10 @@ def training_curve(train: Path) -> str:
     Args:
         train: the artifact of the stage `train`.
     """
-    table, bundle = pl.read_parquet(train / "curve.parquet"), read_json(train / "bundle.json")
+    table, bundle = (
+        pl.read_parquet(train / "curve.parquet", glob=False),
+        read_json(train / "bundle.json"),
+    )
     selection = bundle["train"]["selection"]
     if table.is_empty() or not bundle["best_epoch"]:
         return ""
@@ -193,15 +196,15 @@ def _cut_offs(metrics: dict[str, Any]) -> list[int]:
 
 def _stories(inputs: Any, count: int) -> list[UserStory]:
     """The first users that have test items, with their history and recommendations."""
-    split = pl.read_parquet(inputs[SPLIT])
+    split = pl.read_parquet(inputs[SPLIT], glob=False)
     users = split.filter(pl.col(columns.SPLIT) == TEST)[columns.USER].unique().sort()[:count]
     chosen = split.filter(pl.col(columns.USER).is_in(users.implode()))
-    ranked = pl.read_parquet(inputs["publish"] / "recommendations.parquet").filter(
+    ranked = pl.read_parquet(inputs["publish"] / "recommendations.parquet", glob=False).filter(
         pl.col(columns.USER).is_in(users.implode())
         & (pl.col(columns.RANK) <= RECOMMENDATIONS_SHOWN)
     )
     gallery = _Gallery(inputs)
-    names = pl.read_parquet(inputs[USERS])[columns.USER_ID]
+    names = pl.read_parquet(inputs[USERS], glob=False)[columns.USER_ID]
     stories = []
     for user in users:
         own = chosen.filter(pl.col(columns.USER) == user)
@@ -224,7 +227,7 @@ class _Gallery:
     """Titles and thumbnails of items."""
 
     def __init__(self, inputs: Any):
-        items = pl.read_parquet(inputs[ITEMS], columns=[columns.ASIN, columns.TITLE])
+        items = pl.read_parquet(inputs[ITEMS], columns=[columns.ASIN, columns.TITLE], glob=False)
         self._titles = [
             title or asin
             for asin, title in zip(items[columns.ASIN], items[columns.TITLE], strict=True)
@@ -233,7 +236,7 @@ class _Gallery:
         self._digests: list[str | None] = [None] * len(items)
         if folder := inputs.get("images"):
             self._files = stored_files(folder)
-            self._digests = pl.read_parquet(folder / TABLE)[columns.SHA256].to_list()
+            self._digests = pl.read_parquet(folder / TABLE, glob=False)[columns.SHA256].to_list()
 
     def card(self, item: int, hit: bool = False, score: float | None = None) -> Card:
         """The item's card."""

@@ -24,7 +24,7 @@ from brmrs.features.catalogue.text import resolve
 from brmrs.images.folder import picture_files
 from brmrs.ingest import formats
 from brmrs.ingest.files import listing
-from brmrs.system.files import digest_file, digest_json
+from brmrs.system.files import digest_json, digest_unchanged
 
 DUMP_FIELDS = ("reviews", "metadata", "path")  # of the section `ingest`
 NAMES_COUNT = {"path"}  # a ready-made layout finds its files by name
@@ -156,6 +156,6 @@ def _digests(named: Iterable[tuple[str, Path]]) -> list[dict[str, Any]]:
 
 def _digest(name: str, path: Path) -> dict[str, Any]:
     try:
-        return {"name": name, "sha256": digest_file(path), "bytes": path.stat().st_size}
+        return {"name": name, "sha256": digest_unchanged(path), "bytes": path.stat().st_size}
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; correct the path or its permissions") from error

@@ -9,6 +9,7 @@ from brmrs.stages import Stage
 from brmrs.store import keys
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.records import Artifact, Record
+from brmrs.store.runs import all_runs
 
 LETTERS = 6  # of a digest, enough to tell two apart
 
@@ -19,8 +20,8 @@ class Step:
 
     Attributes:
         stage: its name.
-        state: "cached", "runs", or "waits": it runs unless what it waits for yields the same bytes.
-        reasons: why it does not stand; empty for a cached stage.
+        state: "cached", "runs", or "waits": it runs only if an upstream stage's output changes.
+        reasons: why it is not cached; empty for a cached stage.
         artifact: the artifact of a cached stage.
     """
 
@@ -36,12 +37,24 @@ def plan(
     fingerprint: Mapping[str, Mapping[str, Any]],
     store: ArtifactStore,
 ) -> list[Step]:
-    """One step per stage, in order. Reads records and checks artifacts; runs nothing."""
+    """One step per stage, in order. Reads records and checks artifacts; runs nothing.
+
+    The reasons compare with the last run of this data set that got to the stage; without one, with
+    the record that differs least.
+
+    Raises:
+        UserError: a manifest or an artifact cannot be read.
+    """
     steps: dict[str, Step] = {}
+    last: dict[str, Record] = {}
+    for run in all_runs(store):  # the newest first
+        if run.config["name"] == config.name:
+            last = {**run.stages, **last}
     for stage in stages:
         stale = [name for name in stage.upstream if steps[name].state != "cached"]
         if stale:
-            steps[stage.name] = _behind(stage, config, stale, store)
+            known = _Known(store.records(stage.name), last.get(stage.name))
+            steps[stage.name] = _behind(stage, config, stale, known)
             continue
         upstream = {name: _artifact(steps[name]) for name in stage.upstream}
         parts = keys.parts(stage, config, fingerprint, upstream)
@@ -49,7 +62,8 @@ def plan(
         if record:
             steps[stage.name] = Step(stage.name, "cached", (), record.artifact)
         else:
-            reasons = tuple(_differences(stage, parts, store))
+            known = _Known(store.records(stage.name), last.get(stage.name))
+            reasons = tuple(_differences(stage, parts, known, store))
             steps[stage.name] = Step(stage.name, "runs", reasons)
     return list(steps.values())
 
@@ -59,10 +73,27 @@ def _artifact(step: Step) -> Artifact:
     return step.artifact
 
 
-def _behind(stage: Stage, config: PipelineConfig, stale: list[str], store: ArtifactStore) -> Step:
+@dataclass(frozen=True)
+class _Known:
+    """What the store has of a stage.
+
+    Attributes:
+        records: all its records, newest last.
+        last: the one of the last run of this data set.
+    """
+
+    records: list[Record]
+    last: Record | None
+
+    def compared(self, parts: keys.Parts) -> Record | None:
+        """The record to name differences from."""
+        return self.last or _nearest(parts, self.records)
+
+
+def _behind(stage: Stage, config: PipelineConfig, stale: list[str], found: _Known) -> Step:
     """A stage behind stale ones: its own changes decide whether it surely runs."""
     known = keys.fixed_parts(stage, config)
-    nearest = _nearest(known, store.records(stage.name))
+    nearest = found.compared(known)
     if nearest is None:
         return Step(stage.name, "runs", ("never ran",))
     changes = _changes(nearest.parts, known)
@@ -70,16 +101,17 @@ def _behind(stage: Stage, config: PipelineConfig, stale: list[str], store: Artif
     return Step(stage.name, "runs" if changes else "waits", (*changes, *waits))
 
 
-def _differences(stage: Stage, parts: keys.Parts, store: ArtifactStore) -> list[str]:
+def _differences(stage: Stage, parts: keys.Parts, found: _Known, store: ArtifactStore) -> list[str]:
     """Why no record with exactly these parts verifies."""
-    nearest = _nearest(parts, store.records(stage.name))
+    key = keys.key(stage, parts)
+    same = [record for record in found.records if record.key == key]
+    nearest = same[-1] if same else found.compared(parts)
     if nearest is None:
         return ["never ran"]
-    changes = _changes(nearest.parts, parts)
-    if changes:
+    if changes := _changes(nearest.parts, parts):
         return changes
     if not nearest.artifact.complete:
-        return ["tries again what failed for now"]
+        return ["incomplete: it tries again what it could not get"]
     there = store.path(nearest.artifact).is_dir()
     return ["artifact damaged" if there else "artifact missing"]
 

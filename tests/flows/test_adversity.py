@@ -15,15 +15,17 @@ from typing import Any
 import pytest
 
 from brmrs.config.pipeline import PipelineConfig
+from brmrs.serving import current
 from brmrs.serving.housekeeping import damaged
 from brmrs.stages import STAGES
 from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.runs import find, sound
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from flows.cli.app import main; main()"]
 ALL = [stage.name for stage in STAGES]
-KILLS = 20
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+KILLS, MANY_KILLS = 20, 200
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture
@@ -106,6 +108,48 @@ def test_twenty_kills_in_a_row_then_completion(project: Path) -> None:
     left, calm_left = files(store), files(project / "calm")
     assert left <= calm_left
     assert all(path.startswith("stage_cache") for path in calm_left - left)
+
+
+def commands(project: Path) -> dict[str, tuple[str, ...]]:
+    """Whatever writes to the store `killed`, by name."""
+    store = ("--artifacts", "killed")
+    return {
+        "run": ("run", "-c", "small.yaml", *store, "--refresh", "split", "--refresh", "train"),
+        "retrain": ("retrain", "-c", "small.yaml", "--force", *store),
+        "gc": ("gc", "--keep", "2", *store),
+        "verify": ("verify", *store),
+        "rollback": ("rollback", *store),
+        "promote": ("promote", "latest", *store),
+    }
+
+
+def test_two_hundred_kills_of_whatever_writes_to_a_store(project: Path) -> None:
+    """At random points of random commands; afterwards nothing is damaged or lost."""
+    calm = run(project, "calm")
+    seconds: dict[str, float] = {}
+    for name, words in commands(project).items():
+        started = time.monotonic()
+        code, _, err = brmrs(project, *words)
+        assert code == 0 or name == "rollback", err
+        seconds[name] = time.monotonic() - started
+    points, store = random.Random(1), ArtifactStore(project / "killed")
+    killed = 0
+    for _ in range(MANY_KILLS):
+        name = points.choice(sorted(seconds))
+        process = start(project, *commands(project)[name])
+        try:
+            process.wait(points.uniform(0, seconds[name]))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+        served = current.read(store).served  # whole after every kill
+        for runs in served.values():
+            sound(find(store, runs[-1]), store, *current.NEEDED)
+    assert killed > MANY_KILLS / 2
+    assert digests(run(project, "killed")) == digests(calm)
+    assert damaged(store) == []
+    assert brmrs(project, "recommend", "--user", "nobody", "--artifacts", "killed")[0] == 2
 
 
 def test_ctrl_c_does_not_wait_for_training(project: Path) -> None:

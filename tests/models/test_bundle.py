@@ -93,6 +93,15 @@ def test_a_bad_description_is_named(message: str, tmp_path: Path) -> None:
         bundle.load(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["users", "items"])
+def test_ids_in_another_order_answer_for_nobody(kind: str, tmp_path: Path) -> None:
+    make().save(tmp_path)
+    ids = json.loads((tmp_path / "bundle.json").read_text())[kind]
+    edit(tmp_path, **{kind: ids[::-1]})
+    with pytest.raises(UserError, match="not in the order of the users and items"):
+        bundle.load(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
 def test_what_is_no_description(content: bytes, tmp_path: Path) -> None:
     make().save(tmp_path)

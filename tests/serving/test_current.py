@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from brmrs.serving.current import (
     Verdict,
     conclude,
     of_data_set,
+    promote,
     read,
+    resolve,
     roll_back,
     serving,
 )
@@ -127,6 +130,7 @@ def test_gc_keeps_the_served_run_and_the_one_before(store: ArtifactStore) -> Non
 # Promotes and rolls back for ever; each line tells the state that the next one follows.
 CHILD = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.serving.current import Verdict, conclude, roll_back
@@ -162,3 +166,40 @@ def test_sigkill_between_the_writes_leaves_a_whole_pointer(store: ArtifactStore)
         assert serving(store).name == served[-1]
     conclude(store, find(store, "run2"), YES, CONTENTS)  # no lock is left behind
     assert serving(store).name == "run2"
+
+
+def test_a_rolled_back_run_is_promoted_again(store: ArtifactStore) -> None:
+    for name in ("run0", "run1"):
+        conclude(store, find(store, name), YES, CONTENTS)
+    roll_back(store)
+    promote(store, find(store, "run1"))
+    assert serving(store).name == "run1"
+    assert read(store).history[-1].state == "by hand"
+    assert roll_back(store).name == "run0"
+
+
+def test_aliases_name_runs(store: ArtifactStore) -> None:
+    for alias in ("served", "previous"):
+        with pytest.raises(UserError, match="brmrs current"):
+            resolve(store, alias)
+    for name in ("run0", "run1"):
+        conclude(store, find(store, name), YES, CONTENTS)
+    names = {"served": "run1", "previous": "run0", "latest": "run3", "n2": "run2"}
+    assert {alias: resolve(store, alias).name for alias in names} == names
+    assert resolve(store, "previous@dataset").name == "run0"
+
+
+def test_of_several_data_sets_one_is_chosen(store: ArtifactStore) -> None:
+    other = find(store, "run1")
+    save(replace(other, name="run9", config={**other.config, "name": "other"}), store)
+    with pytest.raises(UserError, match=r"several data sets \(dataset, other\); choose by --data"):
+        serving(store)
+    assert serving(store, "other").name == "run9"
+    assert serving(store, "dataset").name == "run3"
+    conclude(store, find(store, "run9"), YES, CONTENTS)
+    conclude(store, find(store, "run0"), YES, CONTENTS)
+    assert (serving(store, "other").name, serving(store, "dataset").name) == ("run9", "run0")
+    with pytest.raises(UserError, match="choose by --data"):
+        roll_back(store)
+    with pytest.raises(UserError, match="no finished run of nobody"):
+        serving(store, "nobody")

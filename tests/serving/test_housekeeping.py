@@ -286,3 +286,12 @@ def test_what_was_not_there_is_no_origin(store: ArtifactStore) -> None:
     first, *others = origin(record.artifact.digest, store)
     assert first["reads"] == ["ingest/result.txt", "text_model"]
     assert {step["name"] for step in others} == {"ingest", "text_model", "reviews"}
+
+
+def test_a_dry_run_removes_nothing(store: ArtifactStore) -> None:
+    before = files(store)
+    wanted = collect(store, keep=1, dry_run=True)
+    assert files(store) - before <= {"locks/current.lock", "locks/running.lock", "locks"}
+    assert before <= files(store)
+    assert collect(store, keep=1) == wanted
+    assert len(wanted.paths) > 4

@@ -15,6 +15,7 @@ from brmrs.stages import BY_NAME, STAGES, Stage, externals, needed, refuse_unrea
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
 from brmrs.store.plan import Step, plan
+from brmrs.store.runs import Run, save
 from brmrs.system import code
 
 TOY = Stage("toy", "toy_stage", config=("split",), external=("reviews",), libraries=("pyarrow",))
@@ -61,7 +62,10 @@ def test_an_incomplete_artifact_is_tried_again(store: ArtifactStore) -> None:
     config, prints = dump(store.root.parent, seed=INCOMPLETE_SEED)
     execute(TOY, config, prints, {}, store, "r")
     (step,) = plan((TOY,), config, prints, store)
-    assert (step.state, step.reasons) == ("runs", ("tries again what failed for now",))
+    assert (step.state, step.reasons) == (
+        "runs",
+        ("incomplete: it tries again what it could not get",),
+    )
 
 
 def test_a_stage_behind_a_stale_one_that_changed_itself(store: ArtifactStore) -> None:
@@ -172,3 +176,16 @@ def test_models_declare_what_they_read(name: str) -> None:
     parts = ("features", "item_graph", "user_graph", "modality_graphs")
     mentioned = {part for part in parts if re.search(rf"data\.{part}\b", source)}
     assert mentioned == {*model.needs, *model.uses}
+
+
+def test_the_reasons_compare_with_the_last_run_of_this_data_set(store: ArtifactStore) -> None:
+    """Not with the record that differs least, which another data set left."""
+    config, prints = dump(store.root.parent)
+    own, foreign = (config.model_copy(update={"name": name}) for name in ("own", "foreign"))
+    for number, (settings, seed) in enumerate([(own, 1), (foreign, 2)]):
+        changed = settings.model_copy(update={"split": SplitConfig(seed=seed)})
+        record = execute(TOY, changed, prints, {}, store, f"r{number}")
+        values = changed.model_dump(mode="json")
+        save(Run(f"r{number}", values, prints, {"toy": record}, 1.0, {}), store)
+    (step,) = plan((TOY,), own.model_copy(update={"split": SplitConfig(seed=3)}), prints, store)
+    assert step.reasons == ("configuration split.seed 1 -> 3",)

@@ -1,0 +1,122 @@
+"""What reaches the terminal: literal text without control characters, readable at 80 columns."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from brmrs.store.plan import Step
+from flows.cli import tables
+from flows.cli.console import SafeConsole, fitting_table, folding_table, line, plain
+
+ATTACKS = [
+    "\x1b[2J\x1b]0;owned\x07",
+    "\x9b31m",
+    "a\rb",
+    "\u202egpj.exe",
+    "\u2066x\u2069",
+    "\u200b\u200e",
+    "\x00\x08",
+    "\ud800",
+    "\U000e0041",
+]
+
+
+def screen(width: int = 80, *, terminal: bool = False) -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return SafeConsole(file=file, width=width, force_terminal=terminal), file
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+def test_control_characters_are_shown_as_replaced(attack: str) -> None:
+    assert (
+        not set(attack)
+        & set("\x1b\x9b\r\u202e\u2066\u200b\x00\ud800\U000e0041")
+        & set(plain(attack))
+    )
+    console, file = screen()
+    line(console, f"id {attack}")
+    table = folding_table(attack, title=attack)
+    table.add_row(attack)
+    console.print(table)
+    console.print(attack)
+    fitting_table(console, ["name"], [[attack]])
+    shown = file.getvalue()
+    assert "\ufffd" in shown
+    assert plain(shown) == shown
+
+
+def test_colours_of_our_own_remain() -> None:
+    console, file = screen(terminal=True)
+    line(console, ("error:", "bold red"), " [/red] \x1b[31m")
+    assert file.getvalue().startswith("\x1b[1;31merror:")
+    assert "[/red] \ufffd[31m" in file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["[/red]", "[bold]x", ":smile:", "[link=file:///]y"])
+def test_markup_is_text(name: str) -> None:
+    console, file = screen()
+    line(console, name)
+    table = folding_table(name)
+    table.add_row(name)
+    console.print(table)
+    assert file.getvalue().count(name) == 3
+
+
+def summary(**changes: Any) -> dict[str, Any]:
+    return {
+        "run": "20261128-130813-123-abcd",
+        "kind": "run",
+        "failed": "",
+        "name": "baby",
+        "model": "most-popular",
+        "seed": 0,
+        "seconds": 1234.5,
+        "stages": [{"state": "ran"}] * 11,
+        "metrics": {"test": {"recall@20": 0.1, "ndcg@20": 0.05}},
+        **changes,
+    }
+
+
+def test_runs_are_readable_at_80_columns() -> None:
+    console, file = screen(80)
+    kinds = ("run", "retrain", "benchmark", "tune")
+    tables.runs(console, [summary(kind=kind) for kind in kinds])
+    header, *rows, left_out = file.getvalue().splitlines()
+    assert all(len(row) <= 80 for row in (header, *rows))
+    assert [row.split()[:4] for row in rows] == [
+        ["20261128-130813-123-abcd", kind, "baby", "most-popular"] for kind in kinds
+    ]
+    assert left_out.startswith("too narrow for: seconds")
+
+
+def test_a_run_that_failed_is_told_apart() -> None:
+    console, file = screen(200)
+    tables.runs(console, [summary(failed="report failed: KeyError: 'x'", metrics={})])
+    assert "run, failed" in file.getvalue()
+    assert "20261128-130813-123-abcd failed: report failed: KeyError: 'x'" in file.getvalue()
+
+
+def test_many_reasons_are_folded() -> None:
+    console, file = screen(200)
+    reasons = tuple(f"code module{n}.py" for n in range(26))
+    tables.plan(console, [Step("train", "runs", ("configuration train.seed 0 -> 1", *reasons))])
+    shown = file.getvalue()
+    assert "configuration train.seed 0 -> 1; code module0.py; code module1.py" in shown
+    assert "and 23 more of code" in shown
+    assert "module3" not in shown
+
+
+def test_differences_have_sign_interval_and_natural_order() -> None:
+    console, file = screen(200)
+    metrics = {f"test.recall@{k}": [0.1, 0.1 + k / 100] for k in (10, 20, 5)}
+    interval = {"test.recall@5": {"low": 0.01, "high": 0.09, "users": 1200.0}}
+    tables.difference(console, {"metrics": metrics}, interval)
+    first, second, third = file.getvalue().splitlines()
+    assert first == (
+        "metrics test.recall@5: 0.1000 -> 0.1500 (+0.0500, 95 % interval +0.0100 to +0.0900 over "
+        "1,200 users)"
+    )
+    assert second.endswith("0.1000 -> 0.2000 (+0.1000)")
+    assert "@20" in third
