@@ -35,7 +35,7 @@ def excess(fusion: Fusion, user: Tensor, text: Tensor, visual: Tensor) -> Tensor
     kinds = list(itertools.product((0, 1), (0, 1)))
     a, b = (torch.tensor(each) for each in zip(*kinds, strict=True))
     items = torch.cat([text[a], visual[b], ids], dim=1)
-    p_t, p_v = user.split(DIM)[:2]
+    p_t, p_v = user[:DIM], user[DIM : 2 * DIM]
     scores = {
         FUSED: fusion.items(items) @ fusion.users(user),
         TEXT: text[a] @ p_t,
@@ -43,7 +43,8 @@ def excess(fusion: Fusion, user: Tensor, text: Tensor, visual: Tensor) -> Tensor
     }
     likes = a == b
     delta = {name: s[likes, None] - s[None, ~likes] for name, s in scores.items()}
-    return delta[FUSED] - torch.maximum(delta[TEXT], delta[VISUAL])
+    best: Tensor = torch.maximum(delta[TEXT], delta[VISUAL])
+    return delta[FUSED].sub(best)
 
 
 @pytest.mark.parametrize("kind", KINDS)
