@@ -81,7 +81,8 @@ def test_the_tour_prints_what_it_shows(tmp_path: Path) -> None:
         "PYTHONPATH": str(ROOT),
         "PREFECT_HOME": str(tmp_path / ".prefect"),
     }
-    made = ("brmrs sample data/sample && brmrs run -c configs/sample.yaml", [])  # by `make run`
+    shown: list[str] = []
+    made = ("brmrs sample data/sample && brmrs run -c configs/sample.yaml", shown)  # `make run`
     for step, shown in [made, *tour()]:
         done = subprocess.run(
             ["sh", "-ec", step],

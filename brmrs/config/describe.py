@@ -116,8 +116,8 @@ def _type(node: Schema, definitions: dict[str, Schema]) -> str:
         items: Any = node.get("items", {})
         return f"list of {_type(items, definitions)}"
     names = {"boolean": "true | false", "string": "text"}
-    kind = node.get("type", "value")
-    name = "path" if node.get("format") == "path" else names.get(kind, kind)
+    kind: str = node.get("type", "value")
+    name: str = "path" if node.get("format") == "path" else names.get(kind, kind)
     bounds = [
         f"{words} {node[key]}" for key, words in BOUNDS.items() if node.get(key, LARGE) < LARGE
     ]

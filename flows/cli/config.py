@@ -45,11 +45,12 @@ def config(
     lines = [] if section else [INTRODUCTION]
     for row in found:
         if row.type == "section":
-            lines += ["" if lines else None, row.path.upper(), *_wrapped(row.meaning, "")]
+            blank = [""] if lines else []
+            lines += [*blank, row.path.upper(), *_wrapped(row.meaning, "")]
         else:
             lines += [*_wrapped(f"{row.path}: {row.default}   ({row.type})", "")]
             lines += _wrapped(row.meaning, "    ")
-    sys.stdout.write("\n".join(line for line in lines if line is not None) + "\n")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
