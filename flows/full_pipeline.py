@@ -154,6 +154,8 @@ def _outcomes(
     records: dict[str, Record] = {}
     failure: BaseException | None = None
     for name, future in futures.items():
+        if not future.state.is_final():
+            continue  # it never started, as a stage that it reads failed: Prefect leaves it pending
         result = future.result(raise_on_failure=False)
         if isinstance(result, str):
             records[name] = from_text(result)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from benchmark_layout import write_layout
 from command_line import COMMAND, environment
 
 from brmrs.config.models import names as model_names
@@ -225,3 +226,21 @@ def test_sigkill_in_every_stage_then_the_same_command(project: Path) -> None:
         kept = {stage["name"] for stage in stages if stage["state"] == "cached"}
         assert {stage.name for stage in needed(PipelineConfig(), name)} - {name} <= kept, name
     assert killed == ALL
+
+
+def test_a_stage_that_fails_is_told_in_one_line_though_others_wait_for_it(project: Path) -> None:
+    values = {
+        "name": "tiny",
+        "ingest": {"format": "ready-made", "path": str(write_layout(project / "tiny"))},
+        "split": {"protocol": "given"},
+        "features": {"text": {"model": "imported"}, "visual": {"backbone": "imported"}},
+        "images": {"fetch": False},
+        "graphs": {"modality": "knn"},
+        "model": {"name": "lightgcn"},
+        "train": {"learning_rate": 1e30, "epochs": 5},
+    }
+    (project / "diverges.yaml").write_text(yaml.safe_dump(values))
+    done = brmrs(project, "run", "-c", "diverges.yaml")
+    assert done.returncode == 2, done.stderr
+    assert "error: training diverged" in done.stderr
+    assert "Traceback" not in done.stderr
