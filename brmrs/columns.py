@@ -4,7 +4,7 @@ Letters used in all docstrings: U users, I items, N interactions, B batch, d dim
 m modality (text or visual), L layers, K cut-off.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
@@ -229,3 +229,19 @@ def embeddings(dimension: int, regions: int = 0) -> pa.Schema:
     if not regions:
         return schema
     return schema.append(pa.field(REGIONS, pa.list_(pa.float16(), regions), nullable=False))
+
+
+def item_name(asin: str, title: str, brand: str, categories: Sequence[str | None]) -> str:
+    """What tables and reports call an item: its title, else brand and category with its id.
+
+    Args:
+        asin: its id.
+        title: "" where it has none.
+        brand: "" where it has none.
+        categories: from the broadest to the most specific.
+    """
+    if title:
+        return title
+    specific = next((name for name in reversed(categories) if name), "")
+    described = ", ".join(part for part in (brand, specific) if part)
+    return f"{described} ({asin})" if described else asin

@@ -224,14 +224,12 @@ def _stories(inputs: Any, count: int) -> list[UserStory]:
 
 
 class _Gallery:
-    """Titles and thumbnails of items."""
+    """Names and thumbnails of items."""
 
     def __init__(self, inputs: Any):
-        items = pl.read_parquet(inputs[ITEMS], columns=[columns.ASIN, columns.TITLE], glob=False)
-        self._titles = [
-            title or asin
-            for asin, title in zip(items[columns.ASIN], items[columns.TITLE], strict=True)
-        ]
+        named = [columns.ASIN, columns.TITLE, columns.BRAND, columns.CATEGORIES]
+        items = pl.read_parquet(inputs[ITEMS], columns=named, glob=False).select(named)
+        self._names = [columns.item_name(*row) for row in items.rows()]
         self._files: dict[str, Path] = {}
         self._digests: list[str | None] = [None] * len(items)
         if folder := inputs.get("images"):
@@ -240,7 +238,7 @@ class _Gallery:
 
     def card(self, item: int, hit: bool = False, score: float | None = None) -> Card:
         """The item's card."""
-        return Card(self._titles[item], self._thumbnail(item), hit, score)
+        return Card(self._names[item], self._thumbnail(item), hit, score)
 
     def _thumbnail(self, item: int) -> str:
         digest = self._digests[item]

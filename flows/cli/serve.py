@@ -124,9 +124,9 @@ def _show_items(store: ArtifactStore, run: "Run", ranked: "Ranked", as_json: boo
     from brmrs.serving.current import read
     from brmrs.stages import ITEMS
 
-    titles = show.titles(store.path(run.artifact("ingest"), ITEMS))
+    names = show.item_names(store.path(run.artifact("ingest"), ITEMS))
     rows = [
-        {"rank": rank, "asin": asin, "score": score, "title": titles.get(asin) or ""}
+        {"rank": rank, "asin": asin, "score": score, "title": names.get(asin, asin)}
         for rank, asin, score in ranked
     ]
     served = read(store).served.get(run.config["name"], ())

@@ -98,9 +98,10 @@ def doctor(console: Console, checks: list[Any]) -> None:
         line(console, mark, f" {check.name}: {check.finding}")
 
 
-def titles(items_file: Path) -> dict[str, str]:
-    """ASIN to title, of an items table."""
-    return dict(_rows(items_file, columns.ASIN, columns.TITLE))
+def item_names(items_file: Path) -> dict[str, str]:
+    """ASIN to name (`columns.item_name`), of an items table."""
+    named = (columns.ASIN, columns.TITLE, columns.BRAND, columns.CATEGORIES)
+    return {row[0]: columns.item_name(*row) for row in _rows(items_file, *named)}
 
 
 def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
@@ -276,7 +277,7 @@ def _metrics(console: Console, found: Evaluation | None, note: str) -> None:
 
 
 def _recommendations(console: Console, folders: dict[str, Path]) -> None:
-    names = titles(_file(folders, ITEMS))
+    names = item_names(_file(folders, ITEMS))
     rows = _rows(
         folders["publish"] / "recommendations.parquet",
         columns.USER_ID,
@@ -289,7 +290,7 @@ def _recommendations(console: Console, folders: dict[str, Path]) -> None:
         if user not in shown and len(shown) == USERS_SHOWN:
             break
         if rank <= ITEMS_SHOWN:
-            shown.setdefault(user, []).append(f"{rank}. {names[asin] or asin}")
+            shown.setdefault(user, []).append(f"{rank}. {names[asin]}")
     for user, lines in shown.items():
         table.add_row(user, "\n".join(lines))
     console.print(table)
