@@ -27,6 +27,7 @@ def recommendations(model: bundle.Bundle, k: int) -> dict[str, np.ndarray]:
         k: K; a user with fewer unseen items gets fewer rows.
     """
     everyone = torch.arange(len(model.about.users))
+    k = min(k, len(model.about.items))
     items, scores = top_k(model.fused, everyone, k, model.seen)
     users, places = (items >= 0).nonzero(as_tuple=True)
     chosen = items[users, places].numpy()

@@ -32,7 +32,9 @@ def recommend(bundle: Bundle, user_id: str, k: int) -> Ranked:
             f"on{_close(user_id, bundle.about.users)}; a new user has no representation before the "
             "next training"
         )
-    items, scores = top_k(bundle.fused, torch.tensor([user]), k, bundle.seen)
+    items, scores = top_k(
+        bundle.fused, torch.tensor([user]), min(k, len(bundle.about.items)), bundle.seen
+    )
     return _ranked(bundle, items[0].tolist(), scores[0].tolist())
 
 

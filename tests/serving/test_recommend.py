@@ -27,6 +27,9 @@ BUNDLE = Bundle(ABOUT, {"fused": Branch(Q[:3], Q)}, SEEN, {})
 def test_recommends_by_the_fused_score_without_training_items() -> None:
     assert recommend(BUNDLE, "AANN", 1) == [(1, "B001", 12.0)]
     assert recommend(BUNDLE, "AANN", 10) == [(1, "B001", 12.0), (2, "C003", 0.0)]
+    assert recommend(BUNDLE, "AANN", 10**14) == recommend(
+        BUNDLE, "AANN", 10
+    )  # no list of that size
 
 
 def test_similar_is_the_cosine_without_the_item_itself() -> None:
@@ -35,6 +38,7 @@ def test_similar_is_the_cosine_without_the_item_itself() -> None:
     assert ranked[0][2] == pytest.approx(4 / 20**0.5)
     assert ranked[1][2] == pytest.approx(1 / 2**0.5)
     assert len(similar(BUNDLE, "B002", 1)) == 1
+    assert len(similar(BUNDLE, "B002", 10**14)) == 3
 
 
 def test_an_unknown_user_is_told_how_many_there_are_and_who_is_near() -> None:
