@@ -161,7 +161,7 @@ def as_torchvision_has_it(config: VisualConfig) -> nn.Module:
 
 
 def loop(name: str, module: nn.Module, paths: list[Path]) -> np.ndarray:
-    """What a notebook does."""
+    """A notebook's code."""
     transform = get_model_weights(name).DEFAULT.transforms()
     found = []
     with torch.inference_mode():

@@ -1,6 +1,6 @@
 """How fast dumps are read: `python bench/ingest.py --reviews 1000000` prints one table.
 
-Writes a dump of its own into a temporary folder. Every contender runs in a process of its own,
+It writes a synthetic dump into a temporary folder. Every contender runs in a separate process,
 `REPEATS` times (once beyond a million lines); the table shows the best wall time, the CPU time of
 that run and the peak memory.
 """
@@ -112,7 +112,7 @@ def write_metadata(count: int) -> list[str]:
 
 
 def usual_loop(path: Path) -> None:
-    """What a notebook does, in polars as in pandas."""
+    """A notebook's code, in polars as in pandas."""
     with gzip.open(path) as file:
         rows = [json.loads(line) for line in file]
     pl.DataFrame(rows)

@@ -3,7 +3,7 @@
     python bench/neighbours.py FOLDER CHECKPOINTS [--epochs 20] [--methods simsiam byol ...]
 
 FOLDER holds photos and `catalogue.jsonl`, one object a line with "image", "title" and "category".
-CHECKPOINTS keeps the training's state after every epoch: killed, it goes on where it was.
+CHECKPOINTS keeps the training's state after every epoch: after a kill it continues.
 """
 
 import argparse

@@ -1,10 +1,11 @@
 """How fast the recommenders train: `python bench/train.py` prints one table.
 
-On data of Baby's size (19,445 users, 7,050 items, 118,551 training interactions, features of 384
-and 4096 dimensions), or on a benchmark's folder (`--data`). Every model trains in a process of its
-own; the table shows its best epoch after the first, the best evaluation of all users, and the
-process's peak memory. `--peers PYTHON` names an interpreter that may have cornac, implicit and
-recbole. `--grow` multiplies users, items, interactions and the batch by 1, 4 and 16.
+By default it measures synthetic data of Baby's size: 19,445 users, 7,050 items, 118,551 training
+interactions, features of 384 and 4096 dimensions. `--data` names the folder of a ready-made data
+set instead. Every model trains in a separate process. The table shows the fastest epoch after the
+first, the fastest evaluation of all users, and the peak memory of the process. `--peers PYTHON`
+names an interpreter that may have cornac, implicit and recbole. `--grow` multiplies users, items,
+interactions and the batch by 1, 4 and 16.
 """
 
 import argparse
@@ -54,7 +55,7 @@ HEADER = "| model | s/epoch | samples/s | evaluation s | peak MB |\n|---|---|---
 
 
 class Result(NamedTuple):
-    """What one process found; `fault` says why there is nothing."""
+    """Measurements of one process. If it measured nothing, `fault` is the reason."""
 
     epoch: float = 0.0  # seconds
     evaluation: float = 0.0  # seconds
@@ -65,11 +66,11 @@ class Result(NamedTuple):
 def trained(
     name: str, folder: Path, epochs: int, batch_size: int, *, ranked: bool = True
 ) -> Result:
-    """Train one recommender in this process, which must be fresh for the peak to mean anything.
+    """Train one recommender in this process. Start a new process for each, as the peak never falls.
 
     Args:
         name: of the recommender.
-        folder: what `prepared` wrote.
+        folder: output of `prepared`.
         epochs: to train.
         batch_size: interactions.
         ranked: whether an evaluation of all users follows each epoch.
@@ -101,14 +102,14 @@ def trained(
 
 
 def synchronised(on: torch.device) -> float:
-    """The clock, once the device has done all it was given."""
+    """The time in seconds, after the device has finished all queued work."""
     if on.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def in_fresh_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What a function returns; a process's peak memory never falls, so each has its own."""
+    """The result of a function in a new process, as a process's peak memory never falls."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
 
@@ -125,7 +126,7 @@ def row(name: str, interactions: int, result: Result) -> str:
 def compare(
     folder: Path, models: Sequence[str], epochs: int, batch_size: int, peers: str | None
 ) -> None:
-    """Print the table of one data set, peers included."""
+    """Print the table of one data set, with the other libraries."""
     data, train, _ = train_data.read(folder, torch.device("cpu"))
     size = len(train.items)
     print(f"{train.n_users:,} users, {train.n_items:,} items, {size:,} training interactions")
@@ -153,7 +154,7 @@ def of_peer(python: str, peer: str, file: Path, epochs: int) -> Result:
         str(file),
         str(epochs),
     ]
-    # Beside the file: recbole leaves logs wherever it runs.
+    # In the file's folder, because recbole writes logs into the working directory.
     done = subprocess.run(command, cwd=file.parent, capture_output=True, text=True, check=False)
     try:
         found = json.loads(done.stdout.splitlines()[-1])
@@ -165,11 +166,11 @@ def of_peer(python: str, peer: str, file: Path, epochs: int) -> Result:
 
 
 def grow(root: Path, models: Sequence[str], epochs: int, batch_size: int) -> None:
-    """Print seconds per epoch as the data grow at fixed degrees, and the ratio to the first.
+    """Print seconds per epoch for growing data of constant degrees, and the ratio to the smallest.
 
-    The batches grow, too: every step of a graph model propagates over all edges, so an epoch of so
-    many steps as the data have batches of one size would grow with the square. Nothing is ranked,
-    as all users by all items are a square, too.
+    The batch grows by the same factor. Every step of a graph model propagates over all edges, so
+    with a fixed batch size the time of an epoch would grow quadratically. Evaluation is left out,
+    because ranking all items for all users is quadratic, too.
     """
     folders = []
     for factor in GROWTH:
@@ -193,7 +194,7 @@ def made(root: Path, shape: train_data.Shape, dimensions: tuple[int, int]) -> Pa
 
 
 def prepared(source: Path, out: Path) -> Path:
-    """Run the stages before training in a fresh process; prints what they took."""
+    """Run the stages before training in a new process; print their time and peak memory."""
     started = time.perf_counter()
     peak = in_fresh_process(prepare, source, out)
     seconds = time.perf_counter() - started
@@ -202,7 +203,7 @@ def prepared(source: Path, out: Path) -> Path:
 
 
 def prepare(source: Path, out: Path) -> int:
-    """The peak memory of the stages, in MB."""
+    """Run the stages; return their peak memory in MB."""
     train_data.prepare(source, out)
     return high_water() // 2**20
 
@@ -210,12 +211,12 @@ def prepare(source: Path, out: Path) -> int:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="a benchmark's folder; else synthetic")
+    parser.add_argument("--data", type=Path, help="a ready-made data set; default: synthetic data")
     parser.add_argument("--models", help="comma separated; all by default")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--batch-size", type=int, default=2048, help="of brmrs")
-    parser.add_argument("--electronics", action="store_true", help="synthetic, of that size")
-    parser.add_argument("--grow", action="store_true")
+    parser.add_argument("--batch-size", type=int, default=2048, help="of brmrs's models")
+    parser.add_argument("--electronics", action="store_true", help="synthetic data of that size")
+    parser.add_argument("--grow", action="store_true", help="measure 1, 4 and 16 times Baby")
     parser.add_argument("--peers", help="the interpreter of an environment with other libraries")
     given = parser.parse_args()
     models = given.models.split(",") if given.models else None

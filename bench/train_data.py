@@ -1,4 +1,4 @@
-"""Data sets to measure training on: a benchmark's folder, or a synthetic one in its layout."""
+"""Data sets to measure training on, ready-made or synthetic in the same layout."""
 
 import csv
 from pathlib import Path
@@ -23,14 +23,14 @@ Shape = tuple[int, int, int]  # users, items, training interactions
 
 
 def write_synthetic(folder: Path, shape: Shape, dimensions: tuple[int, int]) -> None:
-    """A benchmark of random interactions, items by a power law, and random features.
+    """Write a random ready-made data set: items by a power law, and random features.
 
     Every user but the first has a validation item, and nearly every one a training item.
     """
     users, items, train = shape
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    # Draws of a pair that is there already are lost, so draw more; keep the first of each.
+    # Repeated pairs are dropped, so draw more; keep the first of each.
     drawn = int(1.3 * train) + 2 * users
     user = np.concatenate([np.arange(users), np.arange(users), rng.integers(0, users, drawn)])
     item = (items * rng.random(len(user)) ** 2).astype(np.int64)
@@ -39,7 +39,7 @@ def write_synthetic(folder: Path, shape: Shape, dimensions: tuple[int, int]) -> 
     user, item = user[first], item[first]
     label = np.zeros(len(user), dtype=np.int64)
     label[np.unique(user, return_index=True)[1]] = VALIDATION
-    label[0] = TEST  # the layout asks for one
+    label[0] = TEST  # the layout requires one
     with (folder / "synthetic.inter").open("w") as file:
         file.write("userID\titemID\tx_label\n")
         np.savetxt(file, np.stack([user, item, label], axis=1), fmt="%d", delimiter="\t")
@@ -50,7 +50,7 @@ def write_synthetic(folder: Path, shape: Shape, dimensions: tuple[int, int]) -> 
 
 
 def prepare(source: Path, out: Path) -> None:
-    """Run the stages before training on a benchmark's folder; each writes into `out`/stage.
+    """Run the stages before training on a ready-made data set. Each writes into `out`/stage.
 
     With the benchmark's kNN tables where it has them; else the graphs are of overlaps alone, for
     the cosines of random features would cost minutes and mean nothing.
@@ -75,7 +75,7 @@ def prepare(source: Path, out: Path) -> None:
 
 
 def read(folder: Path, device: torch.device) -> tuple[TrainingData, UserItems, UserItems]:
-    """What `prepare` wrote: the training data, and the training and the validation items."""
+    """Read the output of `prepare`: training data, training items and validation items."""
     counts = read_json(folder / "graphs" / "statistics.json")
     split = folder / "split" / "interactions.parquet"
     train, validation = (

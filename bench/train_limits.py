@@ -1,9 +1,9 @@
-"""The two limits of an epoch of BR-MRS: `python bench/train_limits.py FOLDER` of a benchmark.
+"""The two lower bounds of the time of an epoch of BR-MRS on a ready-made data set.
 
-What must be moved, over the bandwidth measured here, and what must be computed, over the rate of a
-matrix product measured here; and how far the measured epoch is from each. Counted is what the
-algorithm asks for, each table read or written once per operation, nothing kept in a cache between
-two operations; gathered rows count once per table, as if the cache held it.
+`python bench/train_limits.py FOLDER` prints two bounds and the ratio of the measured epoch to each:
+the bytes to move over the measured memory bandwidth, and the operations over the measured rate of a
+matrix product. Each operation reads or writes each table once, and no table stays in the cache
+between two operations. Gathered rows count once per table.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from brmrs.models.base import TrainingData
 from brmrs.training.stage import device
 
 FLOAT = 4  # bytes
-EDGE = FLOAT + 4  # bytes of an edge: its value, an int32 column
+EDGE = FLOAT + 4  # bytes of an edge: its value and an int32 column
 ADAM = 7  # passes: value, gradient, two moments read; value, moments written
 SIZE = 2**26  # floats copied to measure the bandwidth
 SIDE = 2048  # of the matrices multiplied to measure the rate
@@ -58,7 +58,7 @@ def edges(graph: SparseMatrix | None) -> int:
 
 
 def counted(data: TrainingData, model: Any, batch: int) -> tuple[float, float]:
-    """Bytes and operations of one step, forward and backward and Adam."""
+    """Bytes and operations of one step: forward, backward and Adam."""
     width = len(data.features) * model.dim
     rows = data.users + data.items
     table = FLOAT * rows * width
@@ -66,7 +66,7 @@ def counted(data: TrainingData, model: Any, batch: int) -> tuple[float, float]:
     smoothed = model.item_layers * edges(data.item_graph) + model.user_layers * edges(
         data.user_graph
     )
-    products = smoothed + 2 * model.layers * kept  # entries multiplied, one way
+    products = smoothed + 2 * model.layers * kept  # entries multiplied, in one direction
     features = sum(data.items * min(x.shape[1], model.feature_dim) for x in data.features.values())
     looked_up = FLOAT * width * batch * (2 + model.pool)
     passes = 3 * (1 + model.layers)  # of each sum E + A H: two tables read, one written
@@ -75,7 +75,7 @@ def counted(data: TrainingData, model: Any, batch: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print the limits and the measured epoch."""
+    """Print the bounds and the measured time of an epoch."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     given = parser.parse_args()

@@ -1,8 +1,8 @@
-"""One model of another library on the interactions of `train.py`, timed; run by its interpreter.
+"""Time one model of another library on the interactions of `train.py`.
 
 `python bench/train_peers.py NAME FILE EPOCHS` reads `indptr`, `items` and `features` from an .npz
-file and prints JSON. It needs nothing of brmrs, so the libraries may live in an environment of
-their own. recbole 1.2.1 asks for old ones beside it:
+file and prints JSON. It imports nothing of brmrs, so the libraries may be in a separate
+environment. recbole 1.2.1 requires old versions of its dependencies:
 
     pip install cornac implicit recbole 'numpy<2' 'scipy<1.11' 'pandas<2.3' ray tensorboard \
         tabulate plotly texttable psutil hyperopt colorlog colorama 'setuptools<80'
@@ -21,7 +21,7 @@ DIM, BATCH = 64, 2048
 
 
 def cornac_model(name: str, arrays: Any, epochs: int) -> float:
-    """Seconds per epoch of a model of cornac, its data set built beforehand."""
+    """Seconds per epoch of a model of cornac, without building its data set."""
     cornac = import_module("cornac")
     users, items, features = pairs(arrays), arrays["items"], arrays["features"]
     triples = [(int(u), int(i), 1.0) for u, i in zip(users, items, strict=True)]
@@ -59,7 +59,7 @@ def implicit_model(name: str, arrays: Any, epochs: int) -> float:
 
 
 def recbole_model(name: str, arrays: Any, epochs: int) -> float:
-    """Seconds per epoch of a model of recbole, by its own trainer, without evaluation."""
+    """Seconds per epoch of a model of recbole in recbole's trainer, without evaluation."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +96,7 @@ LIBRARIES = {"cornac": cornac_model, "implicit": implicit_model, "recbole": recb
 
 
 def main(peer: str, file: str, epochs: int) -> None:
-    """Print {"epoch": seconds, "peak": MB, "version"}, or {"fault": why not}."""
+    """Print {"epoch": seconds, "peak": MB, "version"}, or {"fault": reason}."""
     library, _, name = peer.partition(" ")
     try:
         version = import_module(library).__version__

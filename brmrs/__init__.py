@@ -1,1 +1,1 @@
-"""brmrs: from a raw Amazon review dump to a multimodal recommender. Knows nothing of Prefect."""
+"""brmrs: from a raw Amazon review dump to a multimodal recommender. Independent of Prefect."""

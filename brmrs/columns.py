@@ -1,4 +1,4 @@
-"""Every column name and every Parquet schema, once.
+"""All column names and Parquet schemas.
 
 Letters used in all docstrings: U users, I items, N interactions, B batch, d dimension,
 m modality (text or visual), L layers, K cut-off.
@@ -214,7 +214,7 @@ def features(dimension: int) -> pa.Schema:
 
 
 def embeddings(dimension: int, regions: int = 0) -> pa.Schema:
-    """Schema of a shard of kept embeddings: the digest of a content, and what it gave.
+    """Schema of a shard of cached embeddings: the digest of a content, and its vector and map.
 
     Args:
         dimension: of its vector.

@@ -6,10 +6,10 @@ import re
 
 
 class UserError(Exception):
-    """A fault in the input, the configuration or the surroundings that the user can fix.
+    """A fault in the input, the configuration or the environment that the user can fix.
 
-    The command line prints the message without a traceback and exits with code 2. The message
-    names the file, line or field, and says what to do.
+    The command line prints the message without a traceback and exits with code 2. The message names
+    the file, line or field, and how to fix it.
     """
 
 
@@ -39,16 +39,16 @@ ADVICE = {
     errno.ELOOP: "the path is a link where brmrs needs a file or a folder, or its links form a "
     "loop; remove the link",
 }
-# Libraries written in Rust pass the number on in their message alone.
+# Libraries written in Rust give the number only in their message.
 _NUMBER_IN_TEXT = re.compile(r"\(os error (\d+)\)")
 
 
 def os_fault(error: BaseException) -> UserError | None:
     """Turn the operating-system error behind an exception into advice.
 
-    The error's number decides, of the exception itself or of one along its `__cause__`; the words
-    of a message decide nothing. Libraries written in Rust (safetensors, polars) give the number in
-    their text alone, as "(os error 28)".
+    The advice depends on the errno of the exception or of one in its `__cause__` chain, never on
+    the message. Libraries written in Rust (safetensors, polars) give the errno only in their
+    message, as "(os error 28)".
 
     Returns:
         The advice; None if no known operating-system error is behind the exception.
@@ -75,7 +75,7 @@ def _number(error: BaseException) -> int:
 
 
 def missing_package(error: ModuleNotFoundError) -> UserError | None:
-    """Which package a command lacks and what installs it; None for a module of the project."""
+    """The missing package and how to install it; None for a module of the project."""
     name = (error.name or "").partition(".")[0]
     if not name or name in {"brmrs", "tasks", "flows"}:
         return None

@@ -7,7 +7,7 @@ are looked for:
 - installed packages, models only: the modules that the entry point group `brmrs.models` names;
 - the files that the configuration names under `plugins`, or a command under `--plugin`.
 
-Looking reads the syntax of these files and runs nothing. A file is imported only when one of its
+The search parses these files without running them. A file is imported only when one of its
 extensions is used. So listing models does not load torch, and an unused plug-in never runs.
 """
 
@@ -29,7 +29,7 @@ Kind = Literal["model", "metric", "backbone", "stage", "dump format"]
 BUILT_IN: dict[str, str] = {
     "model": "models/*.py",
     "dump format": "ingest/*/format.py",
-}  # by kind, relative to the package; of the other kinds there are none
+}  # by kind, relative to the package; other kinds have none
 ENTRY_POINTS = "brmrs.models"
 PACKAGE = "brmrs"
 ROOT = Path(__file__).parent
@@ -40,7 +40,7 @@ _REGISTERED: dict[tuple[str, str, str], Any] = {}  # by module, kind and name
 
 @dataclass(frozen=True)
 class Extension:
-    """A registered class or function, known from its source alone.
+    """A registered class or function, as described by its source.
 
     Attributes:
         kind: what it extends.
@@ -88,8 +88,8 @@ def register(name: str, kind: Kind = "model", **options: Any) -> Callable[[T], T
     Args:
         name: what configurations and tables call it.
         kind: what it extends.
-        options: what the kind needs to know without importing the module; plain literals, as they
-            are read from the source.
+        options: settings of the kind, available without importing the module. They are plain
+            literals, as they are read from the source.
     """
     del options
 
@@ -129,7 +129,7 @@ def look_up(kind: Kind, name: str, plugins: Iterable[Path] = ()) -> Extension | 
     Raises:
         UserError: as for `known`.
     """
-    if not plugins and name in built_in(kind):  # most runs; spares the search for packages
+    if not plugins and name in built_in(kind):  # most runs; avoids the search for packages
         return built_in(kind)[name]
     return known(kind, plugins).get(name)
 
@@ -147,7 +147,7 @@ def find(kind: Kind, name: str, plugins: Iterable[Path] = ()) -> Extension:
 
 
 def missing(kind: str, name: str, there: Iterable[str]) -> str:
-    """What to say where there is no extension of a name."""
+    """The message for a name without extension."""
     names = sorted(there)
     near = get_close_matches(name, names, 1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
@@ -174,7 +174,7 @@ def of_file(file: Path) -> tuple[Extension, ...]:
 def make_importable(extension: Extension) -> None:
     """Make sure that importing the module of a plug-in file finds that file.
 
-    The folder that the module's name starts from goes to the end of `sys.path`.
+    The folder above the module's outermost package is appended to `sys.path`.
 
     Raises:
         UserError: another module has the same name.
@@ -244,7 +244,7 @@ def _is_package(file: Path) -> bool:
 
 @cache
 def _scanned(text: bytes, file: Path, module: str) -> tuple[Extension, ...]:
-    """What the top level of a source file registers, in order.
+    """The extensions that the top level of a source file registers, in order.
 
     Raises:
         UserError: it is not Python, or an argument of `@register` is no literal.

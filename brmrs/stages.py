@@ -1,6 +1,6 @@
-"""The stages of the pipeline: what each reads, which configuration shapes it, which code runs it.
+"""The stages of the pipeline: the inputs, configuration sections and code of each.
 
-Declared once. The flow, `brmrs plan`, the cache keys and the table in the docs follow from it.
+The flow, `brmrs plan`, the cache keys and the table in the docs are derived from this declaration.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Set
@@ -31,9 +31,9 @@ class StageContext:
         scratch: a folder for checkpoints and partial work, one per cache key. It survives a kill
             and is removed when a complete artifact has been stored.
         stage_cache: a folder shared by all keys of the stage, for results that another key may
-            reuse. It must not change the output. Garbage collection keeps a file
-            `<folder>/<name>` if a reachable record lists it in `notes[STAGE_CACHE]`, or if its name
-            after the first dot is the name of a file of a reachable artifact. None: no cache.
+            reuse. The output must not depend on it. Garbage collection keeps a file
+            `<folder>/<name>` in two cases: a reachable record lists it in `notes[STAGE_CACHE]`, or
+            its name after the first dot is that of a file in a reachable artifact. None: no cache.
         notes: facts about the work as JSON values, such as counts. They are stored in the record,
             not in the artifact, so they may depend on what was cached.
     """
@@ -53,15 +53,15 @@ class Stage:
     Attributes:
         name: also the artifact's name.
         module: holds `run(context)`; its imports within the project are the stage's code.
-        config: dotted paths of the configuration sections that shape the output.
+        config: dotted paths of the configuration sections that the output depends on.
         reads: artifact files ("ingest/items.parquet"), folders of an artifact, which may be absent
             ("ingest/given/text/"), or whole artifacts ("images"). Only the files named enter the
             key, so a change in another file of that artifact reruns nothing.
-        optional: those of `reads` that are dropped where the run leaves out the stage that writes
-            them; the input is then missing from `StageContext.inputs`.
-        external: entries of the fingerprint that the stage reads (digests of bytes from outside).
-        libraries: distributions whose version shapes the bytes written, beside those that the
-            stage's code imports, which count by themselves.
+        optional: those of `reads` that are dropped if the run leaves out the stage that writes
+            them. The input is then missing from `StageContext.inputs`.
+        external: entries of the fingerprint that the stage reads (digests of input files).
+        libraries: further distributions whose version affects the output. Those that the stage's
+            code imports are included automatically.
         extension: where the stage is a plug-in's: its registered function is `run`.
     """
 
@@ -80,15 +80,15 @@ class Stage:
         return tuple(dict.fromkeys(map(_writer, self.reads)))
 
     def without(self, stages: Set[str]) -> "Stage":
-        """The same stage without the optional reads of what these stages write."""
+        """The same stage without its optional reads from these stages."""
         dropped = {read for read in self.optional if _writer(read) in stages}
         return replace(self, reads=tuple(read for read in self.reads if read not in dropped))
 
     def load(self) -> Callable[[StageContext], None]:
         """The stage's function. Imported late: a cached stage never loads torch.
 
-        One import at a time: torchvision's modules import each other, and where two stages' threads
-        do it at once, one of them finds a half-made module.
+        A lock allows one import at a time. torchvision's modules import each other, and with two
+        threads at once, one of them finds a partly initialised module.
         """
         with _IMPORTING:
             if self.extension:
@@ -99,22 +99,21 @@ class Stage:
 
 
 def _writer(read: str) -> str:
-    """The stage that writes what is read."""
+    """The stage that writes an input."""
     return read.partition("/")[0]
 
 
 STAGE_CACHE = "stage_cache"  # key of `StageContext.notes`: files of the stage cache in use
 
-# A stage writes this file into an artifact that lacks something a later run may get, such as a
-# picture whose server did not answer: {reason: count}. Only the run that made the artifact uses it.
+# Marks an incomplete artifact: {reason: count} of parts that a later run may get, such as a picture
+# whose server did not answer. Only the run that made the artifact uses it.
 INCOMPLETE = "incomplete.json"
 
 INTERACTIONS = "ingest/interactions.parquet"
 USERS = "ingest/users.parquet"
 ITEMS = "ingest/items.parquet"
 STATISTICS = "ingest/statistics.json"
-# What a ready-made benchmark brings along (see brmrs/ingest/ready_made/layout.py); absent for raw
-# dumps.
+# Files of a ready-made data set (see brmrs/ingest/ready_made/layout.py); absent for raw dumps.
 GIVEN_SPLIT = "ingest/given/split/"
 GIVEN = {TEXT: "ingest/given/text/", VISUAL: "ingest/given/visual/"}
 GIVEN_LABELS, GIVEN_VECTORS, GIVEN_KNN = "labels.parquet", "features.npy", "knn.parquet"
@@ -213,7 +212,7 @@ STAGES = (
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
-PLUGIN_FIELDS = ("reads", "config")  # what a plug-in may declare of a stage
+PLUGIN_FIELDS = ("reads", "config")  # options of a plug-in's stage
 
 
 def of_plugins(plugins: tuple[Path, ...]) -> tuple[Stage, ...]:
@@ -230,9 +229,7 @@ def of_plugins(plugins: tuple[Path, ...]) -> tuple[Stage, ...]:
         where = f"{extension.file}, line {extension.line}"
         options = {field: tuple(extension.options.get(field, ())) for field in PLUGIN_FIELDS}
         if name in BY_NAME or not name.isidentifier():
-            raise UserError(
-                f"{where}: name the stage otherwise; {name!r} is taken or no identifier"
-            )
+            raise UserError(f"{where}: choose another name; {name!r} is taken or no identifier")
         if unknown := set(extension.options) - set(PLUGIN_FIELDS):
             raise UserError(f"{where}: no option {min(unknown)}; there are {PLUGIN_FIELDS}")
         stage = Stage(name, extension.module, **options, extension=extension)
@@ -296,7 +293,7 @@ def needed(config: PipelineConfig, until: str | None = None) -> tuple[Stage, ...
 
 
 def refuse_unread(names: Iterable[str], stages: tuple[Stage, ...], config: PipelineConfig) -> None:
-    """Refuse to refresh what does not run.
+    """Check that the stages to refresh are part of the run.
 
     Raises:
         UserError: a name is no stage, or one that the model or `until` leaves out.

@@ -1,1 +1,1 @@
-"""The typed configuration: sections, files, models."""
+"""The configuration: sections, files, models."""

@@ -1,4 +1,4 @@
-"""In words: the conditions under which numbers were measured, to stand beside these numbers."""
+"""The conditions under which numbers were measured, as text to print next to the numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from brmrs.config.data import IngestConfig, SplitConfig
 
 
 def positives(config: IngestConfig) -> str:
-    """Which interactions count as positives."""
+    """The interactions that count as positives."""
     if config.format == "ready-made":
         return "every interaction of the ready-made data set"
     if config.min_rating is None:
@@ -40,7 +40,7 @@ def split(config: SplitConfig, *, dated: bool) -> str:
 
 
 def learned_from(features: Mapping[str, Mapping[str, Any]]) -> str:
-    """What a model learned from: "text and visual", "text only" or "interactions only".
+    """A model's modalities: "text and visual", "text only" or "interactions only".
 
     Args:
         features: by modality, the entries of a bundle's `features`.
@@ -52,7 +52,7 @@ def learned_from(features: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def coverage(features: Mapping[str, Mapping[str, Any]]) -> str:
-    """Which vectors there are of each modality, and of how many items.
+    """The vectors of each modality, and the number of items that have one.
 
     Args:
         features: as for `learned_from`; empty for a model that reads no features.

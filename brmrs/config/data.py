@@ -38,7 +38,7 @@ class IngestConfig(Section):
     max_bad_share: Share = 0.01
     """Share of unreadable lines above which ingestion stops, in [0, 1]."""
     allow_truncated: bool = False
-    """Use what is there of a compressed file that ends too early, instead of stopping."""
+    """Read a truncated compressed file up to its end, instead of stopping."""
 
     @model_validator(mode="after")
     def _every_field_has_an_effect(self) -> Self:
@@ -56,7 +56,7 @@ class IngestConfig(Section):
 
 
 class SplitConfig(Section):
-    """Which interactions train, validate and test."""
+    """The split into training, validation and test."""
 
     protocol: Literal["random", "leave-last-out", "time", "given"] = "random"
     """`random`: a share of each user's interactions is held out. `leave-last-out`: each user's last
@@ -99,7 +99,8 @@ class ImagesConfig(Section):
     retries: int = Field(2, ge=0)
     """Further attempts after a failure that may be temporary."""
     max_wait: Annotated[float, Field(ge=0), KEYLESS] = 600.0
-    """Seconds that a run waits, in all, for hosts that ask for patience; then it gives them up."""
+    """Total seconds that a run waits for hosts that limit requests (Retry-After); then it skips
+    them."""
     max_bytes: int = Field(20_000_000, gt=0)
     """Largest picture file, in bytes; larger ones are not used."""
     max_pixels: int = Field(50_000_000, gt=0)

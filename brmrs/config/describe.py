@@ -1,4 +1,4 @@
-"""Every field of the configuration in words: the data of `brmrs config`."""
+"""Descriptions of all configuration fields: the data of `brmrs config`."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from brmrs.config.section import Section
 from brmrs.errors import UserError
 
 MODEL = "model"
-LARGE = 2**60  # a bound beyond this is one of the machine's
+LARGE = 2**60  # larger bounds are limits of number types and are not shown
 BOUNDS = {
     "exclusiveMinimum": ">",
     "minimum": ">=",
@@ -92,7 +92,7 @@ def _rows(path: str, node: Schema, definitions: dict[str, Schema]) -> Iterator[R
     default = node.get("default")
     node = _resolved(node, definitions)
     if "properties" in node:
-        words = node.get("description", about)  # the class says more than the field
+        words = node.get("description", about)  # the class has the longer description
         yield Row(path, "section", "", " ".join(words.split()))
         for name, inner in node["properties"].items():
             yield from _rows(f"{path}.{name}", inner, definitions)
@@ -106,7 +106,7 @@ def _resolved(node: Schema, definitions: dict[str, Schema]) -> Schema:
 
 
 def _type(node: Schema, definitions: dict[str, Schema]) -> str:
-    """What values a JSON schema takes, in words."""
+    """Description of the values that a JSON schema allows."""
     node = _resolved(node, definitions)
     if "anyOf" in node:
         return " or ".join(_type(inner, definitions) for inner in node["anyOf"])

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, from pydantic's errors, one line per field."""
+"""One-line messages for the faults in a configuration, made from pydantic's errors."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -38,7 +38,7 @@ def faults(error: ValidationError, values: dict[str, Any]) -> list[Fault]:
     by_path: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for path, details in every:
         if details["type"] == "too_short" and any(other[:-1] == path for other, _ in every):
-            continue  # the list is short of the items that are wrong themselves
+            continue  # pydantic removes wrong items from the list
         by_path.setdefault(path, []).append(_words(path, details, values))
     return [
         Fault(path, f"{words[0][0]}: {' or '.join(dict.fromkeys(text for _, text in words))}")

@@ -52,7 +52,7 @@ class TextConfig(Section):
     """Name of imported vectors in tables and reports; empty: "imported"."""
     label_sha256: Sha256 = ""
     """Digest of the vectors that `label` names (`weights_sha256` in meta.json); others are called
-    "imported". Empty: it names whatever vectors there are."""
+    "imported". Empty: `label` applies to any vectors."""
 
     @model_validator(mode="after")
     def _imported_or_computed(self) -> Self:

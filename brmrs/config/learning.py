@@ -1,4 +1,4 @@
-"""Sections about graphs, training, evaluation and what is made of the model."""
+"""Sections about graphs, training, evaluation, publication, report and retraining."""
 
 from typing import Literal, Self
 
@@ -57,7 +57,7 @@ class GraphsConfig(Section):
 
 
 class TrainConfig(Section):
-    """Optimisation and model selection. Only the validation split is looked at."""
+    """Optimisation and model selection, which uses only the validation split."""
 
     epochs: int = Field(1000, gt=0)
     """Largest number of epochs."""
@@ -73,14 +73,14 @@ class TrainConfig(Section):
     """Of Adam; the largest one if it changes."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate over time. `cosine`: it falls to 0 at the end of `epochs`, so set `epochs` to
-    what training takes."""
+    the number that training needs."""
     warmup: int = Field(0, ge=0)
     """Epochs in which the learning rate rises from 0."""
     clip_norm: float | None = Field(None, gt=0)
     """Largest L2 norm of the whole gradient; null: unlimited."""
     average: Rate | None = None
-    """Decay per step of a moving average of the weights, which is validated and kept instead of
-    them; 0.99 averages over about 100 steps. null: no average."""
+    """Decay per step of a moving average of the weights. The average is validated and saved
+    instead. 0.99 averages over about 100 steps. null: no average."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the dense products of the loss."""
     seed: Seed = 0
@@ -127,13 +127,13 @@ class RetrainConfig(Section):
     metric: Metric = "recall@20"
     """Metric on the validation split that compares the new model with the served one: METRIC@K."""
     margin: Weight = 0.015
-    """Loss in the metric that is accepted, in the metric's unit. The new model is served only if
-    it is shown not to lose as much."""
+    """Accepted decrease of the metric, in its unit. The new model is served only if the test shows
+    a smaller decrease."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Confidence level of the comparison."""
     min_users: int = Field(100, gt=0)
     """Least number of users in the comparison; with fewer, the new model is not served."""
     min_known_share: Share = 0.9
-    """Least share of the served model's users, and of its items, that the new model must know."""
+    """Minimum share of the served model's users, and of its items, that the new model must have."""
     seed: Seed = 0
     """Seed of the bootstrap."""

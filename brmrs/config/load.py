@@ -1,4 +1,4 @@
-"""Read a configuration: files, laid over each other, `--set` overrides, and a flow's parameters."""
+"""Read a configuration from files, `--set` overrides and a flow's parameters."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,11 +34,11 @@ def load(
     model: str | None = None,
     sections: Mapping[str, Any] | None = None,
 ) -> PipelineConfig:
-    """Read a YAML file, lay others over it, and apply `a.b=value` overrides.
+    """Read YAML files, each overriding the one before, and apply `a.b=value` overrides.
 
-    Each layer sets the fields that it names and leaves the others. A model of another name replaces
-    the model with all its fields. Paths in a file are relative to the file's folder, all others to
-    the working directory. Plug-in files add up.
+    Each layer sets only the fields that it contains. A model of another name replaces the model
+    with all its fields. Paths in a file are relative to the file's folder, all others to the
+    working directory. Plug-in files add up.
 
     The values of overrides are YAML, too, but the unquoted value of a text or path is that text:
     `features.text.template={title}` sets a template, not a mapping.
@@ -48,8 +48,8 @@ def load(
             the defaults.
         overrides: of the same field, the last one wins.
         over: more files, the later wins.
-        model: its name; laid over the first file.
-        sections: plain values laid over all, as a flow's parameters give them.
+        model: its name; overrides the first file.
+        sections: plain values that override all files, from a flow's parameters.
 
     Raises:
         UserError: a file cannot be read or parsed, or a field is unknown or out of range.
@@ -123,7 +123,7 @@ def _of_override(override: str) -> _Layer:
 
 
 def _of_parameters(sections: Mapping[str, Any]) -> _Layer:
-    """What the parameters of a flow set."""
+    """The values that a flow's parameters set."""
     try:
         plain.check(dict(sections))
         return _Layer("parameters", anchored(_named(dict(sections)), Path()))
@@ -138,7 +138,7 @@ def _named(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _laid(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """The values of `base` with those of `over`, section by section."""
+    """The values of `base`, overridden by those of `over`, section by section."""
     laid = dict(base)
     for name, value in over.items():
         old = base.get(name)
@@ -179,7 +179,7 @@ def _value(name: str, text: str) -> object:
 
 
 def _field(path: list[str]) -> tuple[Any, list[Any]]:
-    """The type of a field and what is known of it; nothing where there is no such field."""
+    """The type of a field and its markers; empty if there is no such field."""
     found: Any = PipelineConfig
     metadata: list[Any] = []
     for part in path:
@@ -189,7 +189,7 @@ def _field(path: list[str]) -> tuple[Any, list[Any]]:
 
 
 def _sources(fault: Fault, layers: Sequence[_Layer]) -> str:
-    """Where a wrong value comes from: the last layer that sets it; of a section, all that do."""
+    """The source of a wrong value: the last layer that sets it; for a section, all that do."""
     setting = [layer for layer in layers if _sets(layer.values, fault.path)]
     if not setting:
         setting = list(layers)

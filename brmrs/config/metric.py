@@ -7,7 +7,7 @@ from brmrs.columns import METRICS
 
 
 def checked(name: str, plugins: Iterable[str] = ()) -> str:
-    """The name itself, if there is such a metric.
+    """The name, if the metric exists.
 
     Args:
         name: METRIC@K.

@@ -56,7 +56,7 @@ class RankingTerms(Section):
     detach_reference: bool = True
     """Whether max(Delta_t, Delta_v) in the synergy loss gets no gradient."""
     sampler: Literal["cross-modal", "own-modality", "uniform"] = "cross-modal"
-    """Which candidate a branch learns against: the hardest for the other modality (CHNS), the
+    """The negative that a branch is trained against: the hardest for the other modality (CHNS), the
     hardest for itself, or the first one."""
 
     @model_validator(mode="after")

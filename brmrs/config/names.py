@@ -1,4 +1,4 @@
-"""What the values of some fields mean. Part of the cache keys, as it decides what stages do."""
+"""Meaning of some fields' values. It decides what stages do, so it is part of the cache keys."""
 
 from brmrs.config.features import IMPORTED, TextConfig
 

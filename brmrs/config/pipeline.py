@@ -1,4 +1,4 @@
-"""`PipelineConfig`: the whole typed configuration, one field per section.
+"""`PipelineConfig`: the whole configuration, one field per section.
 
 A new section is a subclass of `Section` and a field here; the flow's parameters, `brmrs config`
 and the JSON schema follow.
@@ -58,8 +58,7 @@ class PipelineConfig(Section):
     retrain: RetrainConfig = RetrainConfig()
     """Retraining and promotion; a plain run does not use it."""
     concurrency: Literal["wait", "refuse"] = "wait"
-    """What a run does while another one writes to the same artifacts: `wait`, or `refuse` to
-    start."""
+    """Behaviour while another run writes to the same artifacts: `wait`, or `refuse` to start."""
 
     @field_validator("train")
     @classmethod
@@ -83,7 +82,7 @@ class PipelineConfig(Section):
     def only(self, paths: tuple[str, ...]) -> Self:
         """The same configuration with every section but these at its defaults.
 
-        A stage gets this: what it did not declare cannot reach it.
+        A stage gets this configuration, so it cannot use a section that it did not declare.
         """
         values: dict[str, Any] = {"plugins": self.plugins}
         for path in paths:
@@ -102,7 +101,7 @@ def put(values: dict[str, Any], path: str, value: object) -> None:
     """Set the value at a dotted path, making the sections on the way.
 
     Raises:
-        TypeError: what the path names as a section is a value.
+        TypeError: the path treats a value as a section.
     """
     *sections, field = path.split(".")
     for section in sections:

@@ -14,11 +14,12 @@ def anchored(
 ) -> dict[str, Any]:
     """Plain values with every path joined to a folder; `~` is the home directory.
 
-    A field that takes a name or a path (`NAME_OR_PLACE`) is a path if it begins with `.`, or has a
-    slash and names a folder there.
+    Some fields take a name or a path (`NAME_OR_PLACE`). The value is a path if it begins with `.`,
+    or if it has a slash and is an existing folder.
 
     Args:
-        values: of the section, unchecked; what is no text where a path is expected stays.
+        values: of the section, unchecked. A value that should be a path but is no text stays as it
+            is.
         folder: what relative paths are relative to.
         section: what the values are of.
 

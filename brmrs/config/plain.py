@@ -1,4 +1,4 @@
-"""Plain values (null, booleans, numbers, texts, lists, mappings) from YAML, whatever it holds."""
+"""Plain values (null, booleans, numbers, texts, lists, mappings) from untrusted YAML."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 DEEPEST = 20  # nested lists and mappings
-MOST = 100_000  # values in a file; a few aliases can stand for billions
+MOST = 100_000  # values in a file; a few aliases can expand to billions
 LARGEST = 2**63
 _TOO_DEEP = re.compile(r"(?:[\[{]\s*){100}")
 
@@ -37,7 +37,7 @@ def from_yaml(text: str) -> Any:
     Raises:
         NotPlainError: it is no YAML, or holds something else than plain values.
     """
-    if _TOO_DEEP.search(text):  # PyYAML would take seconds to run out of stack
+    if _TOO_DEEP.search(text):  # else PyYAML takes seconds until the stack overflows
         raise NotPlainError("not YAML: nested too deeply")
     try:
         value = yaml.load(text, _Loader)
@@ -45,7 +45,7 @@ def from_yaml(text: str) -> Any:
         raise
     except RecursionError as error:
         raise NotPlainError("not YAML: nested too deeply") from error
-    except Exception as error:  # on odd scalars, the constructors raise nearly anything
+    except Exception as error:  # on some scalars, the constructors raise other exceptions
         raise NotPlainError(f"not YAML: {' '.join(str(error).split())[:300]}") from error
     check(value)
     return value

@@ -1,4 +1,4 @@
-"""Names that fields and values of the configuration had before, and their names today."""
+"""Old names of configuration fields and values, and their current names."""
 
 from pydantic_core import ErrorDetails
 
@@ -15,16 +15,16 @@ FIELDS = {
 MODEL_FIELDS = {"negatives": ("n_negatives", "sampler")}
 # (dotted path, value that no longer exists) -> what to do.
 VALUES = {
-    ("features.visual.weights", "file"): "file is gone; set features.visual.weights_path alone",
+    ("features.visual.weights", "file"): "file was removed; set features.visual.weights_path alone",
 }
 
 
 def instead(path: str, fault: ErrorDetails) -> str | None:
-    """What replaces the old name that pydantic refuses; None if it is not an old name.
+    """The replacement for an old name that pydantic refuses; None if it is not an old name.
 
     Args:
         path: the field's dotted path.
-        fault: what pydantic says of it.
+        fault: pydantic's error.
     """
     if fault["type"] == "extra_forbidden" and path in FIELDS:
         return f"renamed to {FIELDS[path]}"

@@ -1,7 +1,7 @@
 """The base class of the configuration's sections, and the types of their fields.
 
-A field whose value is a place (a path) or an effort (memory, load) is marked `KEYLESS`: it enters
-no cache key. The content of the files enters instead.
+A path, or a limit of memory or load, is marked `KEYLESS` and is not part of cache keys. The content
+of the files enters instead.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from brmrs.config import metric
 
 KEYLESS = "in no cache key"
 PLACE = "a path"  # in a YAML file relative to that file's folder
-NAME_OR_PLACE = "a name, or a path"  # likewise
+NAME_OR_PLACE = "a name, or a path"  # in a YAML file relative to that file's folder
 NAME_PATTERN = r"^[\w.-]+$"
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]

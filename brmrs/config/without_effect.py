@@ -1,4 +1,4 @@
-"""Settings that would change nothing are errors: whoever wrote one expects an effect."""
+"""Settings without effect are errors, because a user who writes one expects an effect."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,8 @@ from pydantic import BaseModel
 def refuse(section: BaseModel, names: Iterable[str], reason: str) -> None:
     """Raise a ValueError for the fields that are not at their defaults.
 
-    Values are compared, not what was written: a run's stored configuration writes every field.
+    Values are compared with the defaults, because a run's stored configuration contains every
+    field.
 
     Args:
         section: with all its values.

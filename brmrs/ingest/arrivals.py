@@ -1,11 +1,12 @@
 """New dumps: which files of the configured places are complete, and which of them to train on.
 
 A file is complete once it has not changed for `retrain.at_rest` seconds and, if it is compressed,
-ends with the end of a gzip member or a zstd frame. Of a plain file, and of a compressed one that
-stops right between two members, only the time since its last change shows that it is complete.
+ends with the end of a gzip member or a zstd frame. For a plain file, and for a compressed one that
+stops exactly between two members, the time since the last change is the only sign that it is
+complete.
 
-Of a folder, files that hold neither reviews nor metadata are left out and named, so that one of
-them does not stop every retraining. A file that the configuration names is read in any case.
+Files in a folder that hold neither reviews nor metadata are left out and reported, so they do not
+stop retraining. A file that the configuration names is always read.
 """
 
 import logging
@@ -28,8 +29,8 @@ SECONDS_BETWEEN_LOOKS = 0.5
 FILES_REMEMBERED = 4096
 FIELDS = ("reviews", "metadata")
 
-# Size, times of the last change of content and of status in ns, inode: a file with the same ones is
-# not read twice. The time of the status cannot be set back, as that of the content can.
+# Size, times of the last change of content and of status in ns, inode: a file is read again only if
+# one of them changes. The time of the content can be set back, that of the status cannot.
 _Signature = tuple[int, int, int, int]
 
 
@@ -39,8 +40,8 @@ class Arrivals:
 
     Attributes:
         files: by field ("reviews", "metadata") the complete files that count, with their SHA-256.
-        unfinished: files that are left out for now, and why.
-        set_aside: files of folders that are no dumps, and why.
+        unfinished: files that are not complete yet, and why.
+        set_aside: files in folders that are not dumps, and why.
     """
 
     files: dict[str, dict[Path, str]]
@@ -49,11 +50,11 @@ class Arrivals:
 
     @property
     def contents(self) -> dict[str, list[str]]:
-        """The content of the files, whatever their names: sorted digests by field, each once."""
+        """The distinct digests of the files by field, sorted. File names do not matter."""
         return {field: sorted(set(found.values())) for field, found in self.files.items()}
 
     def into(self, config: PipelineConfig) -> PipelineConfig:
-        """The configuration with these files as its dump; of those with equal bytes the first."""
+        """The configuration with these files as its dump; of equal files only the first."""
         files = {}
         for field, found in self.files.items():
             first = {digest: path for path, digest in reversed(found.items())}
@@ -65,7 +66,7 @@ def look(config: PipelineConfig, known: Collection[str] = ()) -> Arrivals:
     """Find the complete files.
 
     Args:
-        config: its `ingest` names files and folders, its `retrain` says which of a folder count.
+        config: `ingest` names files and folders, `retrain` selects files in a folder.
         known: digests of files that were complete before; they are not decompressed again.
 
     Raises:
@@ -97,7 +98,7 @@ def look(config: PipelineConfig, known: Collection[str] = ()) -> Arrivals:
 def _by_kind(
     paths: list[Path], field: str, place: Path, set_aside: dict[Path, str]
 ) -> dict[str, list[Path]]:
-    """The complete files of a place by what they hold. Those that hold neither are set aside."""
+    """The complete files of a place by kind. Files that are neither kind are set aside."""
     if not place.is_dir():
         return {field: paths}
     kinds: dict[str, list[Path]] = {kind: [] for kind in FIELDS}
@@ -105,13 +106,13 @@ def _by_kind(
         kind, reason = _kind(path, _signature(path))
         if kind is None:
             set_aside[path] = reason
-        elif field == "reviews" or kind == field:  # reviews beside metadata are not asked for
+        elif field == "reviews" or kind == field:  # ignore reviews in a folder of metadata
             kinds[kind].append(path)
     return kinds
 
 
 def let_rest(config: PipelineConfig) -> None:
-    """Give the files that changed a moment ago the time to come to rest.
+    """Wait until recently changed files are at rest.
 
     Raises:
         UserError: a place does not exist or cannot be read.
@@ -120,17 +121,17 @@ def let_rest(config: PipelineConfig) -> None:
     ages = [_age(path) for field, place in _places(config) for path in _files(place, field)]
     young = [age for age in ages if 0 <= age < at_rest]
     if young:
-        LOG.info("a dump changed %.0f s ago; waiting for it to come to rest", min(young))
+        LOG.info("a dump changed %.0f s ago; waiting until it is at rest", min(young))
         time.sleep(at_rest - min(young))
 
 
 def absent(config: PipelineConfig) -> list[Path]:
-    """The configured places where there is nothing, neither a file nor a folder."""
+    """The configured places that do not exist."""
     return [place for _, place in _places(config) if not place.exists()]
 
 
 def named_files(config: PipelineConfig) -> list[Path]:
-    """The configured places that are no folders: nothing is trained while one is incomplete."""
+    """The configured places that are not folders. Training waits until all are complete."""
     return [place for _, place in _places(config) if not place.is_dir()]
 
 
@@ -177,7 +178,7 @@ def _last_change(path: Path) -> tuple[int, str]:
 def _fault(path: Path, config: PipelineConfig, known: Collection[str]) -> str | None:
     """Why a file is not complete, or None."""
     age = _age(path)
-    if 0 <= age < config.retrain.at_rest:  # a time in the future says nothing
+    if 0 <= age < config.retrain.at_rest:  # a time in the future is no information
         return f"changed {age:.0f} s ago"
     signature = _signature(path)
     if signature[0] == 0:
@@ -188,7 +189,7 @@ def _fault(path: Path, config: PipelineConfig, known: Collection[str]) -> str | 
 
 
 def _damage(path: Path, known: Collection[str]) -> str | None:
-    """How compressed data are damaged, other than cut off; None also for a file that is known."""
+    """The damage of compressed data, except truncation; None for intact or known files."""
     signature = _signature(path)
     return None if _digest(path, signature) in known else _read_through(path, signature)[1]
 
@@ -214,7 +215,7 @@ def _digest(path: Path, signature: _Signature) -> str:
 
 @lru_cache(FILES_REMEMBERED)
 def _kind(path: Path, signature: _Signature) -> tuple[str | None, str]:
-    """What a file holds, by its first lines, and why it is no dump."""
+    """The kind of a file, by its first lines; or None and why it is not a dump."""
     del signature
     try:
         kind = kind_of(path)
@@ -225,7 +226,7 @@ def _kind(path: Path, signature: _Signature) -> tuple[str | None, str]:
 
 @lru_cache(FILES_REMEMBERED)
 def _read_through(path: Path, signature: _Signature) -> tuple[str | None, str | None]:
-    """How the compressed data end too early, and how they are damaged."""
+    """How compressed data are truncated, and how they are damaged otherwise; else None."""
     del signature
     try:
         for _ in read_blocks(path, lambda _: None):

@@ -1,4 +1,4 @@
-"""The one interface that every recommender follows, no exceptions."""
+"""The interface of all recommenders."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -15,16 +15,15 @@ from brmrs.graphs.sparse import SparseMatrix
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a recommender may know: the training split and what is derived from it.
+    """The training split and data derived from it: all that a recommender may use.
 
     Attributes:
         users: U, the number of users.
         items: I, the number of items.
         train_users: (N,) int64, sorted with `train_items` by (user, item), no pair twice.
         train_items: (N,) int64.
-        features: per modality the (I, d_m) float32 vectors; zero, or whatever
-            `features.imputation` says, where an item has none. A modality that no item has is left
-            out.
+        features: per modality the (I, d_m) float32 vectors; rows of items without the modality are
+            zero or follow `features.imputation`. A modality that no item has is left out.
         present: per modality the (I,) bool mask of `features`; imputed ones count as present.
         user_item: (U, I) the normalised D^-1/2 R D^-1/2 of the training interactions (LightGCN).
         item_graph: (I, I) the homogeneous graph G_ii, row-normalised; None where there is none.
@@ -34,8 +33,8 @@ class TrainingData:
         modality_graphs: per modality the (I, I) cosines of each item with its k nearest others; a
             modality without any edge is left out.
         regions: (I, K, D) float16, the K positions of each picture's feature map, zeros where there
-            is no picture; None where the visual features have no maps. They alone lie on the CPU
-            always, in a file mapped into memory: look up what is needed.
+            is no picture; None where the visual features have no maps. They are always on the CPU,
+            in a file mapped into memory, so look up only the rows that you need.
     """
 
     users: int
@@ -53,7 +52,7 @@ class TrainingData:
 
     @property
     def device(self) -> torch.device:
-        """Where all tensors lie but the regions."""
+        """The device of all tensors except the regions."""
         return self.train_users.device
 
 
@@ -78,7 +77,7 @@ class Batch:
         return torch.cat([self.positives.unsqueeze(1), self.negatives], dim=1)
 
     def rows(self, users: Iterable[Tensor], items: Iterable[Tensor]) -> list[Tensor]:
-        """What a loss of pairs looks up, for the field's L2 term.
+        """The rows that a pairwise loss looks up, for the L2 term.
 
         Args:
             users: (U, d) tables.
@@ -92,9 +91,9 @@ class Batch:
 
 
 class Scorer(ABC):
-    """What one branch ranks by. A frozen dataclass of tensors: a bundle stores them by name.
+    """The ranking function of one branch: a frozen dataclass of tensors, stored by name.
 
-    `Branch` serves wherever s(u, i) is an inner product; `scorers.py` has the others.
+    `Branch` is for models where s(u, i) is an inner product; `scorers.py` has the others.
     """
 
     @property
@@ -104,7 +103,7 @@ class Scorer(ABC):
 
     @abstractmethod
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) users to their (B, I) scores, a tensor of its own; B may be cut into blocks."""
+        """(B,) users to their (B, I) scores, a new tensor. Callers may split B into blocks."""
 
     @abstractmethod
     def similarities(self, item: int) -> Tensor:
@@ -183,36 +182,36 @@ class Recommender(nn.Module, ABC):
 
     @classmethod
     def working_bytes(cls, data: TrainingData, config: ModelSection) -> int:
-        """About what constructing and training takes at its peak beyond `data`, in bytes.
+        """Estimated peak memory of construction and training beyond `data`, in bytes.
 
         By default `tables_held` tables of an embedding per user and item and channel, and a copy of
         the features. A recommender that holds more (a dense matrix over all items) overrides this;
-        `build` refuses, before anything is allocated, what the machine has no room for.
+        `build` refuses a model that does not fit into memory before it allocates anything.
         """
         channels, dim = max(1, len(data.features)), int(getattr(config, "dim", 0))
         table = 4 * (data.users + data.items) * dim * channels
         return cls.tables_held * table + sum(x.nbytes for x in data.features.values())
 
     def learns_from(self, modality: str) -> bool:
-        """Whether it reads the features of a modality that the data have, or graphs of them."""
+        """Whether it reads the features of this modality, or graphs of them."""
         return bool(self.needs)
 
     def begin_epoch(self, generator: torch.Generator) -> None:
-        """Called before each epoch; draw here what lasts an epoch (edge dropout)."""
+        """Called before each epoch, for random draws that last an epoch (edge dropout)."""
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The objective's weighted terms, scalars; their sum is minimised.
 
-        Any randomness (dropout) comes from `generator`, which lives on the model's device, and
-        is seeded per epoch by the trainer: a resumed run draws what an undisturbed one would.
-        Look trained rows up with `torch.nn.functional.embedding`: the gradient of `table[ids]`
-        adds repeated rows up in the order in which the threads meet, and no two runs are equal.
+        Any randomness (dropout) comes from `generator`, which is on the model's device. The trainer
+        seeds it per epoch, so a resumed run has the same draws. Look up trained rows with
+        `torch.nn.functional.embedding`. The gradient of `table[ids]` adds repeated rows in an order
+        that depends on the threads, so runs would differ.
         """
 
     @abstractmethod
     def branches(self) -> Mapping[str, Scorer]:
-        """What to rank by: "fused" always, "text" and "visual" where there are such.
+        """The scorers to rank by: "fused" always, "text" and "visual" if the model has them.
 
         Deterministic; called without gradient.
         """

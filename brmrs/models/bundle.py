@@ -1,8 +1,8 @@
-"""The model bundle: what serving, evaluation and a warm start need of a trained recommender.
+"""The model bundle: a trained recommender for serving, evaluation and warm starts.
 
-Two files: `model.safetensors` with what every branch ranks by (`text.p`, `text.q`, ...), the
-training items of every user (`seen.indptr`, `seen.items`) and the recommender's parameters
-(`state.<name>`); and `bundle.json` with everything else. It loads without the training data and
+It has two files. `model.safetensors` holds the tensors of each branch (`text.p`, `text.q`, ...),
+the training items of every user (`seen.indptr`, `seen.items`) and the recommender's parameters
+(`state.<name>`). `bundle.json` holds everything else. A bundle loads without the training data and
 without the recommender's code.
 """
 
@@ -34,15 +34,15 @@ _INDPTR, _ITEMS, _STATE = "seen.indptr", "seen.items", "state."
 
 
 class Feature(BaseModel):
-    """What a bundle says of the features of one modality.
+    """The features of one modality, as described in `bundle.json`.
 
     Attributes:
-        label: what tables and reports call them, "ResNet-18 (random weights)".
+        label: their name in tables and reports, such as "ResNet-18 (random weights)".
         weights_sha256: of the weights that made them; None where there are none.
         items: I.
         present: how many items have the modality.
         used: whether the recommender learned from them.
-        imputation: what stood for the vectors that items lack.
+        imputation: the value of `features.imputation`, for items without the modality.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,19 +52,19 @@ class Feature(BaseModel):
     items: int
     present: int
     used: bool
-    imputation: str = "zeros"  # as it was before there was a choice
+    imputation: str = "zeros"  # before the field existed
 
 
 class WarmStart(BaseModel):
-    """What a bundle says of the one that its training started from.
+    """The bundle that training started from, as described in `bundle.json`.
 
     Attributes:
         tensors_sha256: of that bundle's `model.safetensors`.
         tables: the parameters whose rows were taken over.
-        users: how many users had a row there; all others started as usual.
-        items: likewise.
-        validation_trained_on: validation interactions that the earlier model was trained on; test
-            interactions fare alike.
+        users: number of users with a row in it; all others were initialised as usual.
+        items: number of items with a row in it.
+        validation_trained_on: number of validation interactions that the earlier model was trained
+            on. Test interactions are affected in the same way.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,12 +82,12 @@ class Description(BaseModel):
     Attributes:
         model: the recommender's configuration; its "name" names it.
         train: the training configuration.
-        warm_start: what training started from; None where from nothing.
+        warm_start: the bundle that training started from; None without a warm start.
         best_epoch: counted from 1; 0 where nothing was trained.
         validation: the selection metric of that epoch.
         features: by modality.
         users: the raw ids, in the order of the dense ids.
-        items: the asins, likewise.
+        items: the raw ids, in the order of the dense ids.
         scorers: how each branch ranks, a name of `brmrs.models.scorers.SCORERS`.
         tensors_sha256: of `model.safetensors`.
     """

@@ -1,6 +1,6 @@
-"""Which run is served for each data set: one small file in the store, replaced as a whole.
+"""The served run of each data set, in one small file of the store that is replaced atomically.
 
-The file holds the pointers and their history, so that the two can never disagree.
+The file holds the served runs and their history, so the two are always consistent.
 """
 
 import time
@@ -24,7 +24,7 @@ PROMOTED: Action = "promoted"
 NOT_PROMOTED: Action = "not promoted"
 ROLLED_BACK: Action = "rolled back"
 SERVED, PREVIOUS = "served", "previous"  # aliases of runs
-NEEDED = ("ingest", "train")  # stages whose artifacts answer
+NEEDED = ("ingest", "train")  # stages whose artifacts are needed to recommend
 
 _SCHEMA = ConfigDict(allow_inf_nan=False)
 
@@ -38,7 +38,7 @@ class Verdict:
 
     Attributes:
         promoted: whether it is.
-        reason: in words.
+        reason: a text.
         comparison: the numbers behind it; None where there was nothing to compare with.
         state: its name (see `brmrs.serving.promotion`).
     """
@@ -55,9 +55,9 @@ class Decision:
 
     Attributes:
         action: `PROMOTED`, `NOT_PROMOTED` or `ROLLED_BACK`.
-        run: the run it is about; of a roll-back the one that is served again.
-        reason: in words.
-        contents: the dump files that the run was trained on; None where no retraining was made.
+        run: the run that was judged; for a roll-back, the run that is served again.
+        reason: a text.
+        contents: the dump files that the run was trained on; None without a retraining.
         comparison: see `Verdict`.
         time: UTC.
         data: name of the data set; None in files of an earlier version.
@@ -79,8 +79,8 @@ class Promotions:
     """The content of the file.
 
     Attributes:
-        served: by data set, the names of the runs that were served one after the other; the last
-            one is served. A run that was rolled back is not among them.
+        served: by data set, the names of the runs that were served, in order; the last one is
+            served now. A run that was rolled back is not among them.
         history: every decision, oldest first.
     """
 
@@ -88,7 +88,7 @@ class Promotions:
     history: tuple[Decision, ...] = ()
 
     def digests(self, data: str) -> set[str]:
-        """Of all dump files that any run of a data set was ever trained on."""
+        """Digests of all dump files that any run of a data set was trained on."""
         files = (past.contents or {} for past in self._of(data))
         return {digest for each in files for digests in each.values() for digest in digests}
 
@@ -107,7 +107,7 @@ class Promotions:
 
 @dataclass(frozen=True, config=_SCHEMA)
 class _OneDataSet:
-    """The file as it was while a store served one data set."""
+    """The old format of the file, from when a store served one data set."""
 
     served: tuple[Name, ...]
     history: tuple[Decision, ...]
@@ -117,7 +117,7 @@ _FILE: TypeAdapter[Promotions | _OneDataSet] = TypeAdapter(Promotions | _OneData
 
 
 def read(store: ArtifactStore) -> Promotions:
-    """What is served, and how that was decided; empty before the first promotion.
+    """The served runs and their history; empty before the first promotion.
 
     Raises:
         UserError: the file is damaged.
@@ -129,7 +129,7 @@ def read(store: ArtifactStore) -> Promotions:
         return Promotions({})
     except (IsADirectoryError, ValueError) as error:
         raise UserError(
-            f"{path}: not what brmrs wrote ({error}); remove it, then choose with `brmrs promote`"
+            f"{path}: not a file that brmrs wrote ({error}); remove it and use `brmrs promote`"
         ) from error
     if isinstance(found, Promotions):
         return found
@@ -213,7 +213,7 @@ def of_data_set(store: ArtifactStore, name: str) -> Run | None:
 
 
 def serving(store: ArtifactStore, data: str | None = None) -> Run:
-    """The run that answers: the promoted one, or the data set's latest if none was promoted.
+    """The run to recommend with: the promoted one, or the latest if none was promoted.
 
     Args:
         store: the artifact store.
@@ -250,12 +250,12 @@ def resolve(store: ArtifactStore, name: str) -> Run:
     runs = past.get(_chosen(data or None, set(past), store), ())
     place = 1 if alias == SERVED else 2
     if len(runs) < place:
-        raise UserError(f"run {name}: there is none; `brmrs current` lists what is served")
+        raise UserError(f"run {name}: there is none; `brmrs current` lists the served runs")
     return find(store, runs[-place])
 
 
 def _chosen(data: str | None, known: set[str], store: ArtifactStore) -> str:
-    """The data set that is meant; "" if none is named and none is known.
+    """The selected data set; "" if none is named and the store has none.
 
     Raises:
         UserError: none is named, and there are several.

@@ -25,8 +25,8 @@ class Garbage:
     Attributes:
         paths: files and folders, relative to the store's root.
         bytes: their size.
-        links: the store's own folders that are links, relative to its root. Nothing behind them
-            was looked at.
+        links: folders of the store that are links, relative to its root. Files behind them were not
+            examined.
     """
 
     paths: tuple[str, ...]
@@ -54,10 +54,11 @@ def damaged(store: ArtifactStore) -> list[Artifact]:
 
 
 def collect(store: ArtifactStore, keep: int, *, dry_run: bool = False) -> Garbage:
-    """Remove what no kept run reaches, and what killed runs left behind.
+    """Remove files that no kept run needs, and leftovers of killed runs.
 
-    Kept are the newest `keep` runs in which a stage ran, every run that came after the oldest of
-    them, and for each data set the served run and the one that `rollback` returns to.
+    Three groups of runs are kept: the newest `keep` runs in which a stage ran, every later run than
+    the oldest of these, and for each data set the served run and the one that `rollback` returns
+    to.
 
     Args:
         store: the artifact store.
@@ -79,7 +80,7 @@ def collect(store: ArtifactStore, keep: int, *, dry_run: bool = False) -> Garbag
                 runs.append(run)
             made += any(record.run == run.name for record in run.stages.values())
         names = {run.name for run in runs}
-        # All of them: under one key two runs may have had two artifacts, if these are incomplete.
+        # All records: incomplete artifacts of two runs may have the same key.
         records = [record for run in runs for record in run.stages.values()]
         paths = sorted([*_unreached(store, names, records), *_unused(store, records)])
         size = sum(_size(path) if dry_run else store.discard(path) for path in paths)
@@ -89,10 +90,10 @@ def collect(store: ArtifactStore, keep: int, *, dry_run: bool = False) -> Garbag
 
 
 def sweep(store: ArtifactStore) -> None:
-    """Remove what killed runs left behind; `collect` removes more.
+    """Remove leftovers of killed runs; `collect` removes more.
 
-    A run does so once it holds the store, when nobody else writes there. Partial work of the last
-    `DAYS_OF_SCRATCH` days stays: the next run of its stage continues from it.
+    A run calls this while it holds the lock of the store, so no other process writes there. Partial
+    work of the last `DAYS_OF_SCRATCH` days stays: the next run of its stage continues from it.
     """
     oldest = time.time() - DAYS_OF_SCRATCH * 24 * 3600
     old = [path for path in store.below("scratch", 2) if _last_change(path) < oldest]
@@ -131,16 +132,16 @@ def _unreached(store: ArtifactStore, runs: set[str], records: list[Record]) -> I
         for path in store.below(folder, 2):
             if (path.parent.name, path.stem) not in keys:
                 yield path
-    # No run is under way, so all of this is left over. A failed stage loses its partial work.
+    # No run is active, so all of this is left over. A failed stage loses its partial work.
     yield from store.below("tmp")
     yield from store.below("scratch", 2)
     yield from store.below("failures")
-    yield from store.below("locks", 2)  # the others may be held now, by what is no run
+    yield from store.below("locks", 2)  # commands other than runs may hold the other locks now
     yield from store.root.glob(f".{current.FILE}.*")
 
 
 def _unused(store: ArtifactStore, records: list[Record]) -> Iterator[Path]:
-    """Files of the stage caches that nothing reaches (see `StageContext.stage_cache`)."""
+    """Files of the stage caches that are not in use (see `StageContext.stage_cache`)."""
     noted = {
         store.stage_cache(record.artifact.stage) / name
         for record in records

@@ -1,4 +1,4 @@
-"""How certain the difference between two runs' test metrics is."""
+"""Confidence intervals of the differences between two runs' test metrics."""
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ def intervals(old: Run, new: Run, store: ArtifactStore) -> dict[str, dict[str, f
 
     Returns:
         `{"low", "high", "users"}` by metric ("test.recall@20"). Empty if a run was not evaluated,
-        an artifact is gone, or the runs have other users.
+        an artifact was removed, or the runs have different users.
     """
     if any("evaluate" not in run.stages or "ingest" not in run.stages for run in (old, new)):
         return {}

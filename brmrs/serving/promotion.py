@@ -1,29 +1,27 @@
 """Whether a retrained model may replace the served one: a test of non-inferiority.
 
-Both models rank on common ground, so that only the models differ:
+Both models rank the same users and items, so that only the models differ:
 
-- users that both know. A new user has no representation in the served model, so there is nothing
-  to pair; such users are counted.
-- items that both know: neither ranks another, and a held-out item that one of them does not know
-  is left out.
-- the training items of both are masked, and held-out items among them are left out: after a new
-  random split, items that validate the candidate were training items of the served model.
+- The users are those of both models. A new user has no representation in the served model and
+  cannot be compared; such users are counted.
+- The items are those of both models. A held-out item that one model does not have is left out.
+- The training items of both models are masked, and held-out items among them are left out. After a
+  new random split, validation items of the candidate may be training items of the served model.
 
 With d_u the candidate's metric minus the served model's for user u, the mean of d_u is bootstrapped
 over users (see `brmrs.evaluation.paired`). The candidate is promoted only if the lower end of the
-one-sided interval, the 1 - `confidence` quantile, lies above minus `margin`. With too few users, or
-if the candidate does not know enough of the served users and items, it is not promoted: what cannot
-be shown does not replace what is served.
+one-sided interval, the 1 - `confidence` quantile, is above minus `margin`. It is not promoted if
+there are too few users, or if it lacks too many of the users and items of the served model.
 
 The state of a verdict is one of:
 
 | state | promoted | meaning |
 |---|---|---|
 | `first` | yes | nothing was served for this data set |
-| `not inferior` | yes | the lower end lies above -margin |
-| `not shown non-inferior` | no | it does not |
-| `too few users` | no | fewer than `retrain.min_users` on common ground |
-| `unknown users or items` | no | below `retrain.min_known_share` of what is served |
+| `not inferior` | yes | the lower end is above -margin |
+| `not shown non-inferior` | no | the lower end is not above -margin |
+| `too few users` | no | fewer than `retrain.min_users` users can be compared |
+| `unknown users or items` | no | too few of the served users or items (`retrain.min_known_share`) |
 | `served model unreadable` | no | there is nothing to compare with |
 | `not comparable` | no | a model cannot rank: its scores are not finite |
 """
@@ -62,8 +60,8 @@ class Paired:
     Attributes:
         current: (n,) of the served model.
         candidate: (n,) of the retrained one.
-        users_left_out: validation users that the served model does not know, or of whose held-out
-            items none is on common ground.
+        users_left_out: validation users that the served model does not have, or without any
+            held-out item that both models have.
     """
 
     current: Floats
@@ -78,15 +76,15 @@ class Comparison:
     Attributes:
         against: the run that was served.
         metric: such as "recall@20".
-        known_users: share of the served model's users that the candidate knows.
-        known_items: likewise.
+        known_users: share of the served model's users that the candidate has.
+        known_items: share of the served model's items that the candidate has.
         users: n, compared.
         users_left_out: see `Paired`.
         current: mean over the users; None where there are none, as for the next three.
-        candidate: likewise.
+        candidate: mean of the candidate.
         difference: candidate minus current.
-        at_least: the lower end of the difference, with `confidence`.
-        margin: that the difference may fall short by.
+        at_least: lower end of the confidence interval of the difference.
+        margin: the largest decrease that is accepted.
         confidence: of `at_least`.
     """
 
@@ -150,7 +148,7 @@ def judge(store: ArtifactStore, run: Run, config: RetrainConfig) -> Verdict:
 
 
 def decide(found: Comparison, config: RetrainConfig) -> tuple[str, str]:
-    """The state of a comparison, and the reason in words. All but `NOT_INFERIOR` fail."""
+    """The state of a comparison, and the reason. Only `NOT_INFERIOR` leads to promotion."""
     if min(found.known_users, found.known_items) < config.min_known_share:
         return UNKNOWN, f"it knows less than retrain.min_known_share {config.min_known_share:g}"
     if found.users < config.min_users:
@@ -161,7 +159,7 @@ def decide(found: Comparison, config: RetrainConfig) -> tuple[str, str]:
 
 
 def _known(served: Iterable[str], candidate: Container[str]) -> float:
-    """Share of the served names that the candidate knows; 1 of none."""
+    """Share of the served names that the candidate has; 1 if there are none."""
     known = [name in candidate for name in served]
     return sum(known) / len(known) if known else 1.0
 
@@ -195,7 +193,7 @@ def compare(paired: Paired, config: RetrainConfig, against: str) -> Comparison:
 
 
 def measure_both(current: Bundle, candidate: Bundle, validation: UserItems, metric: str) -> Paired:
-    """A metric of both models for each validation user, on common ground (see above).
+    """A metric of both models for each validation user, on shared users and items.
 
     Args:
         current: the served model.
@@ -213,7 +211,7 @@ def measure_both(current: Bundle, candidate: Bundle, validation: UserItems, metr
         held_out.users[fresh], held_out.items[fresh], len(users), len(items)
     )
     k = int(metric.partition("@")[2])
-    values = [measure(ground, held_out, masked, (k,))[metric].numpy() for ground in (old, new)]
+    values = [measure(scorer, held_out, masked, (k,))[metric].numpy() for scorer in (old, new)]
     left_out = int((validation.counts > 0).sum()) - len(values[0])
     return Paired(values[0], values[1], left_out)
 
@@ -223,9 +221,9 @@ class SharedCatalogue(Scorer):
     """One model's ranking of the users and items that both models know.
 
     Attributes:
-        whole: what that model ranks all its items by.
-        users: dense ids in that model; the position is the id on common ground.
-        items: likewise.
+        whole: the scorer of that model, for all its users and items.
+        users: dense ids in that model; the position is the shared id.
+        items: dense ids in that model; the position is the shared id.
     """
 
     whole: Scorer
@@ -243,19 +241,19 @@ class SharedCatalogue(Scorer):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Users and items on common ground."""
+        """Numbers of shared users and items."""
         return len(self.users), len(self.items)
 
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) users to their (B, I) scores, all by ids on common ground."""
+        """(B,) users to their (B, I) scores, all by shared ids."""
         return self.whole.scores(self.users[users])[:, self.items]
 
     def similarities(self, item: int) -> Tensor:
-        """(I,) how much each item is like the given one, by ids on common ground."""
+        """(I,) how much each item is like the given one, by shared ids."""
         return self.whole.similarities(int(self.items[item]))[self.items]
 
     def moved(self, sets: UserItems) -> UserItems:
-        """The same sets by their ids on common ground, without what is not there."""
+        """The same sets by shared ids, without users and items that are not shared."""
         places = [
             torch.full((size,), -1).index_copy(0, kept, torch.arange(len(kept)))
             for size, kept in zip(self.whole.shape, (self.users, self.items), strict=True)

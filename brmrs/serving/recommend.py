@@ -22,7 +22,7 @@ def recommend(bundle: Bundle, user_id: str, k: int) -> Ranked:
         k: K; fewer are returned where fewer items are left.
 
     Raises:
-        UserError: the bundle does not know the user, or its scores are NaN or infinite.
+        UserError: the bundle has no such user, or its scores are NaN or infinite.
     """
     _check(k)
     user = bundle.user_index.get(user_id)
@@ -43,11 +43,11 @@ def similar(bundle: Bundle, asin: str, k: int) -> Ranked:
 
     Args:
         bundle: the model.
-        asin: an item of the training data; it is not among the answers.
+        asin: an item of the training data; the result does not contain it.
         k: K; fewer are returned where there are fewer other items.
 
     Raises:
-        UserError: the bundle does not know the item, or its scores are NaN or infinite.
+        UserError: the bundle has no such item, or its scores are NaN or infinite.
     """
     _check(k)
     item = bundle.item_index.get(asin)
@@ -77,7 +77,7 @@ def _check(k: int) -> None:
 
 
 def _close(wanted: str, names: Sequence[str]) -> str:
-    """A hint at names like the wanted one; those that begin alike, to stay fast on millions."""
+    """A hint at similar names. Compares only names with the same start, to be fast on millions."""
     start = wanted[:3].casefold()
     alike = [name for name in names if name[:3].casefold() == start]
     near = difflib.get_close_matches(wanted, alike[:20_000], n=3)

@@ -1,21 +1,21 @@
-"""The content-addressed store: write atomically, verify before use, never serve damage.
+"""The content-addressed store: atomic writes, and artifacts that are verified before use.
 
 Layout under the root:
     objects/<stage>/<digest>/       the files of an artifact
     objects/<stage>/<digest>.stat   signature of each file when it was last hashed
     objects/<stage>/.<name>/        an artifact that is being written
-    records/<stage>/<key>.json      which artifact a cache key led to, and what the key was made of
+    records/<stage>/<key>.json      the artifact of a cache key, and the parts of the key
     scratch/<stage>/<key>/          partial work that outlives a kill
-    stage_cache/<stage>/<folder>/   what a stage may use again under other keys
-    locks/                          flock files; those in folders are held by runs alone
-    current.json                    which runs are served, and how that was decided
+    stage_cache/<stage>/<folder>/   results that a stage reuses under other keys
+    locks/                          flock files; only runs hold those in sub-folders
+    current.json                    the served runs, and the history of promotions
     runs/                           manifests of runs
     failures/                       logs of failed stages
-    prefect/                        the tasks' results, written anew from the records when read
+    prefect/                        the tasks' results, rewritten from the records on read
 
 A store may be shared with others, so no file in it is trusted (see `brmrs.store.checked`). Its
-folders may be links or mounts: reading and writing go through them, but nothing is removed behind a
-link (see `ArtifactStore.discard`).
+folders may be links or mounts. Reading and writing follow them, but nothing behind a link is
+removed (see `ArtifactStore.discard`).
 """
 
 import contextlib
@@ -43,8 +43,8 @@ from brmrs.system.files import (
 
 DIGEST_LETTERS = 16  # of the hex digest in folder names; records hold the whole digest
 
-# What a file that is gone, or is not what it was, raises. All else (no permission, a bad disk) does
-# not show that an artifact is damaged.
+# Errors of a missing or replaced file. Other errors (no permission, a failing disk) do not show
+# that an artifact is damaged.
 _DAMAGE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 
 
@@ -55,7 +55,7 @@ class ArtifactStore:
         self.root = root
 
     def path(self, artifact: Artifact, read: str = "") -> Path:
-        """Where an artifact is, or the file of it that a declared input names."""
+        """The path of an artifact, or of the file in it that a declared input names."""
         folder = self.root / "objects" / artifact.stage / artifact.digest[:DIGEST_LETTERS]
         _, slash, file = read.partition("/")
         return folder / file if slash else folder
@@ -74,7 +74,7 @@ class ArtifactStore:
         Args:
             stage: the stage.
             key: the key.
-            run: the run that asks; only the run that made an incomplete artifact may use it.
+            run: the current run. Only the run that made an incomplete artifact may use it.
         """
         record = read_record(self._record_path(stage, key))
         if record is None or record.key != key or record.artifact.stage != stage:
@@ -99,11 +99,11 @@ class ArtifactStore:
     def verify(self, artifact: Artifact, *, full: bool = False) -> bool:
         """Whether an artifact has exactly its files, with their bytes.
 
-        Files with the signatures that they had when they were last hashed are not read, unless
-        `full`. An artifact that fails is hashed in full the next time, too.
+        Files whose signature has not changed since they were last hashed are not read, unless
+        `full`. An artifact that fails is hashed in full again next time.
 
         Raises:
-            UserError: the files cannot be read, which shows no damage.
+            UserError: the files cannot be read; they are not necessarily damaged.
         """
         folder = self.path(artifact)
         try:
@@ -130,7 +130,7 @@ class ArtifactStore:
     def writing(self, stage: str) -> Iterator[Path]:
         """A temporary folder for a stage to write into; removed unless `commit` moved it.
 
-        It is beside the folder that it becomes, as that may be on a disk of its own.
+        It has the same parent as the final folder, which may be on a separate disk.
         """
         folder = unique_beside(self.root / "objects" / stage / "new")
         folder.mkdir(parents=True)
@@ -143,8 +143,8 @@ class ArtifactStore:
     def commit(self, folder: Path, stage: str) -> Artifact:
         """Move a finished folder to its place; an equal artifact that verifies in full stays.
 
-        Its bytes are on the disk before this returns, and others may read it if the umask of this
-        process lets them: some libraries write files that only the owner may read.
+        Its bytes are on the disk before this returns. Its permissions follow the umask, as some
+        libraries write files that only the owner may read.
         """
         _share(folder)
         artifact = digest_folder(folder, stage)
@@ -163,20 +163,20 @@ class ArtifactStore:
         return artifact
 
     def _clear(self, place: Path) -> None:
-        """Make room for an artifact: what is there is damaged, or no artifact."""
+        """Clear the place of an artifact from damaged or unrelated files."""
         self.discard(place)
-        if os.path.lexists(place):  # behind a link, where nothing is removed
+        if os.path.lexists(place):  # behind a link; nothing is removed there
             place.rename(place.with_name(f"{place.name}.damaged-{unique_beside(place).name[-32:]}"))
 
     def write_record(self, record: Record) -> None:
-        """Make a key lead to an artifact that is on the disk."""
+        """Record the artifact of a key. The artifact must be on the disk."""
         path = self._record_path(record.artifact.stage, record.key)
         write_json(path, record.to_json(), durable=True)
 
     def below(self, folder: str, depth: int = 1) -> Iterator[Path]:
         """The entries `depth` levels below one of the store's folders, sorted.
 
-        Links are not followed: neither the folder itself nor a level in between may be one.
+        Links are not followed: the folder itself and the levels in between must be real folders.
         """
         yield from _below(self.root / folder, depth)
 
@@ -190,7 +190,7 @@ class ArtifactStore:
         """Remove a file, folder or link of the store; its size in bytes.
 
         Only a link itself is removed, never what it points to. Nothing is removed if a folder
-        between the store's root and the path is a link: what is behind it is not the store's own.
+        between the store's root and the path is a link: files behind it do not belong to the store.
         """
         between = path.relative_to(self.root).parents
         if any((self.root / parent).is_symlink() for parent in between if parent.name):
@@ -202,10 +202,10 @@ class ArtifactStore:
         return locks.exclusive(self.root / "locks" / f"{name}.lock")
 
     def running(self, who: str = "a run", *, wait: bool = True) -> AbstractContextManager[None]:
-        """Held by whatever writes to the store: a run, a search, a clean-up. One at a time.
+        """The lock of a run, search or clean-up. Only one at a time may write to the store.
 
         Args:
-            who: what others are shown of the holder.
+            who: description of the holder, shown to those who wait.
             wait: wait for another holder to end, instead of raising.
 
         Raises:
@@ -265,7 +265,7 @@ def _signature_file(folder: Path) -> Path:
 
 
 def _share(folder: Path) -> None:
-    """Give files and folders the permissions that the umask gives to new ones: the folder's own."""
+    """Give all files and sub-folders the permissions of the folder, which follow the umask."""
     mode = stat.S_IMODE(folder.stat().st_mode) & 0o777
     for entry in walk(folder):
         if entry.is_symlink():

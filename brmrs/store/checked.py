@@ -1,8 +1,8 @@
-"""Read files of a store that somebody else may have written: plain JSON, checked against a schema.
+"""Read untrusted files of a store: plain JSON, validated against a schema.
 
-A store may have been copied from anywhere, so no file in it is trusted. Whatever is read back from
-one (records, manifests of runs, `current.json`, metrics) passes `read`, which parses JSON without
-building objects, bounds its size, depth and numbers, and validates it with pydantic.
+A store may have been copied from anywhere, so no file in it is trusted. Records, manifests of runs,
+`current.json` and metrics are read with `read`. It parses plain JSON, limits its size, depth and
+numbers, and validates it with pydantic.
 """
 
 import re

@@ -30,7 +30,7 @@ def execute(
 ) -> Record:
     """The record of a stage's artifact, from the store or computed now.
 
-    One process computes a key while others that want it wait, and then use its artifact.
+    If several processes need the same key, one computes it, and the others wait for its artifact.
 
     Args:
         stage: the stage.
@@ -38,7 +38,7 @@ def execute(
         fingerprint: digests of the input files (see `brmrs.store.fingerprint`).
         upstream: artifacts of the stages it reads from.
         store: the artifact store.
-        run: name of this run; the record keeps the name of the run that computed.
+        run: name of this run; the record keeps the name of the run that computed it.
         refresh: compute even on a hit, and remove the stage's scratch and cache first.
 
     Raises:
@@ -99,7 +99,7 @@ def _errors_named(stage: Stage, parts: keys.Parts, log: Path) -> Iterator[None]:
         fault = os_fault(error)
         if fault:
             raise UserError(f"{stage.name}: {fault}") from error
-        with contextlib.suppress(OSError):  # without a log, there is still the message
+        with contextlib.suppress(OSError):  # without a log, the message remains
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text(traceback.format_exc(), encoding="utf-8")
         read = ", ".join(f"{name} {digest[:12]}" for name, digest in parts["input"].items())
@@ -112,7 +112,7 @@ def _errors_named(stage: Stage, parts: keys.Parts, log: Path) -> Iterator[None]:
 def _refuse_changed(
     stage: Stage, config: PipelineConfig, fingerprint: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Refuse input files that are no longer those in the key: one may be replaced while read."""
+    """Raise a UserError if an input file changed since the key was computed."""
     for name, entry in digests(config, stage.external).items():
         if entry["sha256"] != fingerprint[name]["sha256"]:
             raise UserError(

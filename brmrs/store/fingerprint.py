@@ -1,7 +1,7 @@
-"""The fingerprint: digests of all bytes that come from outside.
+"""The fingerprint: digests of all input files.
 
-Stage keys hold these digests instead of paths, so the same bytes under another name rerun
-nothing. Imports nothing heavy: `brmrs plan` must answer at once.
+Stage keys hold these digests instead of paths, so renaming a file reruns nothing. The module
+imports nothing heavy, because `brmrs plan` must be fast.
 """
 
 from collections.abc import Callable, Iterable
@@ -42,13 +42,11 @@ def fingerprint(
         names: the entries wanted; None: all.
 
     Returns:
-        Of the entries `reviews`, `metadata`, `path`, `text_model`, `visual_weights`,
-        `image_folder` and `warm_start` those wanted, each `{"sha256": digest of the entry,
-        "files": [{"name", "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends on
-        the files' contents alone, neither on their names nor on their order; what is kept of them
-        depends on no more (the quarantine tells the names that the files had when they were read).
-        Names count in the other entries: a picture's name is its item's id, and a model finds its
-        files by name.
+        The requested entries, of `reviews`, `metadata`, `path`, `text_model`, `visual_weights`,
+        `image_folder` and `warm_start`. Each is `{"sha256": digest of the entry, "files": [{"name",
+        "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends only on the files'
+        contents, not on their names or order. The digests of the other entries include the names: a
+        picture's name is its item's id, and a model finds its files by name.
 
     Raises:
         UserError: a file is missing or unreadable, no reviews are configured, or torchvision has no

@@ -1,4 +1,4 @@
-"""Cache keys: what a stage's output depends on, spelled out so that a change can be explained."""
+"""Cache keys: everything that a stage's output depends on, in parts that explain a change."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +13,8 @@ from brmrs.store.records import Artifact
 from brmrs.system import code
 from brmrs.system.files import digest_json
 
-# What a key is made of: {"code": {module: digest}, "libraries": {name: version},
-# "configuration": {field: value}, "input": {declared read: digest}}.
+# The parts of a key: {"code": {module: digest}, "libraries": {name: version}, "configuration":
+# {field: value}, "input": {declared read: digest}}.
 Parts = dict[str, dict[str, Any]]
 
 
@@ -29,7 +29,7 @@ def parts(
     Args:
         stage: the stage.
         config: the whole configuration; only the declared sections enter.
-        fingerprint: digests of the bytes from outside (see `brmrs.store.fingerprint`).
+        fingerprint: digests of the input files (see `brmrs.store.fingerprint`).
         upstream: the artifacts it reads, by stage name.
     """
     inputs = {name: fingerprint[name]["sha256"] for name in stage.external}
@@ -61,7 +61,7 @@ def key(stage: Stage, key_parts: Parts) -> str:
 def _modules(stage: Stage, config: PipelineConfig) -> set[str]:
     """Every module that the stage imports, directly or indirectly, of the project or a plug-in.
 
-    Of the models, only the configured one counts.
+    Of the models, only the configured one is included.
     """
     if stage.extension:
         extensions.make_importable(stage.extension)
@@ -73,7 +73,7 @@ def _modules(stage: Stage, config: PipelineConfig) -> set[str]:
 
 
 def extensions_used(stage: Stage, config: PipelineConfig) -> list[Extension]:
-    """The extensions that a stage runs with this configuration, beside its own code."""
+    """The extensions that a stage runs with this configuration."""
     if stage.name == "ingest":
         return [formats.extension(config.ingest.format, config.plugins)]
     if stage.name == "evaluate":

@@ -1,4 +1,4 @@
-"""What two runs differ in, and where an artifact comes from."""
+"""Differences between two runs, and the origin of an artifact."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from brmrs.store.keys import flatten
 from brmrs.store.runs import Run, all_runs
 from brmrs.system.files import digest_json
 
-NOTHING = {digest_json([]), digest_json({})}  # of no files from outside, of an absent folder
+NOTHING = {digest_json([]), digest_json({})}  # digests of no input files, and of an absent folder
 
 
 def difference(old: Run, new: Run, store: ArtifactStore) -> dict[str, dict[str, list[Any]]]:
@@ -24,16 +24,16 @@ def difference(old: Run, new: Run, store: ArtifactStore) -> dict[str, dict[str, 
 
 
 def origin(digest: str, store: ArtifactStore) -> list[dict[str, Any]]:
-    """From an artifact back to the bytes of the dump: the newest run that holds it, step by step.
+    """The stages and input files that an artifact was made from, in the newest run that has it.
 
     Args:
         digest: the artifact's, or its first letters.
-        store: where runs and artifacts lie.
+        store: the artifact store.
 
     Returns:
-        The artifact's stage first, then every stage it was made from, then the files from outside:
-        `{"name", "digest", "reads"}`, or `{"name", "files"}`. What a stage may read, and was not
-        there, is left out.
+        The artifact's stage first, then every stage it was made from, then the input files:
+        `{"name", "digest", "reads"}`, or `{"name", "files"}`. Optional inputs that were absent are
+        left out.
 
     Raises:
         UserError: no run holds such an artifact.
@@ -52,7 +52,7 @@ def _back(run: Run, name: str) -> list[dict[str, Any]]:
         current = todo.pop(0)
         if current in steps:
             continue
-        if current not in run.stages:  # bytes from outside
+        if current not in run.stages:  # input files
             steps[current] = {
                 "name": current,
                 "files": run.fingerprint.get(current, {}).get("files", []),

@@ -13,7 +13,7 @@ from typing import IO
 from brmrs.errors import UserError, os_fault
 
 LOG = logging.getLogger(__name__)
-_HOLDER_BYTES = 400  # read of a lock file, to name who holds it
+_HOLDER_BYTES = 400  # bytes read of a lock file, to name the holder
 
 
 class UnderWayError(UserError):
@@ -38,7 +38,7 @@ def single(path: Path, who: str, *, wait: bool) -> Iterator[None]:
 
     Args:
         path: the file.
-        who: what others are shown of the holder.
+        who: description of the holder, shown to those who wait.
         wait: wait for another holder to end, instead of raising.
 
     Raises:
@@ -71,7 +71,7 @@ def _holder(file: IO[bytes]) -> str:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    """Open a lock file without following a link: its target could be any file."""
+    """Open a lock file without following a link, whose target could be any file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     return os.fdopen(descriptor, "a+b")

@@ -1,4 +1,4 @@
-"""Whether the configured data can have what the configured model needs, before anything runs."""
+"""Check before a run that the data can have the modalities that the model needs."""
 
 from collections.abc import Iterable
 
@@ -8,13 +8,13 @@ from brmrs.ingest import formats
 from brmrs.models.registry import needs
 from brmrs.stages import Stage
 
-FROM_MODALITIES = {"features", "modality_graphs"}  # needs that texts or pictures meet
+FROM_MODALITIES = {"features", "modality_graphs"}  # needs that require texts or pictures
 
 
 def modalities(config: PipelineConfig) -> tuple[bool, bool]:
-    """Whether there may be texts, and pictures.
+    """Whether the data may have texts, and pictures.
 
-    A format that reads no `ingest.metadata` brings texts and vectors in files of its own.
+    A format that does not read `ingest.metadata` has texts and vectors in other files.
 
     Raises:
         UserError: a file of the dump is missing.
@@ -27,7 +27,7 @@ def modalities(config: PipelineConfig) -> tuple[bool, bool]:
 
 
 def check_modalities(config: PipelineConfig, stages: Iterable[Stage]) -> None:
-    """Stop where these stages train a model that needs texts or pictures, and there can be none.
+    """Check that there can be texts or pictures if these stages train a model that needs them.
 
     Raises:
         UserError: there can be none.

@@ -1,4 +1,4 @@
-"""What a run would do, and why: each stage's key against the records in the store."""
+"""The stages that a run would run, and why. Compares each stage's key with the records."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.records import Artifact, Record
 from brmrs.store.runs import all_runs
 
-LETTERS = 6  # of a digest, enough to tell two apart
+LETTERS = 6  # of a digest, enough to distinguish two
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a run would do with one stage.
+    """The planned state of one stage.
 
     Attributes:
         stage: its name.
@@ -75,7 +75,7 @@ def _artifact(step: Step) -> Artifact:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the store has of a stage.
+    """The records of a stage.
 
     Attributes:
         records: all its records, newest last.
@@ -91,7 +91,7 @@ class _Known:
 
 
 def _behind(stage: Stage, config: PipelineConfig, stale: list[str], found: _Known) -> Step:
-    """A stage behind stale ones: its own changes decide whether it surely runs."""
+    """A stage after stale ones. It certainly runs if its code or configuration changed."""
     known = keys.fixed_parts(stage, config)
     nearest = found.compared(known)
     if nearest is None:

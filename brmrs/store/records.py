@@ -1,4 +1,4 @@
-"""Records: which artifact a cache key led to, and what the key was made of."""
+"""Records: the artifact of each cache key, and the parts of the key."""
 
 import json
 from dataclasses import field
@@ -20,7 +20,7 @@ _Size = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True, config=_SCHEMA)
 class Artifact:
-    """What a stage wrote.
+    """The output of a stage.
 
     Attributes:
         stage: its name.
@@ -63,17 +63,17 @@ _PATHS = TypeAdapter(list[RelativePath])
 
 @dataclass(frozen=True, config=_SCHEMA)
 class Record:
-    """How an artifact was made.
+    """The origin of an artifact.
 
     Attributes:
         key: the cache key.
-        parts: what the key was made of (see `brmrs.store.keys`).
-        artifact: what the stage wrote under that key.
+        parts: the parts of the key (see `brmrs.store.keys`).
+        artifact: the output of the stage under that key.
         run: the run that wrote it.
         seconds: how long the stage took then.
         peak_memory_bytes: the most memory its process held then (see `brmrs.system.machine`);
             0: unknown.
-        machine: what it ran on then (see `brmrs.system.machine`).
+        machine: the machine that it ran on (see `brmrs.system.machine`).
         notes: see `StageContext.notes`.
     """
 

@@ -39,7 +39,7 @@ class _Seeded(TypedDict):
 
 
 class _Config(TypedDict):
-    """What is read of a run's configuration; every version has these fields."""
+    """The fields of a run's configuration that are read; every version has them."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     name: Name
@@ -71,7 +71,7 @@ class _Feature(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """What is read of the metrics that the stage `evaluate` wrote."""
+    """The fields of `metrics.json` of the stage `evaluate` that are read."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     model: str
@@ -114,7 +114,7 @@ class Run:
             UserError: the run stopped before that stage.
         """
         if stage not in self.stages:
-            raise UserError(f"run {self.name} did not get to {stage}; run the pipeline to its end")
+            raise UserError(f"run {self.name} did not reach {stage}; run the pipeline to its end")
         return self.stages[stage].artifact
 
     def summary(self, store: ArtifactStore) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class Run:
         return {"validation": found["validation"], "test": found["test"]} if found else {}
 
     def evaluation(self, store: ArtifactStore) -> Evaluation | None:
-        """What the stage `evaluate` found; None if it did not run, or its artifact is gone.
+        """The output of the stage `evaluate`; None if it did not run or its artifact was removed.
 
         Raises:
             UserError: the file is damaged.
@@ -165,7 +165,7 @@ class Run:
 
 @dataclass(frozen=True, config=ConfigDict(allow_inf_nan=False))
 class _Manifest(Run):
-    """A run as it is read back from a store: everything that is used of it is checked."""
+    """A run that was read from a store. Every field that is used is validated."""
 
     config: _Config  # type: ignore[assignment]
     fingerprint: dict[str, _Entry]
@@ -190,9 +190,9 @@ def read_evaluation(path: Path) -> Evaluation | None:
 
 
 def new_name(store: ArtifactStore) -> str:
-    """A name for a run: time of start (UTC) and a random tail. It sorts behind all others.
+    """A name for a run: time of start (UTC) and a random tail. It sorts after all others.
 
-    Where the clock was set back, it is the time of the newest run and a little more.
+    If the clock was set back, the time is 1 ms after that of the newest run.
 
     Raises:
         UserError: no time is later than that of the newest run.
@@ -206,7 +206,7 @@ def new_name(store: ArtifactStore) -> str:
         raise UserError(
             f"{_folder(store) / newest}.json: no run can be named later than this; remove it"
         ) from error
-    except ValueError:  # a name that somebody else gave
+    except ValueError:  # a name that brmrs did not generate
         pass
     return f"{_moment(now)}-{uuid.uuid4().hex[:4]}"
 
@@ -226,12 +226,12 @@ def save(run: Run, store: ArtifactStore) -> None:
 
 
 def this_machine() -> dict[str, Any]:
-    """What a run ran on: this machine, and the most memory that this process held."""
+    """This machine, and the peak memory of this process."""
     return {**machine.describe(), "peak_memory_bytes": machine.high_water()}
 
 
 def all_runs(store: ArtifactStore) -> Iterator[Run]:
-    """The runs under a store, newest first. Their artifacts may be gone.
+    """The runs under a store, newest first. Their artifacts may have been removed.
 
     Raises:
         UserError: a manifest is damaged or renamed.
@@ -268,8 +268,8 @@ def latest(store: ArtifactStore, *stages: str, data: str | None = None) -> Run:
         data: name of the data set; None: of any.
 
     Raises:
-        UserError: there is none, or an artifact of it is missing or damaged: an older run's
-            would be the answer to another question.
+        UserError: there is none, or an artifact of it is missing or damaged. There is no fallback
+            to an older run.
     """
     for run in all_runs(store):
         if data in (None, run.config["name"]) and all(stage in run.stages for stage in stages):
@@ -295,7 +295,7 @@ def sound(run: Run, store: ArtifactStore, *stages: str) -> Run:
 
 
 def _in_order(stages: Iterable[str]) -> list[str]:
-    """As declared, which is how they run: in the manifest they are sorted by name."""
+    """In the order of declaration, which is that of execution; manifests sort by name."""
     declared = {stage.name: place for place, stage in enumerate(STAGES)}
     return sorted(stages, key=lambda name: declared.get(name, len(declared)))
 

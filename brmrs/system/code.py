@@ -1,6 +1,6 @@
 """The code that an output depends on: modules by their imports, digests of their syntax.
 
-Stage keys and kept embeddings share this one notion of code.
+Stage keys and cached embeddings both use it.
 """
 
 import ast
@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 TEMPLATES = {".j2"}
 INSTALLED = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}  # where they differ from the module's name
-# The values of the configuration stand in the key themselves, and errors, progress and the
-# declarations shape no output: a change in these modules alone reruns nothing.
+# Keys contain the values of the configuration, and errors, progress and declarations do not affect
+# any output. So a change in these modules reruns nothing.
 SHAPES_NO_OUTPUT = {
     "brmrs",
     "brmrs.config.data",
@@ -89,7 +89,7 @@ def _imported(module: str) -> tuple[str, ...]:
 
 
 def _absolute(name: str, package: str) -> str:
-    """The absolute name of an import, which may be relative; "" if that leads nowhere."""
+    """The absolute name of an import, which may be relative; "" if there is none."""
     if not name.startswith("."):
         return name
     with contextlib.suppress(ImportError):
@@ -125,7 +125,7 @@ class _Parsed(NamedTuple):
 
 @cache
 def _parsed(text: bytes) -> _Parsed:
-    """Parse a module's text, once: this is most of the time that making keys takes."""
+    """Parse a module's text. Cached, as parsing takes most of the time of making keys."""
     tree = ast.parse(text)
     names: list[str] = []
     for node in ast.walk(tree):
@@ -141,7 +141,7 @@ def _parsed(text: bytes) -> _Parsed:
 
 
 def _is_text(statement: ast.stmt) -> bool:
-    """Whether a statement is a string alone: a docstring, of an attribute too."""
+    """Whether a statement is only a string: a docstring, also of an attribute."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

@@ -46,7 +46,7 @@ def digest_unchanged(path: Path) -> str:
 
 
 def signature(status: os.stat_result) -> Signature:
-    """What tells a changed file from an unchanged one without reading it."""
+    """The file's signature: it changes with the file, and is known without reading the file."""
     return (
         status.st_size,
         status.st_mtime_ns,
@@ -75,7 +75,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         durable: write the file, then its folder's entry, to the disk before the block ends.
 
     Yields:
-        A path beside `path` that no other call uses. What is written there replaces `path` at the
+        A path beside `path` that no other call uses. The file written there replaces `path` at the
         end of the block, and is removed if the block fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
 def remove(path: Path) -> int:
     """Remove a file, a link (never what it points to) or a folder; its size in bytes.
 
-    Nothing happens where there is nothing.
+    A missing path is no error.
     """
     try:
         status = path.lstat()

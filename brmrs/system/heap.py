@@ -1,4 +1,4 @@
-"""Keep what each step frees for the next step, instead of giving it back to the kernel."""
+"""Keep freed memory for the next step, instead of returning it to the kernel."""
 
 import contextlib
 import ctypes
@@ -11,11 +11,11 @@ LARGEST_KEPT = 2**25  # bytes of a block that `keep_freed_memory` keeps
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc, for this process, to keep up to 1 GiB of freed memory at hand.
+    """Let glibc keep up to 1 GiB of freed memory in this process.
 
-    A step allocates and frees the same megabytes; by default glibc returns them each time, and the
-    kernel hands them out again page by page: of an epoch of LightGCN on Baby that was a quarter.
-    Elsewhere than on glibc this does nothing.
+    A step allocates and frees the same megabytes. By default glibc returns them each time, and the
+    kernel provides them again page by page, which took a quarter of an epoch of LightGCN on Baby.
+    With other C libraries this does nothing.
     """
     with contextlib.suppress(AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -25,11 +25,11 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """While it lasts, `keep_freed_memory` for blocks of any size.
+    """Within the block, `keep_freed_memory` for allocations of any size.
 
-    It was a quarter of VGG16's forward pass, and of a step of LightGCN on Electronics, whose tables
-    have 49 MB. For work that asks for the same few sizes again and again; where no block is that
-    large, holes between blocks add up for nothing: trainings on Baby took 5 % more memory.
+    It saves a quarter of VGG16's forward pass, and of a step of LightGCN on Electronics, whose
+    tables have 49 MB. Use it for work that allocates the same few sizes repeatedly. Without such
+    large blocks it only costs memory through fragmentation: 5 % more in trainings on Baby.
     """
     keep_freed_memory()
     try:
@@ -38,7 +38,7 @@ def freed_memory_kept() -> Iterator[None]:
     except AttributeError:
         yield
         return
-    mallopt(_MMAP_MAX, 0)  # what has a mapping of its own is given back in any case
+    mallopt(_MMAP_MAX, 0)  # memory with a separate mapping is always returned
     try:
         yield
     finally:

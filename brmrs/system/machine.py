@@ -26,7 +26,7 @@ def describe() -> dict[str, Any]:
 
 def high_water() -> int:
     """The most memory, in bytes, that this process has held."""
-    if STATUS.is_file():  # getrusage starts from what the parent held
+    if STATUS.is_file():  # getrusage starts from the peak of the parent
         return _status("VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
@@ -43,8 +43,8 @@ class Peak:
 def peak_memory() -> Iterator[Peak]:
     """Measure what runs inside.
 
-    Stages are threads of one process, and memory belongs to the process: what stages that run at
-    the same time hold, and what earlier ones left loaded, is part of the number.
+    Stages are threads of one process, and only the memory of the process can be measured. So the
+    number includes stages that run at the same time, and libraries that earlier stages loaded.
     """
     peak, before, ended = Peak(), high_water(), threading.Event()
 
@@ -60,12 +60,12 @@ def peak_memory() -> Iterator[Peak]:
         ended.set()
         looker.join()
         after = high_water()
-        # A mark that rose was set in here, and is exact; else only the looks know.
+        # If the peak rose, it is exact: it was reached within the block. Else take the samples.
         peak.bytes = after if after > before else max(peak.bytes, _held())
 
 
 def _held() -> int:
-    """Bytes that this process holds now; where the system does not tell, the most it ever held."""
+    """Bytes that this process holds now; its peak if the system does not report that."""
     return _status("VmRSS") if STATUS.is_file() else high_water()
 
 

@@ -1,4 +1,4 @@
-"""How much memory this machine still has to give."""
+"""The free memory of this machine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(device: "torch.device") -> int | None:
-    """Bytes that a process may still take on a device; None where the system does not tell.
+    """Bytes that a process can still allocate on a device; None if the system does not report it.
 
     On a CPU the kernel's MemAvailable, or what the container's limit leaves, if that is less.
     """
@@ -41,6 +41,6 @@ def _left_by_limit() -> int | None:
     if limit.strip() == "max":
         return None
     sizes = dict(line.split() for line in parts.splitlines())
-    # Files that were read count as used, and are given up as soon as somebody asks.
+    # Cached files count as used, but the kernel frees them on demand.
     cached = sum(int(sizes.get(name, 0)) for name in ("active_file", "inactive_file"))
     return max(0, int(limit) - int(used) + cached)

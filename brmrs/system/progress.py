@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line now and then elsewhere.
+"""Progress of long work: a bar on a terminal, occasional log lines elsewhere.
 
 Several stages may report at once. Nothing is shown until `shown()` is entered, so a library
 user sees no output unless asked for.
@@ -30,7 +30,7 @@ _watcher: ContextVar["Callable[[Task], None] | None"] = ContextVar("watcher", de
 
 @dataclass
 class Task:
-    """One piece of long work; `advance` says how far it is, `ended` that it is over."""
+    """One piece of long work; call `advance` for each step and `ended` at its end."""
 
     description: str
     total: int
@@ -64,7 +64,7 @@ class Task:
 
 @contextmanager
 def watched(watcher: Callable[[Task], None]) -> Iterator[None]:
-    """Tell of every step of the tasks that begin in here, in this thread."""
+    """Call back for every step of the tasks that begin within the block, in this thread."""
     token = _watcher.set(watcher)
     try:
         yield

@@ -201,7 +201,7 @@ def test_no_run_is_named_after_the_year_9999(store: ArtifactStore) -> None:
 def test_a_pointer_of_another_schema_is_one_line(store: ArtifactStore, text: str) -> None:
     (store.root / "current.json").write_text(text)
     for read in (current.read, current.roll_back, current.serving):
-        with pytest.raises(UserError, match=r"current\.json: not what brmrs wrote") as error:
+        with pytest.raises(UserError, match=r"current\.json: not a file that brmrs wrote") as error:
             read(store)
         assert "\n" not in str(error.value)
 
