@@ -94,8 +94,9 @@ def variants(
     for model in dict.fromkeys(models):
         config, files = configured(file, overrides, model)
         for seed in dict.fromkeys(seeds):
-            seeded = parse({"train": {"seed": seed}}, "seeds").train
-            made.append(Variant(model, seed, config.model_copy(update={"train": seeded}), files))
+            valid = parse({"train": {"seed": seed}}, "seeds").train.seed
+            train = config.train.model_copy(update={"seed": valid})
+            made.append(Variant(model, seed, config.model_copy(update={"train": train}), files))
     if not made:
         raise UserError("nothing to compare; name at least one model and one seed")
     return made

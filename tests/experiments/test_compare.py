@@ -131,7 +131,23 @@ def test_every_model_with_every_seed_in_order_each_once(base: Path) -> None:
     ]
     for each in made:
         assert (each.config.model.name, each.config.train.seed) == (each.model, each.seed)
+        assert (each.config.train.epochs, each.config.train.batch_size) == (7, 64)
         assert each.config.split.seed == 0
+
+
+def test_a_seed_keeps_the_training_settings_of_every_file_and_of_set(base: Path) -> None:
+    write(base.parent / "models" / "bm3.yaml", "model: {name: bm3}\ntrain: {validate_every: 5}")
+    tuned = tuned_file(base, "toys", "bm3")
+    write(tuned, "model: {name: bm3}\ntrain: {learning_rate: 0.01}")
+    (made,) = variants(base, ("train.patience=3",), ["bm3"], [2])
+    assert made.config.train.model_dump(exclude_defaults=True) == {
+        "epochs": 7,
+        "batch_size": 64,
+        "validate_every": 5,
+        "learning_rate": 0.01,
+        "patience": 3,
+        "seed": 2,
+    }
 
 
 @pytest.mark.parametrize(
