@@ -153,11 +153,12 @@ def gather(
 
 
 def on_disk(path: Path, rows: int, width: int, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
-    """(rows, width) zeros in a new file, mapped into memory.
+    """(rows, width) zeros in a new file, mapped into memory. A file or link there is removed.
 
     Raises:
         OSError: the disk is full. Without this check, a later write would kill the process.
     """
+    path.unlink(missing_ok=True)  # numpy would write through a link
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(rows, width))
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
@@ -212,18 +213,15 @@ class Shards:
         self._schema = schema
 
     def read(self) -> Iterator[tuple[str, list[str], Columns]]:
-        """Name, contents and (R, ...) rows of each intact shard; damaged ones are removed.
+        """Name, contents and (R, ...) rows of each intact shard; damaged ones are left out.
 
-        Sorted by name, so that it is fixed which of two shards with the same row is used.
+        Sorted by name, so that it is fixed which of two shards with the same row is used. No file
+        is removed: in a store that was copied from elsewhere, the folder may be a link to anything.
         """
         for path in sorted(self._folder.glob("*.parquet")):
-            try:
-                data = path.read_bytes()
-            except FileNotFoundError:  # removed by another process, as damaged
-                continue
+            data = path.read_bytes() if path.is_file() else b""  # a pipe or device may never end
             if digest_bytes(data) != path.stem:
                 LOG.warning("%s is damaged; its rows are embedded again", path)
-                path.unlink(missing_ok=True)
                 continue
             table = pq.read_table(BytesIO(data), schema=self._schema)
             contents = table[SHA256].to_pylist()

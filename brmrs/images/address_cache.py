@@ -20,7 +20,9 @@ class AddressCache:
     def find(self, address: str) -> Path | None:
         """The file with the bytes that the address gave, if it is here and undamaged."""
         path = self._index.get(address_hash(address))
-        if path is None or digest_file(path) != path.name.split(".")[1]:
+        if path is None or not path.is_file():  # a pipe or device may never end
+            return None
+        if digest_file(path) != path.name.split(".")[1]:
             return None
         return path
 

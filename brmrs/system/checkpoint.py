@@ -19,8 +19,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     content = buffer.getbuffer()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    part = path.with_suffix(".part")  # one name: a killed training leaves no more than one
+    part.unlink(missing_ok=True)
+    with part.open("xb") as file:  # never through a link
         file.write(hashlib.sha256(content).digest())
         file.write(content)
     part.replace(path)

@@ -149,6 +149,28 @@ def test_a_damaged_shard_is_dropped_and_its_rows_embedded_again(
     assert embedded(tmp_path, CONTENTS)[1] == []
 
 
+def test_no_file_behind_a_link_is_removed_or_overwritten(tmp_path: Path) -> None:
+    """In a store that was copied from elsewhere, a folder or file may be a link to anything."""
+    home = tmp_path / "home"
+    home.mkdir()
+    mine = [home / "mine.parquet", home / "notes.npy"]
+    for path in mine:
+        path.write_text("precious")
+    folder = "a" * embeddings.LETTERS
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / folder).symlink_to(home, target_is_directory=True)
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch" / f"{folder}-vector.npy").symlink_to(mine[1])
+    assert embedded(tmp_path, CONTENTS)[1] == CONTENTS
+    assert [path.read_text() for path in mine] == ["precious", "precious"]
+
+
+def test_a_pipe_among_the_shards_is_left_out(tmp_path: Path) -> None:
+    embedded(tmp_path, CONTENTS)
+    os.mkfifo(shards(tmp_path)[0].parent / "pipe.parquet")
+    assert embedded(tmp_path, CONTENTS)[1] == []
+
+
 def die(folder: str) -> None:
     """Run by another process."""
     embeddings.SHARD = 4

@@ -20,6 +20,14 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["c.pt"]
 
 
+def test_a_link_in_place_of_the_temporary_file_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "c.part").symlink_to(tmp_path / "mine")
+    checkpoint.save(tmp_path / "c.pt", STATE)
+    assert (tmp_path / "mine").read_text() == "precious"
+    assert checkpoint.load(tmp_path / "c.pt", CPU) is not None
+
+
 def test_none_where_there_is_none(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "c.pt", CPU) is None
 
