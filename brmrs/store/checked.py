@@ -5,7 +5,9 @@ A store may have been copied from anywhere, so no file in it is trusted. Records
 numbers, and validates it with pydantic.
 """
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -46,9 +48,9 @@ def parse(path: Path) -> Any:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no JSON, or beyond a limit.
+        ValueError: it is no JSON, beyond a limit, or no regular file.
     """
-    with path.open("rb") as file:
+    with open(path, "rb", opener=_regular) as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES} bytes")
@@ -75,6 +77,15 @@ def one_line(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, fault["loc"]))[:200] or "content"
     return f"{where}: {fault['msg']}"
+
+
+def _regular(path: str, flags: int) -> int:
+    """Open a regular file. A pipe would block, and reading a device may have effects or no end."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise ValueError("it is no regular file")
 
 
 def _bounded(value: object, depth: int) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import platform
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,9 +72,18 @@ def _holder(file: IO[bytes]) -> str:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    """Open a lock file without following a link, whose target could be any file."""
+    """Open a lock file without following a link, whose target could be any file.
+
+    Raises:
+        UserError: it is a pipe, a device, or another name (hard link) of some other file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o666)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        raise UserError(f"{path}: no lock file of brmrs; remove it")
     return os.fdopen(descriptor, "a+b")
 
 

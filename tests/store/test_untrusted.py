@@ -1,6 +1,7 @@
 """A store that somebody else may have written: nothing in it runs, breaks out or breaks down."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,37 @@ def test_a_manifest_of_another_schema_is_one_line(
         with pytest.raises(UserError, match=r"abcd\.json") as error:
             read()
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(store: ArtifactStore) -> None:
+    record = the_record(store)
+    record.unlink()
+    (store.root / current.FILE).unlink(missing_ok=True)
+    for path in (record, store.root / current.FILE, store.root / "runs" / "20990101.json"):
+        os.mkfifo(path)
+    assert read_record(record) is None
+    with pytest.raises(UserError, match="no regular file"):
+        current.read(store)
+    with pytest.raises(UserError, match="no regular file"):
+        list(all_runs(store))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "hard link"])
+def test_an_odd_file_in_place_of_a_lock_is_one_line(
+    store: ArtifactStore, tmp_path: Path, kind: str
+) -> None:
+    mine, lock = tmp_path / "mine", store.root / "locks" / "running.lock"
+    mine.write_text("precious")
+    lock.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.hardlink_to(mine)
+    with pytest.raises(UserError, match="no lock file"), store.running():
+        pass
+    assert mine.read_text() == "precious"
 
 
 def test_a_renamed_manifest_is_told_and_collects_nothing(store: ArtifactStore) -> None:
