@@ -74,7 +74,7 @@ def benchmark(
     create_table_artifact(
         key="benchmark",
         table=[cells(row, result) for row in result["rows"]],
-        description=f"{result['name']} {result['note']}".strip(),
+        description=", ".join(filter(None, (result["name"], result["note"]))),
     )
     if any(row["faults"] for row in result["rows"]):
         raise IncompleteError(result)

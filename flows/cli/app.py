@@ -165,7 +165,7 @@ def plan(
 
 @app.command()
 def models(plugins: Plugins = [], as_json: AsJson = False) -> None:  # noqa: B006
-    """List the recommenders: paper, required inputs, configuration file."""
+    """List the recommenders: paper, and what each needs."""
     from brmrs.models.registry import catalogue
     from flows.cli import tables as show
 

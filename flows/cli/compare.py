@@ -43,9 +43,9 @@ def benchmark(
 ) -> None:
     """Train several models with several seeds on one data set, and compare them.
 
-    Cached results are reused. The settings of a model come from models/NAME.yaml and
-    tuned/DATA/NAME.yaml beside the configuration, if these files exist. If a training fails, the
-    others' results are shown and the exit code is 1.
+    Cached results are reused. models/NAME.yaml and tuned/DATA/NAME.yaml beside
+    the configuration, if there are any, are laid over it for that model. If a
+    training fails, the others' results are shown and the exit code is 1.
     """
     from brmrs.experiments.compare import IncompleteError, variants
     from brmrs.stages import externals, needed
@@ -96,7 +96,8 @@ def tune(
     """Search hyper-parameters by the validation metric; the test split is not used.
 
     After an interruption, run it again to resume. The best trial is written to
-    tuned/DATA/MODEL.yaml beside the first configuration, where `benchmark` finds it.
+    tuned/DATA/MODEL.yaml beside the first configuration; `benchmark` finds it
+    there.
     """
     from brmrs.experiments.compare import configured, tuned_file
     from brmrs.stages import externals, needed, of_model

@@ -73,14 +73,16 @@ def _folded(reasons: tuple[str, ...]) -> Iterator[str]:
 
 def models(console: Console, rows: list[dict[str, Any]]) -> None:
     """One line per recommender."""
-    table = folding_table("model", "what it is", "needs", "configuration", box=None)
+    table = folding_table("model", "what it is", "needs", box=None)
     for row in rows:
         needs = ", ".join(row["needs"]) or "interactions"
         name = f"{row['name']} *" if row["objective"] else row["name"]
-        configuration = row["configuration"] or f"--set model={row['name']}"
-        table.add_row(name, row["paper"], needs, configuration)
+        table.add_row(name, row["paper"], needs)
     console.print(table)
     line(console, "* takes model.objective: BR-MRS's terms beside its own")
+    line(console, "to choose one: --set model=NAME; most have a file: -c configs/models/NAME.yaml")
+    if without := [row["name"] for row in rows if not row["configuration"]]:
+        line(console, f"without a file: {', '.join(without)}")
 
 
 def items(console: Console, rows: list[dict[str, Any]], title: str) -> None:

@@ -24,7 +24,7 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
         [list(row.values()) for row in rows],
         numbers=[name for name in names if name not in WORDS],
         optional=optional,
-        title=f"{result['name']} {result['note']}".strip(),
+        title=", ".join(filter(None, (result["name"], result["note"]))),
     )
     for text in notes(result):
         line(console, text)

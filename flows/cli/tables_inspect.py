@@ -60,10 +60,10 @@ def _sizes(found: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
 
 
 def _lines(kind: dict[str, Any]) -> str:
-    generations = ", ".join(sorted(kind["generations"])) or "unknown"
+    generations = ", ".join(sorted(kind["generations"]))
     repeated = f", {kind['duplicates']:,} repeated" if kind["duplicates"] else ""
     files = "1 file" if kind["files"] == 1 else f"{kind['files']:,} files"
-    return f"{generations}: {kind['lines']:,} lines of {files}{repeated}"
+    return f"{generations}{': ' if generations else ''}{kind['lines']:,} lines of {files}{repeated}"
 
 
 def _day(milliseconds: int) -> str:

@@ -28,11 +28,11 @@ def project(tmp_path: Path, small_config: PipelineConfig) -> Path:
     return tmp_path
 
 
-def brmrs(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def brmrs(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *arguments],
         cwd=project,
-        env=environment(project),
+        env=environment(project) | variables,
         capture_output=True,
         text=True,
         timeout=280,
@@ -106,8 +106,10 @@ def test_models_are_listed_with_what_they_need(project: Path) -> None:
     assert rows["ease"]["needs"] == []
     assert not rows["ease"]["trains"]
     assert all(row["paper"] and (ROOT / row["configuration"]).is_file() for row in rows.values())
-    shown = brmrs(project, "models").stdout
-    assert all(row["configuration"] in shown for row in rows.values())
+    shown = brmrs(project, "models", COLUMNS="80").stdout
+    assert {line.split()[0] for line in shown.splitlines() if line.split()} >= set(rows)
+    assert all(part in shown.split() for part in ("interactions", "modality_graphs", "features,"))
+    assert "-c configs/models/NAME.yaml" in shown
 
 
 def test_inspect_tells_sizes_and_bad_lines(project: Path, small_sample: Path) -> None:
