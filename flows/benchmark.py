@@ -43,9 +43,9 @@ def benchmark(
     overrides: list[str] = [],  # noqa: B006 - Prefect reads the default, nothing changes it
     artifacts: Path = Path("artifacts"),
 ) -> dict[str, Any] | State[Any]:
-    """Train and evaluate every recommender with every seed; what is cached is not run again.
+    """Train and evaluate every recommender with every seed; cached stages are not run again.
 
-    One training at a time: two on the same cores would spoil each other's seconds.
+    Only one training runs at a time, as two on the same cores would distort the measured times.
 
     Args:
         config: the YAML file of the data set.
@@ -58,7 +58,7 @@ def benchmark(
         The table (see `brmrs.experiments.compare.table`), or the state `Refused`.
 
     Raises:
-        UserError: what the user can fix before anything is compared.
+        UserError: a fault that the user can fix, before any comparison.
         IncompleteError: some trainings failed; it carries the table of the others.
     """
     every = variants(config, overrides, models, seeds)
@@ -88,7 +88,7 @@ def _shared(every: list[Variant]) -> str:
 
 
 def _outcome(variant: Variant, shared: runs.Run, store: ArtifactStore) -> Outcome:
-    """Train and evaluate one variant, as a run of its own; a fault stays its own."""
+    """Train and evaluate one variant as a separate run. Its failure does not stop the others."""
     started = time.perf_counter()
     name = runs.new_name(store)
     values = variant.config.model_dump(mode="json")

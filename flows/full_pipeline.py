@@ -34,17 +34,17 @@ def _run_name() -> str:
     try:
         settings = _settings(parameters)
         changed = changes(load(Path(path)), settings) if path else []
-    except UserError:  # the flow raises it again, as its own failure
+    except UserError:  # the flow raises it again
         return "brmrs"
     options = [f"{name}={parameters[name]}" for name in ("until", "refresh") if parameters[name]]
     return run_name(f"{settings.name}-{settings.model.name}", [*changed, *options])
 
 
 def _settings(parameters: Mapping[str, Any]) -> PipelineConfig:
-    """The file's configuration with the given sections laid over it.
+    """The file's configuration, overridden by the given sections.
 
     Raises:
-        UserError: the file is wrong, or does not go with what is laid over it.
+        UserError: the file or a section is wrong, or they do not fit together.
     """
     path = parameters["config"]
     names = PipelineConfig.model_fields
@@ -70,14 +70,14 @@ def full_pipeline(
         artifacts: root folder of the artifact store.
         until: the last stage to run, or several with commas between them.
         refresh: stages to run even if they are cached.
-        kind: the command that asks, for the list of runs.
+        kind: the command, for the list of runs.
         sections: fields of the configuration, by section; they override the file's.
 
     Returns:
         The run's summary (see `brmrs.store.runs.Run.summary`), or the state `Refused`.
 
     Raises:
-        UserError: what the user can fix; finished stages stay cached.
+        UserError: a fault that the user can fix; finished stages stay cached.
     """
     settings = _settings({"config": config, **sections})
     watched()
@@ -94,7 +94,7 @@ def full_pipeline(
 
 
 def refused(error: UnderWayError) -> State[Any]:
-    """The state of a run that was not to overlap with another; its result raises the error."""
+    """The state of a run that was refused because of another one; its result raises the error."""
     return Cancelled(name="Refused", message=str(error), data=error)
 
 
@@ -105,12 +105,12 @@ def run_stages(
     refresh: tuple[str, ...],
     kind: runs.Kind = "run",
 ) -> runs.Run:
-    """Submit every stage, and save the run's manifest as far as the run got.
+    """Submit every stage, and save the run's manifest, also after a failure.
 
-    A stage starts as soon as those it reads from have ended. The caller holds the store.
+    A stage starts as soon as the stages that it reads from have ended. The caller holds the lock.
 
     Raises:
-        UserError, StageError: the first stage that failed, in order; the others had ended.
+        UserError, StageError: of the first failed stage in order, after all others have ended.
     """
     started = time.perf_counter()
     sweep(store)
@@ -136,7 +136,7 @@ def run_stages(
     values = config.model_dump(mode="json")
     failed = str(failure).partition("\n")[0] if failure else ""
     made = runs.Run(run, values, prints, records, seconds, runs.this_machine(), kind, failed)
-    # A benchmark leaves a run for each training instead, unless this one is all there is.
+    # A benchmark saves a run for each training instead, unless this is the only run.
     if records and (failure or kind != "benchmark"):
         runs.save(made, store)
     if failure:

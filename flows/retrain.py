@@ -40,12 +40,12 @@ def retrain(
     force: bool = False,
     artifacts: Path = Path("artifacts"),
 ) -> State[dict[str, Any]]:
-    """Train on the dumps that the configuration names, if they are others than last time.
+    """Train on the configured dumps if they differ from those of the last training.
 
     Args:
-        config: the YAML file; its section `retrain` says how.
-        path: of a new file in a place that the configuration names, to wait for until it is
-            complete; "": take what is complete.
+        config: the YAML file, with its section `retrain`.
+        path: of a new file in a configured place, to wait for until it is complete; "": take the
+            complete files.
         overrides: `SECTION.FIELD=VALUE`, as for `brmrs run --set`.
         force: run the pipeline even if the dumps are the same.
         artifacts: root of the artifact store.
@@ -55,7 +55,7 @@ def retrain(
         "run", "verdict", "comparison"}`, or the state `Refused`.
 
     Raises:
-        UserError: what the user can fix; finished stages stay cached.
+        UserError: a fault that the user can fix; finished stages stay cached.
     """
     settings = load(config, overrides)
     watched()

@@ -1,4 +1,4 @@
-"""Names of flow runs that tell runs of one data set and model apart."""
+"""Names of flow runs that distinguish runs of one data set and model."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ LONGEST = 100  # characters; what does not fit is counted
 
 
 def run_name(what: str, changes: Iterable[str]) -> str:
-    """What runs, and what was set for this run: `sample-br-mrs train.epochs=5`.
+    """Data set, model and changed settings: `sample-br-mrs train.epochs=5`.
 
     Args:
         what: data set and model.

@@ -1,1 +1,1 @@
-"""One thin Prefect task per stage; `stage.py` gives each its cache."""
+"""One Prefect task per stage, with its cache in `stage.py`."""

@@ -14,7 +14,7 @@ from tasks.stage import stage_task
 
 @task(name="fingerprint", cache_policy=NO_CACHE, persist_result=False)
 def fingerprint(config: PipelineConfig, names: tuple[str, ...]) -> dict[str, Any]:
-    """Digests of these bytes from outside; the keys of the other stages start from them."""
+    """Digests of these input files; the keys of the other stages depend on them."""
     return dict(digests(config, names))
 
 

@@ -11,16 +11,16 @@ from prefect.runtime import flow_run, task_run
 
 from brmrs.system.progress import Task
 
-SECONDS = 5.0  # what takes less is not shown
+SECONDS = 5.0  # shorter work is not shown
 SECONDS_BETWEEN_UPDATES = 30.0  # each shows as an event in `--watch`; the log has progress, too
 
 
 class ProgressArtifacts:
-    """A progress artifact for each long piece of a stage's work; watches its tasks.
+    """A progress artifact for each long piece of a stage's work.
 
-    Made in the stage's own thread, called in any.
+    Created in the stage's thread, called from any thread.
 
-    Prefect stores every artifact for good: only what takes long gets one, and few updates.
+    Prefect keeps every artifact, so only long work gets one, with few updates.
     """
 
     def __init__(self, stage: str):
@@ -39,7 +39,7 @@ class ProgressArtifacts:
         self._last = now
         percent = 100.0 if task.ended else min(100.0 * task.done / max(task.total, 1), 100.0)
         told = f"{self.stage}: {task.description}, {task.done:,} of {task.total:,} {task.note}"
-        # The stage matters more than its bar.
+        # A failed update must not stop the stage.
         with contextlib.suppress(httpx.HTTPError), get_client(sync_client=True) as client:
             if shown:
                 update = ArtifactUpdate(data=percent, description=told.strip())

@@ -1,11 +1,11 @@
-"""The decorator's work: a Prefect task for a stage, cached by the store and by nothing else.
+"""The Prefect task of a stage, cached only by the store.
 
-Prefect asks the cache policy for a key and its key storage for a record under that key. Both
-answer from `brmrs.store.artifacts.ArtifactStore`, so a hit counts only if the artifact verifies;
-the results that Prefect reads are written from the store, so none of them can be stale.
+Prefect asks the cache policy for a key and its key storage for a record under that key. Both use
+`brmrs.store.artifacts.ArtifactStore`, so a hit requires an artifact that verifies. The results that
+Prefect reads are written from the store, so they are never stale.
 
-A result is the record as JSON *text*, one string. Prefect's JSON decoder imports and calls whatever
-an object `{"__class__": ...}` names, and a store may come from anybody: it never sees an object of
+A result is the record as JSON *text*, one string. Prefect's JSON decoder imports and calls the name
+in any object `{"__class__": ...}`, and a store is untrusted. So the decoder never gets an object of
 a record.
 """
 
@@ -36,13 +36,13 @@ from tasks.progress import ProgressArtifacts
 
 LOG = logging.getLogger("brmrs.tasks")
 SECONDS_BETWEEN_TRIES = [5.0, 20.0]  # of a stage; single pictures are tried again by the stage
-# An answer, as HTTPError is (a URLError, too), is no fault of the network.
+# An HTTPError (also a URLError) is a server's answer, not a network fault.
 NETWORK_FAULTS = (ConnectionError, TimeoutError, URLError, httpx.TransportError)
 RESULTS = "prefect"  # folder of the store where Prefect keeps the tasks' results
 
 
 class StageRequest(BaseModel):
-    """What a stage's task is called with, beside its upstream artifacts."""
+    """The arguments of a stage's task, besides its upstream artifacts."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -77,16 +77,16 @@ class StageCache(CachePolicy):
 
 
 class VerifiedRecords(LocalFileSystem):
-    """Prefect's key storage, a view of the store: a record is there if its artifact verifies."""
+    """Prefect's key storage, a view of the store. A record exists if its artifact verifies."""
 
     _block_type_name = "brmrs verified records"
     _block_type_slug = "brmrs-verified-records"
 
-    run: str  # that asks
+    run: str  # the current run
 
     # Prefect's own methods are dispatched to sync or async; ours are sync, as tasks call them.
     def read_path(self, path: str, **kwargs: Any) -> bytes:  # type: ignore[override]
-        """The record of a task's result, which is laid out anew on the way.
+        """The record of a task's result, which is rewritten from the store.
 
         Raises:
             ValueError: no artifact verifies under this key; Prefect then runs the task.
@@ -102,7 +102,7 @@ class VerifiedRecords(LocalFileSystem):
         return bytes(metadata.dump_bytes())
 
     def write_path(self, path: str, content: bytes, **kwargs: Any) -> str:  # type: ignore[override]
-        """The stage itself wrote artifact and record: nothing to add."""
+        """Nothing to do: the stage wrote artifact and record."""
         del content, kwargs
         return path
 
@@ -138,7 +138,7 @@ def stage_task(stage: Stage, root: Path, run: str) -> Task[..., str]:
 
 
 def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether it was the network that failed; nothing else is better a moment later."""
+    """Whether the network failed. Other failures are not retried."""
     del task_run
     error = state.data
     while isinstance(error, BaseException):

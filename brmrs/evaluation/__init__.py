@@ -1,1 +1,1 @@
-"""Metrics, per-user results, and what each branch of a model contributes."""
+"""Metrics, per-user results, and the contribution of each branch of a model."""

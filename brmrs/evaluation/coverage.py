@@ -1,4 +1,4 @@
-"""How much of the data each modality covers."""
+"""Coverage: the share of the data that has each modality."""
 
 from collections.abc import Mapping
 
@@ -23,8 +23,8 @@ def coverage(
         split: (N,) its part of the split.
 
     Returns:
-        By modality: "items", "interactions", and the interactions of each part of the split alone;
-        None of what is empty.
+        By modality: "items", "interactions", and the interactions of each part of the split. A
+        share of nothing is None.
     """
     return {
         modality: {

@@ -17,20 +17,20 @@ from brmrs.models.base import Scorer
 PAIRS_PER_BLOCK = 4096
 
 DEFINITIONS = {
-    "cross_modal_confusion": "of the negatives in the fused first K that rank above a held-out "
-    "item (or, where that is not among them, of all), the share that scores at least as high as "
-    "the held-out item in one modality and lower in the other",
-    "fusion_degeneration": "of the held-out items that the text or the visual branch has in its "
-    "first K, the share that the fused branch has not",
-    "synergy": "of the held-out items that the fused branch has in its first K, the share that "
-    "neither the text nor the visual branch has",
+    "cross_modal_confusion": "share of the negatives above a held-out item in the fused first K "
+    "(all of them if it is not there) that score at least as high as it in one modality and lower "
+    "in the other",
+    "fusion_degeneration": "share of the held-out items in the first K of the text or the visual "
+    "branch that are not in the fused first K",
+    "synergy": "share of the held-out items in the fused first K that are not in the first K of "
+    "the text or the visual branch",
 }
 
 
 def diagnose(
     branches: Mapping[str, Scorer], held_out: UserItems, train: UserItems, k: int
 ) -> dict[str, float | None]:
-    """The three rates of `DEFINITIONS`; None where the share has no denominator.
+    """The three rates of `DEFINITIONS`; None if the denominator is 0.
 
     Args:
         branches: "text", "visual" and "fused".

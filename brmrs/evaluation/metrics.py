@@ -53,7 +53,7 @@ def of_plugins(plugins: Iterable[Path]) -> dict[str, Metric]:
     for name, extension in found.items():
         if name in METRICS or not name.isidentifier():
             raise UserError(
-                f"{extension.file}: name the metric otherwise; {name!r} is taken or no identifier"
+                f"{extension.file}: choose another name; {name!r} is taken or no identifier"
             )
     return {name: extension.load() for name, extension in found.items()}
 

@@ -1,7 +1,7 @@
 """Paired comparison of two models on the same users: bootstrap of the mean difference.
 
-Of n users with differences d_u, n are drawn with replacement and the mean of their d_u taken, many
-times over: the percentile interval of Efron & Tibshirani (1993).
+The percentile interval of Efron & Tibshirani (1993). Each resample draws n of the n users with
+replacement and takes the mean of their differences d_u.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ Floats = NDArray[np.float64]
 def bootstrap(differences: Floats, resamples: int, seed: int) -> Floats:
     """(resamples,) means of (n,) differences drawn n times with replacement.
 
-    Only how often each value is drawn matters, so the counts of the distinct values are drawn at
-    once, from the multinomial distribution that n single draws would give them.
+    The mean depends only on how often each value is drawn. So the counts of the distinct values are
+    drawn at once, from the multinomial distribution of n single draws.
     """
     values, counts = np.unique(differences, return_counts=True)
     n, generator = len(differences), np.random.default_rng(seed)

@@ -17,7 +17,7 @@ class NotFiniteError(UserError):
     """Scores are NaN or infinite: the model cannot rank."""
 
 
-@torch.no_grad()  # a scorer may hold parameters of the model that it was made from
+@torch.no_grad()  # a scorer may hold parameters of its model
 def top_k(
     branch: Scorer, users: Tensor, k: int, masked: UserItems | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -53,7 +53,7 @@ def finite(scores: Tensor) -> Tensor:
     Raises:
         NotFiniteError: one of them is NaN or infinite.
     """
-    # The sum is several times faster than looking at each; it may overflow where no score did.
+    # The sum is several times faster than a check of each score, but may overflow.
     if not bool(scores.sum().isfinite()) and not bool(scores.isfinite().all()):
         bad = int((~scores.isfinite()).sum())
         raise NotFiniteError(

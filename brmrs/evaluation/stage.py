@@ -72,7 +72,7 @@ def run(context: StageContext) -> None:
 
 
 def read_coverage(inputs: Mapping[str, Path]) -> dict[str, Coverage]:
-    """How much of the data each modality covers, of those that the model may read."""
+    """The coverage of each modality that the model may read."""
     split = pq.read_table(inputs[SPLIT_FILE], columns=[ITEM, SPLIT])
     present = {
         name: presence(inputs[table]) for name, table in FEATURE_TABLES.items() if table in inputs

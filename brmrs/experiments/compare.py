@@ -1,9 +1,9 @@
 """Several recommenders and seeds over one data set: their configurations, and the table.
 
-A recommender's own settings come from two optional files beside the base configuration:
-`models/<name>.yaml`, then `tuned/<data set>/<name>.yaml`, which `brmrs tune` writes and which wins.
-A name that is no recommender's is a variant: its file in `models` names the recommender and what
-differs.
+The settings of a recommender come from two optional files in the folder of the base configuration:
+`models/<name>.yaml`, then `tuned/<data set>/<name>.yaml`, which `brmrs tune` writes and which has
+precedence. A name that is not a recommender is a variant: its file in `models` contains the
+recommender's name and the different settings.
 """
 
 import json
@@ -44,7 +44,7 @@ class Variant:
         model: its name, or that of a variant.
         seed: of training; the split is the same for all.
         config: the whole configuration.
-        files: the recommender's own files, laid over the base in this order.
+        files: the recommender's files, which override the base in this order.
     """
 
     model: str
@@ -54,7 +54,7 @@ class Variant:
 
     @property
     def tuned(self) -> bool:
-        """Whether a file that `brmrs tune` wrote counts."""
+        """Whether a file that `brmrs tune` wrote is used."""
         return any(path.parents[1].name == TUNED for path in self.files)
 
 
@@ -110,17 +110,17 @@ def configured(
     *,
     tuned: bool = True,
 ) -> tuple[PipelineConfig, tuple[Path, ...]]:
-    """A recommender's configuration, and its own files, which are laid over the base.
+    """A recommender's configuration, and the files of it that override the base.
 
     Args:
         file: the base configuration.
         overrides: as for `variants`.
         name: the recommender's, or a variant's.
-        later: more files, which win over the recommender's own.
-        tuned: whether what `brmrs tune` found counts.
+        later: more files, which override the recommender's files.
+        tuned: whether to use the result of `brmrs tune`.
 
     Raises:
-        UserError: an unknown name, a bad file, or what makes another model of it.
+        UserError: an unknown name, a bad file, or settings that change the model.
     """
     own = find(file.parent / "models" / f"{name}.yaml")
     of_model = [each for each in overrides if each.partition("=")[0].partition(".")[0] == "model"]
@@ -139,7 +139,7 @@ def configured(
     for path in files:
         given = _of_model(path, plugins)
         if given.model_fields_set - OWN_SECTIONS or given.model.name != model:
-            raise UserError(f"{path}: may set the sections model (of {model}) and train alone")
+            raise UserError(f"{path}: may set the sections model (of {model}) and train only")
     config = load(file, tuple(overrides), (*files, *later), model=model)
     if later:
         _same_model(config, load(file, tuple(overrides), files, model=model), name, later)
@@ -150,7 +150,7 @@ def _recommender(own: Path, name: str, plugins: Sequence[Path]) -> str:
     """The model that a name means.
 
     Args:
-        own: the file of the variant with this name, if there is one.
+        own: the file of the variant with this name, if it exists.
         name: of a model or a variant.
         plugins: files that register models.
 
@@ -179,7 +179,7 @@ def _same_model(
     """Refuse to tune, under a name, another model than `benchmark` trains under it.
 
     Raises:
-        UserError: the later files choose more of the model than what a search varies.
+        UserError: the later files set fields of the model that a search does not vary.
     """
     files = ", ".join(map(str, later))
     if config.model.name != plain.model.name:
@@ -229,13 +229,13 @@ def table(outcomes: Sequence[Outcome], store: ArtifactStore) -> dict[str, Any]:
 
 
 def _conditions(outcomes: Sequence[Outcome], store: ArtifactStore) -> dict[str, str]:
-    """What all rows have in common, in words; empty where every training failed."""
+    """The conditions that all rows share, as text; empty if every training failed."""
     runs = [outcome.run for outcome in outcomes if outcome.run]
     if not runs:
         return {}
     run, config = runs[0], outcomes[0].variant.config
     features: dict[str, Any] = {}
-    for each in runs:  # a model that reads no features has none in its bundle
+    for each in runs:  # the bundle of a model without features has none
         features |= _bundle(each, store)["features"]
     evaluated = read_json(store.path(run.artifact("evaluate")) / "metrics.json")
     times = pq.read_table(store.path(run.artifact("split"), SPLIT), columns=[columns.TIMESTAMP])
@@ -282,7 +282,7 @@ def _row(model: str, outcomes: list[Outcome], store: ArtifactStore) -> dict[str,
 
 
 def mean_and_deviation(values: Sequence[float]) -> dict[str, Any] | None:
-    """Mean, sample standard deviation (none of one value) and the values; nothing of no values."""
+    """Mean, sample standard deviation (from two values on) and the values; empty without values."""
     if not values:
         return None
     deviation = statistics.stdev(values) if len(values) > 1 else None
@@ -314,7 +314,7 @@ def paired(own: np.ndarray, other: np.ndarray) -> Mapping[str, float]:
         other: (B,) the same users' under the reference.
     """
     difference = own - other
-    # Sums of hits over |T_u| in another order: a tie must not count as a difference.
+    # Sums over |T_u| in another order differ by rounding; such ties are no differences.
     difference[np.abs(difference) < 1e-12] = 0.0
     p = float(wilcoxon(difference).pvalue) if difference.any() else 1.0
     return {"difference": float(difference.mean()), "p_uncorrected": p}

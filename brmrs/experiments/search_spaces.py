@@ -1,9 +1,9 @@
-"""What `brmrs tune` searches: a range for each hyper-parameter.
+"""The search space of `brmrs tune`: a range for each hyper-parameter.
 
-A field has the range of its own mark (`brmrs.config.section.Search`), or the one that this module
-gives to its name: one name means one thing in every recommender. All other fields stay as
-configured: `dim` and `feature_dim`, because published tables compare at a
-fixed size, and whatever is a choice of the model's structure.
+The range of a field comes from its annotation (`brmrs.config.section.Search`), or from this module
+by its name, as a name has the same meaning in every recommender. All other fields stay as
+configured: `dim` and `feature_dim`, because published tables compare at a fixed size, and fields
+that define the structure of a model.
 """
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -37,11 +37,11 @@ BY_FIELD: dict[str, FloatDistribution | IntDistribution] = {
     "shrink": FloatDistribution(0.0, 1000.0),
     "ridge": FloatDistribution(1.0, 10000.0, log=True),
 }
-PART_OF = {"pool": "chns", "theta": "synergy"}  # without the term they change nothing
+PART_OF = {"pool": "chns", "theta": "synergy"}  # without the term they have no effect
 
 
 def space(model: ModelSection) -> dict[str, BaseDistribution]:
-    """What to search for a recommender: the range of each field, by its dotted path.
+    """The search space of a recommender: the range of each field, by its dotted path.
 
     A field that is 0 is switched off. It is not searched if its range is logarithmic, because the
     first trial is the configuration itself, and a logarithmic range does not contain 0.
@@ -76,7 +76,7 @@ def _ranges(path: str, section: Section) -> dict[str, BaseDistribution]:
 
 
 def range_of(section: Section, field: str) -> FloatDistribution | IntDistribution | None:
-    """The range of a field; None where it is not searched."""
+    """The range of a field; None if it is not searched."""
     info = type(section).model_fields[field]
     mark = next((each for each in info.metadata if isinstance(each, Search)), None)
     if mark is None:

@@ -1,8 +1,8 @@
 """Hyper-parameter search: Optuna on SQLite, by the validation metric, pruned by its curve.
 
-A trial trains in this process; the data are read once for all trials. It is not a stage and not
-cached: its result is one number in the study. The winner runs through the pipeline like any other
-configuration.
+Trials train in this process, and the data are read once for all of them. A trial is not a stage and
+not cached: its result is one number in the study. The best configuration is run by the pipeline
+like any other.
 
 The name of a study contains the cache key of the stage `train`, so another dump, configuration or
 code starts another study. The sampler is seeded for every trial by the number of trials before it,
@@ -55,10 +55,10 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
     """Search until the study has `trials` trials; those of an earlier call count.
 
     Args:
-        config: the first trial.
-        run: a run that has what `training(config)` reads.
+        config: of the first trial.
+        run: a run with the inputs of `training(config)`.
         store: of its artifacts; the studies are in its folder `tune`.
-        trials: in all.
+        trials: total number.
 
     Raises:
         UserError: the recommender has nothing to tune, the data lack what it needs, or another run
@@ -80,7 +80,7 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
 
 
 def training(config: PipelineConfig) -> Stage:
-    """The stage `train`, with what the configured model reads."""
+    """The stage `train`, with the inputs of the configured model."""
     return next(stage for stage in of_model(config) if stage.name == "train")
 
 

@@ -1,7 +1,7 @@
 """Vectors by content, cached for later runs: Parquet shards in the stage cache.
 
-Layout: <stage cache>/<recipe>/<SHA-256 of the shard's bytes>.parquet. A recipe is everything that
-shapes a vector, except its content: weights, preprocessing, code, libraries.
+Layout: <stage cache>/<recipe>/<SHA-256 of the shard's bytes>.parquet. A recipe is everything that a
+    vector depends on, except its content: weights, preprocessing, code, libraries.
 """
 
 import logging
@@ -23,7 +23,7 @@ from brmrs.system import code, progress
 from brmrs.system.files import digest_bytes, digest_json, replacing
 
 LOG = logging.getLogger(__name__)
-SHARD, SHARD_BYTES = 512, 2**24  # limits of rows and of bytes; a kill loses one shard at most
+SHARD, SHARD_BYTES = 512, 2**24  # limits of rows and bytes; a kill loses at most one shard
 LETTERS = 16  # of the recipe's digest, in the folder's name
 
 # A function that embeds the contents at the given places of a list. It yields (R,) positions within
@@ -37,13 +37,13 @@ Columns = Mapping[str, np.ndarray]  # by name, of equal lengths
 def recipe(
     weights: str, settings: Mapping[str, Any], module: str, libraries: Sequence[str] = ()
 ) -> str:
-    """Digest of everything that shapes a vector, except its content.
+    """Digest of everything that a vector depends on, except its content.
 
     Args:
         weights: digest of the model's weights.
         settings: preprocessing, precision and shape of the batches, as JSON values.
         module: name of the module that embeds; the modules that it imports count, too.
-        libraries: distributions that count although no module imports them.
+        libraries: further distributions, which no module imports.
     """
     modules = sorted(code.closure(module))
     imported = {library for name in modules for library in code.libraries(name)}
@@ -67,11 +67,11 @@ def distinct(contents: Sequence[str | None]) -> tuple[list[str], np.ndarray]:
 
 
 def report(modality: str, content: str, which: np.ndarray) -> None:
-    """Log how many items have the modality; a warning if none has, as models go without it then.
+    """Log how many items have the modality; warn if none has, as models then do not use it.
 
     Args:
         modality: "text" or "visual".
-        content: what an item has or lacks.
+        content: name of the content, such as "text".
         which: (I,) -1 where an item lacks it.
     """
     present = int((which >= 0).sum())
@@ -94,8 +94,8 @@ class Rows:
 
     Attributes:
         vectors: (C, d) float32, a file mapped into memory.
-        regions: (C, n) float16, likewise; None if not wanted.
-        embedded: how many were computed now; the others were in the cache.
+        regions: (C, n) float16, a file mapped into memory; None if not wanted.
+        embedded: number of vectors computed now; the others were in the cache.
         shards: files with these vectors, relative to the stage cache.
     """
 
@@ -116,7 +116,8 @@ def gather(
 ) -> Rows:
     """The vectors of contents: read from the cache, or computed and added to it.
 
-    Several processes may do this at once: a shard is written atomically, under its own digest.
+    Several processes may do this at once, because shards are written atomically and named by
+    digest.
 
     Args:
         context: of the stage. Without a stage cache, the shards go to its scratch folder.
@@ -215,8 +216,8 @@ class Shards:
     def read(self) -> Iterator[tuple[str, list[str], Columns]]:
         """Name, contents and (R, ...) rows of each intact shard; damaged ones are left out.
 
-        Sorted by name, so that it is fixed which of two shards with the same row is used. No file
-        is removed: in a store that was copied from elsewhere, the folder may be a link to anything.
+        Sorted by name, so the choice between two shards with the same row is fixed. No file is
+        removed, because in a store that was copied from elsewhere the folder may be a link.
         """
         for path in sorted(self._folder.glob("*.parquet")):
             data = path.read_bytes() if path.is_file() else b""  # a pipe or device may never end

@@ -14,7 +14,7 @@ LOG = logging.getLogger(__name__)
 
 
 def run(context: StageContext, modality: str, config: TextConfig | VisualConfig) -> None:
-    """Write the data set's vectors as they are; a row of zeros is an item without the modality.
+    """Write the data set's vectors unchanged; a row of zeros is an item without the modality.
 
     Args:
         context: of the modality's stage.

@@ -1,7 +1,7 @@
-"""Load models of sentence-transformers; the lock around all loading.
+"""Load models of sentence-transformers, one at a time.
 
 Stages are threads of one process. While transformers loads a model, it replaces `torch.nn.init` in
-the whole process: random weights drawn in that time would be wrong.
+the whole process. Random weights drawn at that time would be wrong, so a lock protects all loading.
 """
 
 import threading
@@ -53,6 +53,6 @@ def _load(source: Path | str, field: str) -> SentenceTransformer:
         Exception
     ) as error:  # the errors of the hub's client and the library have no common class
         raise UserError(
-            f"{field}: {source} is neither in the hub's cache nor could it be fetched "
+            f"{field}: {source} is not in the hub's cache and cannot be fetched "
             f"({first_line(error)}); connect to the network, or give a folder that holds the model"
         ) from error

@@ -1,8 +1,8 @@
 """The rule by which a model runs in bf16.
 
-With `auto`, a model runs in bf16 if the processor multiplies bf16 in hardware and, on a fixed set
-of probes, the cosine of every bf16 vector to its fp32 vector is at least `MIN_COSINE`. The probes
-do not depend on the data, so on one machine a model always has the same precision.
+With `auto`, a model runs in bf16 on two conditions. The processor multiplies bf16 in hardware, and
+for every probe of a fixed set, the cosine between bf16 and fp32 vector is at least `MIN_COSINE`.
+The probes do not depend on the data, so on one machine a model always has the same precision.
 """
 
 import copy
@@ -27,7 +27,7 @@ def device() -> torch.device:
 
 
 def processor() -> dict[str, str | list[str]]:
-    """The kind of processor that models run on: rounding depends on it."""
+    """The kind of processor that models run on, because rounding depends on it."""
     if torch.cuda.is_available():
         return {"device": "cuda", "name": torch.cuda.get_device_name()}
     found = torch.cpu.get_capabilities()

@@ -57,7 +57,7 @@ def with_self_loops(graph: SparseMatrix) -> SparseMatrix:
 
 
 def symmetric(graph: SparseMatrix) -> SparseMatrix:
-    """D^-1/2 W D^-1/2 with D_ii = sum_j W_ij; edges to a node without edges of its own get 0."""
+    """D^-1/2 W D^-1/2 with D_ii = sum_j W_ij; edges to a node without outgoing edges get 0."""
     rows, columns, values = edges(graph)
     # A product sums in the order of the edges; index_add on a GPU does not.
     degrees = multiply(graph.csr, values.new_ones(graph.shape[1], 1)).squeeze(1)

@@ -19,8 +19,8 @@ def nearest(similarity: Similarity, k: int, block_bytes: int, description: str =
     Args:
         similarity: of n nodes.
         k: edges kept per row, at most; ties go to the lower column.
-        block_bytes: about how much memory the rows computed at once may take; at least one row is
-            computed at once. The result does not depend on it.
+        block_bytes: approximate memory of the rows computed at once; at least one row is computed.
+            The result does not depend on it.
         description: for the progress bar.
     """
     parts = list(_blocks(similarity, k, block_bytes, description))
@@ -57,7 +57,7 @@ def _by_rows(similarity: Similarity, k: int, start: int, stop: int) -> Columns:
 
 
 def _by_overlap(similarity: Similarity, k: int, start: int, stop: int) -> Columns:
-    """As `_by_rows`, from those pairs alone that have an overlap."""
+    """As `_by_rows`, but only from pairs that have an overlap."""
     overlaps = similarity.overlaps(slice(start, stop))
     overlaps.sort_indices()
     rows = np.repeat(np.arange(start, stop), np.diff(overlaps.indptr))

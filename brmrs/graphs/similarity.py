@@ -26,9 +26,9 @@ Floats = NDArray[np.float64]
 Rows = slice | NDArray[np.intp]  # of nodes
 
 # Unit vectors are rounded to this grid: a float32 holds every multiple up to 1, and a product of
-# two is a multiple of 2^-48, so that a float64 dot product of unit vectors is *exact*. Hence the
-# cosines, the ties among them and the graph do not depend on blocks, threads or the BLAS. The
-# rounding moves a cosine by about 1e-8, less than float32 arithmetic would.
+# two is a multiple of 2^-48. So a float64 dot product of unit vectors is *exact*, and the cosines,
+# the ties among them and the graph do not depend on blocks, threads or the BLAS. The rounding moves
+# a cosine by about 1e-8, less than float32 arithmetic would.
 GRID = 2.0**24
 TILE = 4096  # columns converted to float64 at once; bounds memory, not the result
 DENSE_BYTES = 64  # for each pair: scores, shared betas, cosines; half of it if all pairs overlap
@@ -94,7 +94,7 @@ class KnownCosines:
 
     @classmethod
     def of(cls, edges: "Edges", nodes: int) -> "KnownCosines":
-        """Make the cosines symmetric; where (i, j) and (j, i) differ, each keeps its own."""
+        """Make the cosines symmetric: a missing (i, j) is filled from (j, i)."""
         rows = np.concatenate([edges.rows, edges.columns]).astype(np.int64)
         ends = np.concatenate([edges.columns, edges.rows]).astype(np.int64)
         keys, first = np.unique(rows * nodes + ends, return_index=True)
@@ -109,7 +109,7 @@ class KnownCosines:
 
     def pair_cosines(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Floats:
         """As `Modality.pair_cosines`."""
-        if len(rows) == 0:  # scipy gives no array then
+        if len(rows) == 0:  # scipy returns a matrix then, not an array
             return np.zeros(0)
         return np.asarray(self.matrix[rows, columns], dtype=np.float64).ravel()
 
@@ -124,7 +124,7 @@ class Similarity:
     Attributes:
         neighbours: (n, m) binary CSR; row i is N_i.
         modalities: by name.
-        beta: weight of each modality; one that is not named weighs 0.
+        beta: weight of each modality; a missing name means 0.
         alpha: weight of the overlap.
         overlap: its definition.
     """
@@ -177,7 +177,7 @@ class Similarity:
                 has = modality.present
                 both = 1.0 if has.all() else np.logical_and.outer(has[rows], has)
                 shared = shared + weight * both
-        # Where nothing is missing, total / shared is exactly 1.0 and changes no bit.
+        # If no modality is missing, total / shared is exactly 1.0.
         total = sum(self.beta.values())
         if isinstance(shared, float):
             scores *= (1 - self.alpha) * (total / shared)

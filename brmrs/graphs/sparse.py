@@ -47,7 +47,7 @@ class SparseMatrix:
         return SparseMatrix(self.csr.to(device), self.transposed.to(device))
 
     def __matmul__(self, x: Tensor) -> Tensor:
-        """(n, m) @ (m, d) -> (n, d), differentiable in `x` alone."""
+        """(n, m) @ (m, d) -> (n, d), differentiable only in `x`."""
         product: Tensor = _Product.apply(self, wide(x))
         return product
 

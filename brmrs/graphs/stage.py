@@ -120,7 +120,7 @@ def similarity_of_items(
 
 
 def by_modality(items: Similarity, name: str) -> Similarity:
-    """e_ij of items by one modality alone: the cosine."""
+    """e_ij of items by a single modality: the cosine."""
     modalities = {m: table for m, table in items.modalities.items() if m == name}
     return replace(items, modalities=modalities, beta={name: 1.0}, alpha=0.0)
 

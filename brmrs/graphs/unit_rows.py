@@ -12,8 +12,8 @@ from brmrs.graphs.sparse import wide
 def unit_rows(x: Tensor) -> Tensor:
     """(..., d) vectors scaled to length 1; a zero vector stays zero, and so does its gradient.
 
-    `torch.nn.functional.normalize` takes twice the time, because its gradient goes through the
-    division and the norm separately. With u = x / |x| and g the gradient of u,
+    `torch.nn.functional.normalize` takes twice the time, because it computes the gradients of the
+    division and of the norm separately. With u = x / |x| and g the gradient of u,
 
         dL/dx = (g - u <u, g>) / |x|
     """

@@ -11,14 +11,15 @@ from brmrs.system.files import digest_file, replacing
 class AddressCache:
     """A folder of files `<hash of the address>.<SHA-256 of the bytes>.<extension>`.
 
-    Where the file system can, the files are links to those of the artifacts and take no space.
+    If the file system supports hard links, the files are links to those of the artifacts and take
+    no space.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def find(self, address: str) -> Path | None:
-        """The file with the bytes that the address gave, if it is here and undamaged."""
+        """The cached file of an address; None if it is missing or damaged."""
         path = self._index.get(address_hash(address))
         if path is None or not path.is_file():  # a pipe or device may never end
             return None
@@ -41,7 +42,7 @@ def address_hash(address: str) -> str:
 
 
 def link(source: Path, target: Path) -> None:
-    """Put the bytes of a file in another place, whole or not at all; a file there is replaced."""
+    """Copy or link a file to another place atomically; a file there is replaced."""
     if target.exists() and target.samefile(source):  # renaming a link to another does nothing
         return
     with replacing(target) as part:

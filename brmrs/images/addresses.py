@@ -22,8 +22,8 @@ class RefusedError(Exception):
 def is_public(address: str) -> bool:
     """Whether an IP address is public.
 
-    Private, loopback, link-local, shared, reserved, multicast and unspecified ranges are not, nor
-    are IPv6 addresses that a gateway translates to an IPv4 address.
+    Not public are private, loopback, link-local, shared, reserved, multicast and unspecified
+    ranges, and IPv6 addresses that a gateway translates to an IPv4 address.
     """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
@@ -51,8 +51,8 @@ async def resolve(host: str, port: int) -> list[str]:
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Resolves a host once, checks all its addresses, and connects to one of these addresses.
 
-    A name server that changes its answer in between (DNS rebinding) gains nothing. Every connection
-    is made here, also after a redirect.
+    So a name server that changes its answer in between (DNS rebinding) has no effect. All
+    connections are made here, also after redirects.
     """
 
     def __init__(self, allow_private: bool) -> None:

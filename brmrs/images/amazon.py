@@ -9,12 +9,12 @@ PLACEHOLDERS = frozenset(
     {"01RmK+J4pJL", "01QFb8SNuTL", "01PkLIhTX3L", "01MKUOLsA5L", "31CTP6oiIBL"}
 )
 _NO_PICTURE = re.compile(r"no[-_](img|image|photo|picture)([-_].*)?", re.IGNORECASE)
-# NAME._SS40_.jpg: what stands between the points tells the server how to shrink or crop NAME.jpg.
+# NAME._SS40_.jpg: the part between the dots is a request to shrink or crop NAME.jpg.
 _MODIFIED = re.compile(r"(.*/[^/.?#]+)\._[^/?#]*_(\.\w+)([?#].*)?")
 
 
 def is_placeholder(address: str) -> bool:
-    """Whether an address is known to give a picture that says there is none."""
+    """Whether an address is known to give a placeholder ("no image")."""
     try:
         file = unquote(urlsplit(address.strip()).path.rpartition("/")[2])
     except ValueError:
@@ -24,7 +24,7 @@ def is_placeholder(address: str) -> bool:
 
 
 def full_size(address: str) -> str:
-    """The address of the picture that a thumbnail shrinks; any other address as it is.
+    """The full-size address of a thumbnail; any other address unchanged.
 
     `.../I/51abc._SS40_.jpg` to `.../I/51abc.jpg`.
     """

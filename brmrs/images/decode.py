@@ -25,12 +25,12 @@ MIN_SIDE = 8  # pixels; below it a picture is a spacer, such as the 1 x 1 GIF of
 # Of a progressive JPEG. Each scan passes over all pixels, and a scan without data takes few bytes.
 # libtiff has the same limit for the JPEGs in a TIFF; encoders write about ten.
 MAX_SCANS = 100
-# Of a JPEG, scans and metadata. Pillow copies all EXIF segments so far for each further one: 20 MB
-# of small ones take minutes. A colour profile has at most 255.
+# Of a JPEG, scans and metadata. For each EXIF segment, Pillow copies all segments before it, so 20
+# MB of small ones take minutes. A colour profile has at most 255.
 MAX_SEGMENTS = 1_000
 
-# The status replaces Pillow's warnings on odd files. `check` has its own limit on pixels; Pillow's
-# limit stays in force above it.
+# The status replaces Pillow's warnings on unusual files. `check` limits the pixels; Pillow's higher
+# limit remains.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # The start of a JPEG, and a marker. FF 00 and FF FF are none; FF D0 to FF D7 are within a scan.
@@ -41,7 +41,7 @@ _WITHOUT_LENGTH = (0x01, 0xD8)
 
 
 class Status(StrEnum):
-    """What became of an item's picture."""
+    """The outcome for an item's picture."""
 
     OK = "ok"
     MISSING = "missing"  # no file and no address
@@ -49,7 +49,7 @@ class Status(StrEnum):
     BUSY = "busy"  # 429 or 5xx to the last try
     HTTP_ERROR = "http error"  # any other answer without a picture
     REFUSED = "refused"  # an address that must not be fetched
-    PLACEHOLDER = "placeholder"  # a few pixels, or a known picture that says "no image"
+    PLACEHOLDER = "placeholder"  # a few pixels, or a known "no image" picture
     TOO_LARGE = "too large"  # in bytes or pixels; too many scans or segments of a JPEG
     NOT_AN_IMAGE = "not an image"
     TRUNCATED = "truncated"  # begins as an image, but breaks off or is damaged
@@ -67,8 +67,8 @@ class Picture:
         source: the address or the file name.
         sha256: of the bytes as received.
         extension: of the format found in the bytes; name and content type do not count.
-        width: pixels, after the rotation that EXIF asks for.
-        height: pixels, likewise.
+        width: pixels, after the rotation in the EXIF data.
+        height: pixels, after the rotation in the EXIF data.
     """
 
     status: Status

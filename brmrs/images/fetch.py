@@ -55,8 +55,8 @@ class _Host:
     Attributes:
         slots: held during a request.
         faults: in a row, see `GIVE_UP_AFTER`.
-        resume_at: time of the loop before which it wants no request.
-        given_up: the status of all its addresses from now on; None while it is asked.
+        resume_at: time of the event loop until which the host must not get a request.
+        given_up: the status of all its remaining addresses once the host is given up; else None.
     """
 
     slots: asyncio.Semaphore
@@ -81,9 +81,9 @@ class Fetcher:
 
     config: ImagesConfig
     _hosts: dict[tuple[str, str, int | None], _Host] = field(default_factory=dict)
-    _next_turn: float = 0.0  # time of the loop
-    _waiting_until: float = 0.0  # time of the loop up to which some host wants no request
-    _waited: float = 0.0  # seconds in which at least one host wanted no request
+    _next_turn: float = 0.0  # time of the event loop
+    _waiting_until: float = 0.0  # time of the event loop until which some host must wait
+    _waited: float = 0.0  # seconds during which at least one host had to wait
 
     async def __aenter__(self) -> Self:
         self._pool = httpcore.AsyncConnectionPool(
@@ -165,7 +165,7 @@ class Fetcher:
         return answer
 
     def _wait_for(self, host: _Host, seconds: float) -> None:
-        """Wait for a host, or give it up if it asks for too long or `max_wait` is used up."""
+        """Wait for a host. Give it up if the wait is too long, or if `max_wait` is used up."""
         now = asyncio.get_running_loop().time()
         until = now + seconds
         more = max(0.0, until - max(now, self._waiting_until))
@@ -208,7 +208,7 @@ class Fetcher:
             return await self._body(response)
 
     async def _body(self, response: httpcore.Response) -> Answer:
-        """Read at most `max_bytes`, whatever length the server announced."""
+        """Read at most `max_bytes`, independent of the announced length."""
         data = bytearray()
         try:
             async for chunk in response.aiter_stream():

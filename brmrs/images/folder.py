@@ -23,7 +23,7 @@ class PictureFiles(NamedTuple):
 
     Attributes:
         named: path below the folder (parts joined by "/") and path, the top level first, by name.
-        left_out: what cannot be looked at: links to themselves or to nothing, closed sub-folders.
+        left_out: unreadable entries: broken or circular links, sub-folders without permission.
     """
 
     named: list[tuple[str, Path]]
@@ -71,9 +71,9 @@ def _below(folder: Path, path: str | Path) -> str:
 def by_item(folder: Path, ids: Collection[str]) -> dict[str, list[Path]]:
     """The files of each item that has any, in the order to try them.
 
-    A file belongs to the item whose id is its name without the extension, in whatever sub-folder;
-    else to the item whose id is that name without a number at its end (`ID_0.jpg`). Warns if most
-    of the items have no file and most of the files no item.
+    A file belongs to the item whose id is its name without the extension, else to the item whose id
+    is that name without a number at its end (`ID_0.jpg`). The sub-folder does not matter. Warns if
+    most of the items have no file and most of the files no item.
 
     Args:
         folder: of the pictures.
@@ -111,7 +111,7 @@ def by_item(folder: Path, ids: Collection[str]) -> dict[str, list[Path]]:
 def _warn(
     folder: Path, without_file: Sequence[str], items: int, without_item: Sequence[str], files: int
 ) -> None:
-    """Warn where the names of files and the ids of items hardly match."""
+    """Warn if few names of files match ids of items."""
     if not items or 2 * len(without_file) <= items or 2 * len(without_item) < files:
         return
     LOG.warning(

@@ -26,8 +26,8 @@ class PictureStore:
     All file names are hashes.
 
     Attributes:
-        folder: of this key alone.
-        cache: where the pictures that are OK go for other keys, too.
+        folder: of this key only.
+        cache: pictures that are OK, for other keys.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class PictureStore:
                 part.write_bytes(data)
 
     def record(self, address: str, picture: Picture) -> None:
-        """Store the result of an address; after `add`, as the record vouches for the bytes."""
+        """Store the result of an address. Call `add` before, because a record implies the bytes."""
         with replacing(self._record(address)) as part:
             part.write_text(json.dumps(asdict(picture)), encoding="utf-8")
         if self.cache and picture.status == Status.OK:
@@ -60,7 +60,7 @@ class PictureStore:
         return picture if sha256(data).hexdigest() == picture.sha256 else None
 
     def reuse(self, address: str, max_bytes: int, max_pixels: int) -> Picture | None:
-        """The picture that another key fetched from this address, by the limits of this key."""
+        """The picture that another key fetched from this address, within this key's limits."""
         file = self.cache.find(address) if self.cache else None
         if file is None:
             return None

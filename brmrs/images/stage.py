@@ -38,8 +38,8 @@ TABLE = "images.parquet"
 STATISTICS = "statistics.json"
 SHARED = "shared.json"
 ADDRESSES_PER_ITEM = 10  # tried at most
-SHARED_BY = 3  # items that have the same bytes as their picture, from where on it is reported
-MOST_SHARED = 5  # of these, as many are listed
+SHARED_BY = 3  # items with the same picture from which on it is reported
+MOST_SHARED = 5  # shared pictures that are listed
 
 
 def run(context: StageContext) -> None:
@@ -67,7 +67,7 @@ def run(context: StageContext) -> None:
 
 
 def _report(pictures: Sequence[Picture], counts: Counter[Status]) -> None:
-    """Log what the pictures are, and what the user may do about those that are missing."""
+    """Log counts of the pictures, and what the user can do about missing ones."""
     LOG.info(
         "images: %d of %d ok (%s)",
         counts[Status.OK],
@@ -164,7 +164,7 @@ def gather(
     }
     try:
         fetched = asyncio.run(fetch_all(dict.fromkeys(wanted.values()), config, store))
-    except* OSError as faults:  # the web's faults have a status; these are the disk's
+    except* OSError as faults:  # web errors give a status; an OSError is one of the disk
         raise UserError(f"images: {faults.exceptions[0]}") from faults
     for row, urls in wanted.items():
         pictures[row] = _best([pictures[row], fetched[urls]])
@@ -205,7 +205,7 @@ async def fetch_all(
     """Fetch the first good picture of each list of addresses."""
     done: dict[tuple[str, ...], Picture] = {}
     jobs = list(jobs)
-    todo = iter(jobs)  # shared: each worker takes the next one
+    todo = iter(jobs)  # shared: each worker takes the next list
 
     with progress.task("Fetching pictures", len(jobs)) as task:
         async with Fetcher(config) as fetcher, asyncio.TaskGroup() as group:
@@ -234,7 +234,7 @@ async def _from_address(address: str, fetcher: Fetcher, store: PictureStore) -> 
     """The picture of an address: stored by this key, cached by another, or fetched."""
     if is_placeholder(address):
         return Picture(Status.PLACEHOLDER, address)
-    # In threads: decoding a large picture must not stop the other transfers.
+    # In a thread, so that decoding a large picture does not block other transfers.
     limits = fetcher.config.max_bytes, fetcher.config.max_pixels
     picture = store.find(address) or await asyncio.to_thread(store.reuse, address, *limits)
     if picture:

@@ -1,1 +1,1 @@
-"""Dump formats, quarantine, k-core, split, and the sample dump's generator."""
+"""Dump formats, quarantine and k-core."""

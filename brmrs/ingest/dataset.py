@@ -1,4 +1,4 @@
-"""What a dump format gives to the stage `ingest`, and the protocol that a format follows."""
+"""The protocol of dump formats, and the data that they give to the stage `ingest`."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ class Item(NamedTuple):
         return any((self.title, self.description, self.brand, self.categories))
 
     def merged(self, other: "Item") -> "Item":
-        """The longer value of each field, whatever the order of the two rows."""
+        """Merge two rows into the longer value of each field, independent of their order."""
         return Item(
             _longer(self.title, other.title),
             _longer(self.description, other.description),
@@ -229,7 +229,7 @@ class DumpFormat(Protocol):
         """Every file that `read` opens, by the field that names it: `reviews`, `metadata`, `path`.
 
         Their digests enter the cache key. Files of `path` count with their names, those of the
-        other fields by content alone.
+        other fields only by content.
 
         Raises:
             UserError: a file is missing.

@@ -10,7 +10,7 @@ from brmrs.extensions import Extension
 from brmrs.ingest.dataset import DumpFormat
 
 KIND: extensions.Kind = "dump format"
-LAST = "amazon"  # asked last for files that nobody described: its reader reports what is wrong
+LAST = "amazon"  # tried last for unknown files, because its reader reports what is wrong
 
 
 def extension(name: str, plugins: Iterable[Path] = ()) -> Extension:

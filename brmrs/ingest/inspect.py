@@ -1,4 +1,4 @@
-"""The facts of files before anything is configured: the data of `brmrs inspect`.
+"""Facts about files without any configuration: the data of `brmrs inspect`.
 
 Nothing is left out: no k-core, no minimum rating, no limit to the share of bad lines. A file that
 is cut off is read up to its last whole line.
@@ -25,9 +25,9 @@ def inspect(paths: Sequence[Path], plugins: Sequence[Path] = ()) -> dict[str, An
     """Facts about files or folders of any dump format, also of a plug-in.
 
     Returns:
-        The statistics of the stage ingest with k = 0 (JSON values), with `notes`, sentences on
-        defaults that matter for these data, and with the sizes of a `split` that the files bring.
-        Of metadata alone: `metadata`, `items` and `items_with`.
+        The statistics of the stage ingest with k = 0 (JSON values). Added are `notes`, sentences on
+        defaults that matter for these data, and the sizes of `split`, if the files contain one. For
+        metadata without reviews: `metadata`, `items` and `items_with`.
 
     Raises:
         UserError: a path is missing, or no format can read a file.
@@ -45,7 +45,7 @@ def inspect(paths: Sequence[Path], plugins: Sequence[Path] = ()) -> dict[str, An
 
 
 def _notes(statistics: dict[str, Any]) -> list[str]:
-    """What the defaults mean for these data."""
+    """Notes on the effect of the defaults on these data."""
     notes = []
     ratings = {float(stars): count for stars, count in statistics["ratings"].items()}
     low = sum(count for stars, count in ratings.items() if stars <= LOW_RATING)

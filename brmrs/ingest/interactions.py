@@ -34,7 +34,7 @@ class Interactions:
         )
 
     def sizes(self) -> dict[str, int]:
-        """How many users, items and interactions."""
+        """The numbers of users, items and interactions."""
         return {
             "users": distinct(self.user),
             "items": distinct(self.item),

@@ -33,7 +33,7 @@ def largest_k(user: NDArray[np.int32], item: NDArray[np.int32], below: int) -> i
 
     Cores are nested (the k-core holds the k+1-core), so bisection finds it.
     """
-    low, high = 0, below  # the core of `low` is not empty (but for no interactions at all)
+    low, high = 0, below  # the core of `low` is not empty, unless there are no interactions
     while high - low > 1:
         middle = (low + high) // 2
         if len(k_core(user, item, middle)):

@@ -32,7 +32,7 @@ class Ingested:
     Attributes:
         interactions: dense ids, sorted by user and item, no pair twice.
         user_ids: U raw ids; the position is the dense id. Sorted, unless the data are ready-made.
-        asins: I raw ids of items, likewise.
+        asins: I raw ids of items, in the same way.
         items: text and picture addresses, row i for item i.
         quarantine: the lines that could not be used, sorted.
         statistics: counts, plain JSON values.
@@ -69,8 +69,8 @@ def run(context: StageContext) -> None:
 def ingest(config: IngestConfig, plugins: Sequence[Path] = ()) -> Ingested:
     """Read a dump of any format, also of a plug-in, and keep its k-core.
 
-    In this order: bad lines go to the quarantine, the latest of a repeated (user, item) pair stays,
-    ratings below the minimum are left out, the k-core is taken. Items without metadata stay, as
+    The steps, in order: move bad lines to the quarantine, keep the latest of a repeated (user,
+    item) pair, drop ratings below the minimum, take the k-core. Items without metadata stay, as
     items without text. Metadata of other items are dropped. A ready-made data set is kept whole.
 
     Raises:
@@ -82,7 +82,7 @@ def ingest(config: IngestConfig, plugins: Sequence[Path] = ()) -> Ingested:
     distinct = latest(dataset.interactions)
     liked = distinct
     if config.min_rating is not None:
-        # Not "rating >= minimum": an absent rating (NaN) stays.
+        # Not "rating >= minimum", so that an absent rating (NaN) stays.
         liked = distinct.take(~(distinct.rating < config.min_rating))
     core = liked.take(_core_rows(liked, config.k))
     user_ids, user = _dense(dataset.user_ids, core.user)

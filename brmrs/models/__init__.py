@@ -1,1 +1,1 @@
-"""The recommenders, one file each; `base.py` holds the one interface they follow."""
+"""The recommenders, one file each, with the interface in `base.py`."""

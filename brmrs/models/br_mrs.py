@@ -26,7 +26,7 @@ from brmrs.models.propagation import drop_edges, lightgcn
 class BRMRS(Recommender):
     """The owner's method (docs/method.md): modality inconsistency in the BPR loss.
 
-    Each modality m is a channel with layer-0 embeddings of its own: a free embedding per user, and
+    Each modality m is a channel with separate layer-0 embeddings: a free embedding per user, and
     W_m x_i^m plus (unless turned off) a free embedding per item. x_i^m is the unit-length features
     in their leading `feature_dim` directions. The homogeneous graphs smooth them, e <- e + G e per
     layer. LightGCN then propagates over the user-item graph, and the mean of the layers gives
@@ -36,12 +36,12 @@ class BRMRS(Recommender):
 
         L = lambda_h L_chns + lambda_s L_syn + bpr L_bpr(s_f) + lambda |Theta|^2
 
-    |Theta|^2 is taken over the layer-0 embeddings of the users, positives and first candidates of
-    the batch, projected features included, and over the parameters of phi. It does not depend on
-    the pool. The uniform i- of the synergy and BPR terms is the first candidate of N(u).
+    |Theta|^2 covers the layer-0 embeddings of the users, positives and first candidates of the
+    batch, with projected features, and the parameters of phi. It does not depend on the pool. The
+    uniform i- of the synergy and BPR terms is the first candidate of N(u).
 
     An item without modality m has no projected feature; its free embedding and its neighbours
-    still place it in the channel. `losses.chns` and `losses.synergy` say how its pairs are treated.
+    still place it in the channel. Its pairs are treated as in `losses.chns` and `losses.synergy`.
 
     Deviations of the default from the method documents (docs/method.md, section 5): phi is the
     concatenation, which is additive; theta is 0; the pool has 2 candidates; a fused BPR loss is
@@ -50,8 +50,8 @@ class BRMRS(Recommender):
     the homogeneous layers have a residual. configs/models/br-mrs-by-the-letter.yaml undoes those
     that have a setting.
 
-    With one modality alone that channel is also the fused branch, and the objective is its BPR with
-    weight `bpr`, or 1 where that is 0.
+    With only one modality, its channel is also the fused branch. The objective is then its BPR with
+    weight `bpr`, or 1 if `bpr` is 0.
     """
 
     class Config(RankingTerms, ModelSection):
@@ -193,7 +193,7 @@ class BRMRS(Recommender):
 
 
 def _smooth(graph: SparseMatrix | None, e: Tensor, layers: int) -> Tensor:
-    """`layers` times e <- e + G e: a node keeps itself, one without neighbours entirely."""
+    """`layers` times e <- e + G e. A node without neighbours is unchanged."""
     assert graph is not None  # the class needs both graphs
     for _ in range(layers):
         e = e + graph @ e

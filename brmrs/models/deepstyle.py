@@ -21,15 +21,16 @@ from brmrs.models.initialise import xavier
 class DeepStyle(Recommender):
     """Liu, Wu and Wang 2017, 'DeepStyle: Learning User Preferences for Visual Recommendation'.
 
-    The style of an item is what its features show beyond its category, with l_c the embedding of
-    category c:
+    The style of an item is the part of its features that does not follow from its category, with
+    l_c the embedding of category c:
 
         style_i = E x_i - l_c(i),  s(u, i) = <p_u, style_i + q_i>
 
     The loss is BPR plus lambda |p_u, q_i, q_j, l_c(i), l_c(j)|^2.
 
     Deviations: x_i holds the unit-length features of every modality side by side; the paper has
-    pictures alone. E is not regularised. The category is the most specific one of the item's path.
+        only pictures. E is not regularised. The category is the most specific one of the item's
+        path.
     Data without categories (ready-made data sets) have one l for all items; it cancels in every
     comparison, and the model reduces to projected features beside the ids.
     """

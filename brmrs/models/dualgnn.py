@@ -28,17 +28,18 @@ class DualGNN(Recommender):
     item has W_2 LeakyReLU(W_1 x_i^m); both have length 1, and LightGCN's layers are summed.
 
     Multi-modal representations: q_i = sum_m q_i^m, and p_u = sum_m a_um p_u^m with a_u the softmax
-    of weights that each user learns. One layer over the user co-occurrence graph follows:
-    p_u + sum_v w_uv p_v over the `user_k` users with most items in common, with w_u the softmax of
-    these counts. The score is <p_u, q_i>. The loss is BPR plus L2 of the users' embeddings and
-    weights of the batch.
+    of learned weights per user. One layer over the user co-occurrence graph follows: p_u + sum_v
+    w_uv p_v over the `user_k` users with most items in common, with w_u the softmax of these
+    counts. The score is <p_u, q_i>. The loss is BPR plus L2 of the users' embeddings and weights of
+    the batch.
 
     Branches: the single-modal representations p^m, q^m.
 
     Deviations: a user with fewer than `user_k` co-occurring users keeps these; the released code
     repeats random ones. a_u is always a softmax and starts equal; the released code takes the
-    softmax of random weights once and learns its values freely. An item without modality m gets
-    q^m from its users alone.
+    softmax of random weights once and trains the result without constraint. An item without
+    modality m gets
+    q^m only from its users.
     """
 
     class Config(ModelSection):

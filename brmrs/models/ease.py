@@ -60,7 +60,7 @@ class EASE(Recommender):
 def _inverse(gram: Tensor, ridge: float) -> Tensor:
     """The inverse of the regularised (I, I) Gram matrix.
 
-    The inverse is tried on one vector: an ill-conditioned matrix may give one that is finite, yet
+    The inverse is checked on one vector, because for an ill-conditioned matrix it may be finite but
     wrong.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Frozen features as the models take them: unit length, few dimensions, or projected by a step."""
+"""Frozen features in the forms that models use: unit length, few dimensions, or projected."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,8 +8,8 @@ from torch.nn.functional import embedding, embedding_bag
 
 from brmrs.graphs.unit_rows import unit_rows
 
-BLOCK = 2**22  # numbers; 16 MB stay with the process when they are freed (brmrs/system/heap.py)
-WIDE = 1024  # numbers of an item, from which it pays to look for items that occur again
+BLOCK = 2**22  # numbers; 16 MB stay in the process when freed (brmrs/system/heap.py)
+WIDE = 1024  # numbers of an item from which a search for repeated items is faster
 ITERATIONS = 4  # of the subspace; the spectra of image and text features fall fast
 
 
@@ -40,9 +40,9 @@ def principal(x: Tensor, dim: int, generator: torch.Generator) -> Tensor:
 
 
 def projected(rows: Tensor, x: Tensor, w: Callable[[Tensor], Tensor]) -> Tensor:
-    """(..., dim) w(x_i) of the items of a step; of wide features, each item's once.
+    """(..., dim) w(x_i) of the items of a step; a wide x_i that repeats is projected once.
 
-    Popular items come often, and an image's 4096 numbers are what a step gathers most of.
+    Popular items occur often, and most of what a step gathers is pictures' vectors of 4096 numbers.
 
     Args:
         rows: (...) items.

@@ -30,8 +30,8 @@ class Fusion(nn.Module):
         attention  a_t t + a_v v + a_o o, a = softmax(W [t; v; o] + b)
         residual   [t; v; MLP([t; v])], so s_f = s_t + s_v + <g(p_t, p_v), h(q_t, q_v)>
 
-    The weights of attention depend on all parts together: if each part's weight depended on that
-    part alone, s_f > c would still be an additive condition for every c.
+    The weights of attention depend on all parts together: if each part's weight depended only on
+    that part, s_f > c would still be an additive condition for every c.
 
     The gate, bilinear and attention share their parameters between users and items. The residual
     has a perceptron for each, with one hidden layer of 2 d units.
@@ -58,7 +58,7 @@ class Fusion(nn.Module):
 
     @property
     def channels(self) -> int:
-        """How many channels it fuses: text and visual, for attention the ids, too."""
+        """The number of fused channels: text and visual, for attention also the ids."""
         return 3 if self.kind in WITH_IDS else 2
 
     @property

@@ -38,8 +38,8 @@ class GRCN(Recommender):
     Branches: the representations of one modality.
 
     Deviations: an item without modality m takes no part in the softmaxes of m. The released code
-    scales the ids to length 1 before the convolution, so that they weigh as much as the content
-    from the first step; here their length is free.
+        scales the ids to length 1 before the convolution, so they have the same weight as the
+        content from the first step. Here their length is free.
     """
 
     class Config(ModelSection):

@@ -1,4 +1,4 @@
-"""Parameters drawn from a generator of their own, never from the global one."""
+"""Initial parameters, drawn from a given generator and never from the global one."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 def xavier(rows: int, columns: int, generator: torch.Generator) -> nn.Parameter:
-    """(rows, columns), Xavier uniform (Glorot 2010): the field's start for tables and projections.
+    """(rows, columns), Xavier uniform (Glorot 2010), as usual for tables and projections.
 
-    Drawn on the CPU, so that a seed means the same start on every device.
+    Drawn on the CPU, so that a seed gives the same values for every device.
     """
     values = torch.empty(rows, columns)
     return nn.Parameter(nn.init.xavier_uniform_(values, generator=generator))

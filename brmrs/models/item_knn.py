@@ -1,4 +1,4 @@
-"""Item-based nearest neighbours: the plain method that papers forget."""
+"""Item-based nearest neighbours, a simple baseline."""
 
 from collections.abc import Iterator
 
@@ -24,8 +24,8 @@ BLOCK_ROWS = 1024  # items compared at once; bounds memory, not the result
 class ItemKNN(Recommender):
     """Deshpande and Karypis 2004, 'Item-Based Top-N Recommendation Algorithms'.
 
-    The score sums the similarities of a candidate i to those of the user's items j that are among
-    its k nearest items, N_i the users of i:
+    The score of a candidate i is the sum of s_ij over the user's items j that are among the k
+    nearest items of i. N_i are the users of i:
 
         s_ij = |N_i n N_j| / (sqrt(|N_i| |N_j|) + shrink)
 

@@ -37,15 +37,15 @@ class LATTICE(Recommender):
 
     The learned graphs are built at the start of each epoch. As in the released code, only the first
     step of an epoch has gradients into W_m, b_m and a. Neighbours are found in blocks of rows, and
-    the gradient runs over their edges alone, so no (I, I) matrix is held.
+    only their edges have gradients, so no (I, I) matrix is held.
 
     Branches: the view of the item in one modality's graph, normalize(A_m^L_ii E_I), with the same
     p_u.
 
     Deviations: k counts the neighbours without the item itself; the released code counts the item.
     Items without a modality have no edges in its graphs. The released code mixes the learned graphs
-    first and normalises the mixture, keeps negative cosines, trains the features, and propagates
-    p_u and q_i over D^-1 (A + I).
+    first and normalises the mixture. It also keeps negative cosines, trains the features, and
+    propagates p_u and q_i over D^-1 (A + I).
     """
 
     class Config(ModelSection):
@@ -141,7 +141,7 @@ class LATTICE(Recommender):
         x = unit_rows(self.transforms[m](self.data.features[m][items]))
         near = modality.nearest_rows(x, self.k + 1)
         cosines = (x.unsqueeze(1) * embedding(near, x)).sum(dim=-1).relu()
-        # Degrees are at least 1, as each is its own neighbour; 0 where x~ is, near to nothing.
+        # Degrees are at least 1, as each item is its own neighbour; 0 if x~ is close to 0.
         root = cosines.sum(dim=1, keepdim=True).clamp(min=0.5).rsqrt()
         values = root * cosines * embedding(near, root).squeeze(-1)
         rows = items.repeat_interleave(near.shape[1])

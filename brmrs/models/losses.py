@@ -23,7 +23,7 @@ def bpr(positive: Tensor, negative: Tensor, kept: Tensor | None = None) -> Tenso
     Args:
         positive: (B,) scores of the positives.
         negative: (B,) or (B, n) scores of the negatives.
-        kept: (B,) bool, pairs that count, where there is one negative each; None: all.
+        kept: (B,) bool, pairs that count, if there is one negative each; None: all.
     """
     if negative.dim() > positive.dim():
         positive = positive.unsqueeze(-1)
@@ -65,17 +65,17 @@ def chns(
 ) -> Tensor:
     """Cross-modal hard negative sampling (method/000, L_chns = L_chns^v + L_chns^t).
 
-    i_v = argmax_{j in N(u)} s_v(u,j) and i_t = argmax_{j in N(u)} s_t(u,j) are picked without
-    gradient and swapped: the text branch learns against i_v, the visual branch against i_t:
+    i_v = argmax_{j in N(u)} s_v(u,j) and i_t = argmax_{j in N(u)} s_t(u,j) are chosen without
+    gradient and swapped: the negative is i_v for the text branch and i_t for the visual branch:
 
         -log sigma(s_t(u,i+) - s_t(u,i_v)) - log sigma(s_v(u,i+) - s_v(u,i_t))
 
-    Missing modalities: a candidate without pictures confuses nobody by its picture, so it is no
-    i_v; a positive without text has no textual evidence to contribute, so it asks nothing of the
-    text branch. A branch's mean runs over the pairs that are left; symmetrically for the other.
+    Missing modalities: a candidate without a picture cannot be i_v, and a positive without text
+    gives no term of the text branch; likewise with the modalities exchanged. A branch's mean is
+    taken over the remaining pairs.
 
-    Two samplers to compare with: "own-modality" does not swap, so a branch learns against what is
-    hard for itself; "uniform" takes the first candidate for both, whatever the scores.
+    Two samplers for comparison: "own-modality" does not swap, so each branch gets its own hardest
+    negative. "uniform" takes the first candidate for both branches, independent of the scores.
 
     Args:
         positive_t: (B,) s_t(u, i+).
@@ -84,7 +84,7 @@ def chns(
         pool_v: (B, n) s_v of the same candidates.
         has_t: (B, 1 + n) bool, whether the positive and the candidates have text; None: all do.
         has_v: (B, 1 + n) bool, whether they have a picture; None: all do.
-        sampler: which candidate a branch learns against.
+        sampler: the choice of the negatives, see above.
     """
     if sampler == "uniform":
         pool_t, pool_v = pool_t[:, :1], pool_v[:, :1]
@@ -104,7 +104,7 @@ def _against_hardest(
     judge: Tensor,
     has_judge: Tensor | None,
 ) -> Tensor:
-    """-log sigma(s(u,i+) - s(u,j)) of one branch, j the hardest of the pool to the judging one."""
+    """-log sigma(s(u,i+) - s(u,j)) of one branch, j the hardest for the judge."""
     judge = judge.detach()
     if has_judge is not None:
         judge = judge.masked_fill(~has_judge[:, 1:], -torch.inf)
@@ -133,7 +133,7 @@ def synergy(
     """Synergy-aware BPR (method/000, L_syn): -log sigma(Delta_f - max(Delta_t, Delta_v) - theta).
 
     Missing modalities: a modality that one of the two items lacks has no margin and does not enter
-    the maximum. A pair that has no modality in common leaves the mean.
+    the maximum. A pair without a common modality is left out of the mean.
 
     Args:
         delta_f: (B,) preference margin s_f(u,i+) - s_f(u,i-) of the fused branch.

@@ -20,8 +20,8 @@ from brmrs.models.scorers import AttentiveMetric, attentive_distance
 class MAML(Recommender):
     """Liu et al. 2019, 'User Diverse Preference Modeling by Multimodal Attentive Metric Learning'.
 
-    Users and items are points in the unit ball. Each pair weighs the coordinates of their distance
-    by its own attention a_ui, with z_i = MLP(x_i) of the item's features:
+    Users and items are points in the unit ball. The attention a_ui of each pair weights the
+    coordinates of their distance, with z_i = MLP(x_i) of the item's features:
 
         a_ui = d softmax(ReLU(W_2 tanh(W_1 [p_u; q_i; z_i] + b_1) + b_2))
         s(u, i) = -d(u, i)^2 = -|a_ui * p_u - a_ui * q_i|^2
@@ -35,7 +35,7 @@ class MAML(Recommender):
     after each step; losses are means, not sums; the MLP has one hidden layer and no dropout. x_i
     holds unit-length features side by side.
 
-    Deviations from the authors' code: its hinge takes the nearest j alone, which on small data is
+    Deviations from the authors' code: its hinge takes only the nearest j, which on small data is
     mostly a false negative; its MLP has three hidden layers, and z_i is halved and scaled back into
     the ball; most layers scale their input to length 1; the last two terms run over all items and
     users, and covariances are summed without squares; only p and q are optimised.

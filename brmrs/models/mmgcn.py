@@ -25,8 +25,8 @@ from brmrs.models.objective import Objective
 class MMGCN(Recommender):
     """Wei et al. 2019, 'MMGCN: Multi-modal Graph Convolution Network ... of Micro-video'.
 
-    Each modality m has a user-item graph of its own. Layer 0 holds a free preference of each user
-    and the projected features of each item, scaled to length 1. A layer does the same for users and
+    Each modality m has a separate user-item graph. Layer 0 holds a free preference of each user and
+    the projected features of each item, scaled to length 1. A layer does the same for users and
     items, with N the neighbours and u_id the id embedding:
 
         h = LeakyReLU(mean_(j in N) W_1 u_j)          aggregation by the mean
@@ -39,7 +39,8 @@ class MMGCN(Recommender):
     Branches: u_m^(L), the last layer of a modality, before the sum.
 
     Deviations: the released code can also concatenate h and u^ under W_3; here they are added. It
-    projects the pictures alone, to 256, and takes the mean over m; here every modality is projected
+        projects only the pictures, to 256, and takes the mean over m; here every modality is
+        projected
     to d, and the sum is taken. Its ids and preferences are no parameters of its network and stay as
     drawn; here they are trained. An item without modality m starts from 0 in the graph of m and
     gets its representation there from its neighbours and its id.

@@ -1,4 +1,4 @@
-"""The yardstick without personalisation."""
+"""Most popular: the baseline without personalisation."""
 
 import torch
 from torch import Tensor

@@ -22,7 +22,7 @@ class Objective:
     """The ranking terms of a model.
 
     Attributes:
-        settings: their weights; `RankingTerms` says what each field means.
+        settings: their weights; see `RankingTerms` for the fields.
     """
 
     settings: RankingTerms
@@ -32,7 +32,7 @@ class Objective:
         """The terms for a model with branches of these modalities.
 
         Raises:
-            UserError: a weighted term needs a branch that is not there.
+            UserError: a weighted term needs a branch that the model lacks.
         """
         made = cls(settings)
         missing = [m for m in MODALITIES if m not in modalities]
@@ -83,7 +83,7 @@ class Objective:
             scores: (B, 1 + n) scores of triples, column 0 the positive, by branch; the text and
                 the visual ones only where `of_branches`.
             has: (B, 1 + n) bool by modality, whether the item has it; a modality that is not named
-                is had by all.
+                is present for all.
         """
         fused, settings = scores[FUSED], self.settings
         terms = {}

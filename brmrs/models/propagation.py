@@ -26,7 +26,7 @@ def lightgcn(matrix: SparseMatrix, users: Tensor, items: Tensor, layers: int) ->
 
 
 class _MeanOfLayers(torch.autograd.Function):
-    """The mean of the layers is a symmetric linear map, so it is its own backward pass."""
+    """The mean of the layers, a symmetric linear map: forward and backward are the same."""
 
     @staticmethod
     def forward(
@@ -54,8 +54,8 @@ def drop_edges(
 ) -> SparseMatrix:
     """A normalised graph on a sample of the interactions, degree-sensitive (FREEDOM, Zhou 2023).
 
-    Keeps round((1 - rate) N) edges without replacement with probability proportional to
-    1 / sqrt(d_u d_i), which spares the edges of rare nodes, and normalises what is left.
+    Draws round((1 - rate) N) edges without replacement, with probability proportional to 1 /
+    sqrt(d_u d_i), and normalises the result. So edges of rare nodes are kept more often.
 
     Args:
         users: (N,) int64, sorted with `items` by (user, item).

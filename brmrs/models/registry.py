@@ -1,4 +1,4 @@
-"""Models by name: their classes, what they need, and how to build one."""
+"""Models by name: their classes, their needs, and their construction."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,7 +30,7 @@ def _class_of(extension: Extension) -> "type[Recommender]":
     recommender = extension.load()
     if not (isinstance(recommender, type) and issubclass(recommender, Recommender)):
         raise UserError(f"{extension.file}: model {extension.name} is no subclass of Recommender")
-    recommender.Config = section_of(extension)  # the one that also knows the model's name
+    recommender.Config = section_of(extension)  # this error also names the model
     return recommender
 
 
@@ -43,7 +43,7 @@ def catalogue(plugins: Iterable[Path] = ()) -> list[dict[str, Any]]:
     """The rows of `brmrs models`, by name; loads no model.
 
     Each has "name"; "paper", the first line of the class's docstring; "needs", beside the
-    interactions; "objective", whether it takes BR-MRS's ranking terms beside its own; "trains",
+    interactions; "objective", whether it takes BR-MRS's ranking terms in addition; "trains",
     whether by gradient; "configuration", its shipped file, None where there is none; "source".
     """
     rows = []

@@ -1,4 +1,4 @@
-"""How a branch ranks where s(u, i) is not an inner product of a user's and an item's vector."""
+"""Scorers of branches whose s(u, i) is not an inner product of a user's and an item's vector."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class ItemWeights(Scorer):
         return embedding_bag(self.items[places], self.weights, offsets, mode="sum")
 
     def similarities(self, item: int) -> Tensor:
-        """(I,) how much the item speaks for each other one."""
+        """(I,) the weights of the item for all other items."""
         return self.weights[item].clone()
 
 
@@ -99,7 +99,7 @@ def attentive_distance(
         weight: (d, h) W.
         bias: (d,) b.
     """
-    # In place where the backward pass allows it: most of the time goes to reading and writing.
+    # In place where the backward pass allows it, because memory traffic takes most of the time.
     logits = linear((of_user + of_item).tanh_(), weight, bias).relu_()
     weighted = logits.softmax(dim=-1) * (p - q)
     return p.shape[-1] ** 2 * weighted.square().sum(dim=-1)
@@ -107,7 +107,7 @@ def attentive_distance(
 
 @dataclass(frozen=True)
 class AttentiveMetric(Scorer):
-    """s(u, i) = -`attentive_distance`, whose attention is of the pair.
+    """s(u, i) = -`attentive_distance`, with the attention of the pair.
 
     Attributes:
         p: (U, d).
@@ -154,7 +154,8 @@ class AttentiveMetric(Scorer):
 def attended(logits: Tensor, values: Tensor, present: Tensor) -> Tensor:
     """(...,) sum_k softmax_k(logits) values over the parts that are present; 0 without any.
 
-    The parts come first: the loops over two of them in the last dimension took four times as long.
+    The parts are the first dimension, because loops over two parts in the last one took four times
+    as long.
 
     Args:
         logits: (K, ...).
@@ -173,8 +174,8 @@ class AttentiveParts(Scorer):
         p: (U, d).
         q: (I, d).
         queries: (U, d) h_u.
-        keys: (I, K, d) f_ik of the K parts of an item, maybe of another precision than the above.
-        values: (I, K, d) v_ik, likewise.
+        keys: (I, K, d) f_ik of the K parts of an item, possibly of another precision.
+        values: (I, K, d) v_ik, of the same precision as `keys`.
         present: (I, K) bool.
     """
 
@@ -227,7 +228,7 @@ def kind_of(scorer: Scorer) -> str:
     """The name of a scorer in `SCORERS`.
 
     Raises:
-        UserError: it is of no such kind; a bundle could not be loaded without its code.
+        UserError: it is of another class, so a bundle could not be loaded without its code.
     """
     for name, kind in SCORERS.items():
         if type(scorer) is kind:

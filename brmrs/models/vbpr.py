@@ -28,7 +28,7 @@ class VBPR(Recommender):
     The loss is BPR plus lambda |p_u, theta_u, q_i, q_j, b_i, b_j|^2.
 
     Deviations: x_i holds the unit-length features of every modality side by side, as in the tables
-    of the literature; the paper has pictures alone. One lambda serves all terms; E and beta are not
+    of the literature; the paper has only pictures. One lambda serves all terms; E and beta are not
     regularised. MMRec's VBPR leaves b and beta out.
     """
 

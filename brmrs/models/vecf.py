@@ -24,20 +24,20 @@ BLOCK_BYTES = 2**24  # of features looked up at once
 class VECF(Recommender):
     """Chen et al. 2019, 'Personalized Fashion Recommendation with Visual Explanations'.
 
-    Each user attends to the parts f_ik of an item in their own way:
+    Each user has an attention over the parts f_ik of an item:
 
         a_uik = softmax_k <W_u p_u, W_f f_ik>,  s(u, i) = <p_u, q_i + sum_k a_uik W_v f_ik>
 
     The loss is the cross-entropy -log sigma(s_ui) - sum_j log(1 - sigma(s_uj)), plus L2 of p and q.
 
-    If the visual features have regions (`features.visual.regions`), the parts are these alone, as
-    in the paper: the 14 x 14 positions of a VGG feature map. Otherwise the parts are the picture
-    and the item's text, one vector each, with their own W_f and W_v: attention to modalities, not
-    to regions.
+    If the visual features have regions (`features.visual.regions`), only these are the parts, as in
+    the paper: the 14 x 14 positions of a VGG feature map. Otherwise the parts are the picture and
+    the item's text, one vector each, with their own W_f and W_v: attention to modalities, not to
+    regions.
 
     Deviations: every f_ik is scaled to length 1; there is no review text to supervise the
     attention; the linear map from the product to a logit is part of W_u. An item without a picture,
-    or without any part, is q_i alone.
+    or without any part, has only q_i.
     """
 
     class Config(ModelSection):
@@ -70,7 +70,7 @@ class VECF(Recommender):
 
     @classmethod
     def working_bytes(cls, data: TrainingData, config: Any) -> int:
-        """With regions also the scorer, twice while it is saved, and on a GPU the regions."""
+        """With regions, also the scorer, twice while it is saved, and on a GPU the regions."""
         usual = super().working_bytes(data, config)
         if data.regions is None:
             return usual
@@ -78,7 +78,7 @@ class VECF(Recommender):
         return usual + 4 * keys + (data.regions.nbytes if data.device.type == "cuda" else 0)
 
     def learns_from(self, modality: str) -> bool:
-        """With regions, the model reads the pictures alone."""
+        """With regions, the model reads only the pictures."""
         return modality in self.parts
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -109,8 +109,8 @@ class VECF(Recommender):
         """(B, n) sum_k a_uik <p_u, W_v f_ik> of (B, d) users and (B, n) items.
 
         W_f and W_v are applied to the users' side, so that a region costs two inner products. The
-        features of a block are looked up again for the backward pass: those of a batch would not
-        fit (196 regions of 512 numbers for 2048 users with five items take 4 GB).
+        backward pass looks up the features of a block again, because those of a batch would not
+        fit: 196 regions of 512 numbers for 2048 users with five items take 4 GB.
         """
         sought = [
             torch.stack([p @ self.query @ self.keys[m].T, p @ self.values[m].T], dim=1)
@@ -134,7 +134,7 @@ class VECF(Recommender):
         return attended(logits, values, self.present[items].movedim(-1, 0))
 
     def _projected(self, items: Tensor, weights: nn.ParameterDict) -> Tensor:
-        """(n, K, d) W f_ik of (n,) items, as precise as the features are kept."""
+        """(n, K, d) W f_ik of (n,) items, in the precision of the stored features."""
         projected = []
         for modality, x in self.parts.items():
             rows, lengths = self._rows(modality, items)
@@ -151,7 +151,7 @@ class VECF(Recommender):
         return rows, lengths.clamp(min=torch.finfo(rows.dtype).tiny)
 
     def _at_once(self, items: int) -> int:
-        """How many rows of so many items each are looked up at once."""
+        """The number of rows, of so many items each, that are looked up at once."""
         numbers = sum(x[0].numel() for x in self.parts.values())
         return max(1, BLOCK_BYTES // (items * numbers * self.users.itemsize))
 

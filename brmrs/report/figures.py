@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
 INK = "#0f172a"
 STYLE: dict[Any, Any] = {
-    **matplotlib.rcParamsDefault,  # not the user's settings: same data, same bytes
+    **matplotlib.rcParamsDefault,  # not the user's settings, so the same data give the same bytes
     "svg.fonttype": "none",  # text stays text: small, and in the page's own font
     "svg.hashsalt": "brmrs",  # else ids differ from run to run
     "font.size": 9,
@@ -41,7 +41,7 @@ class Histogram:
     Attributes:
         starts: of the bins.
         counts: of each bin, by name.
-        unit: a bin's length in words.
+        unit: name of a bin's length, such as "month".
         days: a bin's length.
     """
 
@@ -112,7 +112,7 @@ def data_plots(degrees: list[Curve], cores: list[Curve], k: int, times: "Histogr
 
     Args:
         degrees: for users and items, the share that has at least x interactions.
-        cores: what is left in the k-core, as shares, over k.
+        cores: the sizes of the k-core as shares, over k.
         k: of the data set; marked if the curve has it.
         times: interactions over time.
     """

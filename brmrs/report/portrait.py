@@ -1,4 +1,4 @@
-"""The data set in plots: how often users and items occur, what each k-core leaves, and when."""
+"""Plots of the data set: degree distributions, sizes of the k-cores, interactions over time."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from brmrs.report import figures
 from brmrs.report.figures import Curve, Histogram
 
 DAY = 86_400_000  # ms
-# Bins of time: the finest under which the span makes at most `MOST_BINS`.
+# Lengths of time bins; the shortest that gives at most `MOST_BINS` is used.
 UNITS = (("1d", "day", 1.0), ("1w", "week", 7.0), ("1mo", "month", 28.0), ("1q", "quarter", 89.0))
 YEARS = ("1y", "year", 365.0)
 MOST_BINS = 120

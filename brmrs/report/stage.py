@@ -113,7 +113,7 @@ def _conditions(
     metrics: dict[str, Any],
     bundle: dict[str, Any],
 ) -> dict[str, str]:
-    """The conditions under which the numbers were measured, in words."""
+    """The conditions under which the numbers were measured, as text."""
     dated = interactions[columns.TIMESTAMP].null_count() < len(interactions)
     return {
         "positives": conditions.positives(config.ingest),
@@ -131,7 +131,7 @@ def _features(inputs: Any, coverage: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _if_there(inputs: Any, folder: str, file: str) -> dict[str, Any]:
-    """A JSON file of an optional input; nothing where the run left that out."""
+    """A JSON file of an optional input; empty if the run left it out."""
     values: dict[str, Any] = read_json(inputs[folder] / file) if folder in inputs else {}
     return values
 
@@ -146,7 +146,7 @@ def _metric_tables(metrics: dict[str, Any]) -> dict[str, dict[str, dict[str, flo
 
 
 def training_curve(train: Path) -> str:
-    """The training curve as SVG; empty where nothing was trained.
+    """The training curve as SVG; empty without training.
 
     Args:
         train: the artifact of the stage `train`.

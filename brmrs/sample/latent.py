@@ -1,4 +1,4 @@
-"""The sample's latent structure: what items are, what users like, who buys what and why.
+"""The sample's latent structure: latent vectors of items and users, and interactions from them.
 
 Controlled data after the method's own study. Every item has four independent latent vectors:
 text-unique z_t, visual-unique z_v, synergy z_s, redundant z_r. The text shows [z_t; A z_s; z_r],
@@ -18,9 +18,9 @@ Floats = NDArray[np.float64]
 
 DIMENSIONS = {TEXT_UNIQUE: 3, VISUAL_UNIQUE: 3, SYNERGY: 4, REDUNDANT: 3}
 STRENGTHS = {TEXT_UNIQUE: 1.0, VISUAL_UNIQUE: 1.0, SYNERGY: 1.0, REDUNDANT: 1.0}  # gamma
-KINDS = 12  # z_r is one of so many points: what kind of product it is
+KINDS = 12  # number of values of z_r, the kinds of products
 NOISE = 0.6  # standard deviation of the score's noise; each part's contribution has gamma
-POPULARITY = 0.2  # standard deviation of what makes an item liked by all
+POPULARITY = 0.2  # standard deviation of the items' popularity
 CHOOSY = 2.0  # standard deviations of the score above which an item is taken, about
 FEWEST, MEAN_MORE = 5, 2.0  # interactions of a user: at least, and how many more on average
 
@@ -44,11 +44,11 @@ class World:
     visual_half: Floats
 
     def shown_in_text(self) -> Floats:
-        """(I, 5): [z_t; A z_s]; the kind is named beside it."""
+        """(I, 5): [z_t; A z_s]; the text also names the kind."""
         return np.hstack([self.items[TEXT_UNIQUE], self.items[SYNERGY] @ self.text_half.T])
 
     def shown_in_picture(self) -> Floats:
-        """(I, 5): [z_v; B z_s]; the kind is drawn beside it."""
+        """(I, 5): [z_v; B z_s]; the picture also shows the kind."""
         return np.hstack([self.items[VISUAL_UNIQUE], self.items[SYNERGY] @ self.visual_half.T])
 
     def contributions(self) -> Floats:
@@ -89,7 +89,7 @@ def draw_interactions(
     """
     score = contributions.sum(axis=0)
     users, items = score.shape
-    # Items far from the middle would be at the top of far more lists; this evens the demand out.
+    # Items far from the mean would be at the top of far more lists; this evens out the demand.
     spread = score.std(axis=0)
     offset = CHOOSY * score.std() * (1 - spread / spread.mean())
     offset += rng.normal(0, POPULARITY, items)

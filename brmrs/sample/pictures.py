@@ -17,14 +17,14 @@ SIDE = 224  # pixels of a picture
 SCALE = 2  # drawn larger by this, then reduced, for smooth edges
 QUALITY = 88  # of the JPEG
 MOST_STRIPES, MOST_DOTS = 12, 60
-SHELF = 0.8  # height of the board that products stand on, of the side
+SHELF = 0.8  # height of the shelf under the product, as a share of the side
 
 Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 
 BODY, DARK, LIGHT = "body", "dark", "light"
-# Shapes in a unit square, y downwards, drawn in order: what, points as x, y, x, y, ..., and with
-# which paint. "ring" is an outline; "round" a rounded rectangle.
+# Shapes in a unit square, y downwards, drawn in order: the shape, points as x, y, x, y, ..., and
+# the paint. "ring" is an outline; "round" a rounded rectangle.
 SHAPES: tuple[tuple[tuple[str, tuple[float, ...], str], ...], ...] = (
     (("ring", (0.60, 0.34, 0.98, 0.76), DARK), ("round", (0.12, 0.20, 0.76, 0.98), BODY),
      ("ellipse", (0.14, 0.16, 0.74, 0.30), DARK)),  # mug

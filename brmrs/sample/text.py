@@ -1,7 +1,7 @@
-"""The sample's words: titles and descriptions that show an item's text latents.
+"""The sample's texts: titles and descriptions that show an item's text latents.
 
-Each coordinate is cut into five levels, and each level has words of its own. A level far from the
-middle has more sentences. Colours, sizes and patterns are not described: only pictures show them.
+Each coordinate is cut into five levels with separate words. A level far from the middle has more
+sentences. Colours, sizes and patterns are not described: only pictures show them.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from brmrs.sample.latent import Floats
 
 CUTS = (-1.2, -0.4, 0.4, 1.2)  # of a standard normal coordinate, into levels 0 to 4
 
-# (name, plural, department, brand), in the order of the shapes of `sample_pictures`. One brand
-# makes all of a kind: embeddings of text heed an invented name more than anything else.
+# (name, plural, department, brand), in the order of the shapes of `sample_pictures`. All items of a
+# kind have one brand, because an invented name dominates a text embedding.
 KINDS = (
     ("Mug", "Mugs", "Kitchen & Dining", "Alder & Finch"),
     ("Table Lamp", "Lamps", "Lighting", "Emberly"),
@@ -34,7 +34,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Level:
-    """The words for one level of a coordinate."""
+    """The words of one level of a coordinate."""
 
     title: str
     sentences: tuple[str, str, str]

@@ -1,4 +1,4 @@
-"""The sample dump: small, generated from a seed, in the layout of Amazon 2023, with its truth.
+"""The sample dump: small, generated from a seed, in the layout of Amazon 2023, with ground truth.
 
 Like real dumps it has faults: pictures and descriptions that are missing, broken lines,
 repeated reviews, users and items below the 5-core, reviews of unknown items, unreviewed items.
@@ -28,7 +28,7 @@ from brmrs.sample.pictures import QUALITY, draw_picture
 from brmrs.sample.text import COORDINATES, KINDS, PRAISE, Words, write_words
 from brmrs.system.files import write_json
 
-VERSION = 1  # of what is generated; raise it with every change of the bytes
+VERSION = 1  # of the generator; raise it with every change of the bytes
 MARKER = "SAMPLE"
 REVIEWS, METADATA, IMAGES, TRUTH = "reviews.jsonl.gz", "meta.jsonl.gz", "images", "truth"
 CONFIG = "config.yaml"
@@ -52,7 +52,7 @@ BROKEN = (
 
 @dataclass(frozen=True)
 class Presence:
-    """Which of the I items have a picture, a description, a title, metadata."""
+    """Masks of the I items that have a picture, a description, a title, metadata."""
 
     image: NDArray[np.bool_]
     description: NDArray[np.bool_]
@@ -63,14 +63,14 @@ class Presence:
 def write_sample(folder: Path, seed: int = 0, users: int = 1500, items: int = 500) -> None:
     """Write the sample dump, unless the folder holds the same one already.
 
-    The folder appears whole or not at all, and the same arguments give the same bytes:
+    The folder is written atomically, and the same arguments give the same bytes:
     `reviews.jsonl.gz`, `meta.jsonl.gz`, `images/<asin>.jpg`, and in `truth/` the latent vectors
     (`users.parquet`, `items.parquet`), the matrices and strengths (`parameters.json`) and each
     interaction's type (`interactions.parquet`). `config.yaml` runs the pipeline on it: the shipped
     `configs/sample.yaml` with the paths of this folder.
 
     Args:
-        folder: where; an older sample in it is replaced.
+        folder: the target; an older sample in it is replaced.
         seed: of everything drawn.
         users: in the 5-core, about.
         items: in the 5-core, about.
@@ -103,7 +103,7 @@ def _holds_sample(folder: Path) -> dict[str, int] | None:
         marker: dict[str, int] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{folder}: holds something else than a sample dump; choose another folder"
+            f"{folder}: holds something other than a sample dump; choose another folder"
         ) from error
     names = (REVIEWS, METADATA, IMAGES, TRUTH, CONFIG)
     complete = all((folder / name).exists() for name in names)
@@ -142,7 +142,7 @@ def _draw_presence(rng: Generator, items: int) -> Presence:
 
 
 def _tail(rng: Generator, users: int, items: int) -> list[tuple[int, int]]:
-    """Pairs of users with one to three reviews; some are of items that nobody else reviews."""
+    """Pairs of users with one to three reviews; some are of items without other reviews."""
     pairs = set()
     for user in range(users, users + TAIL_USERS):
         for _ in range(rng.integers(1, 4)):
@@ -193,7 +193,8 @@ def _write_pictures(
 def _write_metadata(
     path: Path, rng: Generator, world: World, asins: list[str], presence: Presence
 ) -> None:
-    more = len(asins) - len(world.kind)  # outside the world: any words do, and all are present
+    # Not generated from latent vectors: arbitrary texts, all fields present.
+    more = len(asins) - len(world.kind)
     shown = np.vstack([world.shown_in_text(), rng.standard_normal((more, len(COORDINATES)))])
     kind = np.append(world.kind, rng.integers(len(KINDS), size=more))
     all_there = np.ones(more, dtype=bool)
@@ -268,7 +269,7 @@ def _write_reviews(path: Path, reviews: Iterable[dict[str, Any]], rng: Generator
 
 
 def _write_config(path: Path) -> None:
-    """Of the shipped configuration, without the comment that it starts with."""
+    """The shipped configuration without the comment at its start."""
     lines = (shipped_configs() / "sample.yaml").read_text(encoding="utf-8").splitlines()
     body = [line.replace("../data/sample/", "") for line in lines if not line.startswith("#")]
     head = "# The sample dump beside this file; its paths are relative to this file."
@@ -276,6 +277,6 @@ def _write_config(path: Path) -> None:
 
 
 def _write_gzip(path: Path, lines: list[bytes]) -> None:
-    """Without the file's name and time, so the same lines give the same bytes."""
+    """Write gzip without the file's name and time, so the same lines give the same bytes."""
     with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
         file.write(b"\n".join(lines) + b"\n")

@@ -1,1 +1,1 @@
-"""Which interactions train, validate and test."""
+"""The split into training, validation and test."""

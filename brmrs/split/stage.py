@@ -1,7 +1,7 @@
-"""The stage `split`: which interactions train, validate and test.
+"""The stage `split`: divides the interactions into training, validation and test.
 
-All protocols sort the interactions first, so the result does not depend on the order of the rows,
-and leave every user of validation or test with training items.
+All protocols sort the interactions first, so the result does not depend on the order of the rows.
+Every user of validation or test has training items.
 """
 
 from pathlib import Path
@@ -79,7 +79,7 @@ def given_labels(folder: Path) -> Labels:
 
 
 def random_split(user: Ints, item: Ints, held_out: float, seed: int) -> Labels:
-    """The field's random split per user (docs of MMRec; published tables on Amazon follow it).
+    """The literature's random split per user (docs of MMRec; published tables on Amazon follow it).
 
     Of a user's n interactions, floor(held_out * n), and at least two, are held out at random; the
     smaller half of them validates, the other tests. With `held_out` = 0.2 that is the literature's
@@ -125,8 +125,8 @@ def time_cut(user: Ints, timestamp: NDArray[np.int64], held_out: float) -> Label
     """One cut in time for all users: what comes before trains, what comes after is held out.
 
     The cut is the time of the first of the last floor(held_out * N) interactions. A second cut
-    halves those into validation and test. Interactions at the very time of a cut count as after
-    it. Held-out interactions of users without training items are dropped; items without
+    divides those in half, into validation and test. Interactions at the exact time of a cut count
+    as after it. Held-out interactions of users without training items are dropped; items without
     training interactions stay, as every item is ranked.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which batch, and which loss term, gradient or parameter, made training diverge."""
+"""Find the batch and the loss term, gradient or parameter that made training diverge."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -38,7 +38,7 @@ def culprit(
 
 
 def in_parameters(parameters: Mapping[str, nn.Parameter]) -> str | None:
-    """The first parameter that is not finite, in words; None if all are."""
+    """Describes the first parameter that is not finite; None if all are."""
     for name, parameter in parameters.items():
         if not bool(parameter.isfinite().all()):
             return f"parameter {name} is not finite after the step"

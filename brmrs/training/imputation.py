@@ -11,16 +11,16 @@ from brmrs.models.base import TrainingData
 
 
 def imputed(data: TrainingData, how: Imputation) -> TrainingData:
-    """The data with a vector for every item, treated as the item's own.
+    """The data with a vector for every item. Models treat imputed vectors like others.
 
-    `present` becomes true for all items: models leave items that lack a modality out of losses and
-    sums, and an imputed vector should count.
+    `present` becomes true for all items, because models leave items without a modality out of
+    losses and sums.
 
     Args:
         data: with zeros where a modality is not present.
         how: "zeros"; "mean", the mean of the items that have the modality; "neighbours", the mean
-            of the neighbours in the item graph that have it, weighted by the graph, or the mean of
-            all without such a neighbour.
+            of the neighbours in the item graph that have it, weighted by the graph. Without such a
+            neighbour, "neighbours" takes the mean of all items.
     """
     if how == "zeros":
         return data

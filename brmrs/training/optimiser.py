@@ -89,8 +89,8 @@ class Optimiser:
 def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
     """The factor of the learning rate in a step.
 
-    (t + 1) / W in the W steps of the warm-up; then 1, or (1 + cos(pi t / T)) / 2 of the t steps
-    since the warm-up, T from there to the end of `epochs`.
+    It is (t + 1) / W in the W steps of the warm-up. After that it is 1, or (1 + cos(pi t / T)) / 2,
+    with t counted from the end of the warm-up and T the steps from there to the end of `epochs`.
 
     Args:
         config: the schedule.

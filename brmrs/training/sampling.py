@@ -1,7 +1,7 @@
 """Training triples: shuffled positives, and negatives outside the user's training items.
 
-Only the training split is known here. Items of the validation and test splits are drawn as
-negatives like all others: leaving them out would leak them to the model.
+Only the training split is used. Items of the validation and test splits may be negatives, because
+leaving them out would leak them to the model.
 """
 
 from collections.abc import Iterator
@@ -57,17 +57,17 @@ class Sampler:
         self._users, self._positives = train.users[usable], train.items[usable]
         if len(self._users) == 0:
             raise UserError(
-                f"nothing to train on: of {len(usable)} training interactions none belongs to a "
-                "user who has left an item out; check the dump and ingest.k"
+                f"nothing to train on: in all {len(usable)} training interactions, the user "
+                "has every item, so there are no negatives; check the dump and ingest.k"
             )
-        # The number of free items below the j-th training item of a user, t_j - j, shifted to a
-        # range of its own for each user: increasing, so one binary search serves all users.
+        # The number of free items below the j-th training item of a user, t_j - j. A different
+        # offset for each user makes the array increasing, so one binary search serves all users.
         place = torch.arange(len(train.items), device=train.items.device)
         below = train.items - (place - train.indptr[train.users])
         self._below = train.users * (train.n_items + 1) + below
 
     def batches(self, size: int) -> int:
-        """How many batches of `size` interactions an epoch has."""
+        """The number of batches of `size` interactions in an epoch."""
         return -(-len(self._users) // size)
 
     def epoch(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
@@ -86,8 +86,8 @@ class Sampler:
     def negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
         """For (B,) users (B, n) items, uniform over the items outside their training items.
 
-        Exact, without rejection: a rank r < I - |N_u| is drawn, and the r-th free item is r plus
-        the number of training items t_j with at most r free items below them (t_j - j <= r).
+        Exact, without rejection: draw a rank r < I - |N_u| and take the r-th free item. Its id is r
+        plus the number of training items t_j with at most r free items below them (t_j - j <= r).
         """
         draw = torch.randint(_WIDE, (len(users), self.n), generator=generator, device=users.device)
         rank = draw % self._free[users].unsqueeze(1)

@@ -45,7 +45,7 @@ class Prepared:
 
     Attributes:
         users: raw ids, in the order of the dense ids.
-        items: asins, likewise.
+        items: asins, in the order of the dense ids.
         train: the training items of each user.
         validation: the validation items of each user.
         select: the selection metric on them.
@@ -63,7 +63,7 @@ class Prepared:
 
 
 def run(context: StageContext) -> None:
-    """Train the configured recommender on the training split; validation alone selects."""
+    """Train the configured recommender on the training split; validation selects the epoch."""
     config = context.config
     ready = prepare(context.inputs, config)
     model = build(config.model, ready.data, config.train.seed).to(ready.data.device)

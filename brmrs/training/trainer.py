@@ -65,8 +65,8 @@ def fit(
         train: the training items of each user.
         select: the selection metric of the fused branch, larger is better.
         config: batches, patience, optimisation, seed.
-        checkpoint_file: where to go on from, if it exists, and where to save to; also what a
-            divergence is traced from. Without it, the error names what the end of the epoch showed.
+        checkpoint_file: training continues from it if it exists, and saves to it. A divergence is
+            traced from it; without it, the error describes the state at the end of the epoch.
 
     Raises:
         DivergenceError: a loss, a gradient, a parameter or a score is NaN or infinite.
@@ -107,7 +107,7 @@ class _Run:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the epoch was validated, and the best one is `patience` epochs back."""
+        """Whether the epoch was validated and the best one is `patience` epochs ago."""
         epoch = self.history.epoch
         return self._due(epoch) and epoch - self.history.best_epoch >= self.config.patience
 
@@ -133,7 +133,7 @@ class _Run:
         return " ".join(shown)
 
     def _log(self, shown: str) -> None:
-        """Log the first epoch, then one every half a minute."""
+        """Log the first epoch, then one every 30 seconds."""
         if self.history.epoch > 1 and time.monotonic() - self.logged < SECONDS_BETWEEN_LOG_LINES:
             return
         LOG.info("epoch %d of at most %d: %s", self.history.epoch, self.config.epochs, shown)
@@ -197,7 +197,7 @@ class _Run:
         )
 
     def _first_fault(self, last: int) -> tuple[int, str] | None:
-        """Train again from the checkpoint, slowly: what broke first, not what broke because of it.
+        """Train again from the checkpoint with checks at every step, to find the first fault.
 
         Args:
             last: the epoch at whose end a fault was seen.
@@ -217,7 +217,7 @@ class _Run:
         return None
 
     def resume(self) -> None:
-        """Go on from the checkpoint of this very run; save one where there is none."""
+        """Continue from the checkpoint of this run; save one if there is none."""
         state = self.file and checkpoint.load(self.file, self.device)
         if state and state["run"] == self._identity():
             self._restore(state["state"])
@@ -229,7 +229,7 @@ class _Run:
         self._save()
 
     def _save(self) -> None:
-        """Save the state; not after every epoch, for a lost epoch costs less than saving each."""
+        """Save the state, but not every epoch, as losing an epoch costs less than saving each."""
         if self.file is None:
             return
         state = {
@@ -272,7 +272,7 @@ def _validation(epoch: int, config: TrainConfig, value: float) -> tuple[int, str
 
 
 def _in_losses(names: list[str], losses: Tensor) -> str | None:
-    """The first of (batches, terms) losses that is not finite, in words; None if all are."""
+    """Describes the first of (batches, terms) losses that is not finite; None if all are."""
     faults = (~losses.isfinite()).nonzero().tolist()
     if not faults:
         return None

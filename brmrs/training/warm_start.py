@@ -1,4 +1,4 @@
-"""Warm start from an earlier bundle: users and items that it knows keep their rows.
+"""Warm start from an earlier bundle: users and items in it keep their rows.
 
 Users and items are matched by raw id. New ones, and every parameter that is not a table of users or
 items, start as usual. For example, a projection of features fits only the principal directions of
@@ -15,8 +15,8 @@ from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Recommender
 from brmrs.models.bundle import Bundle, WarmStart
 
-# Largest share of validation interactions that the bundle was trained on. A few re-dated reviews do
-# no harm; after a random split of grown data the share is about four fifths.
+# Largest share of validation interactions that the bundle was trained on. A few reviews with
+# changed dates are harmless; after a new random split the share is about four fifths.
 MOST_TRAINED_ON = 0.1
 
 
@@ -36,7 +36,7 @@ def start_from(
         name: of the recommender.
         model: on any device.
         users: U raw ids, in the order of the model's rows.
-        items: I asins, likewise.
+        items: I asins, in the order of the model's rows.
         validation: the items to select the model by.
 
     Raises:
@@ -73,7 +73,7 @@ def start_from(
 
 
 def _trained_on(previous: Bundle, validation: UserItems, users: Tensor, items: Tensor) -> int:
-    """How many of the (user, item) pairs are training items of the bundle."""
+    """The number of (user, item) pairs that are training items of the bundle."""
     users, items = users[validation.users], items[validation.items]
     known = (users >= 0) & (items >= 0)
     return int(previous.seen.contain(users[known], items[known]).sum())

@@ -1,8 +1,8 @@
-"""How the commands print: no name or number is cut, and no text can control the terminal.
+"""Output of the commands: no name or number is cut, and no text can control the terminal.
 
-Names, ids and messages may come from dumps, file names or a store that somebody else wrote. Every
-command prints through a `SafeConsole` with the functions below. They take text literally, without
-markup, and show characters that control a terminal, or the direction of text, as U+FFFD.
+Names, ids and messages may come from untrusted dumps, file names or stores. Every command prints
+through a `SafeConsole` with the functions below. They take text literally, without markup, and show
+characters that control a terminal, or the direction of text, as U+FFFD.
 """
 
 import os
@@ -16,7 +16,7 @@ from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
-WIDTH = 160  # of a pipe or a file, which have none of their own
+WIDTH = 160  # of a pipe or a file
 
 # Control characters but line feed and tab, marks of direction, separators, lone surrogates.
 _UNSAFE = re.compile(
@@ -27,12 +27,12 @@ REPLACEMENT = "\ufffd"
 
 
 def plain(text: str) -> str:
-    """The text without what could control a terminal or reorder its characters."""
+    """The text without characters that could control a terminal or reorder text."""
     return _UNSAFE.sub(REPLACEMENT, text)
 
 
 class SafeConsole(Console):
-    """A console that writes no control character but its own, and reads no markup."""
+    """A console that removes control characters from texts and reads no markup."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
@@ -49,7 +49,7 @@ class SafeConsole(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console; where nobody looks at its edges, it is wide."""
+    """A console; wide if the output is not a terminal."""
     made = SafeConsole(stderr=stderr)
     if made.is_terminal or "COLUMNS" in os.environ:
         return made
@@ -73,7 +73,7 @@ class SafeTable(Table):
 
 
 def folding_table(*names: str, title: str = "", **options: Any) -> Table:
-    """A table of these columns, which folds what is too wide for it."""
+    """A table of these columns, which folds cells that are too wide."""
     columns = (Column(Text(plain(name)), overflow="fold") for name in names)
     return SafeTable(*columns, title=Text(plain(title)) if title else None, **options)
 
@@ -87,13 +87,13 @@ def fitting_table(
     optional: Sequence[str] = (),
     title: str = "",
 ) -> None:
-    """Print a table; where the terminal is too narrow for it, without its optional columns.
+    """Print a table, without its optional columns if the terminal is too narrow.
 
     Args:
         console: where to.
         names: of the columns.
         rows: their cells.
-        numbers: columns whose cells stand to the right.
+        numbers: right-aligned columns.
         optional: columns to leave out, the first one first; a line below names them.
         title: above the table.
     """

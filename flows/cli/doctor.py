@@ -1,4 +1,4 @@
-"""`brmrs doctor`: can a run work on this machine?"""
+"""`brmrs doctor`: checks whether a run can work on this machine."""
 
 import os
 import shutil
@@ -35,11 +35,11 @@ class Check:
 
 
 def check(artifacts: Path, config: PipelineConfig | None = None) -> list[Check]:
-    """Look at everything that a run needs; never raises for what it finds.
+    """Check everything that a run needs. Faults are findings, not exceptions.
 
     Args:
         artifacts: root of the artifact store.
-        config: also look at what a run of this configuration needs.
+        config: also check the needs of a run of this configuration.
     """
     looks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
@@ -60,7 +60,7 @@ def check(artifacts: Path, config: PipelineConfig | None = None) -> list[Check]:
 def _look(name: str, function: Callable[[], str]) -> Check:
     try:
         return Check(name, True, function())
-    except Exception as error:  # whatever an import or a check raises is the finding
+    except Exception as error:  # any error of an import or a check is the finding
         fault = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return Check(name, False, fault)
 
@@ -108,7 +108,7 @@ def _server() -> str:
     """The server that a run would use."""
     bypass_proxy()
     settings = read_settings()
-    embedded = "a run starts a server of its own"
+    embedded = "a run starts a separate server"
     if not settings.url:
         return embedded
     found = who_answers(settings.url, secret.find(settings.profiles))
@@ -136,5 +136,5 @@ def _artifacts(artifacts: Path) -> str:
         raise UserError(f"{folder} cannot be written; choose another with --artifacts")
     free = shutil.disk_usage(folder).free / 1e9
     if free < GIGABYTES_WANTED:
-        raise UserError(f"{free:.1f} GB free at {folder}; a run wants {GIGABYTES_WANTED} GB")
+        raise UserError(f"{free:.1f} GB free at {folder}; a run needs {GIGABYTES_WANTED} GB")
     return f"{free:.0f} GB free for {artifacts}"

@@ -1,4 +1,4 @@
-"""`brmrs doctor -c FILE`: would a run of this configuration fail for want of something?"""
+"""`brmrs doctor -c FILE`: checks whether a run of this configuration has all that it needs."""
 
 import shutil
 import socket
@@ -21,7 +21,7 @@ SECONDS_TO_CONNECT = 3.0
 
 
 def looks(config: PipelineConfig, artifacts: Path) -> list[tuple[str, Callable[[], str]]]:
-    """What is looked at, by name; each returns its finding, or raises UserError."""
+    """The checks by name; each returns its finding, or raises UserError."""
     return [
         ("inputs", lambda: _inputs(config)),
         ("model", lambda: _model(config)),
@@ -31,7 +31,7 @@ def looks(config: PipelineConfig, artifacts: Path) -> list[tuple[str, Callable[[
 
 
 def _inputs(config: PipelineConfig) -> str:
-    """Every file that the configuration names is there; hubs have the models that it names."""
+    """Check that the configured files exist, and that hubs have the configured models."""
     found = fingerprint(config, externals(needed(config)))
     files = [file for entry in found.values() for file in entry["files"]]
     return f"{len(files):,} files, {sum(file['bytes'] for file in files) / 1e9:.2f} GB"
@@ -67,14 +67,14 @@ def _visual_weights(config: PipelineConfig) -> str:
         socket.create_connection((host, 443), SECONDS_TO_CONNECT).close()
     except OSError as error:
         raise UserError(
-            f"{file} is not there, and {host} does not answer: put the file there, or set "
+            f"{file} is missing, and {host} does not answer: put the file there, or set "
             "features.visual.weights_path to a file of yours, or features.visual.weights=simsiam"
         ) from error
     return f"a run downloads {url}"
 
 
 def _room(config: PipelineConfig, artifacts: Path) -> str:
-    """Room for the artifacts, by the size of what is read."""
+    """Free space for the artifacts, estimated from the size of the input."""
     dump_format = formats.get(config.ingest.format, config.plugins)
     paths = [path for group in dump_format.fingerprint(config.ingest).values() for path in group]
     if config.images.folder:
@@ -87,6 +87,6 @@ def _room(config: PipelineConfig, artifacts: Path) -> str:
     if free < wanted:
         raise UserError(
             f"{free / 1e9:.1f} GB free at {folder}, and a run of this size may take "
-            f"{wanted / 1e9:.1f} GB; make room, or choose another folder with --artifacts"
+            f"{wanted / 1e9:.1f} GB; free space, or choose another folder with --artifacts"
         )
     return f"{free / 1e9:.0f} GB free, a run of this size may take {wanted / 1e9:.1f} GB"

@@ -24,7 +24,7 @@ USE_OTHER = "start a Prefect server there, or unset the variable"
 ADVICE = {Who.ANOTHER_FOLDER: "set PREFECT_API_AUTH_STRING to its secret, or unset the variable"}
 INTERRUPTED = 128 + signal.SIGINT  # exit code, as of shells
 
-# Set before Prefect is imported: the terminal shows our own lines, Prefect's page shows its own.
+# Set before Prefect is imported: the terminal shows brmrs's log, Prefect's page shows Prefect's.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
@@ -50,7 +50,7 @@ def run(
         refresh: stages to run even if they are cached.
         changes: `section.field=value` over the files, for the name of the flow run.
         console: where the log and the progress are shown.
-        kind: the command that asks, for the list of runs.
+        kind: the command, for the list of runs.
 
     Raises:
         UserError: what the user can fix.
@@ -73,7 +73,7 @@ def run(
 
 
 def retrain(parameters: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Run the flow `retrain` with these parameters and return what it came to.
+    """Run the flow `retrain` with these parameters and return its result.
 
     Raises:
         UserError: what the user can fix.
@@ -119,9 +119,10 @@ def _connected(console: Console) -> Iterator[None]:
 
 @contextmanager
 def _ends_at_once(console: Console) -> Iterator[None]:
-    """Ctrl-C ends the process. Else Prefect waits for the stages' threads, for training's, too.
+    """Let Ctrl-C end the process. Else Prefect would wait for the stages' threads.
 
-    It is as safe as any kill: artifacts appear whole, locks and the embedded server end with us.
+    It is as safe as any kill: artifacts are written atomically, and locks and the embedded server
+    end with the process.
     """
 
     def end(_number: int, _frame: object) -> NoReturn:
@@ -155,7 +156,7 @@ def _find_server(console: Console) -> None:
             )
         if found is not Who.NOBODY:
             console.print(
-                f"{found.value} at {settings.url}: this run uses a Prefect server of its own",
+                f"{found.value} at {settings.url}: this run starts a separate Prefect server",
                 soft_wrap=True,
                 highlight=False,
             )

@@ -1,4 +1,4 @@
-"""The commands of `brmrs` that answer from a run, and choose the run that answers."""
+"""The commands of `brmrs` that recommend from a run, and that choose the served run."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 

@@ -1,4 +1,4 @@
-"""The commands of `brmrs` that look into the artifact store or clean it."""
+"""The commands of `brmrs` that inspect or clean the artifact store."""
 
 from typing import Annotated
 
@@ -31,7 +31,7 @@ def runs(as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
 
 @app.command("show")
 def show_run(run: RunName, as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
-    """Show a run: what it started from, its stages with keys and artifacts, metrics, machine."""
+    """Show a run: input files, stages with keys and artifacts, metrics, machine."""
     from brmrs.serving.current import resolve
 
     store = ArtifactStore(artifacts)
@@ -53,7 +53,7 @@ def show_run(run: RunName, as_json: AsJson = False, artifacts: Artifacts = STORE
 
 @app.command()
 def diff(old: RunName, new: RunName, as_json: AsJson = False, artifacts: Artifacts = STORE) -> None:
-    """Say what two runs differ in: inputs, configuration, code, libraries, artifacts, metrics."""
+    """Compare two runs: inputs, configuration, code, libraries, artifacts, metrics."""
     from brmrs.serving.current import resolve
     from brmrs.serving.intervals import intervals as metric_intervals
     from brmrs.store.lineage import difference
@@ -73,7 +73,7 @@ def origin(
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
-    """Trace an artifact back to the files from outside that it was made from."""
+    """Trace an artifact back to the input files that it was made from."""
     from brmrs.store.lineage import origin as trace
 
     steps = trace(digest, ArtifactStore(artifacts))
@@ -111,7 +111,7 @@ def gc(
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
-    """Remove artifacts that no kept run reaches, and what killed runs left behind."""
+    """Remove artifacts that no kept run needs, and leftovers of killed runs."""
     from brmrs.serving.housekeeping import collect
 
     garbage = collect(ArtifactStore(artifacts), keep, dry_run=dry_run)
@@ -124,4 +124,4 @@ def gc(
     done = "would remove" if dry_run else "removed"
     line(out, f"{done} {len(garbage.paths)} files and folders, {show.size(garbage.bytes)}")
     for link in garbage.links:
-        line(out, f"{link} is a link: nothing behind it is removed")
+        line(out, f"{link} is a link; nothing behind it is removed")

@@ -1,4 +1,4 @@
-"""What the commands print about runs, plans, models and answers."""
+"""Printed tables of runs, plans, models and recommendations."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def plan(console: Console, steps: list[Step]) -> None:
 
 
 def _folded(reasons: tuple[str, ...]) -> Iterator[str]:
-    """Reasons in their order; of one kind (code, libraries, ...) the first few and a count."""
+    """Reasons in their order; for each kind (code, libraries, ...) the first few and a count."""
     kinds: dict[str, list[str]] = {}
     for reason in reasons:
         kinds.setdefault(reason.partition(" ")[0], []).append(reason)
@@ -135,7 +135,7 @@ def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
 
 
 def promotions(console: Console, found: Promotions) -> None:
-    """Which run is served for each data set, and the history, oldest first."""
+    """The served run of each data set, and the history, oldest first."""
     if not found.history:
         line(console, "nothing was promoted yet: the latest run of a data set answers")
         return
@@ -149,7 +149,7 @@ def promotions(console: Console, found: Promotions) -> None:
 
 
 def one_run(console: Console, run: Run, store: ArtifactStore) -> None:
-    """What a run started from, made and ran on."""
+    """The inputs, stages, artifacts and machine of a run."""
     model = run.config["model"]["name"]
     line(console, f"run {run.name} ({run.kind}): {run.config['name']}, {model}")
     if run.failed:
@@ -175,7 +175,7 @@ def one_run(console: Console, run: Run, store: ArtifactStore) -> None:
 
 
 def _machine(machine: dict[str, Any]) -> str:
-    """What `brmrs.store.runs.this_machine` found, in one line."""
+    """The result of `brmrs.store.runs.this_machine` in one line."""
     peak = machine.get("peak_memory_bytes")
     held = f"; the process held {size(peak)} at most" if isinstance(peak, int) else ""
     names = ("platform", "python", "cpus")
@@ -239,14 +239,14 @@ def print_json(value: Any) -> None:
 
 
 def _brief(value: object) -> str:
-    """A digest in few letters, a metric in four digits, anything else as it is."""
+    """A short digest, a metric with four digits, any other value unchanged."""
     if isinstance(value, str) and len(value) == 64:
         return value[:12]
     return f"{value:.4f}" if isinstance(value, float) and 0 < value < 1 else str(value)
 
 
 def _metrics(console: Console, found: Evaluation | None, note: str) -> None:
-    """Test metrics of the model beside the baselines."""
+    """Test metrics of the model and the baselines."""
     if found is None:
         return
     rows = {found["model"]: found["test"]}

@@ -11,7 +11,7 @@ WORDS = ("model", "settings", "learned from")  # columns of text, not of numbers
 
 
 def benchmark(console: Console, result: dict[str, Any]) -> None:
-    """One line per recommender, then what the columns mean, the conditions, and what failed."""
+    """One line per recommender, then the meaning of the columns, the conditions, and failures."""
     rows = [cells(row, result) for row in result["rows"]]
     names = list(rows[0])
     k = result["headline"].partition("@")[2]
@@ -37,7 +37,7 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What the columns mean, and the conditions under which the numbers were measured."""
+    """The meaning of the columns, and the conditions under which the numbers were measured."""
     rows = result["rows"]
     against = f"that of {result['reference']}"
     if rows[0]["faults"] and not rows[0]["seeds"] and rows[1:]:

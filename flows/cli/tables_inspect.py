@@ -1,4 +1,4 @@
-"""What `brmrs inspect` prints."""
+"""The output of `brmrs inspect`."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ BAR = 40  # characters of the longest
 
 
 def facts(console: Console, found: dict[str, Any]) -> None:
-    """What `brmrs inspect` found."""
+    """Print the facts that `brmrs inspect` found."""
     overview = folding_table("", "", show_header=False, box=None)
     for row in (*_files(found), *_sizes(found)):
         overview.add_row(*row)

@@ -1,1 +1,1 @@
-"""What keeps a Prefect server, a worker and a watcher alive."""
+"""A Prefect server, a worker and a watcher that are kept running."""

@@ -1,6 +1,7 @@
-"""Register the work pool and the deployments of prefect.yaml, and leave what a user paused paused.
+"""Register the work pool and the deployments of prefect.yaml, and respect paused schedules.
 
-`prefect deploy` switches paused schedules on again, and keeps what is no longer in the file.
+`prefect deploy` activates paused schedules again, and keeps objects that were removed from the
+file.
 """
 
 import json
@@ -23,7 +24,7 @@ POOL = "brmrs"
 
 
 class Registered(BaseModel):
-    """What an earlier call registered: only this may be removed, not what a user added by hand.
+    """The objects that an earlier call registered. Only these may be removed, not those of users.
 
     Attributes:
         schedules: ids of the schedules from prefect.yaml, by the deployment's id.
@@ -38,10 +39,10 @@ def deploy(client: SyncPrefectClient, file: Path, registered: Path) -> list[str]
     Args:
         client: of the server.
         file: prefect.yaml.
-        registered: the JSON file that remembers what was registered.
+        registered: the JSON file with the registered objects.
 
     Returns:
-        What was removed because the file no longer has it, a line each.
+        A line for each object that was removed because the file no longer has it.
 
     Raises:
         SystemExit: `prefect deploy` failed; with its output.
@@ -94,7 +95,7 @@ def _pause_again(
 
 
 def _definition(schedule: Any) -> str:
-    """What a schedule says, whatever its id."""
+    """The definition of a schedule, without its id."""
     values = schedule.schedule.model_dump(mode="json")
     values.pop("anchor_date", None)  # of an interval: the moment of the registration
     return json.dumps(values, sort_keys=True)
@@ -106,7 +107,7 @@ def _remove_schedules(
     declared: dict[str, Any],
     known: list[UUID],
 ) -> list[str]:
-    """Those that an earlier file had; with others in the file, Prefect removes them itself."""
+    """Remove the schedules of an earlier file. If the file has others, Prefect removes them."""
     if declared.get("schedules"):
         return []
     gone = [schedule for schedule in deployment.schedules if schedule.id in known]

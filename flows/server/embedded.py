@@ -1,8 +1,8 @@
-"""A Prefect server for the length of one run: a child process that dies with its parent.
+"""A Prefect server for the duration of one run: a child process that ends with its parent.
 
-Prefect's own temporary server is loaded into both processes, one after the other, and outlives a
-parent that is killed. This one starts while the parent still imports, and watches a pipe that the
-parent holds open: however the parent ends, the pipe closes.
+Prefect's own temporary server is loaded in both processes, one after the other, and survives a
+killed parent. This one starts while the parent still imports. It watches a pipe that the parent
+holds open and that closes when the parent ends in any way.
 """
 
 import socket
@@ -25,7 +25,7 @@ class EmbeddedServer:
 
     Attributes:
         url: the address of its API.
-        auth: the secret that opens it.
+        auth: its secret.
     """
 
     def __init__(self, settings: FolderSettings):
@@ -52,7 +52,7 @@ class EmbeddedServer:
                 "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
             },
             umask=secret.UMASK,
-            start_new_session=True,  # Ctrl-C reaches the run alone, which still reports its end
+            start_new_session=True,  # Ctrl-C reaches only the run, which still reports its end
         )
 
     def wait_until_healthy(self) -> None:

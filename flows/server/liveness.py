@@ -1,11 +1,12 @@
-"""Flow runs whose process is gone do not stay `Running`.
+"""Set flow runs whose process has ended to `Crashed`.
 
 Prefect learns that a flow run ended from the run's own process, or from the worker that started it.
-Where both are killed, or the machine fails, nobody reports it. So every flow run notes its process
-as a label, and the watcher of `brmrs up` looks whether it is still there.
+If both are killed, or the machine fails, the state stays `Running`. So every flow run stores its
+process in a label, and the watcher of `brmrs up` checks that the process exists.
 
-A worker starts each flow run in a session of its own, so a signal to the worker's group does not
-reach it. It would go on unseen: nobody could cancel it, and the next run would wait for it.
+A worker starts each flow run in a separate session, so a signal to the worker's group does not
+reach it. Without its worker, a run could not be cancelled, and the next run would wait for it. So
+it ends with its worker.
 """
 
 import contextlib
@@ -35,14 +36,14 @@ STARTED_BY_WORKER = "PREFECT__FLOW_RUN_ID"  # Prefect sets it for the processes 
 HOST, PROCESS = "brmrs.host", "brmrs.process"  # labels of a flow run
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_REPORT = 5.0
-TIME_TO_START = timedelta(minutes=5)  # from `Pending` to the labels; a busy machine takes its time
+TIME_TO_START = timedelta(minutes=5)  # from `Pending` to the labels; long, for busy machines
 UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 PROC = Path("/proc")  # of Linux
 _START_TIME = 19  # place of the start time in /proc/PID/stat, counted after the command's name
 
 
 def watched() -> None:
-    """Note this process on the flow run, and end with the worker, if one started it.
+    """Store this process in a label of the flow run, and end with the worker that started it.
 
     Our lines go to the run's log: Prefect adds its handler to `extra_loggers`, but leaves their
     level at the root's, WARNING.
@@ -59,9 +60,9 @@ def watched() -> None:
 
 
 def process(pid: int) -> str | None:
-    """A name of a process that no later one gets: its id and, on Linux, when it started.
+    """A unique name of a process: its id and, on Linux, its start time.
 
-    None where there is no such process.
+    None if there is no such process.
     """
     if PROC.joinpath("self", "stat").is_file():
         try:
@@ -80,7 +81,7 @@ def process(pid: int) -> str | None:
 
 
 def report_crashed(client: SyncPrefectClient) -> list[str]:
-    """Set flow runs of this machine to `Crashed` whose process is gone; their names."""
+    """Set flow runs of this machine whose process has ended to `Crashed`; return their names."""
     state = FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
     crashed = []
     for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state)):
@@ -95,7 +96,7 @@ def _fault(run: FlowRun) -> str | None:
     known = run.labels.get(PROCESS)
     if known:
         if run.labels.get(HOST) != socket.gethostname():
-            return None  # the watcher of that machine sees to it
+            return None  # the watcher of that machine checks it
         alive = process(int(str(known).split()[0])) == known
         return None if alive else "its process ended without a report: killed, or out of memory"
     if run.state is None or run.state.type is not StateType.PENDING:
@@ -107,7 +108,7 @@ def _fault(run: FlowRun) -> str | None:
 def _end_with_worker(worker: int, run_id: UUID) -> None:
     while os.getppid() == worker:
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    # Not by a signal: a stage in the middle of its work does not hear it for a long time.
+    # Not by a signal, because a stage may not handle it for a long time.
     faults = (httpx.HTTPError, PrefectHTTPStatusError)
     with (
         contextlib.suppress(*faults),

@@ -1,4 +1,4 @@
-"""What a run leaves on Prefect's own page: its summary, its metrics, where the report is."""
+"""The output of a run on Prefect's page: summary, metrics, path of the report."""
 
 from base64 import b64encode
 from typing import Any
@@ -36,7 +36,7 @@ def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -
         )
     if "report" in run.stages:
         path = store.path(run.artifact("report")) / "report.html"
-        # Not a link: browsers follow no file:// link from a page.
+        # Not a link, because browsers do not follow file:// links.
         create_markdown_artifact(
             f"Open this file in a browser:\n\n```\n{path.resolve()}\n```\n",
             key="report",

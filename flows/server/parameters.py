@@ -16,11 +16,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 def takes_sections(function: F, config: type[Section] = PipelineConfig) -> F:
     """Replace the `**sections` of a flow by an optional parameter for each configuration field.
 
-    A parameter's value is plain: what it sets is laid over the file's values and checked then. Its
-    JSON schema, which Prefect's form follows, has no defaults.
+    A parameter's value is plain. It overrides the file's values and is checked then. Its JSON
+    schema, which Prefect's form follows, has no defaults.
 
     Args:
-        function: takes its own parameters by keyword, and `**sections`.
+        function: takes keyword parameters and `**sections`.
         config: the configuration.
     """
     own = inspect.signature(function)

@@ -1,4 +1,4 @@
-"""Who answers at an address: a Prefect server that admits us, one that does not, or neither."""
+"""Identify the server at an address: Prefect with or without access for us, or another."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ LISTENING = "0A"
 
 
 class Who(Enum):
-    """What was found at an address."""
+    """The kind of server at an address."""
 
     NOBODY = "nobody answers"
     ANOTHER_PROGRAM = "another program answers"
@@ -29,10 +29,10 @@ class Who(Enum):
 
 
 def who_answers(url: str, auth: str | None) -> Who:
-    """Look who answers at the address of an API.
+    """Identify the server at the address of an API.
 
-    The secret is sent only to what answers as Prefect does, and on this machine only to the same
-    user's program, or root's.
+    The secret is sent only to servers that respond like Prefect, and on this machine only to
+    programs of the same user or root.
     """
     try:
         if _get(f"{url}/health") is not True:

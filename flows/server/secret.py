@@ -1,8 +1,8 @@
-"""The secret that opens the Prefect server of this folder, and the folder that others cannot read.
+"""The secret of this folder's Prefect server, in a folder that other users cannot read.
 
-Prefect's server runs shell commands for whoever may call its API, so every caller has to
-authenticate. The secret is kept in a profile of Prefect, which `prefect` commands in the folder
-read by themselves: `profiles_path` of prefect.toml names its file.
+Prefect's server runs shell commands for every caller of its API, so every caller has to
+authenticate. The secret is in a profile of Prefect. `prefect` commands in the folder find it by
+`profiles_path` in prefect.toml.
 """
 
 import os
@@ -22,11 +22,11 @@ PROFILE = "brmrs"
 CLIENT, SERVER = "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 UMASK = OTHERS  # of a server's process: its database belongs to the user alone
-PROBE_BYTES = 2 * 2**20  # of a fresh database, about
+PROBE_BYTES = 2 * 2**20  # approximate size of a new database
 
 
 class _Profiles(BaseModel):
-    """The file: settings by profile, and the profile in use. Prefect ignores what else it holds."""
+    """The file: settings by profile, and the active profile. Prefect ignores other entries."""
 
     active: str = PROFILE
     profiles: dict[str, dict[str, str | int | float]] = {}
@@ -100,7 +100,7 @@ def private_folder(path: Path) -> None:
 
 
 def _probe(folder: Path) -> None:
-    """Write and remove as many bytes as a fresh database takes."""
+    """Write and remove as many bytes as a new database takes."""
     file = folder / f".probe-{uuid.uuid4().hex[:8]}"
     try:
         file.write_bytes(bytes(PROBE_BYTES))

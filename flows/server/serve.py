@@ -1,8 +1,8 @@
 """The process of a Prefect server: Prefect's own application behind a check of the Host header.
 
 Prefect has settings for authentication and CORS, but none for the names under which it may be
-called. Without the check, a page whose name is made to resolve to this machine counts as the
-server's own (DNS rebinding).
+called. Without the check, a web page whose name resolves to this machine would have the same origin
+as the server (DNS rebinding).
 """
 
 import os
@@ -19,7 +19,7 @@ END_WITH_PARENT = "--end-with-parent"
 
 
 def environment(port: int, auth: str, home: Path) -> dict[str, str]:
-    """The environment of the server's process: closed to all who do not know the secret."""
+    """The environment of the server's process, with authentication by the secret."""
     return {
         **os.environ,
         "PREFECT_HOME": str(home.resolve()),

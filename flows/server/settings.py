@@ -15,14 +15,14 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class FolderSettings:
-    """What Prefect reads from the environment and from prefect.toml.
+    """Prefect's settings from the environment and from prefect.toml.
 
     Attributes:
         named_url: the API's address in the environment.
         url: the API's address; the environment wins over prefect.toml.
         home: Prefect's folder with the SQLite database.
         profiles: the TOML file with Prefect's profiles; ours holds the secret.
-        prefect_finds_profiles: False where `prefect` commands would read another file.
+        prefect_finds_profiles: False if `prefect` commands would read another file.
     """
 
     named_url: str | None
@@ -37,7 +37,7 @@ class _Api(BaseModel):
 
 
 class _File(BaseModel):
-    """What is read of prefect.toml."""
+    """The fields of prefect.toml that are read."""
 
     home: str = "~/.prefect"
     profiles_path: str | None = None
@@ -73,7 +73,7 @@ def read() -> FolderSettings:
 
 
 def bypass_proxy() -> None:
-    """Let no HTTP proxy see requests to this machine's own servers: they carry the secret."""
+    """Bypass HTTP proxies for servers on this machine, as requests contain the secret."""
     for name in ("NO_PROXY", "no_proxy"):
         hosts = [host for host in os.environ.get(name, "").split(",") if host]
         if LOOPBACK not in hosts:

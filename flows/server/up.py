@@ -27,7 +27,7 @@ LOGS = Path("artifacts/logs")
 SECONDS_TO_START = 90.0
 SECONDS_TO_STOP = 10.0
 RESTARTS_IN_A_ROW = 5
-STEADY_SECONDS = 60.0  # alive for so long, a process's earlier restarts are forgotten
+STEADY_SECONDS = 60.0  # after so long without a restart, earlier restarts do not count
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Service:
     started: float = field(default=0.0)
 
     def start(self) -> None:
-        """Start it in a session of its own, so that Ctrl-C reaches only us."""
+        """Start it in a separate session, so that Ctrl-C reaches only this process."""
         LOGS.mkdir(parents=True, exist_ok=True)
         with (LOGS / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -79,7 +79,7 @@ def up(port: int, console: Console) -> None:
             Prefect's cannot be written, or a service does not stay up.
     """
     for name in folder.write_missing():
-        console.print(f"wrote    {name}, which was not here", soft_wrap=True, highlight=False)
+        console.print(f"wrote    {name}, which was missing", soft_wrap=True, highlight=False)
     bypass_proxy()
     settings = read_settings()
     with _only_one(port):
@@ -96,7 +96,7 @@ def _only_one(port: int) -> Iterator[None]:
     path = LOGS / "up.lock"
     with path.open("a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it dies with its process
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it ends with its process
         except BlockingIOError as error:
             raise UserError(
                 f"`brmrs up` runs in this folder already, on port {path.read_text()}; stop it first"
@@ -140,7 +140,7 @@ def _keep_up(port: int, auth: str, settings: FolderSettings, console: Console) -
         console.print("stopping")
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave orphans
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C would leave orphans
         _stop([watcher, worker, server])
 
 
@@ -208,9 +208,9 @@ def _revive(service: Service, console: Console) -> None:
             service.restarts = 0
         return
     if service.restarts == RESTARTS_IN_A_ROW:
-        raise UserError(f"the {service.name} keeps dying; see {LOGS / (service.name + '.log')}")
+        raise UserError(f"the {service.name} keeps ending; see {LOGS / (service.name + '.log')}")
     service.restarts += 1
-    console.print(f"the {service.name} died; starting it again")
+    console.print(f"the {service.name} ended; starting it again")
     service.start()
 
 

@@ -1,8 +1,8 @@
 """The watcher of `brmrs up`: starts `brmrs/retrain` when the complete dumps change.
 
-It looks every few seconds in the places that the deployment's configuration names. Looking works on
-every file system, network shares included. The flow decides whether the dumps are new; the watcher
-only compares them with those that it saw before. It also reports flow runs whose process is gone.
+It polls the places of the deployment's configuration every few seconds, which works on every file
+system, also on network shares. The flow decides whether the dumps are new. The watcher only
+compares them with those that it saw before. It also reports flow runs whose process has ended.
 """
 
 import logging
@@ -29,7 +29,7 @@ Files = dict[str, dict[Path, str]]  # see Arrivals.files
 
 
 class Watcher:
-    """Looks for dumps and remembers what it saw."""
+    """Looks for dumps and keeps the last result."""
 
     def __init__(self, client: SyncPrefectClient):
         self._client = client
@@ -37,7 +37,7 @@ class Watcher:
         self._faults: set[str] = set()
 
     def look(self) -> None:
-        """Look once. A fault is logged when it appears, and again only after it was gone."""
+        """Look once. A fault that lasts is logged only once."""
         faults: set[str] = set()
         for step in (self._report_crashed, self._start_run):
             try:
@@ -59,7 +59,7 @@ class Watcher:
         """Start a run if the complete files are not those of the last one.
 
         Returns:
-            Which files were set aside, a line each.
+            A line for each file that was set aside.
         """
         deployment = self._client.read_deployment_by_name(DEPLOYMENT)
         found = arrivals(deployment.parameters)
@@ -74,7 +74,7 @@ class Watcher:
 
 
 def arrivals(parameters: dict[str, Any]) -> Arrivals | None:
-    """The dumps where the deployment's parameters point; None before the places exist.
+    """The dumps of the deployment's configuration; None before the places exist.
 
     Raises:
         UserError: the configuration or a place that it names cannot be read.

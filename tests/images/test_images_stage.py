@@ -144,7 +144,9 @@ def test_a_new_dump_fetches_only_new_addresses(server: Server, tmp_path: Path) -
     assert sorted(server.log) == ["/absent", "/numbered/8"]  # a failure is asked again
     bare = context(tmp_path, new, config(), "from nothing")
     images.run(replace(bare, stage_cache=None))
-    assert digest_folder(tmp_path / "new", "") == digest_folder(tmp_path / "from nothing", "")
+    assert digest_folder(tmp_path / "new", "images") == digest_folder(
+        tmp_path / "from nothing", "images"
+    )
 
 
 def test_cached_pictures_must_meet_the_current_limits(server: Server, tmp_path: Path) -> None:

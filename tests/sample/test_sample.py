@@ -181,7 +181,7 @@ def test_nothing_remains_of_a_failed_write(tmp_path: Path, monkeypatch: pytest.M
 
 def test_other_files_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(UserError, match="holds something else than a sample dump"):
+    with pytest.raises(UserError, match="holds something other than a sample dump"):
         write_sample(tmp_path)
     with pytest.raises(UserError, match="choose another folder"):
         write_sample(tmp_path / "mine.txt")

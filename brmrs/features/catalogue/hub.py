@@ -1,6 +1,6 @@
 """Revisions of models of the Hugging Face hub.
 
-The stage keys hold the revision, a commit id, so an updated model is embedded with again.
+The stage keys hold the revision, a commit id, so an updated model gives new vectors.
 """
 
 import os
@@ -11,7 +11,7 @@ from brmrs.errors import UserError, first_line
 
 TIMEOUT = 10.0  # seconds
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-ORGANISATION = "sentence-transformers"  # of models that are named without one
+ORGANISATION = "sentence-transformers"  # organisation of models that are named without one
 
 
 def revision(model: str, field: str) -> str:
@@ -33,7 +33,7 @@ def _names(model: str) -> tuple[str, ...]:
 
 
 def _cached(name: str) -> str | None:
-    """The commit that the branch `main` had when the model was last fetched."""
+    """The commit of the branch `main` at the last fetch of the model."""
     from huggingface_hub import constants
 
     cache = os.environ.get("SENTENCE_TRANSFORMERS_HOME") or constants.HF_HUB_CACHE
@@ -53,7 +53,7 @@ def _newest(model: str, field: str) -> str:
         commit = HfApi().model_info(_names(model)[0], timeout=TIMEOUT).sha
     except Exception as error:  # the client's errors have no common class
         raise UserError(
-            f"{field}: {model} is neither in the hub's cache nor could it be looked up "
+            f"{field}: {model} is not in the hub's cache and cannot be looked up "
             f"({first_line(error)}); connect to the network, or give a folder that holds the model"
         ) from error
     return commit or ""

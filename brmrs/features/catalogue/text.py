@@ -57,7 +57,7 @@ def resolve(model: str, field: str = "features.text.model") -> Path | str:
         field: of the configuration, that names it.
 
     Raises:
-        UserError: neither a folder nor a possible hub id, or the packaged model is unusable.
+        UserError: it is not a folder and not a possible hub id, or the packaged model is unusable.
     """
     if model == PACKAGED:
         return packaged_model_folder()
@@ -66,7 +66,7 @@ def resolve(model: str, field: str = "features.text.model") -> Path | str:
         return folder
     if _HUB_ID.fullmatch(model):
         return model
-    raise UserError(f"{field}: {model!r} is neither a folder nor a hub id (ORGANISATION/NAME)")
+    raise UserError(f"{field}: {model!r} is not a folder and not a hub id (ORGANISATION/NAME)")
 
 
 def label(model: str) -> str:

@@ -17,8 +17,8 @@ class BarlowTwins(Method):
 
         L = sum_i (1 - C_ii)^2 + lambda sum_i sum_(j != i) C_ij^2
 
-    What is minimised is L / d, d features. LARS, as in the paper, does not see a loss's scale; SGD
-    does, and a sum over 2048 features at a usual learning rate learns nothing.
+    The loss is L / d for d features. LARS, the paper's optimiser, does not depend on the scale of a
+    loss. SGD does, and does not converge on a sum over 2048 features at usual learning rates.
     """
 
     def __init__(self, network: Network, dimension: int):

@@ -14,7 +14,7 @@ BASE_DECAY = 0.99  # tau_base; the released code has .996 for 1000 epochs, .99 f
 
 
 class BYOL(Method):
-    """An online network predicts the projection of a target, its own moving average.
+    """An online network predicts the projection of a target, which is its moving average.
 
     With q(z) the online prediction and z' the target's projection, both of unit length,
 

@@ -20,7 +20,7 @@ class SimSiam(Method):
 
     f is the backbone and three layers, all with batch norm; h is a bottleneck of two. The
     learning rate of h does not fall (the paper's section on the predictor). The released code's
-    last batch norm has neither scale nor shift; here it has them.
+    last batch norm has no scale and shift; here it has them.
     """
 
     def __init__(self, network: Network, dimension: int):
@@ -31,7 +31,7 @@ class SimSiam(Method):
 
     @staticmethod
     def views(size: int) -> Views:
-        """Both views are drawn alike."""
+        """Both views have the same distribution."""
         return alike(size)
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """The stage `visual_training`: trains the backbone on the data set's pictures, if configured.
 
-A stage of its own, so that another batch size for the embedding does not train it again.
+A separate stage, so that another batch size for the embedding does not repeat the training.
 """
 
 from collections.abc import Sequence

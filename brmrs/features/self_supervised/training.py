@@ -127,7 +127,7 @@ class Fit:
             group["lr"] = self.config.learning_rate * (factor if group["falls"] else 1.0)
 
     def _batch(self, epoch: int, rows: list[int]) -> tuple[Tensor, Tensor]:
-        """Two views of each picture; each picture has its own generator."""
+        """Two views of each picture, from a separate generator per picture."""
         pairs = [
             self.views.of(self.pictures[row], _generator(self.seed, epoch, row)) for row in rows
         ]

@@ -26,7 +26,7 @@ class Views:
 
 
 def alike(size: int) -> Views:
-    """SimSiam's, as in its released code: both views are drawn alike."""
+    """SimSiam's, as in its released code: both views have the same distribution."""
     view = _view(size, smallest=0.2, saturation=0.4, blur=0.5, solarize=0.0)
     return Views(view, view)
 

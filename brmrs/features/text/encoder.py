@@ -18,14 +18,14 @@ Long = Literal["truncate", "mean"]
 BUCKET = 32  # tokens; lengths are padded to a multiple of it
 TOKENS = 128  # of the text length that `batch_size` is given for
 WINDOW = 8192  # texts that are tokenised at once; bounds the memory of tokens
-# The precision is chosen by these texts: many kinds, one token to a few hundred.
+# The texts that the precision is chosen by: various kinds, from one token to a few hundred.
 _WORDS = "gift card for a birthday, black leather shoes, size 42; 100% cotton, made in Italy."
 _OTHERS = ("a", "日本語のテキスト", "USB-C 3.2 Gen2 10Gbps 1m #1234", "?!", "Übergröße café naïve")
 PROBES = (*_OTHERS, *(_WORDS[start:] * times for start, times in enumerate((1, 2, 3, 5, 8, 16))))
 
 
 def settings_digest(model: SentenceTransformer) -> str:
-    """Digest of what shapes the vectors, except the weights: modules, tokenizer, prompt."""
+    """Digest of modules, tokenizer and prompt, which shape the vectors like the weights."""
     backend = getattr(model.tokenizer, "backend_tokenizer", None)
     return digest_json(
         {
@@ -67,12 +67,12 @@ def embed_all(
 def embed(
     model: SentenceTransformer, texts: Sequence[str], batch_size: int, long: Long
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Embed texts with the model's own prompt, pooling and normalisation.
+    """Embed texts with the prompt, pooling and normalisation of the model.
 
     The vector of a text does not depend on the other texts, to the last bit. The last bits of a
-    matrix product depend on the shapes of its operands, so there are few shapes: texts are padded
-    to a multiple of `BUCKET` tokens, the number of texts in a batch depends only on that length,
-    and the last batch of a length is filled up.
+    matrix product depend on the shapes of its operands, so only few shapes are used. Texts are
+    padded to a multiple of `BUCKET` tokens. The number of texts in a batch depends only on that
+    length, and the last batch of a length is filled up.
 
     Args:
         model: the model, on its device.

@@ -98,8 +98,8 @@ def embed(
 def side_by_side(parts: Sequence[np.ndarray], path: Path) -> np.ndarray:
     """(C, d_1), (C, d_2), ... to (C, d_1 + d_2 + ...), each part's rows of unit length.
 
-    A cosine is then the mean of the models' cosines, whatever lengths their vectors have. The
-    vectors of a single model are returned unchanged.
+    A cosine is then the mean of the models' cosines, independent of the lengths of their vectors.
+    The vectors of a single model are returned unchanged.
 
     Args:
         parts: the vectors of each model.

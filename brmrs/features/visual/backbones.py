@@ -51,7 +51,7 @@ TRAINED = "weights.safetensors"  # in the artifact of `visual_training`
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network cut after a layer: plain facts, without weights.
+    """The description of a network cut after a layer, without weights.
 
     Attributes:
         name: of torchvision.
@@ -107,7 +107,7 @@ class Features(nn.Module):
         """Embed a batch; modules after the layer do not run.
 
         Raises:
-            ValueError: the layer does not run, or gives no floats of such a shape.
+            ValueError: the layer does not run, or does not give floats of this shape.
         """
         try:
             self.network(images)
@@ -121,9 +121,9 @@ class Features(nn.Module):
 
 
 def use(plugins: Iterable[Path]) -> None:
-    """Make the backbones of plug-in files known.
+    """Add the backbones of plug-in files.
 
-    `@register(name, kind="backbone", layer=..., size=...)` stands before a function that builds the
+    `@register(name, kind="backbone", layer=..., size=...)` decorates a function that builds the
     network. `layer` is the module whose output is the features, `size` the side of the images in
     pixels; `shorter`, `mean` and `std` mean the same as in `Preprocessing`.
 
@@ -132,7 +132,7 @@ def use(plugins: Iterable[Path]) -> None:
     """
     for name, extension in extensions.known("backbone", plugins).items():
         if name in list_models(module=torchvision.models) or "/" in name:
-            raise UserError(f"{extension.file}: name the backbone otherwise; {name} is taken")
+            raise UserError(f"{extension.file}: choose another name; {name} is taken")
         if missing := [each for each in ("layer", "size") if each not in extension.options]:
             raise UserError(f"{extension.file}: @register of backbone {name} lacks {missing[0]}=")
         OWN[name] = extension

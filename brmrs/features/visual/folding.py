@@ -22,7 +22,7 @@ def fold(network: nn.Module, images: Tensor) -> None:
     ResNet-50 in bf16 spends a sixth of its time on normalisation.
 
     Args:
-        network: changed in place; left as it is under `torch.inference_mode`.
+        network: changed in place; unchanged under `torch.inference_mode`.
         images: any that it takes.
     """
     modules = dict(network.named_modules())
@@ -40,8 +40,8 @@ def _pairs(
     """Names of convolutions and the normalisations that can be multiplied into them.
 
     They are read from the graph of a backward pass, which belongs to this thread. torch.fx, the
-    usual tool, patches `nn.Module` for all threads while it traces: forward passes of other stages
-    fail.
+    usual tool, patches `nn.Module` for all threads while it traces, so forward passes of other
+    stages would fail.
     """
     made: dict[Node, str] = {}  # convolutions by their output's node in the graph
     taken: list[tuple[str, Node]] = []

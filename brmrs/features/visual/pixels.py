@@ -23,21 +23,21 @@ from PIL import Image
 
 from brmrs.images.decode import to_rgb
 
-FEW = 64  # up to so many pictures are decoded by threads: starting workers would take longer
+FEW = 64  # up to this number of pictures, threads decode: starting workers would take longer
 LONGEST = 20  # times the breadth
 AHEAD = 4  # batches that are decoded in advance
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes the input of a network, as in torchvision and CLIP.
+    """The preprocessing of pictures for a network, as in torchvision and CLIP.
 
     Attributes:
         shorter: pixels that the shorter side is resized to.
         size: side of the square that is cropped from the middle.
         filter: of Pillow's resampling, by number.
         mean: of the channels, from 0 to 1.
-        std: of the channels, likewise.
+        std: of the channels, from 0 to 1.
     """
 
     shorter: int
@@ -49,8 +49,8 @@ class Preprocessing:
     def pixels(self, image: Image.Image) -> np.ndarray:
         """An RGB picture to (size, size, 3) uint8, equal to torchvision's to the bit.
 
-        Except for pictures longer than `LONGEST` times their breadth: their ends are cropped first,
-        as a line of a million pixels would become gigabytes.
+        Pictures longer than `LONGEST` times their width are an exception. Their ends are cropped
+        first, as a line of a million pixels would take gigabytes.
         """
         short = min(image.size)
         if max(image.size) > LONGEST * short:
@@ -77,7 +77,7 @@ def batches(
 
     Args:
         paths: (C,) image files.
-        preprocessing: what is done to them.
+        preprocessing: of the network.
         batch_size: B.
         beside: whether to decode while the batches are used, as with an accelerator. On the CPU the
             forward pass needs the same cores and would lose more time than decoding gains.
@@ -138,7 +138,7 @@ class _Worker:
             stdin.write(json.dumps(os.fspath(path)).encode() + b"\n")
             stdin.flush()
         except BrokenPipeError:
-            pass  # it died before: its answer will be empty
+            pass  # it died before; its output will be empty
         data = stdout.read(self.size * self.size * 3)
         if len(data) < self.size * self.size * 3:
             raise RuntimeError(f"a process that decodes pictures died, at the latest on {path}")
@@ -148,7 +148,7 @@ class _Worker:
 @contextmanager
 def _worker(preprocessing: Preprocessing) -> Iterator[_Worker]:
     command = [sys.executable, "-m", __name__, json.dumps(asdict(preprocessing))]
-    # The folder of this package, wherever the parent imported it from.
+    # The folder that the parent imported this package from.
     root = str(Path(__file__).parents[3])
     search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     pipe = subprocess.PIPE
@@ -157,7 +157,7 @@ def _worker(preprocessing: Preprocessing) -> Iterator[_Worker]:
         stdin=pipe,
         stdout=pipe,
         env={**os.environ, "PYTHONPATH": search},
-        start_new_session=True,  # Ctrl-C is the parent's to handle
+        start_new_session=True,  # the parent handles Ctrl-C
     )
     with process:
         try:

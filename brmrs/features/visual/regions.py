@@ -106,7 +106,7 @@ class WithRegions(nn.Module):
         assert found is not None
         return vectors, found.permute(0, 2, 3, 1)
 
-    # Methods, not closures: a copy of this module has its own map.
+    # Methods, not closures, so that a copy of this module has a separate map.
     def _keep_input(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._map = inputs[0]
 

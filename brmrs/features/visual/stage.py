@@ -95,7 +95,7 @@ def centred(vectors: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
     """Unit vectors minus their mean, for networks with random weights.
 
     Such a network gives nearly the same vector for every picture: on real photos the cosines of
-    ResNet-18 have mean .992 and standard deviation .008, too little to count in the item graph.
+    ResNet-18 have mean .992 and standard deviation .008, too little to affect the item graph.
     Without the mean they have .007 and .58, and the nearest neighbours are as good. The cost: a
     vector depends on all pictures.
 

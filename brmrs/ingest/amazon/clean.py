@@ -7,7 +7,7 @@ from typing import Any
 
 MAX_TEXT = 20_000  # characters of one string; text models read about 1,000
 ESCAPED_AT_MOST = 3  # times; entities of entities are common
-# Texts that stand for an absent value.
+# Texts that mean an absent value.
 ABSENT = frozenset({"nan", "NaN", "none", "None", "null", "NULL", "<NA>"})
 # Some titles of 2018 are the script of the page, which calls this function.
 _SCRIPT = re.compile(r"\.\s*getTime\s*\(")
@@ -35,8 +35,8 @@ INLINE = frozenset(_INLINE.split())
 ELEMENTS = INLINE | frozenset(_BLOCKS.split())
 BARE = frozenset(_BARE.split())
 WORD_PROCESSOR = ("o:", "v:", "w:", "st1:")  # prefixes of the elements that it writes
-# Not html.parser: on "<a <a <a ..." it takes time with the square of the length, and its treatment
-# of broken HTML differs between releases of Python. Possessive repeats keep this one linear.
+# Not html.parser: on "<a <a <a ..." it takes quadratic time, and its treatment of broken HTML
+# differs between releases of Python. Possessive repeats keep this one linear.
 _MARKUP = re.compile(
     r"<(?P<block>script|style)\b[^<>]*+>.*?(?:</(?P=block)\s*+>|\Z)"  # with their content
     r"|<!--.*?(?:-->|\Z)"
@@ -62,7 +62,7 @@ def clean(text: str) -> str:
             break
         text = plain
     if not text.isascii():
-        # Python 2 wrote emoji as surrogate pairs: joined here. A lone half is replaced.
+        # Python 2 wrote emoji as surrogate pairs: joined here. A lone surrogate is replaced.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return " ".join(text.translate(_CONTROLS).split())
 
@@ -98,7 +98,7 @@ def texts(value: Any) -> list[str]:
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """Everything in nested lists that is no list, in order; None and empty values are left out."""
+    """The values in nested lists, in order, without None and empty values."""
     rest = [value]
     while rest:
         part = rest.pop()

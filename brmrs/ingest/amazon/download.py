@@ -1,4 +1,4 @@
-"""Raw dumps from the data sets' official addresses: resumed, checked, recorded.
+"""Download raw dumps from their official addresses, with resume and digests.
 
 During a download of NAME, `NAME.part` holds its bytes, and `NAME.part.json` the server's report.
 Afterwards `NAME.sha256` holds its digest, for `sha256sum -c`.
@@ -17,8 +17,8 @@ from brmrs.ingest.amazon.categories import CATEGORIES
 from brmrs.system import progress
 from brmrs.system.files import digest_file, read_json, write_json
 
-# Reviews and metadata of a category, {}. The 5-core reviews of 2014 and 2018 are a fraction of all
-# reviews, and what the literature starts from; 2023 has no such files.
+# Reviews and metadata of a category, {}. For 2014 and 2018 these are the 5-core reviews, a fraction
+# of all and usual in the literature; 2023 has no such files.
 ADDRESSES = {
     "2014": (
         "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_{}_5.json.gz",
@@ -33,10 +33,10 @@ ADDRESSES = {
         "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/meta_categories/meta_{}.jsonl.gz",
     ),
 }
-TRIES = 5  # in a row that bring nothing
+TRIES = 5  # consecutive tries without a new byte
 TRIES_TO_CONNECT = 2
 PAUSE = 1.0  # seconds before the second try; doubles with each
-LONGEST_PAUSE = 60.0  # seconds, also of what a server asks for
+LONGEST_PAUSE = 60.0  # seconds, also for a server's Retry-After
 TIMEOUT = 30.0  # seconds without a byte
 REDIRECTS = 5
 MEGABYTE = 1 << 20
@@ -49,7 +49,7 @@ def download(category: str, generation: str, folder: Path) -> list[Path]:
     Args:
         category: as the data set spells it.
         generation: "2014", "2018" or "2023".
-        folder: is made where it does not exist.
+        folder: created if it does not exist.
 
     Returns:
         The paths of both files.
@@ -69,7 +69,7 @@ def download(category: str, generation: str, folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Reported:
-    """What the server reported of a file at its first byte. Another version of it differs."""
+    """The server's description of a file at the first byte. It differs for another version."""
 
     url: str
     validator: str  # a strong ETag, else Last-Modified, else ""
@@ -90,11 +90,11 @@ def fetch(url: str, path: Path, pause: float = PAUSE) -> Path:
 
     Args:
         url: its address.
-        path: where it goes; its folder is made.
+        path: the target; its folder is created.
         pause: seconds before the second try.
 
     Raises:
-        UserError: it cannot be had, or `path` exists and is not what was downloaded.
+        UserError: it is not available, or `path` exists and is not the downloaded file.
     """
     record = path.with_name(f"{path.name}.sha256")
     part = path.with_name(f"{path.name}.part")
@@ -112,16 +112,16 @@ def fetch(url: str, path: Path, pause: float = PAUSE) -> Path:
         part.replace(path)
         _about(part).unlink()
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; make room or name another folder") from error
+        raise UserError(f"{path}: {error.strerror}; free space or choose another folder") from error
     return path
 
 
 def _check(path: Path, record: Path) -> None:
-    """Whether a file that exists is what was downloaded."""
+    """Check that an existing file is the one that was downloaded."""
     if not record.is_file():
         raise UserError(f"{path} exists, but was not downloaded by brmrs; move it away")
     if record.read_text(encoding="utf-8").split()[:1] != [digest_file(path)]:
-        raise UserError(f"{path} is not what was downloaded ({record.name}); remove it")
+        raise UserError(f"{path} is not the file that was downloaded ({record.name}); remove it")
 
 
 def _check_content(part: Path, url: str) -> None:
@@ -145,8 +145,8 @@ def _persist(attempt: Callable[[], None], part: Path, url: str, pause: float) ->
             tries = 1 if _size(part) > before else tries + 1
             if tries >= error.tries:
                 raise UserError(
-                    f"{url}: {error}; gave up after {tries} tries. Run the same command later, it "
-                    f"goes on after {_size(part):,} bytes"
+                    f"{url}: {error}; gave up after {tries} tries. Run the same command later "
+                    f"to continue after {_size(part):,} bytes"
                 ) from error
             time.sleep(min(max(pause * 2 ** (tries - 1), error.wait), LONGEST_PAUSE))
 
@@ -164,9 +164,9 @@ def _continue(client: httpx.Client, url: str, part: Path) -> None:
         headers |= {"Range": f"bytes={start}-", "If-Range": reported.validator}
     try:
         with client.stream("GET", url, headers=headers) as response:
-            if response.status_code == 416:  # the file is shorter now, or we had all of it
+            if response.status_code == 416:  # the file is shorter now, or it is complete here
                 _forget(part)
-                raise _PassingError("the server cannot go on")
+                raise _PassingError("the server cannot continue")
             _refuse_faults(response, url)
             start, size = _start_and_size(response, reported, start, part)
             if start == 0:
@@ -178,7 +178,7 @@ def _continue(client: httpx.Client, url: str, part: Path) -> None:
             f"{url}: redirected more than {REDIRECTS} times; try again later"
         ) from error
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise UserError(f"{url}: redirected to an address that is none ({error})") from error
+        raise UserError(f"{url}: redirected to an invalid address ({error})") from error
     except httpx.ConnectError as error:
         message = f"no connection ({error}); is there a network?"
         raise _PassingError(message, tries=TRIES_TO_CONNECT) from error
@@ -200,7 +200,7 @@ def _refuse_faults(response: httpx.Response, url: str) -> None:
 def _start_and_size(
     response: httpx.Response, reported: _Reported | None, start: int, part: Path
 ) -> tuple[int, int | None]:
-    """Where the content of the response belongs, and the size of the whole file if it is known."""
+    """The position of the response's content in the file, and the size of the file if known."""
     length = response.headers.get("Content-Length", "")
     size = int(length) if length.isascii() and length.isdigit() else None
     if response.status_code == 200:
@@ -224,7 +224,7 @@ def _append(response: httpx.Response, part: Path, start: int, size: int | None) 
     """
     with (
         progress.task(f"downloading {part.stem} (MB)", (size or 0) // MEGABYTE) as task,
-        part.open("r+b" if start else "wb", buffering=0) as file,  # what came outlives a kill
+        part.open("r+b" if start else "wb", buffering=0) as file,  # received bytes survive a kill
     ):
         file.truncate(start)
         file.seek(start)
@@ -242,7 +242,7 @@ def _append(response: httpx.Response, part: Path, start: int, size: int | None) 
 
 
 def _resumable(part: Path, url: str) -> tuple[_Reported | None, int]:
-    """What was reported of the part, and its length, if it can be continued; else (None, 0)."""
+    """The report of the part and its length, if it can be continued; else (None, 0)."""
     try:
         reported = _Reported(**read_json(_about(part)))
     except (OSError, ValueError, TypeError):

@@ -24,12 +24,12 @@ from brmrs.ingest.amazon.reviews import REVIEWS, Review
 from brmrs.ingest.dataset import Reading
 from brmrs.ingest.interactions import NO_TIME, Interactions
 
-PIECE = 64  # lines of a block that are read one by one if one of them is odd
-# Blocks decoded ahead. One thread decodes while another inflates: decoding holds the interpreter's
-# lock, inflating does not.
+PIECE = 64  # lines of a piece that is read line by line if one of them is unusual
+# Blocks decoded ahead. One thread decodes while another inflates, because only decoding holds the
+# interpreter's lock.
 AHEAD = 3
-MAPPED_AT_ONCE = 1_000_000  # reviews whose ids wait, at least
-# Bytes of all files on disk above which several processes are faster: one starts in a second.
+MAPPED_AT_ONCE = 1_000_000  # minimum of reviews before their ids are mapped
+# Total size of files above which several processes are faster; each takes a second to start.
 SEVERAL_PROCESSES = 64 << 20
 OTHER_UNIT = "times_in_other_unit"  # note: reviews dated in another unit than documented
 
@@ -51,7 +51,7 @@ class EncodedIds:
             self.map()
 
     def map(self) -> None:
-        """Map the ids that wait."""
+        """Map the pending ids."""
         self.codes.frombytes(self._encode(self._waiting).tobytes())
         self._waiting, self._waiting_count = [], 0
 
@@ -63,7 +63,7 @@ class EncodedIds:
         self.codes.frombytes(here[np.frombuffer(other.codes, dtype=np.int32)].tobytes())
 
     def _encode(self, more: list[pa.LargeStringArray]) -> NDArray[np.int32]:
-        """The codes of more ids, the new ones among them added."""
+        """The codes of more ids; new ones are added."""
         both = pa.chunked_array([self.ids, *more], pa.large_string())
         encoded = both.dictionary_encode().combine_chunks()
         known, self.ids = len(self.ids), encoded.dictionary
@@ -95,7 +95,7 @@ class EncodedReviews:
         self.timestamp.extend(other.timestamp)
 
     def interactions(self) -> Interactions:
-        """All reviews, in the order of the dump; a view, so nothing may be added while it lives."""
+        """All reviews, in the order of the dump. A view: add nothing while it is in use."""
         self.user.map()
         self.item.map()
         return Interactions(
@@ -133,7 +133,7 @@ def _encode_in_processes(
     reading: Reading,
     advance: Callable[[int], None],
 ) -> None:
-    # Not forked: this process may hold threads of other stages.
+    # Not forked, because this process may have threads of other stages.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
             parts: Iterable[tuple[EncodedReviews, Reading]]

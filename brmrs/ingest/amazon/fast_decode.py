@@ -1,4 +1,4 @@
-"""Blocks of review lines decoded at once, each needed field to its one type.
+"""Decode blocks of review lines at once, each needed field with a fixed type.
 
 A block is decoded only if each of its lines gives what `reviews.parse` would give. Otherwise the
 caller parses its lines one by one.
@@ -76,7 +76,7 @@ class Reviews(NamedTuple):
 
     Attributes:
         user: (n,) raw ids, pyarrow large strings.
-        item: (n,) likewise.
+        item: (n,) raw ids, pyarrow large strings.
         rating: (n,) stars.
         timestamp: (n,) ms, `NO_TIME` where absent.
         generations: the number of lines of each.
@@ -124,7 +124,7 @@ def decode(block: bytes) -> Reviews | None:
 
 
 def _likely(line: bytes) -> str:
-    """The generation of a line by a guess, which the decoder then checks."""
+    """A guess of the generation of a line; the decoder then checks it."""
     if b'"reviewerID"' not in line:
         return "2023"
     return "2018" if b'"verified"' in line else "2014"
@@ -143,7 +143,7 @@ def _are_ids(values: pa.LargeStringArray) -> bool:
 
 
 def _objects(block: bytes) -> int:
-    """How many lines, if each can only be one JSON object in UTF-8; else 0.
+    """The number of lines, if each can only be one JSON object in UTF-8; else 0.
 
     msgspec accepts any white space between and inside values, and does not check the bytes of
     strings that it skips. No value continues from a "}" to a "{", and JSON strings hold no line

@@ -1,4 +1,4 @@
-"""Which dump files hold reviews and which metadata, by their first lines."""
+"""Classify dump files as reviews or metadata by their first lines."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def is_metadata(path: Path) -> bool:
 
 
 def kind_of(path: Path) -> str | None:
-    """What a file holds, reviews or metadata, by its first readable line; None: neither.
+    """The kind of a file, reviews or metadata, by its first readable line; None: neither.
 
     Raises:
         UserError: the file cannot be read, or is a table with other columns.
@@ -69,8 +69,8 @@ def by_kind(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 def configured_files(config: IngestConfig) -> dict[str, list[Path]]:
     """The files of `ingest.reviews` and `ingest.metadata`.
 
-    A file that is named counts where it is named. The files of a folder count by their content,
-    so that one folder may hold both, as `brmrs download` writes them.
+    A file belongs to the field that names it. The files of a folder are classified by content, so
+    one folder may hold both kinds, as `brmrs download` writes them.
 
     Raises:
         UserError: a path does not exist or cannot be read, or there are no reviews.

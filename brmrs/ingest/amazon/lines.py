@@ -17,13 +17,13 @@ from brmrs.errors import UserError
 MAX_LINE = 10_000_000  # bytes; the longest lines of the public dumps have about 300,000
 BLOCK = 1 << 20  # bytes of a block of whole lines, about
 PLAIN_BLOCK = 1 << 20
-# Decompressed bytes. Small ones wait for the interpreter's lock longer than they inflate.
+# Decompressed bytes. With less, waiting for the interpreter's lock takes longer than inflating.
 GZIP_BLOCK = 1 << 20
-# Compressed bytes taken at once: 4 KiB of zstd can swell to 128 MiB, and no further.
+# Compressed bytes taken at once; 4 KiB of zstd expand to at most 128 MiB.
 PACKED_BLOCK = 1 << 12
 
 HEAD_BYTES = 4 << 20  # decompressed bytes of a file's head, about
-MAX_WINDOW = 1 << 27  # bytes of memory that a zstd file may ask for (zstd --long=27)
+MAX_WINDOW = 1 << 27  # bytes of memory that a zstd file may require (zstd --long=27)
 
 GZIP = b"\x1f\x8b"
 BZIP2 = b"BZh"
@@ -43,7 +43,7 @@ OTHER_FORMATS = {
 
 
 class _Decompressor(Protocol):
-    """What the decompressors of zlib, bz2, lzma and zstandard have in common."""
+    """The common interface of the decompressors of zlib, bz2, lzma and zstandard."""
 
     @property
     def eof(self) -> bool: ...
@@ -55,7 +55,7 @@ class _Decompressor(Protocol):
 
 
 class CutOffError(UserError):
-    """The compressed data end too early. All lines before are whole.
+    """The compressed data are truncated. All lines before are complete.
 
     Attributes:
         line: the number of the last whole line.
@@ -68,7 +68,7 @@ class CutOffError(UserError):
     def __str__(self) -> str:
         return (
             f"{self.path}: cut off: the compressed data end too early, after line {self.line}; "
-            "download the file again, or set ingest.allow_truncated=true to use what is there"
+            "download the file again, or set ingest.allow_truncated=true to read it up to there"
         )
 
 
@@ -92,7 +92,7 @@ def read_lines(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[int
 def head(path: Path, count: int) -> list[bytes]:
     """The first `count` lines that are not blank, within about `HEAD_BYTES`.
 
-    A file that is cut off or damaged behind its head has a head.
+    The rest of the file may be truncated or damaged.
 
     Raises:
         UserError: the file cannot be read.
@@ -163,15 +163,15 @@ def _damaged(path: Path, line: int, error: Exception) -> UserError:
 
 
 def feeds(block: bytes) -> int:
-    """The number of line feeds; many times as fast as `bytes.count`."""
+    """The number of line feeds; many times faster than `bytes.count`."""
     return int(np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")))
 
 
 def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Regroup a stream into blocks of about `BLOCK` bytes, all but the last of whole lines.
 
-    Memory is bounded by a piece, `BLOCK` and `MAX_LINE`. If the stream fails, the whole lines
-    before the fault are given first.
+    Memory is bounded by a piece, `BLOCK` and `MAX_LINE`. If the stream fails, the complete lines
+    before the fault are yielded first.
     """
     lines: list[bytes | memoryview] = []  # pieces of whole lines
     line: list[bytes] = []  # pieces of the line that has not ended yet
@@ -243,7 +243,7 @@ def _gunzip(file: BinaryIO, advance: Callable[[int], None]) -> Iterator[bytes]:
                 advance(file.tell() - done)
                 done = file.tell()
         return
-    except Exception:  # of several kinds; zlib then raises its own
+    except Exception:  # several exceptions; zlib then raises another one
         file.seek(0)
     blocks = _blocks(file, PACKED_BLOCK, lambda _: None)  # these bytes have been counted
     for block in _inflate(blocks, lambda: zlib.decompressobj(wbits=31)):

@@ -1,6 +1,6 @@
 """Metadata of the three public generations.
 
-A field is read under each of its names, whatever the generation:
+A field is read under each of its names in every generation:
 
 | | 2014 | 2018 | 2023 |
 |---|---|---|---|
@@ -42,13 +42,13 @@ LOG = logging.getLogger(__name__)
 MAX_ADDRESS = 2048  # characters
 SIZES = ("hi_res", "large", "thumb")  # of a picture of 2023, best first
 ONLY_2023 = {"parent_asin", "images", "store", "features", "main_category"}
-FEW_DESCRIBED = 0.1  # a share of items with metadata under it is reported
+FEW_DESCRIBED = 0.1  # a lower share of items with metadata is reported
 IDS_SHOWN = 3
 Row = dict[str, Any]
 
 
 class MetadataLine(NamedTuple):
-    """A line before the costly part of reading it: most dumps describe many unreviewed items."""
+    """A line before its texts are cleaned. Most dumps describe many items without reviews."""
 
     asin: str
     generation: str
@@ -90,7 +90,7 @@ def read_items(files: Sequence[Path], asins: list[str], config: IngestConfig) ->
     reading = Reading()
     notes = reading.notes
     notes.update({"duplicates": 0, "never_reviewed": 0})
-    others: list[str] = []  # a few ids of items that no interaction names
+    others: list[str] = []  # number of shown ids without interactions
     for line in read(files, METADATA, config.max_bad_share, reading, config.allow_truncated):
         reading.generations[line.generation] += 1
         if line.asin not in found:
@@ -105,7 +105,7 @@ def read_items(files: Sequence[Path], asins: list[str], config: IngestConfig) ->
 
 
 def _report(found: Mapping[str, Item | None], others: list[str], reading: Reading) -> None:
-    """Log what the metadata lack."""
+    """Log which values are missing in the metadata."""
     lacking = (asin for asin, item in found.items() if item is None)
     few = list(islice(lacking, IDS_SHOWN))
     described = sum(item is not None for item in found.values())
@@ -195,7 +195,7 @@ def _generation(row: Row, is_literal: bool) -> str:
 
 
 def _decoded(value: Any) -> Any:
-    """The list or the object of a text that writes one, as exports do; else the value itself."""
+    """The list or object that a text contains as JSON, as in exports; else the value itself."""
     if not isinstance(value, str) or value[:1] not in ("[", "{"):
         return value
     for load in (orjson.loads, literal):

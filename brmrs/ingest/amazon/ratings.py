@@ -6,8 +6,8 @@
 | 2018 | no | item, user, rating, time | seconds |
 | 2023 | yes | `user_id`, `parent_asin`, `rating`, `timestamp` | milliseconds |
 
-With a header, the columns may have any order, any of the names in `reviews`, and further columns
-beside them. The separator is a comma, a semicolon, a tab or a bar. Quotes are those of the module
+With a header, the columns may have any order and any of the names in `reviews`; other columns are
+ignored. The separator is a comma, a semicolon, a tab or a bar. Quotes are those of the module
 `csv`; blanks around a value are dropped.
 """
 
@@ -31,11 +31,11 @@ from brmrs.ingest.amazon.reviews import (
     from_fields,
 )
 
-LINES_SEEN = 1000  # of a table without a header, to tell which column holds the items
+LINES_SEEN = 1000  # lines of a table without header that are read to find the item column
 CLEAR, UNCLEAR = 0.9, 0.1  # shares of ids like an ASIN in the item column and in the user column
-LINES_OF_A_ROW = 100  # at most: how far the quote that closes a value is looked for
+LINES_OF_A_ROW = 100  # maximum; an open quote ends after that many lines
 SEPARATORS = ",\t;|"
-UNCLOSED = "unexpected end of data"  # the words of the module csv for a quote without an end
+UNCLOSED = "unexpected end of data"  # message of the module csv for a quote without an end
 _ITEM = re.compile(r"(?:B0[0-9A-Z]{8}|\d{9}[\dX])")  # an ASIN, or the ISBN of a book
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
 _WHOLE = re.compile(r"-?[0-9]{1,30}(?:\.0{1,30})?")
@@ -45,14 +45,14 @@ NAMES = {name.lower(): name for names in (USER, ITEM, RATING, TIME) for name in 
 
 
 class RatingsTable(NamedTuple):
-    """How a table of ratings is read."""
+    """The layout of a table of ratings."""
 
     kind: Kind[Review]
     separator: str
 
 
 def ratings_table(path: Path) -> RatingsTable | None:
-    """How to read a table of ratings, by its first lines; None: the file is no table.
+    """The layout of a table of ratings, by its first lines; None: the file is no table.
 
     Raises:
         UserError: it cannot be read, has other columns, or has no header and does not show which
@@ -85,7 +85,7 @@ def rows_of(
 ) -> Iterator[tuple[int, list[bytes | None]]]:
     """The rows of blocks of lines, each list with the number of its first line.
 
-    A row of several lines is joined. None stands for each further line of it, so that the numbers
+    The lines of a row are joined. Each further line of the row gives None, so that line numbers
     stay right. A quote that is not closed within `LINES_OF_A_ROW` lines ends with its line.
     """
     number, waiting = 1, list[bytes]()
@@ -116,7 +116,7 @@ def _joined(lines: list[bytes], separator: str, is_last: bool) -> list[bytes | N
 
 
 def _size_of_row(lines: list[bytes], separator: str) -> int:
-    """How many lines the first row has; 0 where none of these lines closes its last quote."""
+    """The number of lines of the first row; 0 if none of these lines closes its last quote."""
     for size, line in enumerate(lines, start=1):
         if size > 1 and b'"' not in line:
             continue
@@ -194,7 +194,7 @@ def _table(generation: str, names: list[str], separator: str, header: bool) -> R
 
 
 def _number(text: str, is_whole: bool) -> int | float | str:
-    """The number, or the text where it is none."""
+    """The number, or the text if it is not a number."""
     if is_whole:
         return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else text
     return float(text) if _NUMBER.fullmatch(text) else text

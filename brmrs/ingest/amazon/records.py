@@ -20,8 +20,8 @@ CONTENT_KEPT = 200  # characters of a bad line in the quarantine
 CONTENT_SHOWN = 80  # characters of a bad line in an error
 LINES_TRIED = 100  # a file without a good line among its first ones is refused
 BAD_LINES_BEFORE_GIVING_UP = 10_000  # bounds the memory that the quarantine of a bad file takes
-# A file with more blank lines than this, and with more than so many to one other line, is refused:
-# a few hundred kB of gzip can hold 500 million line feeds.
+# A file with more blank lines than this, and with a higher ratio of blank to other lines, is
+# refused: a few hundred kB of gzip can hold 500 million line feeds.
 BLANK_LINES, BLANK_TO_OTHER = 100_000, 10
 MEGABYTE = 1 << 20
 
@@ -42,7 +42,7 @@ class RejectedError(Exception):
 
 @dataclass(frozen=True)
 class Kind(Generic[Record]):
-    """How the lines of a file are read.
+    """A kind of lines, and how to parse them.
 
     Attributes:
         field: the configuration field that names the files.
@@ -58,11 +58,11 @@ class Kind(Generic[Record]):
 
 
 class Lines(Generic[Record]):
-    """The lines of one file on their way to records or to the quarantine.
+    """Parses the lines of one file into records and quarantined lines.
 
     Args:
         path: of the file.
-        kind: how its lines are read.
+        kind: of the file's lines.
         max_bad_share: of all lines that may be bad.
         reading: counts, filled on the way.
     """
@@ -83,7 +83,7 @@ class Lines(Generic[Record]):
     def records(self, first: int, lines: Iterable[bytes | None]) -> Iterator[Record]:
         """The records of consecutive lines, of which the first has the number `first`.
 
-        None stands for a line that belongs to the one before.
+        None is a continuation of the line before.
 
         Raises:
             UserError: the file holds something else, or far too many lines are bad or blank.
@@ -172,7 +172,7 @@ def read(
 
     Args:
         paths: the files.
-        kind: how their lines are read.
+        kind: of the files' lines.
         max_bad_share: of all their lines that may be bad.
         reading: counts, filled on the way.
         allow_truncated: read a compressed file that ends too early up to its last whole line.
@@ -203,7 +203,7 @@ def blocks(
 
 @contextmanager
 def reading_task(paths: Sequence[Path], field: str) -> Iterator[Callable[[int], None]]:
-    """Report how much of the files is read: the function that is given takes a number of bytes."""
+    """Show progress. Yields a function that takes a number of bytes read."""
     sizes = [path.stat().st_size for path in paths]
     with progress.task(f"reading {field} (MB)", sum(sizes) // MEGABYTE) as task:
         pending = 0
@@ -219,10 +219,10 @@ def reading_task(paths: Sequence[Path], field: str) -> Iterator[Callable[[int], 
 
 
 def check_share(field: str, max_bad_share: float, reading: Reading) -> None:
-    """Stop where too many of the lines read so far are bad.
+    """Check the share of bad lines so far.
 
     Raises:
-        UserError: they are.
+        UserError: it is above `max_bad_share`.
     """
     bad = len(reading.quarantine)
     if bad <= max_bad_share * reading.lines:
@@ -270,10 +270,10 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def identifier(value: object, name: str) -> str:
-    """A raw user or item id as it is: any printable string that is not empty. Never used as a path.
+    """A raw user or item id, unchanged: any printable, non-empty string. Never used as a path.
 
     Raises:
-        RejectedError: it is none.
+        RejectedError: it is not.
     """
     if value is None or value == "":
         raise RejectedError(f"no {name}", is_other=value is None)
@@ -287,7 +287,7 @@ def identifier(value: object, name: str) -> str:
 
 
 def describe(line: bytes) -> str:
-    """What a line that is no record seems to be, in a few words."""
+    """A short description of a line that is not a record."""
     text = line.decode("utf-8", "replace").strip()
     for load in (json_object, literal_object):
         try:

@@ -9,7 +9,7 @@ A field is read under each of its names, in this order; null counts as absent:
 | rating | `overall` | `rating` |
 | time | `unixReviewTime`, seconds | `timestamp`, milliseconds |
 
-Times are read by their size, whatever the field: numbers under `SECONDS_BELOW` count seconds.
+The unit of a time depends on its size, not on the field: numbers under `SECONDS_BELOW` are seconds.
 """
 
 from collections.abc import Mapping
@@ -137,7 +137,7 @@ def check_rating(value: Any) -> float:
 
 
 def check_time(value: Any) -> int | None:
-    """The time in seconds or milliseconds, as it is; `SECONDS_BELOW` tells which.
+    """The time, unchanged: in seconds if it is under `SECONDS_BELOW`, else in milliseconds.
 
     Raises:
         RejectedError: it is no whole number, or out of range in either unit.

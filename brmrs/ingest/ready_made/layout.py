@@ -62,7 +62,7 @@ LABELS = {
 }
 LIKE_FEATURES = {".npy", ".npz", ".pt", ".pth", ".parquet", ".pkl"}  # suffixes
 SECONDS_BELOW = 100_000_000_000  # a time stamp under it counts seconds, else milliseconds
-COSINE_SLACK = 1e-3  # by which rounding may carry a cosine over 1
+COSINE_SLACK = 1e-3  # tolerance for cosines above 1 by rounding
 
 
 def layout_files(config: IngestConfig) -> list[Path]:
@@ -95,7 +95,7 @@ def read(config: IngestConfig) -> Dataset:
     """Read and check all files of the layout.
 
     Raises:
-        UserError: what is wrong, with file and line.
+        UserError: the fault, with file and line.
     """
     files = {path.name: path for path in layout_files(config)}
     asins = _raw_ids(files[ITEM_IDS], LAYOUT_ITEM)
@@ -178,7 +178,7 @@ def _interactions(
     )
     user = table.integers(LAYOUT_USER, MAX_ROWS if user_ids is None else len(user_ids))
     if user_ids is None and len(user) and user.max() >= 10 * len(user):
-        # Users are rows of every table: a stray id must not cost gigabytes.
+        # Users are rows of every table, so a wrong id could take gigabytes.
         table.refuse_first(user >= 10 * len(user), f"{LAYOUT_USER} is too large for the file")
     item = table.integers(LAYOUT_ITEM, items)
     labels = table.codes(LAYOUT_SPLIT, LABELS)
@@ -202,7 +202,7 @@ def _interactions(
 
 
 def _repeats(values: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Where a value occurs that has occurred before."""
+    """Mask of the values that occurred before."""
     _, first = np.unique(values, return_index=True)
     repeats = np.ones(len(values), dtype=bool)
     repeats[first] = False
@@ -213,7 +213,7 @@ def _vectors(path: Path, items: int) -> NDArray[np.float32]:
     """The (I, d) vectors of an array file."""
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r")
-    except Exception as error:  # the header is Python source: whatever reading it raises
+    except Exception as error:  # the header is Python source, so reading it may raise any error
         raise UserError(f"{path}: no NumPy array of numbers; correct the file") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise UserError(f"{path}: no NumPy array of numbers; correct the file")
@@ -233,7 +233,7 @@ def _vectors(path: Path, items: int) -> NDArray[np.float32]:
 def _neighbours(path: Path, items: int) -> pa.Table:
     """The known cosines as `columns.EDGES`, sorted; a cosine that is no number is read as 1.
 
-    The tables' authors leave it out where an item's ten nearest are exact duplicates of it.
+    The tables' authors omit it if an item's ten nearest are exact duplicates of it.
     """
     names = (ITEM, NEIGHBOUR, COSINE)
     try:

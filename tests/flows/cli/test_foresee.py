@@ -84,7 +84,7 @@ def test_a_disk_without_room(
     small_config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(foresee, "BYTES_WANTED", 10**18)
-    with pytest.raises(UserError, match="make room"):
+    with pytest.raises(UserError, match="free space"):
         finding("room", small_config, tmp_path / "not" / "there" / "yet")
 
 

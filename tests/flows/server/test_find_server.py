@@ -61,7 +61,7 @@ def test_a_program_on_the_project_s_port_is_not_used(
         done = run(project)
     assert done.returncode == 0, done.stderr
     assert f"{reported}" in done.stderr
-    assert "this run uses a Prefect server of its own" in done.stderr
+    assert "this run starts a separate Prefect server" in done.stderr
     assert (project / ".prefect" / "prefect.db").is_file()
     assert not (project / ".prefect" / "profiles.toml").exists()  # its secret ended with it
 

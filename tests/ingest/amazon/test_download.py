@@ -103,7 +103,7 @@ def test_without_a_validator_nothing_is_appended(tmp_path: Path) -> None:
         (status(403), r"answers 403", 1),
         (status(503), r"answers 503; gave up after 5 tries", 5),
         (status(302, Location="/again"), r"redirected more than 5 times", 6),
-        (status(302, Location="file:///etc/passwd"), r"redirected to an address that is none", 1),
+        (status(302, Location="file:///etc/passwd"), r"redirected to an invalid address", 1),
         (hang_up, r"the connection broke .*gave up after 5 tries", 5),
         (lambda h: h.answer(200, b"<html>log in</html>"), r"not gzip, it starts with b'<html>", 1),
         (lambda h: h.answer(200, b""), r"not gzip", 1),
@@ -129,8 +129,8 @@ def test_a_length_that_never_comes_keeps_what_came(tmp_path: Path) -> None:
         handler.answer(206 if start else 200, CONTENT[start:], **headers)
         handler.close_connection = True
 
-    told = f"goes on after {len(CONTENT):,} bytes"
-    with Server(CONTENT, promises_more) as server, pytest.raises(UserError, match=told):
+    hint = f"to continue after {len(CONTENT):,} bytes"
+    with Server(CONTENT, promises_more) as server, pytest.raises(UserError, match=hint):
         get(server, tmp_path)
     assert (tmp_path / "dumps" / "file.json.gz.part").read_bytes() == CONTENT
 
@@ -142,7 +142,7 @@ def test_what_is_there_is_checked_and_kept(tmp_path: Path) -> None:
         assert server.ranges == [None]
         path = tmp_path / "dumps" / "file.json.gz"
         path.write_bytes(CONTENT[:-1])
-        with pytest.raises(UserError, match="is not what was downloaded"):
+        with pytest.raises(UserError, match="is not the file that was downloaded"):
             get(server, tmp_path)
         path.with_name("file.json.gz.sha256").unlink()
         with pytest.raises(UserError, match="was not downloaded by brmrs"):
