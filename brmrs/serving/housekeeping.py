@@ -1,11 +1,13 @@
 """Keeping the store sound and small: verify every byte, collect garbage."""
 
+import logging
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from brmrs.errors import UserError
+from brmrs.errors import UserError, first_line
 from brmrs.serving import current
 from brmrs.stages import STAGE_CACHE
 from brmrs.store.artifacts import DIGEST_LETTERS, ArtifactStore
@@ -14,6 +16,7 @@ from brmrs.store.runs import all_runs
 from brmrs.system import progress
 from brmrs.system.files import walk
 
+LOG = logging.getLogger(__name__)
 DAYS_OF_SCRATCH = 7.0  # of partial work that no run continued
 RESULTS = "prefect"  # folder of the store with the tasks' results
 
@@ -96,9 +99,22 @@ def sweep(store: ArtifactStore) -> None:
     work of the last `DAYS_OF_SCRATCH` days stays: the next run of its stage continues from it.
     """
     oldest = time.time() - DAYS_OF_SCRATCH * 24 * 3600
-    old = [path for path in store.below("scratch", 2) if _last_change(path) < oldest]
-    for path in (*_half_written(store), *old):
-        store.discard(path)
+    for path in _half_written(store):
+        with _or_warned(path):
+            store.discard(path)
+    for path in store.below("scratch", 2):
+        with _or_warned(path):
+            if _last_change(path) < oldest:
+                store.discard(path)
+
+
+@contextmanager
+def _or_warned(path: Path) -> Iterator[None]:
+    """What cannot be removed (it is another user's, say) stops no run."""
+    try:
+        yield
+    except (OSError, UserError) as error:
+        LOG.warning("%s cannot be removed: %s", path, first_line(error))
 
 
 def _half_written(store: ArtifactStore) -> Iterator[Path]:

@@ -15,9 +15,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from brmrs.errors import UserError
+
 # A file that changed less than this many nanoseconds before it was read may change again without
 # another time stamp.
 SETTLED_NS = 2_000_000_000
+
+DEEPEST = 100  # folders within each other
 
 # Size, times of modification and status change (ns), inode, device. The status change cannot be
 # set back, as the modification can.
@@ -111,13 +115,19 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Everything below a folder, each folder after its content. Links are never followed."""
+def walk(folder: Path, deepest: int = DEEPEST) -> Iterator[os.DirEntry[str]]:
+    """Everything below a folder, each folder after its content. Links are never followed.
+
+    Raises:
+        UserError: folders are nested more than `deepest` levels deep.
+    """
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from walk(Path(entry.path))
+            if not deepest:
+                raise UserError(f"{folder}: nested more than {DEEPEST} deep; remove it by hand")
+            yield from walk(Path(entry.path), deepest - 1)
         yield entry
 
 

@@ -216,6 +216,19 @@ def test_a_run_first_sweeps_what_killed_ones_left(store: ArtifactStore) -> None:
     assert (recent / "half").exists()
 
 
+def test_what_cannot_be_removed_stops_no_run(
+    store: ArtifactStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    deep = store.root / "tmp" / "deep"
+    (deep / "/".join("a" * 150)).mkdir(parents=True)
+    (store.root / "tmp" / "next").mkdir()
+    sweep(store)
+    assert "cannot be removed" in caplog.text
+    assert not (store.root / "tmp" / "next").exists()
+    with pytest.raises(UserError, match="remove it by hand"):
+        collect(store, keep=1)
+
+
 def test_the_newest_run_stays_the_newest_when_the_clock_is_set_back(store: ArtifactStore) -> None:
     names = [new_name(store)]
     for _ in range(3):
