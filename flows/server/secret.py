@@ -57,17 +57,17 @@ def find(profiles: Path) -> str | None:
 def find_or_make(profiles: Path) -> str:
     """As `find`; a first secret is written to the profiles' file, which others cannot read.
 
-    A secret that other users could read is replaced.
+    A secret that other users could read or wrote is replaced.
 
     Raises:
-        UserError: the profiles' file cannot be read or written, or belongs to another user.
+        UserError: the profiles' file cannot be read or written, or others may replace it.
     """
     if named := os.environ.get(CLIENT):
         return named
-    private_folder(profiles.parent)
+    _refuse_shared(profiles)
     contents = _read(profiles)
     known = contents.settings.get(CLIENT)
-    if known and not profiles.stat().st_mode & OTHERS:
+    if known and _is_private(profiles.stat()):
         return str(known)
     made = new()
     contents.settings.update({CLIENT: made, SERVER: made})
@@ -80,11 +80,37 @@ def find_or_make(profiles: Path) -> str:
     return made
 
 
+def _is_private(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and not status.st_mode & OTHERS
+
+
+def _refuse_shared(profiles: Path) -> None:
+    """Make the folder of the profiles if it is missing; its permissions stay as they are.
+
+    Raises:
+        UserError: other users may put another file in place of the profiles.
+    """
+    folder = profiles.parent
+    try:
+        folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}; Prefect's secret is kept there") from error
+    open_to_all = (
+        status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+    )
+    if open_to_all or status.st_uid not in (0, os.geteuid()):
+        raise UserError(
+            f"{folder}: other users may write there, and Prefect's secret is kept there; correct "
+            "this, or name a file of another folder (PREFECT_PROFILES_PATH, profiles_path)"
+        )
+
+
 def private_folder(path: Path) -> None:
     """Make sure that this folder exists, is writable, and that other users cannot read it.
 
     Raises:
-        UserError: it belongs to another user, or cannot be written.
+        UserError: it belongs to another user or to all (as /tmp does), or cannot be written.
     """
     advice = "Prefect keeps its database there; correct this, or set PREFECT_HOME to another folder"
     try:
@@ -92,6 +118,8 @@ def private_folder(path: Path) -> None:
         status = path.stat()
         if os.geteuid() not in (0, status.st_uid):
             raise UserError(f"{path} belongs to another user; {advice}")
+        if status.st_mode & stat.S_ISVTX:
+            raise UserError(f"{path} is a folder of all users; {advice}")
         if status.st_mode & OTHERS:
             path.chmod(stat.S_IRWXU)
         _probe(path)

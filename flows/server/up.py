@@ -30,6 +30,18 @@ RESTARTS_IN_A_ROW = 5
 STEADY_SECONDS = 60.0  # after so long without a restart, earlier restarts do not count
 
 
+def _no_link(path: str, flags: int) -> int:
+    """Open a file of the artifacts' folder, which may be somebody else's, through no link.
+
+    Raises:
+        UserError: a link is there, whose target would be overwritten.
+    """
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; remove it") from error
+
+
 @dataclass
 class Service:
     """A child process that is restarted when it dies."""
@@ -45,7 +57,7 @@ class Service:
     def start(self) -> None:
         """Start it in a separate session, so that Ctrl-C reaches only this process."""
         LOGS.mkdir(parents=True, exist_ok=True)
-        with (LOGS / f"{self.name}.log").open("ab") as log:
+        with open(LOGS / f"{self.name}.log", "ab", opener=_no_link) as log:
             self.process = subprocess.Popen(
                 self.command,
                 env=self.environment,
@@ -83,8 +95,8 @@ def up(port: int, console: Console) -> None:
     bypass_proxy()
     settings = read_settings()
     with _only_one(port):
+        secret.private_folder(settings.home)  # holds the profiles, if nothing names another file
         auth = secret.find_or_make(settings.profiles)
-        secret.private_folder(settings.home)
         _refuse_taken(port, auth)
         _keep_up(port, auth, settings, console)
 
@@ -94,7 +106,7 @@ def _only_one(port: int) -> Iterator[None]:
     """Two servers on one database would block each other."""
     LOGS.mkdir(parents=True, exist_ok=True)
     path = LOGS / "up.lock"
-    with path.open("a+", encoding="utf-8") as file:
+    with open(path, "a+", encoding="utf-8", opener=_no_link) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it ends with its process
         except BlockingIOError as error:

@@ -44,6 +44,40 @@ def test_a_secret_that_others_could_read_is_replaced(tmp_path: Path) -> None:
     assert mode(profiles) == 0o600
 
 
+def test_the_folder_of_the_profiles_keeps_its_permissions(tmp_path: Path) -> None:
+    """It may be the user's home, or /tmp."""
+    for number, before in enumerate((0o755, 0o1777)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        folder.chmod(before)
+        made = secret.find_or_make(folder / "profiles.toml")
+        assert mode(folder) == before
+        assert secret.find_or_make(folder / "profiles.toml") == made
+
+
+def test_a_folder_where_others_may_replace_the_secret_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(UserError, match="other users may write there"):
+        secret.find_or_make(tmp_path / "profiles.toml")
+    assert not (tmp_path / "profiles.toml").exists()
+
+
+@needs_root
+def test_a_secret_that_another_user_wrote_is_replaced(tmp_path: Path) -> None:
+    profiles = tmp_path / "profiles.toml"
+    first = secret.find_or_make(profiles)
+    os.chown(profiles, 12345, 12345)
+    assert secret.find_or_make(profiles) != first
+    assert profiles.stat().st_uid == 0
+
+
+def test_a_folder_of_all_users_does_not_become_prefect_s(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(UserError, match="a folder of all users"):
+        secret.private_folder(tmp_path)
+    assert mode(tmp_path) == 0o1777
+
+
 def test_the_user_s_own_profiles_stay(tmp_path: Path) -> None:
     profiles = tmp_path / "profiles.toml"
     profiles.write_text('active = "mine"\n[profiles.mine]\nPREFECT_LOGGING_LEVEL = "DEBUG"\n')
