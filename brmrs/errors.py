@@ -23,8 +23,8 @@ def first_line(error: BaseException) -> str:
 
 
 ADVICE = {
-    errno.ENOSPC: "make room and run again",
-    errno.EDQUOT: "make room, or get a larger quota, and run again",
+    errno.ENOSPC: "free space and run again",
+    errno.EDQUOT: "free space, or get a larger quota, and run again",
     errno.EFBIG: "allow larger files (ulimit -f) and run again",
     errno.EROFS: "choose a folder that can be written",
     errno.EACCES: "correct the permissions, or choose another folder",

@@ -209,7 +209,7 @@ def test_a_full_disk(project: Path, mount: Callable[[Path, str], None], kilobyte
     mount(disk, f"size={kilobytes}k")
     code, _, err = brmrs(project, "run", "-c", "small.yaml", "--artifacts", "disk/artifacts")
     assert code == 2, err
-    assert_one_line(err, "No space left on device; make room")
+    assert_one_line(err, "No space left on device; free space")
     assert damaged(ArtifactStore(disk / "artifacts")) == []
     subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
     summary = run(project, "disk/artifacts")

@@ -135,7 +135,7 @@ def test_a_failure_names_stage_input_and_log(
     [
         (OSError(errno.ENOSPC, "No space left on device", "x/y"), "toy: x/y: No space left"),
         (OSError(errno.EROFS, os.strerror(errno.EROFS)), "toy: Read-only file system; choose"),
-        (RuntimeError("sink: IO error: No space left on device (os error 28)"), "make room"),
+        (RuntimeError("sink: IO error: No space left on device (os error 28)"), "free space"),
         (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), "ulimit"),
     ],
 )

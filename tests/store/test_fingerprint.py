@@ -151,7 +151,7 @@ def test_a_model_that_is_not_to_be_had_is_an_error_before_anything_runs(
     else:
         ref = cache / "models--a--hub-id" / "refs" / "main"
         ref.write_bytes(b"\xff" if damage == "no text" else b"../../x")
-    with pytest.raises(UserError, match=r"features\.text\.model: a/hub-id is neither in the hub"):
+    with pytest.raises(UserError, match=r"features\.text\.model: a/hub-id is not in the hub"):
         fingerprint(configuration(), ["text_model"])
 
 
@@ -182,7 +182,7 @@ def test_the_packaged_model_is_digested(tmp_path: Path) -> None:
         ),
         (
             {"ingest": {"reviews": "a.json"}, "features": {"text": {"model": "./no"}}},
-            r"features\.text\.model: './no' is neither a folder",
+            r"features\.text\.model: './no' is not a folder",
         ),
         (
             {

@@ -66,7 +66,7 @@ def test_weights_that_are_not_there(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(socket, "create_connection", no_network)
     config = changed(small_config, features={"visual": {"backbone": "resnet18"}})
-    with pytest.raises(UserError, match=r"resnet18-.*\.pth is not there, and .* does not answer"):
+    with pytest.raises(UserError, match=r"resnet18-.*\.pth is missing, and .* does not answer"):
         finding("visual weights", config)
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
