@@ -145,7 +145,7 @@ def compare_pictures(name: str, paths: list[Path]) -> str:
     folded = row(f"{alone}, as brmrs runs it", len(paths), passes(module, images))
     return (
         f"{name}: {rate / usual:.2f} times the loop; {rate / plain:.2f} of the forward pass of "
-        f"torchvision's network, {rate / folded:.2f} of its own"
+        f"torchvision's network, {rate / folded:.2f} of brmrs's"
     )
 
 

@@ -1,6 +1,6 @@
 """The Prefect task of a stage, cached only by the store.
 
-Prefect asks the cache policy for a key and its key storage for a record under that key. Both use
+Prefect gets a key from the cache policy and the record of that key from its key storage. Both use
 `brmrs.store.artifacts.ArtifactStore`, so a hit requires an artifact that verifies. The results that
 Prefect reads are written from the store, so they are never stale.
 

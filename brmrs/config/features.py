@@ -23,7 +23,9 @@ def _checked_template(value: str) -> str:
 
 def _check_label(label: str, sha256: str) -> None:
     if sha256 and not label:
-        raise ValueError("label_sha256 says which vectors `label` names; set label, too")
+        raise ValueError(
+            "label_sha256 is the digest of the vectors that `label` names; set label, too"
+        )
 
 
 class TextConfig(Section):

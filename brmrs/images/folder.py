@@ -71,9 +71,9 @@ def _below(folder: Path, path: str | Path) -> str:
 def by_item(folder: Path, ids: Collection[str]) -> dict[str, list[Path]]:
     """The files of each item that has any, in the order to try them.
 
-    A file belongs to the item whose id is its name without the extension, else to the item whose id
-    is that name without a number at its end (`ID_0.jpg`). The sub-folder does not matter. Warns if
-    most of the items have no file and most of the files no item.
+    A file belongs to the item whose id is its name without the extension. If there is none, a
+    number at the end of the name is left out, too (`ID_0.jpg`). The sub-folder does not matter.
+    Warns if most of the items have no file and most of the files no item.
 
     Args:
         folder: of the pictures.

@@ -1,9 +1,8 @@
 """New dumps: which files of the configured places are complete, and which of them to train on.
 
-A file is complete once it has not changed for `retrain.at_rest` seconds and, if it is compressed,
-ends with the end of a gzip member or a zstd frame. For a plain file, and for a compressed one that
-stops exactly between two members, the time since the last change is the only sign that it is
-complete.
+A file is complete once it has not changed for `retrain.at_rest` seconds. A compressed file must
+also end with the end of a gzip member or a zstd frame. The time since the last change is the only
+sign for a plain file, and for a compressed one that stops exactly between two members.
 
 Files in a folder that hold neither reviews nor metadata are left out and reported, so they do not
 stop retraining. A file that the configuration names is always read.

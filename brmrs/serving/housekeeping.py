@@ -59,9 +59,9 @@ def damaged(store: ArtifactStore) -> list[Artifact]:
 def collect(store: ArtifactStore, keep: int, *, dry_run: bool = False) -> Garbage:
     """Remove files that no kept run needs, and leftovers of killed runs.
 
-    Three groups of runs are kept: the newest `keep` runs in which a stage ran, every later run than
-    the oldest of these, and for each data set the served run and the one that `rollback` returns
-    to.
+    Three groups of runs are kept: the newest `keep` runs in which a stage ran; every run that is
+    later than the oldest of these; the served run of each data set and the one that `rollback`
+    returns to.
 
     Args:
         store: the artifact store.

@@ -103,7 +103,7 @@ class Comparison:
 
     def __str__(self) -> str:
         known = (
-            f"the model knows {self.known_users:.1%} of the users and {self.known_items:.1%} of "
+            f"the model has {self.known_users:.1%} of the users and {self.known_items:.1%} of "
             f"the items of the served run {self.against}"
         )
         if self.difference is None or self.at_least is None:
@@ -150,7 +150,7 @@ def judge(store: ArtifactStore, run: Run, config: RetrainConfig) -> Verdict:
 def decide(found: Comparison, config: RetrainConfig) -> tuple[str, str]:
     """The state of a comparison, and the reason. Only `NOT_INFERIOR` leads to promotion."""
     if min(found.known_users, found.known_items) < config.min_known_share:
-        return UNKNOWN, f"it knows less than retrain.min_known_share {config.min_known_share:g}"
+        return UNKNOWN, f"the shares are below retrain.min_known_share {config.min_known_share:g}"
     if found.users < config.min_users:
         return FEW_USERS, f"{found.users:,} users, retrain.min_users is {config.min_users:,}"
     if found.at_least is not None and found.at_least > -found.margin:

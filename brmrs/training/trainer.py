@@ -222,7 +222,7 @@ class _Run:
         if state and state["run"] == self._identity():
             self._restore(state["state"])
             self.history = History(**state["history"])
-            LOG.info("training goes on after epoch %d", self.history.epoch)
+            LOG.info("training continues after epoch %d", self.history.epoch)
             return
         if state:
             LOG.warning("%s is of another training run and is replaced", self.file)

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="From a raw Amazon review dump to a trained, evaluated and served recommender.",
-    epilog="Exit codes: 0: success; 1: internal error; 2: user error, one line says what to do; "
-    "130: interrupted.",
+    epilog="Exit codes: 0: success; 1: internal error; 2: user error, one line; 130: interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -31,10 +31,10 @@ STEADY_SECONDS = 60.0  # after so long without a restart, earlier restarts do no
 
 
 def _no_link(path: str, flags: int) -> int:
-    """Open a file of the artifacts' folder, which may be somebody else's, through no link.
+    """Open a file of the artifacts' folder, which is untrusted, without following a link.
 
     Raises:
-        UserError: a link is there, whose target would be overwritten.
+        UserError: it is a link, whose target would be overwritten.
     """
     try:
         return os.open(path, flags | os.O_NOFOLLOW, 0o666)

@@ -48,7 +48,7 @@ def test_a_label_goes_with_the_digest_of_the_file(
 
 
 def test_a_digest_without_a_label_names_nothing() -> None:
-    with pytest.raises(UserError, match="label_sha256 says which vectors"):
+    with pytest.raises(UserError, match="label_sha256 is the digest of the vectors"):
         parse({"features": {"text": {"model": "imported", "label_sha256": "0" * 64}}}, "test")
 
 
