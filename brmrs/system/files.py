@@ -126,7 +126,9 @@ def walk(folder: Path, deepest: int = DEEPEST) -> Iterator[os.DirEntry[str]]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             if not deepest:
-                raise UserError(f"{folder}: nested more than {DEEPEST} deep; remove it by hand")
+                raise UserError(
+                    f"folders are nested more than {DEEPEST} deep; remove them by hand: {folder}"
+                )
             yield from walk(Path(entry.path), deepest - 1)
         yield entry
 

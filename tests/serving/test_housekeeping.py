@@ -223,9 +223,9 @@ def test_what_cannot_be_removed_stops_no_run(
     (deep / "/".join("a" * 150)).mkdir(parents=True)
     (store.root / "tmp" / "next").mkdir()
     sweep(store)
-    assert "cannot be removed" in caplog.text
+    assert "cannot be removed: folders are nested more than 100 deep" in caplog.text
     assert not (store.root / "tmp" / "next").exists()
-    with pytest.raises(UserError, match="remove it by hand"):
+    with pytest.raises(UserError, match="remove them by hand"):
         collect(store, keep=1)
 
 
