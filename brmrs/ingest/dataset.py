@@ -1,7 +1,7 @@
 """The protocol of dump formats, and the data that they give to the stage `ingest`."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -205,10 +205,12 @@ class DumpFormat(Protocol):
     The class is called without arguments.
 
     Attributes:
-        fields: the fields of the section `ingest` that the format reads, beside `format`.
+        fields: the fields of the section `ingest` that the format reads, beside those that hold
+            for every format (`k`, `min_rating`). `path`, `reviews` or `metadata` without an effect
+            are refused.
     """
 
-    fields: tuple[str, ...]
+    fields: Collection[str]
 
     def sniff(self, paths: Sequence[Path]) -> IngestConfig | None:
         """The configuration that reads these files and folders; None: they have another layout.

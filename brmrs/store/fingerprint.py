@@ -71,7 +71,14 @@ def _dump(config: PipelineConfig, field: str) -> dict[str, Any]:
 
 
 def _files_of_dump(config: PipelineConfig) -> dict[str, list[Path]]:
-    return formats.get(config.ingest.format, config.plugins).fingerprint(config.ingest)
+    dump_format = formats.get(config.ingest.format, config.plugins)
+    for field in sorted(set(DUMP_FIELDS) - set(dump_format.fields)):
+        if getattr(config.ingest, field):
+            raise UserError(
+                f"ingest.{field} would have no effect: format {config.ingest.format} does not read "
+                f"it; --set ingest.{field}={'null' if field == 'path' else '[]'} leaves it out"
+            )
+    return dump_format.fingerprint(config.ingest)
 
 
 def _image_folder(config: ImagesConfig) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from brmrs.config.features import IMPORTED
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.ingest import formats
@@ -14,14 +15,16 @@ FROM_MODALITIES = {"features", "modality_graphs"}  # needs that require texts or
 def modalities(config: PipelineConfig) -> tuple[bool, bool]:
     """Whether the data may have texts, and pictures.
 
-    A format that does not read `ingest.metadata` has texts and vectors in other files.
+    A format that does not read `ingest.metadata` may have texts, vectors and picture addresses in
+    other files.
 
     Raises:
         UserError: a file of the dump is missing.
     """
     dump_format = formats.get(config.ingest.format, config.plugins)
     if "metadata" not in dump_format.fields:
-        return True, True
+        imported = config.features.visual.backbone == IMPORTED
+        return True, imported or bool(config.images.folder) or config.images.fetch
     metadata = bool(dump_format.fingerprint(config.ingest).get("metadata"))
     return metadata, bool(config.images.folder) or (metadata and config.images.fetch)
 

@@ -8,6 +8,7 @@ from brmrs.config.load import parse
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.stages import needed
+from brmrs.store.fingerprint import fingerprint
 from brmrs.store.modalities import check_modalities, modalities
 
 
@@ -45,3 +46,34 @@ def test_metadata_or_a_folder_of_pictures_is_enough(tmp_path: Path) -> None:
     ready_made = {"ingest": {"format": "ready-made", "path": tmp_path}}
     assert modalities(configuration(tmp_path, "br-mrs", **ready_made)) == (True, True)
     check(pictures)
+
+
+LINES = """
+from brmrs.extensions import register
+
+@register("lines", kind="dump format")
+class Lines:
+    fields = ("reviews",)
+
+    def fingerprint(self, config):
+        return {"reviews": list(config.reviews)}
+"""
+
+
+def test_a_format_of_a_plugin_has_pictures_only_from_a_folder_or_a_download(tmp_path: Path) -> None:
+    (tmp_path / "lines.py").write_text(LINES)
+    ingest = {"format": "lines", "reviews": tmp_path / "reviews.json"}
+    plugins = [tmp_path / "lines.py"]
+    offline = {"plugins": plugins, "ingest": ingest, "images": {"fetch": False}}
+    assert modalities(configuration(tmp_path, "br-mrs", **offline)) == (True, False)
+    online = {"plugins": plugins, "ingest": ingest}
+    assert modalities(configuration(tmp_path, "br-mrs", **online)) == (True, True)
+
+
+def test_a_file_that_the_format_does_not_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other_lines.py").write_text(LINES)
+    reviews = tmp_path / "reviews.json"
+    ingest = {"format": "lines", "reviews": reviews, "metadata": reviews}
+    config = configuration(tmp_path, "ease", plugins=[tmp_path / "other_lines.py"], ingest=ingest)
+    with pytest.raises(UserError, match=r"ingest\.metadata would have no effect: format lines"):
+        fingerprint(config)
