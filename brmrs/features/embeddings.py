@@ -220,19 +220,32 @@ class Shards:
         removed, because in a store that was copied from elsewhere the folder may be a link.
         """
         for path in sorted(self._folder.glob("*.parquet")):
-            data = path.read_bytes() if path.is_file() else b""  # a pipe or device may never end
-            if digest_bytes(data) != path.stem:
+            try:
+                contents, rows = self._content(path)
+            except (ValueError, pa.ArrowException):
                 LOG.warning("%s is damaged; its rows are embedded again", path)
                 continue
-            table = pq.read_table(BytesIO(data), schema=self._schema)
-            contents = table[SHA256].to_pylist()
-            flat = {
-                name: table[name].combine_chunks().flatten().to_numpy()
-                for name in self._schema.names
-                if name != SHA256
-            }
-            rows = {name: values.reshape(len(contents), -1) for name, values in flat.items()}
             yield f"{self._folder.name}/{path.name}", contents, rows
+
+    def _content(self, path: Path) -> tuple[list[str], Columns]:
+        """Contents and (R, ...) rows of a shard.
+
+        Raises:
+            ValueError, ArrowException: it is damaged, or forged under the digest of its bytes.
+        """
+        data = path.read_bytes() if path.is_file() else b""  # a pipe or device may never end
+        if digest_bytes(data) != path.stem:
+            raise ValueError("other bytes")
+        table = pq.read_table(BytesIO(data))
+        if not table.schema.equals(self._schema):
+            raise ValueError("another schema")
+        contents = table[SHA256].to_pylist()
+        flat = {
+            name: table[name].combine_chunks().flatten().to_numpy()
+            for name in self._schema.names
+            if name != SHA256
+        }
+        return contents, {name: values.reshape(len(contents), -1) for name, values in flat.items()}
 
     def write(self, contents: list[str], rows: Columns) -> str:
         """Write rows atomically; returns the name of their shard."""

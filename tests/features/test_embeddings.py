@@ -4,9 +4,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from brmrs.config.pipeline import PipelineConfig
@@ -14,6 +17,7 @@ from brmrs.features import embeddings
 from brmrs.features.embeddings import gather, recipe
 from brmrs.stages import StageContext
 from brmrs.system import code
+from brmrs.system.files import digest_bytes
 
 CONTENTS = [f"{number:064x}" for number in range(20)]
 D = 3
@@ -147,6 +151,19 @@ def test_a_damaged_shard_is_dropped_and_its_rows_embedded_again(
     assert len(asked) == 4
     assert f"{path.name} is damaged" in caplog.text
     assert embedded(tmp_path, CONTENTS)[1] == []
+
+
+def test_a_forged_shard_is_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its name is the digest of its bytes, which are no shard."""
+    embedded(tmp_path, CONTENTS)
+    folder = shards(tmp_path)[0].parent
+    sink = BytesIO()
+    pq.write_table(pa.table({"sha256": [1], "vector": ["a"]}), sink)
+    forged = [b"", b"PAR1 no table PAR1", sink.getvalue()]
+    for data in forged:
+        (folder / f"{digest_bytes(data)}.parquet").write_bytes(data)
+    assert embedded(tmp_path, CONTENTS)[1] == []
+    assert caplog.text.count("is damaged") == len(forged)
 
 
 def test_no_file_behind_a_link_is_removed_or_overwritten(tmp_path: Path) -> None:
