@@ -1,11 +1,12 @@
-"""How fast texts and pictures become vectors, in one table.
+"""Measure the speed of text and picture embedding, in one table.
 
     python bench/features.py --metadata meta_Gift_Cards.json.gz --photos FOLDER
 
-Beside the plain library calls in fp32: brmrs, from raw contents to kept shards, and the limit, the
-forward pass alone on batches that lie ready; for pictures that of torchvision's network, too, in
-the same precision and layout. The last column is the smallest cosine of a row of brmrs to the same
-row of the plain call. Backbones have random weights, as fast as any.
+The rows of a model are: the plain library calls in fp32; brmrs, from raw contents to cached shards;
+the limit, which is only the forward pass on prepared batches. For pictures there is also the
+forward pass of torchvision's network in the same precision and layout. The last column is the
+smallest cosine of a row of brmrs to the same row of the plain call. Backbones have random weights,
+as weights do not affect the speed.
 """
 
 import argparse
@@ -44,7 +45,7 @@ BATCH = 32  # of the plain calls
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what the work gave."""
+    """Seconds, and the result of the work."""
     began = time.perf_counter()
     result = work()
     return time.perf_counter() - began, result
@@ -67,7 +68,7 @@ def kept(count: int, dimension: int, embed: Embed) -> np.ndarray:
 
 
 def read_texts(path: Path, count: int) -> list[str]:
-    """Distinct titles with descriptions of a metadata file, from all over it."""
+    """Distinct titles with descriptions, from all parts of a metadata file."""
     with gzip.open(path) as file:
         items = [json.loads(line) for line in file]
     joined = ("\n".join([str(item.get("title")), *item.get("description", ())]) for item in items)
@@ -76,7 +77,7 @@ def read_texts(path: Path, count: int) -> list[str]:
 
 
 def compare_texts(texts: list[str]) -> str:
-    """The packaged model; the ratios."""
+    """Measure the packaged model; return the ratios."""
     model = load("all-MiniLM-L6-v2")
     fast, chosen = text_encoder.in_precision(model, "auto")
     config = TextConfig()
@@ -102,7 +103,7 @@ def compare_texts(texts: list[str]) -> str:
 
 
 def forward_seconds(model: SentenceTransformer, work: Callable[[], Any]) -> float:
-    """Seconds that a model's forward passes take of some work."""
+    """Seconds of a model's forward passes within some work."""
     began, spent = [0.0], [0.0]
 
     def start(*_: Any) -> None:
@@ -119,7 +120,7 @@ def forward_seconds(model: SentenceTransformer, work: Callable[[], Any]) -> floa
 
 
 def compare_pictures(name: str, paths: list[Path]) -> str:
-    """One backbone; the ratios."""
+    """Measure one backbone; return the ratios."""
     config = VisualConfig(backbone=name, weights="random")
     network = networks.load(config)
     assert network.module is not None
@@ -150,13 +151,13 @@ def compare_pictures(name: str, paths: list[Path]) -> str:
 
 
 def passes(module: nn.Module, images: list[torch.Tensor]) -> float:
-    """Seconds of a network on batches that lie ready."""
+    """Seconds of a network on prepared batches."""
     with freed_memory_kept(), torch.inference_mode():
         return timed(lambda: [module(batch) for batch in images])[0]
 
 
 def as_torchvision_has_it(config: VisualConfig) -> nn.Module:
-    """The same network, its batch normalisations not folded into the convolutions."""
+    """The same network without folding batch normalisations into the convolutions."""
     return backbones.build(backbones.find(config.backbone, None), config)[0].to(precision.device())
 
 
@@ -185,7 +186,7 @@ if __name__ == "__main__":
         parser.error("give --metadata, --photos or both")
     photos = sorted(arguments.photos.glob("*.jpg")) if arguments.photos else []
     if arguments.photos and not photos:
-        parser.error(f"--photos {arguments.photos}: no *.jpg there")
+        parser.error(f"--photos {arguments.photos}: has no *.jpg")
     print(f"{torch.get_num_threads()} threads, {precision.device()}\n")
     print("| what | rows | s | rows/s | smallest cosine |\n|---|---|---|---|---|")
     ratios = []

@@ -1,4 +1,4 @@
-"""How fast dumps are read: `python bench/ingest.py --reviews 1000000` prints one table.
+"""Measure the speed of reading dumps: `python bench/ingest.py --reviews 1000000` prints a table.
 
 It writes a synthetic dump into a temporary folder. Every contender runs in a separate process,
 `REPEATS` times (once beyond a million lines); the table shows the best wall time, the CPU time of
@@ -37,10 +37,10 @@ from brmrs.ingest.stage import run
 from brmrs.stages import StageContext
 
 REPEATS = 3
-IN_MEMORY = 1_000_000  # lines; beyond, only the contenders of LARGE run, once
+IN_MEMORY = 1_000_000  # lines; above it, only the contenders of LARGE run, once
 LARGE = ("inflate, zlib", "inflate, ISA-L", "brmrs, to Parquet")
 LITERALS = 20_000  # lines of metadata
-TEXTS = 20_000  # distinct review texts, ten megabytes: far beyond gzip's window
+TEXTS = 20_000  # distinct review texts, ten megabytes, much more than gzip's window
 CORE = 50_000_000  # interactions, of 5 million users and 1 million items
 
 
@@ -84,7 +84,7 @@ def write_reviews(path: Path, count: int) -> int:
 
 
 def power_law(rng: np.random.Generator, size: int, among: int, power: float) -> Any:
-    """`size` codes below `among`, the low ones most frequent."""
+    """`size` codes below `among`; low codes are the most frequent."""
     return (among * rng.random(size) ** power).astype(np.int32)
 
 
@@ -119,7 +119,7 @@ def usual_loop(path: Path) -> None:
 
 
 def inflate(path: Path, start: Callable[[], Any]) -> None:
-    """Inflating alone."""
+    """Only inflate."""
     member = start()
     with path.open("rb") as file:
         while block := file.read(1 << 17):
@@ -134,7 +134,7 @@ def each_line(path: Path, load: Callable[[bytes], object]) -> None:
 
 
 def by_arrow(path: Path) -> None:
-    """The needed fields alone by Arrow's reader, a block at once, in one thread."""
+    """Read only the needed fields with Arrow's reader, by blocks, in one thread."""
     fields = {"reviewerID": pa.string(), "asin": pa.string(), "overall": pa.float64()}
     schema = pa.schema({**fields, "unixReviewTime": pa.int64(), "verified": pa.bool_()})
     parse = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
@@ -144,7 +144,7 @@ def by_arrow(path: Path) -> None:
 
 
 def by_msgspec(path: Path) -> None:
-    """As brmrs decodes, but in one thread and without keeping anything."""
+    """Decode as brmrs does, but in one thread and without keeping anything."""
     for _, block in read_blocks(path, lambda _: None):
         decode(block)
 
@@ -190,7 +190,7 @@ class Clock:
 
 
 def measured(contender: Callable[[Path], None], path: Path) -> Result:
-    """One run in this process, which must be fresh for the peak to mean anything."""
+    """One run in this process. Start a new process for each, as the peak never falls."""
     Clock.restart()
     contender(path)
     wall, cpu = time.perf_counter() - Clock.began[0], time.process_time() - Clock.began[1]
@@ -200,7 +200,7 @@ def measured(contender: Callable[[Path], None], path: Path) -> Result:
 
 
 def best(contender: Callable[[Path], None], path: Path, repeats: int) -> Result:
-    """The best of several fresh processes."""
+    """The best run of several new processes."""
     context = get_context("spawn")
     results = []
     for _ in range(repeats):

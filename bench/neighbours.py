@@ -1,9 +1,9 @@
-"""How often a photo's ten nearest neighbours share its category, by extractor.
+"""Share of a photo's ten nearest neighbours that have its category, by extractor.
 
     python bench/neighbours.py FOLDER CHECKPOINTS [--epochs 20] [--methods simsiam byol ...]
 
 FOLDER holds photos and `catalogue.jsonl`, one object a line with "image", "title" and "category".
-CHECKPOINTS keeps the training's state after every epoch: after a kill it continues.
+CHECKPOINTS holds the state of the training after every epoch, so it continues after a kill.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PIXELS = 64  # side of the pictures whose pixels are compared
 
 
 def main() -> None:
-    """Print the table, row by row as the extractors get ready."""
+    """Print the table, each row as soon as its extractor is finished."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="photos and their catalogue.jsonl")
     parser.add_argument("checkpoints", type=Path, help="keeps the training's state")
@@ -65,7 +65,7 @@ def extractors(
         batch_size=arguments.batch_size,
         learning_rate=arguments.learning_rate,
     )
-    trained = {}  # first: what is killed on the way has lost nothing
+    trained = {}  # first, so that a kill loses no training
     for method in arguments.methods:
         config = random.model_copy(update={"weights": method, "training": training})
         trained[method] = stage.train(paths, config, arguments.checkpoints / f"{method}.pt")
@@ -95,14 +95,14 @@ def titles(photos: list[dict[str, str]]) -> Vectors:
 
 
 def pixels(paths: list[Path]) -> Vectors:
-    """The pictures' own pixels, squeezed to one size."""
+    """The pixels of the pictures, resized to one size."""
     size, how = (PIXELS, PIXELS), Image.Resampling.BILINEAR
     images = [np.asarray(to_rgb(path.read_bytes()).resize(size, how)) for path in paths]
     return (np.stack(images).reshape(len(images), -1) / 255).astype(np.float32)
 
 
 def precision(vectors: Vectors, labels: NDArray[np.intp]) -> float:
-    """The share of the K nearest by cosine, the photo itself left out, that has its label."""
+    """The share of the K nearest other photos by cosine that have the photo's label."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -np.inf)
@@ -111,7 +111,7 @@ def precision(vectors: Vectors, labels: NDArray[np.intp]) -> float:
 
 
 def chance(labels: NDArray[np.intp]) -> float:
-    """The precision of neighbours drawn at random."""
+    """The expected precision of random neighbours."""
     counts = np.bincount(labels).astype(float)
     return float((counts * (counts - 1)).sum() / (len(labels) * (len(labels) - 1)))
 

@@ -1,4 +1,4 @@
-"""How fast the recommenders train: `python bench/train.py` prints one table.
+"""Measure the training speed of the recommenders: `python bench/train.py` prints one table.
 
 By default it measures synthetic data of Baby's size: 19,445 users, 7,050 items, 118,551 training
 interactions, features of 384 and 4096 dimensions. `--data` names the folder of a ready-made data

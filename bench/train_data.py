@@ -52,8 +52,8 @@ def write_synthetic(folder: Path, shape: Shape, dimensions: tuple[int, int]) -> 
 def prepare(source: Path, out: Path) -> None:
     """Run the stages before training on a ready-made data set. Each writes into `out`/stage.
 
-    With the benchmark's kNN tables where it has them; else the graphs are of overlaps alone, for
-    the cosines of random features would cost minutes and mean nothing.
+    Uses the kNN tables of the data set if it has them. Else the graphs use only the overlaps,
+    because the cosines of random features take minutes and have no meaning.
     """
     known = any((source / name).is_file() for name in NEIGHBOURS.values())
     config = PipelineConfig(

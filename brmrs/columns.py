@@ -232,12 +232,12 @@ def embeddings(dimension: int, regions: int = 0) -> pa.Schema:
 
 
 def item_name(asin: str, title: str, brand: str, categories: Sequence[str | None]) -> str:
-    """What tables and reports call an item: its title, else brand and category with its id.
+    """The name of an item in tables and reports: its title, else brand and category with its id.
 
     Args:
         asin: its id.
-        title: "" where it has none.
-        brand: "" where it has none.
+        title: "" if it has none.
+        brand: "" if it has none.
         categories: from the broadest to the most specific.
     """
     if title:

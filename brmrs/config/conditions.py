@@ -17,7 +17,7 @@ def positives(config: IngestConfig) -> str:
 
 
 def split(config: SplitConfig, *, dated: bool) -> str:
-    """How interactions were split.
+    """The split of the interactions, as text.
 
     Args:
         config: of the split.

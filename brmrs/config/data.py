@@ -78,14 +78,14 @@ class SplitConfig(Section):
 
 
 class ImagesConfig(Section):
-    """Where pictures come from. A file in the folder is preferred to a download."""
+    """The sources of pictures. A file in the folder is preferred to a download."""
 
     folder: Location = None
     """Folder of pictures named ID.jpg or ID_0.jpg, also in sub-folders."""
     fetch: bool = True
     """Download pictures that the folder lacks from the items' addresses."""
     full_size: bool = False
-    """Of a thumbnail's address (NAME._SS40_.jpg), try the full size (NAME.jpg) first."""
+    """Try the full size (NAME.jpg) before a thumbnail's address (NAME._SS40_.jpg)."""
     allow_private: bool = False
     """Allow downloads from private, loopback and link-local addresses."""
     concurrency: Effort = 16

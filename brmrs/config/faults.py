@@ -72,7 +72,7 @@ def _words(path: tuple[str, ...], details: ErrorDetails, values: dict[str, Any])
         return where, _no_field(path, values)
     text = details["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if details["type"] == "string_pattern_mismatch" and details["ctx"]["pattern"] == NAME_PATTERN:
-        text = "use letters, digits, '_', '.' and '-' alone"
+        text = "use only letters, digits, '_', '.' and '-'"
     if details["type"] in {"model_type", "model_attributes_type"}:
         text = "must be a section: `field: value`"
     value = details["input"]

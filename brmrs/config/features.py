@@ -83,7 +83,7 @@ class SelfSupervisionConfig(Section):
     batch_size: int = Field(64, gt=1)
     """Pictures per step."""
     learning_rate: float = Field(0.03, gt=0)
-    """Of SGD at the start; it falls to 0 along a cosine."""
+    """Initial learning rate of SGD; it falls to 0 along a cosine."""
 
 
 class VisualConfig(Section):

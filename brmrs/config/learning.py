@@ -36,7 +36,7 @@ class GraphsConfig(Section):
     """Weights of the modalities."""
     modality: Literal["features", "knn"] = "features"
     """Cosines of items. `features`: of their vectors. `knn`: those in the kNN tables of a
-    ready-made data set; other pairs have 0, and the user graph uses the co-occurrence alone."""
+    ready-made data set; other pairs have 0, and the user graph uses only the co-occurrence."""
     co_occurrence: Literal["cosine", "jaccard", "count"] = "cosine"
     """Similarity of two users' item sets, or two items' user sets. `count`: the size of the
     intersection, over the largest degree."""
@@ -70,7 +70,7 @@ class TrainConfig(Section):
     batch_size: int = Field(2048, gt=0)
     """Interactions per step."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Of Adam; the largest one if it changes."""
+    """Learning rate of Adam; the largest one if it changes."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate over time. `cosine`: it falls to 0 at the end of `epochs`, so set `epochs` to
     the number that training needs."""

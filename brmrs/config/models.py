@@ -69,7 +69,7 @@ class RankingTerms(Section):
 
 
 class ObjectiveConfig(RankingTerms):
-    """`model.objective`: the ranking terms of BR-MRS on another model; by default BPR alone."""
+    """`model.objective`: the ranking terms of BR-MRS on another model; by default only BPR."""
 
     chns: Weight = 0.0
     """lambda_h: weight of cross-modal hard negative sampling (CHNS)."""
@@ -148,7 +148,7 @@ def _read(
 def _evaluated(
     config: ast.ClassDef, tree: ast.Module, file: Path, module: str, name: str
 ) -> type[ModelSection]:
-    """The class of a class statement, made with the readable imports of its file alone."""
+    """The class of a class statement, made with only the readable imports of its file."""
     imports = [node for node in tree.body if _readable(node)]
     space: dict[str, Any] = {"__name__": module}
     try:
@@ -166,7 +166,7 @@ def _evaluated(
 
 
 def _readable(node: ast.stmt) -> bool:
-    """Whether a statement imports from `READABLE` alone."""
+    """Whether a statement imports only from `READABLE`."""
     if isinstance(node, ast.ImportFrom):
         modules = [node.module or ""] if node.level == 0 else []
     elif isinstance(node, ast.Import):
@@ -179,7 +179,7 @@ def _readable(node: ast.stmt) -> bool:
 
 
 class _ByName:
-    """How pydantic validates, writes and describes `model`: by the model's name."""
+    """Pydantic's validation, output and schema of `model`, by the model's name."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

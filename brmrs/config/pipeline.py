@@ -63,7 +63,7 @@ class PipelineConfig(Section):
     @field_validator("train")
     @classmethod
     def _selection_exists(cls, train: TrainConfig, info: ValidationInfo) -> TrainConfig:
-        """Plug-in files may register the metric, so the section alone cannot check it."""
+        """Plug-in files may register the metric, so the section cannot check it."""
         try:
             metric.checked(train.selection, known("metric", info.data.get("plugins", ())))
         except ValueError as error:

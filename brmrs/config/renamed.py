@@ -15,7 +15,7 @@ FIELDS = {
 MODEL_FIELDS = {"negatives": ("n_negatives", "sampler")}
 # (dotted path, value that no longer exists) -> what to do.
 VALUES = {
-    ("features.visual.weights", "file"): "file was removed; set features.visual.weights_path alone",
+    ("features.visual.weights", "file"): "file was removed; set only features.visual.weights_path",
 }
 
 

@@ -70,7 +70,7 @@ def parse(template: str) -> Template:
 
 
 def _parse(line: str) -> list[tuple[str, str | None, str | None, str | None]]:
-    """`string.Formatter.parse`, with plain names of known fields alone."""
+    """`string.Formatter.parse`, but only plain names of known fields are allowed."""
     try:
         parts = list(string.Formatter().parse(line))
     except ValueError as error:

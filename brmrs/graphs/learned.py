@@ -1,6 +1,6 @@
 """Graphs with fixed edges and learned weights: attention over interactions, learned item graphs.
 
-Four operations on the edges alone, never on all pairs. Each of the first two is the gradient of the
+Four operations on the edges, never on all pairs. Each of the first two is the gradient of the
 other.
 
     product    y_i = sum_j a_ij x_j        dL/da_ij = <dL/dy_i, x_j>,  dL/dx = A^T dL/dy

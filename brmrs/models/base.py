@@ -150,9 +150,9 @@ class Recommender(nn.Module, ABC):
 
     A subclass is registered with `brmrs.extensions.register` and nests its hyper-parameters as
     `class Config(ModelSection)`. Its constructor takes `(data, config, *, seed)`. It initialises
-    from the seed alone, never from the global generator, and keeps what it needs of `data` as
-    buffers or attributes. Write `needs`, `uses` and `trainable` as literals: they are read
-    from the source.
+    only from the seed, never from the global generator, and keeps what it needs of `data` as
+    buffers or attributes. Write `needs`, `uses` and `trainable` as literals: they are read from the
+    source.
 
     Attributes:
         Config: the configuration section of the model; its fields are the hyper-parameters.

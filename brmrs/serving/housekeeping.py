@@ -23,7 +23,7 @@ RESULTS = "prefect"  # folder of the store with the tasks' results
 
 @dataclass(frozen=True)
 class Garbage:
-    """What garbage collection removed, or would remove.
+    """The files that garbage collection removed, or would remove.
 
     Attributes:
         paths: files and folders, relative to the store's root.
@@ -110,7 +110,7 @@ def sweep(store: ArtifactStore) -> None:
 
 @contextmanager
 def _or_warned(path: Path) -> Iterator[None]:
-    """What cannot be removed (it is another user's, say) stops no run."""
+    """Log a warning if a file cannot be removed, such as one of another user; continue."""
     try:
         yield
     except (OSError, UserError) as error:

@@ -21,7 +21,7 @@ from brmrs.system.files import replacing
 PROFILE = "brmrs"
 CLIENT, SERVER = "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-UMASK = OTHERS  # of a server's process: its database belongs to the user alone
+UMASK = OTHERS  # of a server's process: only the user can read its database
 PROBE_BYTES = 2 * 2**20  # approximate size of a new database
 
 

@@ -163,7 +163,7 @@ def test_a_whole_configuration_laid_over_nothing_is_itself() -> None:
         ("model: lightgnc", "no model 'lightgnc'; did you mean lightgcn?"),
         ("ingest: {k: -1}", "ingest.k"),
         ("ingest: {max_bad_share: 2}", "ingest.max_bad_share"),
-        ("name: ../x", "name = '../x': use letters, digits, '_', '.' and '-' alone"),
+        ("name: ../x", "name = '../x': use only letters, digits, '_', '.' and '-'"),
         ("evaluate: {k: []}", "evaluate.k"),
         ("evaluate: {k: [0]}", "evaluate.k"),
         ("graphs: {beta: {sound: 1}}", "graphs.beta"),
@@ -195,7 +195,7 @@ def test_bad_configuration_is_told_with_file_and_field(
         ("features.text.long=mean", "renamed to features.text.long_texts"),
         ("features.visual.node=x", "renamed to features.visual.layer"),
         ("features.visual.file=x", "renamed to features.visual.weights_path"),
-        ("features.visual.weights=file", "features.visual.weights_path alone"),
+        ("features.visual.weights=file", "set only features.visual.weights_path"),
         ("ingest.format=benchmark", "renamed to ready-made"),
     ],
 )

@@ -44,7 +44,7 @@ def test_the_editors_schema_knows_meaning_default_and_bounds() -> None:
     rate = found["$defs"]["TrainConfig"]["properties"]["learning_rate"]
     assert rate["default"] == 0.001
     assert rate["exclusiveMinimum"] == 0
-    assert rate["description"] == "Of Adam; the largest one if it changes."
+    assert rate["description"] == "Learning rate of Adam; the largest one if it changes."
     jsonschema.validate({"model": "bm3", "train": {"seed": 3}}, found)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"train": {"sed": 3}}, found)

@@ -247,7 +247,7 @@ def untrained(name: str, size: int) -> nn.Module:
 
 
 def pretrained_file(name: str) -> tuple[Path, str]:
-    """Where torch caches the pretrained weights of a model, and the address they come from."""
+    """The path of a model's pretrained weights in torch's cache, and their address."""
     url: str = _weights(name).url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], url
 

@@ -73,7 +73,7 @@ def _pairs(
 
 
 def _users(end: Node | None) -> Counter[Node | None]:
-    """How often each node of a graph is used by others on the way to its end."""
+    """The number of uses of each node of a graph by other nodes."""
     found: Counter[Node | None] = Counter([end])
     todo = [end]
     while todo:

@@ -80,7 +80,7 @@ class Delimited:
 
     @property
     def names(self) -> list[str]:
-        """Of the columns."""
+        """The names of the columns."""
         return list(self.table.column_names)
 
     def strings(self, name: str) -> NDArray[np.object_]:
