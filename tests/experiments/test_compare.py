@@ -153,8 +153,8 @@ def test_a_seed_keeps_the_training_settings_of_every_file_and_of_set(base: Path)
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("model: {name: lightgcn}\ngraphs: {k: 3}", "model .of lightgcn. and train alone"),
-        ("model: {name: bm3}", "model .of lightgcn. and train alone"),
+        ("model: {name: lightgcn}\ngraphs: {k: 3}", "model .of lightgcn. and train only"),
+        ("model: {name: bm3}", "model .of lightgcn. and train only"),
         ("model: {name: lightgcn, layer: 3}", "model.layer: no such field"),
         ("train: {epochs: 0}", r"lightgcn\.yaml: train\.epochs"),
         ("train: [", "not YAML"),

@@ -103,7 +103,7 @@ def test_a_user_who_has_everything_is_left_out() -> None:
 
 def test_when_everyone_has_everything_the_error_says_so() -> None:
     train = user_items([(u, i) for u in range(2) for i in range(3)], 2, 3)
-    with pytest.raises(UserError, match="nothing to train on: of 6"):
+    with pytest.raises(UserError, match="nothing to train on: in all 6"):
         Sampler(train, 1)
 
 

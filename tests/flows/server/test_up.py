@@ -178,7 +178,7 @@ def test_a_killed_worker_comes_back_and_sigterm_ends_all(up: Up) -> None:
     before = children(up.process.pid)
     (worker,) = [pid for pid, command in before.items() if "worker start" in command]
     os.kill(worker, signal.SIGKILL)
-    up.wait_for("the worker died; starting it again")
+    up.wait_for("the worker ended; starting it again")
     done = up.deploy_run("config=small.yaml", "until=split")
     assert done.returncode == 0, done.stdout + done.stderr
     running = children(up.process.pid)

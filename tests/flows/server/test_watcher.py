@@ -91,7 +91,7 @@ def test_dumps_that_arrive(
         if "flows.server.watcher" in command
     ]
     os.kill(watcher, signal.SIGKILL)
-    up.wait_for("the watcher died; starting it again")
+    up.wait_for("the watcher ended; starting it again")
     *_, run = ended(up, 3)  # a new watcher cannot know what the old one has seen
     assert run["state_name"] == "NoNewData", run["state"]
 
