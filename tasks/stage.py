@@ -39,6 +39,11 @@ SECONDS_BETWEEN_TRIES = [5.0, 20.0]  # of a stage; single pictures are tried aga
 # An HTTPError (also a URLError) is a server's answer, not a network fault.
 NETWORK_FAULTS = (ConnectionError, TimeoutError, URLError, httpx.TransportError)
 RESULTS = "prefect"  # folder of the store where Prefect keeps the tasks' results
+# Prefect's own decoder imports and calls whatever a file names under "__class__". Results are in
+# the store, where another user may write, so they are decoded as plain JSON.
+PLAIN_JSON: JSONSerializer[dict[str, Any]] = JSONSerializer(
+    object_encoder=None, object_decoder=None
+)
 
 
 class StageRequest(BaseModel):
@@ -98,7 +103,7 @@ class VerifiedRecords(LocalFileSystem):
         if record is None:
             raise ValueError(f"no verified artifact under {path}")
         write_json(root / RESULTS / path, record.to_text())
-        metadata = ResultRecordMetadata(storage_key=path, serializer=JSONSerializer())
+        metadata = ResultRecordMetadata(storage_key=path, serializer=PLAIN_JSON)
         return bytes(metadata.dump_bytes())
 
     def write_path(self, path: str, content: bytes, **kwargs: Any) -> str:  # type: ignore[override]
@@ -114,7 +119,7 @@ def stage_task(stage: Stage, root: Path, run: str) -> Task[..., str]:
         name=stage.name,
         cache_policy=StageCache(stage, root, run),
         result_storage=root / RESULTS,
-        result_serializer="json",
+        result_serializer=PLAIN_JSON,
         cache_result_in_memory=False,
         persist_result=True,
         retries=len(SECONDS_BETWEEN_TRIES),
