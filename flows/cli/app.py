@@ -7,7 +7,7 @@ import sys
 import traceback
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -28,9 +28,6 @@ from flows.cli.options import (
     with_plugins,
 )
 from flows.cli.tables import print_json
-
-if TYPE_CHECKING:
-    pass
 
 # Prefect, torch and the stages are imported inside the commands that need them: `brmrs plan`
 # answers in a second.
