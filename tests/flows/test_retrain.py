@@ -200,3 +200,17 @@ def test_other_data_do_not_replace_what_is_served(run: Retrain, store: ArtifactS
     assert serving(store, "other").name == state.result()["run"]
     with pytest.raises(UserError, match=r"several data sets \(other, small\); choose by --data"):
         serving(store)
+
+
+def test_a_served_model_that_cannot_be_read_keeps_being_served(
+    run: Retrain, store: ArtifactStore
+) -> None:
+    """The last test: it damages the model."""
+    served = serving(store, "small")
+    file = store.path(served.artifact("train")) / "bundle.json"
+    file.write_text("{}")
+    state = run("model=most-popular", force=True)
+    assert state.name == "NotPromoted"
+    assert state.result()["verdict"] == "served model unreadable"
+    assert f"`brmrs promote {state.result()['run']}`" in state.result()["reason"]
+    assert read(store).served["small"][-1] == served.name
