@@ -25,6 +25,7 @@ from prefect.serializers import JSONSerializer
 from pydantic import BaseModel, ConfigDict
 
 from brmrs.config.pipeline import PipelineConfig
+from brmrs.serving.housekeeping import RESULTS
 from brmrs.stages import Stage
 from brmrs.store import keys
 from brmrs.store.artifacts import ArtifactStore
@@ -38,12 +39,9 @@ LOG = logging.getLogger("brmrs.tasks")
 SECONDS_BETWEEN_TRIES = [5.0, 20.0]  # of a stage; single pictures are tried again by the stage
 # An HTTPError (also a URLError) is a server's answer, not a network fault.
 NETWORK_FAULTS = (ConnectionError, TimeoutError, URLError, httpx.TransportError)
-RESULTS = "prefect"  # folder of the store where Prefect keeps the tasks' results
 # Prefect's own decoder imports and calls whatever a file names under "__class__". Results are in
 # the store, where another user may write, so they are decoded as plain JSON.
-PLAIN_JSON: JSONSerializer[dict[str, Any]] = JSONSerializer(
-    object_encoder=None, object_decoder=None
-)
+PLAIN_JSON: JSONSerializer[Any] = JSONSerializer(object_encoder=None, object_decoder=None)
 
 
 class StageRequest(BaseModel):
