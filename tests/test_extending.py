@@ -139,4 +139,5 @@ def test_every_command_of_the_page_works(folder: Path, small_sample: Path) -> No
         run = [sys.executable, "-c", "from flows.cli.app import main; main()", *words[1:]]
         done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
-    assert load(sample / "tuned" / "small" / "toy.yaml", ("plugins=my_model.py",)).model.name
+    tuned = load(sample / "tuned" / "small" / "toy.yaml", (f"plugins={folder / 'my_model.py'}",))
+    assert tuned.model.name == "toy"

@@ -198,5 +198,5 @@ def test_what_needs_more_names_the_extra(installed: Installed, command: list[str
 def test_sample_run_recommend_in_a_folder_without_the_repository(finished: Installed) -> None:
     bundle = next((finished.folder / "artifacts/objects/train").glob("*/bundle.json"))
     user = json.loads(bundle.read_text())["users"][0]
-    rows = json.loads(finished.brmrs("recommend", "--user", user, "-k", "3", "--json"))
+    rows = json.loads(finished.brmrs("recommend", "--user", user, "-k", "3", "--json"))["items"]
     assert [row["rank"] for row in rows] == [1, 2, 3]
