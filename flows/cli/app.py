@@ -14,8 +14,8 @@ import typer
 from brmrs.errors import StageError, UserError, missing_package, os_fault
 from flows.cli import compare as cli_benchmark
 from flows.cli import config as cli_config
+from flows.cli import recommend as cli_recommend
 from flows.cli import retrain as cli_retrain
-from flows.cli import serve as cli_serve
 from flows.cli import store as cli_store
 from flows.cli.console import console, line
 from flows.cli.options import (
@@ -279,8 +279,8 @@ def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:
 app.add_typer(cli_store.app)
 app.add_typer(cli_benchmark.app)
 app.add_typer(cli_config.app)
+app.add_typer(cli_recommend.app)
 app.add_typer(cli_retrain.app)
-app.add_typer(cli_serve.app)
 
 
 def main() -> None:
@@ -308,3 +308,7 @@ def _end(error: Exception, code: int) -> NoReturn:
         traceback.print_exception(error)
     line(err, ("error:", "bold red"), f" {error}")
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
