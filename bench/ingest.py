@@ -30,9 +30,9 @@ from isal import igzip, isal_zlib
 from brmrs.config.data import IngestConfig
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.ingest.amazon.fast_decode import decode
-from brmrs.ingest.amazon.lines import lines_of, read_blocks
 from brmrs.ingest.amazon.literals import literal
 from brmrs.ingest.kcore import k_core
+from brmrs.ingest.lines import lines_of, read_blocks
 from brmrs.ingest.stage import run
 from brmrs.stages import StageContext
 

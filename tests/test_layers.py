@@ -12,7 +12,14 @@ PACKAGES = ("brmrs", "tasks", "flows")
 BASE = {"brmrs.columns", "brmrs.errors", "brmrs.extensions", "brmrs.config", "brmrs.system"}
 
 # What a dump format may import, beside these.
-DATASET = {"brmrs.ingest.dataset", "brmrs.ingest.files", "brmrs.ingest.interactions"}
+DATASET = {
+    "brmrs.ingest.clean",
+    "brmrs.ingest.csv_rows",
+    "brmrs.ingest.dataset",
+    "brmrs.ingest.files",
+    "brmrs.ingest.interactions",
+    "brmrs.ingest.lines",
+}
 
 # Package -> the packages that it may import, beside itself. A package includes its sub-packages,
 # unless they have a line of their own.
@@ -28,7 +35,11 @@ ALLOWED: dict[str, set[str]] = {
     "brmrs.ingest.files": {*BASE},
     "brmrs.ingest.interactions": {*BASE},
     "brmrs.ingest.dataset": {*BASE, "brmrs.ingest.interactions"},
+    "brmrs.ingest.clean": set(),
+    "brmrs.ingest.lines": {*BASE},
+    "brmrs.ingest.csv_rows": {*BASE, "brmrs.ingest.lines"},
     "brmrs.ingest.amazon": {*BASE, *DATASET},
+    "brmrs.ingest.table": {*BASE, *DATASET},
     "brmrs.ingest.ready_made": {*BASE, *DATASET},
     "brmrs.ingest": {
         *BASE,
@@ -36,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
         "brmrs.stages",
         "brmrs.ingest.amazon",
         "brmrs.ingest.ready_made",
+        "brmrs.ingest.table",
     },
     "brmrs.split": {*BASE, "brmrs.stages"},
     "brmrs.images": {*BASE, "brmrs.stages"},

@@ -19,8 +19,8 @@ from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.ingest import formats
 from brmrs.ingest.amazon.kinds import kind_of
-from brmrs.ingest.amazon.lines import CutOffError, read_blocks
 from brmrs.ingest.files import members
+from brmrs.ingest.lines import CutOffError, read_blocks
 from brmrs.system.files import digest_unchanged
 
 LOG = logging.getLogger(__name__)

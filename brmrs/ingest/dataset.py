@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from brmrs.config.data import IngestConfig
+from brmrs.errors import UserError
 from brmrs.ingest.interactions import NO_TIME, Interactions
 
 Value = TypeVar("Value", str, tuple[str, ...])
@@ -106,6 +107,23 @@ class Reading:
             "unusable_fields": dict(sorted(self.unusable.items())),
             **self.notes,
         }
+
+
+def check_share(field: str, max_bad_share: float, reading: Reading) -> None:
+    """Check the share of bad lines so far.
+
+    Raises:
+        UserError: it is above `max_bad_share`.
+    """
+    bad = len(reading.quarantine)
+    if bad <= max_bad_share * reading.lines:
+        return
+    first = reading.quarantine[0]
+    raise UserError(
+        f"{field}: {bad:,} of {reading.lines:,} lines cannot be used, more than "
+        f"ingest.max_bad_share = {max_bad_share:g}; the first is {first.file}, line {first.line}: "
+        f"{first.reason}; correct the dump, or raise ingest.max_bad_share"
+    )
 
 
 @dataclass(frozen=True)

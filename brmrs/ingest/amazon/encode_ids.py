@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from brmrs.config.data import IngestConfig
 from brmrs.ingest.amazon import fast_decode
 from brmrs.ingest.amazon.fast_decode import Reviews
-from brmrs.ingest.amazon.lines import lines_of
-from brmrs.ingest.amazon.ratings import ratings_table, rows_of
-from brmrs.ingest.amazon.records import Lines, blocks, check_share, reading_task
+from brmrs.ingest.amazon.ratings import ratings_table
+from brmrs.ingest.amazon.records import Lines, blocks, reading_task
 from brmrs.ingest.amazon.reviews import REVIEWS, Review
-from brmrs.ingest.dataset import Reading
+from brmrs.ingest.csv_rows import rows_of
+from brmrs.ingest.dataset import Reading, check_share
 from brmrs.ingest.interactions import NO_TIME, Interactions
+from brmrs.ingest.lines import lines_of
 
 PIECE = 64  # lines of a piece that is read line by line if one of them is unusual
 # Blocks decoded ahead. One thread decodes while another inflates, because only decoding holds the

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
-from brmrs.ingest.amazon.lines import MAX_LINE
 from brmrs.ingest.amazon.records import MAX_ID, RejectedError, identifier
+from brmrs.ingest.lines import MAX_LINE
 
 # All three data sets document stars from 1 to 5; a rating of 0 or 100 is no rating.
 MIN_RATING, MAX_RATING = 1.0, 5.0

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest.amazon.lines import MAX_LINE, head
 from brmrs.ingest.amazon.metadata import METADATA
 from brmrs.ingest.amazon.records import LINES_TRIED, RejectedError
 from brmrs.ingest.files import dump_files
+from brmrs.ingest.lines import MAX_LINE, head
 
 REVIEWS, METADATA_FIELD = "ingest.reviews", METADATA.field
 

@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 import orjson
 
 from brmrs.config.data import IngestConfig
-from brmrs.ingest.amazon.clean import is_script, leaves, texts
 from brmrs.ingest.amazon.literals import literal
 from brmrs.ingest.amazon.records import (
     Kind,
@@ -36,6 +35,7 @@ from brmrs.ingest.amazon.records import (
     literal_object,
     read,
 )
+from brmrs.ingest.clean import is_script, leaves, texts
 from brmrs.ingest.dataset import Descriptions, Item, Reading
 
 LOG = logging.getLogger(__name__)

@@ -13,12 +13,10 @@ ignored. The separator is a comma, a semicolon, a tab or a bar. Quotes are those
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from brmrs.errors import UserError
-from brmrs.ingest.amazon.lines import MAX_LINE, head, lines_of
 from brmrs.ingest.amazon.records import CONTENT_SHOWN, Kind, RejectedError
 from brmrs.ingest.amazon.reviews import (
     HEADER,
@@ -30,12 +28,11 @@ from brmrs.ingest.amazon.reviews import (
     Review,
     from_fields,
 )
+from brmrs.ingest.csv_rows import SEPARATORS, parse_row
+from brmrs.ingest.lines import head
 
 LINES_SEEN = 1000  # lines of a table without header that are read to find the item column
 CLEAR, UNCLEAR = 0.9, 0.1  # shares of ids like an ASIN in the item column and in the user column
-LINES_OF_A_ROW = 100  # maximum; an open quote ends after that many lines
-SEPARATORS = ",\t;|"
-UNCLOSED = "unexpected end of data"  # message of the module csv for a quote without an end
 _ITEM = re.compile(r"(?:B0[0-9A-Z]{8}|\d{9}[\dX])")  # an ASIN, or the ISBN of a book
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
 _WHOLE = re.compile(r"-?[0-9]{1,30}(?:\.0{1,30})?")
@@ -80,69 +77,9 @@ def ratings_table(path: Path) -> RatingsTable | None:
     return _table("2014" if is_old else "2023", names, separator, True)
 
 
-def rows_of(
-    blocks: Iterable[tuple[int, bytes]], separator: str
-) -> Iterator[tuple[int, list[bytes | None]]]:
-    """The rows of blocks of lines, each list with the number of its first line.
-
-    The lines of a row are joined. Each further line of the row gives None, so that line numbers
-    stay right. A quote that is not closed within `LINES_OF_A_ROW` lines ends with its line.
-    """
-    number, waiting = 1, list[bytes]()
-    for first, block in blocks:
-        number = number if waiting else first
-        waiting += lines_of(block)
-        done = _joined(waiting, separator, is_last=False)
-        yield number, done
-        number += len(done)
-    yield number, _joined(waiting, separator, is_last=True)
-
-
-def _joined(lines: list[bytes], separator: str, is_last: bool) -> list[bytes | None]:
-    """Take the whole rows from the front of `lines`, joined. The rest needs the next block."""
-    done: list[bytes | None] = []
-    start = 0
-    while start < len(lines):
-        size = 1
-        if b'"' in lines[start]:
-            size = _size_of_row(lines[start : start + LINES_OF_A_ROW], separator)
-            if not size and len(lines) - start < LINES_OF_A_ROW and not is_last:
-                break
-            size = size or 1
-        done += [b"\n".join(lines[start : start + size]), *[None] * (size - 1)]
-        start += size
-    del lines[:start]
-    return done
-
-
-def _size_of_row(lines: list[bytes], separator: str) -> int:
-    """The number of lines of the first row; 0 if none of these lines closes its last quote."""
-    for size, line in enumerate(lines, start=1):
-        if size > 1 and b'"' not in line:
-            continue
-        try:
-            _parse(b"\n".join(lines[:size])[:MAX_LINE].decode("utf-8", "replace"), separator)
-        except csv.Error as error:
-            if str(error) == UNCLOSED:
-                continue
-        return size
-    return 0
-
-
-def _parse(text: str, separator: str) -> list[str]:
-    """The values of one row.
-
-    Raises:
-        csv.Error: it is no row.
-    """
-    lines = [f"{line}\n" for line in text.split("\n")]
-    rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True))
-    return [value.strip() for value in rows[0]]
-
-
 def _row_or_none(line: bytes, separator: str) -> list[str] | None:
     try:
-        return _parse(line.decode("utf-8", "replace"), separator)
+        return parse_row(line.decode("utf-8", "replace"), separator)
     except csv.Error:
         return None
 
@@ -175,7 +112,7 @@ def _generation(path: Path, rows: list[list[str]]) -> str:
 def _table(generation: str, names: list[str], separator: str, header: bool) -> RatingsTable:
     def parse(line: bytes) -> Review:
         try:
-            values = _parse(line.decode(), separator)
+            values = parse_row(line.decode(), separator)
         except UnicodeDecodeError as error:
             raise RejectedError("not UTF-8") from error
         except csv.Error as error:

@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 import orjson
 
 from brmrs.errors import UserError
-from brmrs.ingest.amazon.lines import MAX_LINE, CutOffError, lines_of, read_blocks
 from brmrs.ingest.amazon.literals import literal
-from brmrs.ingest.dataset import BadLine, Reading
+from brmrs.ingest.dataset import BadLine, Reading, check_share
+from brmrs.ingest.lines import MAX_LINE, CutOffError, lines_of, read_blocks
 from brmrs.system import progress
 
 MAX_LITERAL = 1_000_000  # bytes
@@ -216,23 +216,6 @@ def reading_task(paths: Sequence[Path], field: str) -> Iterator[Callable[[int], 
                 pending %= MEGABYTE
 
         yield advance
-
-
-def check_share(field: str, max_bad_share: float, reading: Reading) -> None:
-    """Check the share of bad lines so far.
-
-    Raises:
-        UserError: it is above `max_bad_share`.
-    """
-    bad = len(reading.quarantine)
-    if bad <= max_bad_share * reading.lines:
-        return
-    first = reading.quarantine[0]
-    raise UserError(
-        f"{field}: {bad:,} of {reading.lines:,} lines cannot be used, more than "
-        f"ingest.max_bad_share = {max_bad_share:g}; the first is {first.file}, line {first.line}: "
-        f"{first.reason}; correct the dump, or raise ingest.max_bad_share"
-    )
 
 
 def json_object(line: bytes) -> dict[str, Any]:

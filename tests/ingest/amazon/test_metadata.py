@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brmrs.ingest.amazon.clean import ABSENT
 from brmrs.ingest.amazon.metadata import MetadataLine, describe
 from brmrs.ingest.amazon.metadata import parse as parse_metadata
 from brmrs.ingest.amazon.records import MAX_LITERAL, RejectedError
+from brmrs.ingest.clean import ABSENT
 from brmrs.ingest.dataset import Item
 
 ids = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=30)

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest.amazon.lines import read_blocks
-from brmrs.ingest.amazon.ratings import ratings_table, rows_of
+from brmrs.ingest.amazon.ratings import ratings_table
 from brmrs.ingest.amazon.records import Lines
+from brmrs.ingest.csv_rows import rows_of
 from brmrs.ingest.dataset import Reading
+from brmrs.ingest.lines import read_blocks
 from brmrs.ingest.stage import ingest
 
 OLD = "A1B2C3D4E5F6G,0123456789,5.0,1400000000\nA2B2C3D4E5F6G,B00ABCDEFG,1.0,1400000001\n"

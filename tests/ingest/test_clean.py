@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brmrs.ingest.amazon.clean import clean, is_script, leaves, texts
+from brmrs.ingest.clean import clean, is_script, leaves, texts
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_clean_text_is_printable_folded_and_encodable(raw: str) -> None:
 )
 def test_hostile_markup_takes_no_time(raw: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So much of it that with the square of its length it would take longer than a test may."""
-    monkeypatch.setattr("brmrs.ingest.amazon.clean.MAX_TEXT", 10**6)
+    monkeypatch.setattr("brmrs.ingest.clean.MAX_TEXT", 10**6)
     assert len(clean(raw)) <= 10**6
 
 

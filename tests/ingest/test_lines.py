@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brmrs.errors import UserError
-from brmrs.ingest.amazon import lines
-from brmrs.ingest.amazon.lines import HEAD_BYTES, MAX_LINE, head, lines_of, read_lines, whole_lines
+from brmrs.ingest import lines
+from brmrs.ingest.lines import HEAD_BYTES, MAX_LINE, head, lines_of, read_lines, whole_lines
 
 
 def read(path: Path) -> list[tuple[int, bytes]]:
