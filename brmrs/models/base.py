@@ -1,7 +1,7 @@
 """The interface of all recommenders."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,6 +11,8 @@ from torch.nn.functional import embedding, normalize
 
 from brmrs.config.models import ModelSection
 from brmrs.graphs.sparse import SparseMatrix
+from brmrs.graphs.user_items import UserItems
+from brmrs.models.fold_in import UserRegression, summed_similarities
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,45 @@ class Scorer(ABC):
         """(P, n) scores of (P,) users and (P, n) items; any value where the item is -1."""
         return self.scores(users).gather(1, items.clamp(min=0))
 
+    def fold_in(self, seen: UserItems) -> "FoldIn":
+        """The function that makes a scorer of new users from their histories, without training.
+
+        This default sums the similarities of each item to the history.
+
+        Args:
+            seen: the training items of the known users, to fit on.
+        """
+        return lambda histories: SimilarToHistory(self, histories)
+
+
+FoldIn = Callable[[UserItems], Scorer]
+
+
+@dataclass(frozen=True)
+class SimilarToHistory(Scorer):
+    """s(u, i) = sum_{j in N_u} of the similarity of i to j, for users of any history.
+
+    Attributes:
+        of_items: gives the similarities.
+        histories: N_u.
+    """
+
+    of_items: Scorer
+    histories: UserItems
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(U, I)."""
+        return self.histories.n_users, self.histories.n_items
+
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) users to their (B, I) scores; a user without history scores 0."""
+        return summed_similarities(self.histories, users, self.of_items.similarities)
+
+    def similarities(self, item: int) -> Tensor:
+        """(I,) those of the known scorer."""
+        return self.of_items.similarities(item)
+
 
 @dataclass(frozen=True)
 class Branch(Scorer):
@@ -143,6 +184,11 @@ class Branch(Scorer):
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """(P, n) scores of (P,) users and (P, n) items; any value where the item is -1."""
         return (self.p[users].unsqueeze(1) * self.q[items]).sum(dim=-1)
+
+    def fold_in(self, seen: UserItems) -> FoldIn:
+        """The p of a new user by `UserRegression` on q."""
+        fitted = UserRegression.fit(seen, self.q, self.p)
+        return lambda histories: Branch(fitted(histories), self.q)
 
 
 class Recommender(nn.Module, ABC):

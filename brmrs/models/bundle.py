@@ -21,7 +21,7 @@ from torch import Tensor
 from brmrs.columns import FUSED
 from brmrs.errors import UserError
 from brmrs.graphs.user_items import UserItems
-from brmrs.models.base import Scorer
+from brmrs.models.base import FoldIn, Scorer
 from brmrs.models.scorers import SCORERS, kind_of
 from brmrs.system.files import digest_file, digest_json, write_json
 
@@ -128,6 +128,11 @@ class Bundle:
     def fused(self) -> Scorer:
         """The branch to recommend by."""
         return self.branches[FUSED]
+
+    @cached_property
+    def fold_in(self) -> dict[str, FoldIn]:
+        """By branch: from histories of new users to a scorer of them. Fitted at the first use."""
+        return {name: branch.fold_in(self.seen) for name, branch in self.branches.items()}
 
     @cached_property
     def user_index(self) -> dict[str, int]:

@@ -1,14 +1,15 @@
 """Scorers of branches whose s(u, i) is not an inner product of a user's and an item's vector."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, linear
 
 from brmrs.errors import UserError
-from brmrs.graphs.user_items import spans
-from brmrs.models.base import Branch, Scorer
+from brmrs.graphs.user_items import UserItems, spans
+from brmrs.models.base import Branch, FoldIn, Scorer
+from brmrs.models.fold_in import UserRegression
 
 CHUNK = 2**18  # activations held at once while all items are scored; 1 MB stays in a core's cache
 
@@ -43,6 +44,12 @@ class ItemWeights(Scorer):
         """(I,) the weights of the item for all other items."""
         return self.weights[item].clone()
 
+    def fold_in(self, seen: UserItems) -> FoldIn:
+        """The same weights of other histories: what training with these users would give, but for
+        their effect on the weights.
+        """
+        return lambda histories: replace(self, starts=histories.indptr, items=histories.items)
+
 
 @dataclass(frozen=True)
 class ItemNeighbours(Scorer):
@@ -76,6 +83,12 @@ class ItemNeighbours(Scorer):
         """(I,) the item's row of the matrix."""
         one = self.items.new_tensor([item])
         return self._sums(torch.zeros_like(one), one, 1)[0]
+
+    def fold_in(self, seen: UserItems) -> FoldIn:
+        """The same weights of other histories: what training with these users would give, but for
+        their effect on the weights.
+        """
+        return lambda histories: replace(self, starts=histories.indptr, items=histories.items)
 
     def _sums(self, owners: Tensor, items: Tensor, rows: int) -> Tensor:
         """(rows, I): the matrix's rows of (M,) items, summed by (M,) owner."""
@@ -140,6 +153,16 @@ class AttentiveMetric(Scorer):
     def similarities(self, item: int) -> Tensor:
         """(I,) minus the squared distances, without a user's attention."""
         return -(self.q - self.q[item]).square().sum(dim=1)
+
+    def fold_in(self, seen: UserItems) -> FoldIn:
+        """The p and h_u of a new user by `UserRegression` on q."""
+        fitted = UserRegression.fit(seen, self.q, torch.cat([self.p, self.of_user], dim=1))
+
+        def of(histories: UserItems) -> AttentiveMetric:
+            p, of_user = fitted(histories).tensor_split([self.p.shape[1]], dim=1)
+            return replace(self, p=p, of_user=of_user)
+
+        return of
 
     def _of_users(self, users: Tensor, items: list[tuple[Tensor, Tensor]]) -> Tensor:
         """(B, I), of blocks of the items' q and share."""
@@ -209,10 +232,24 @@ class AttentiveParts(Scorer):
 
     def similarities(self, item: int) -> Tensor:
         """(I,) cosines of q_i plus the plain mean of the parts, without a user's attention."""
+        return Branch(self.p, self._without_attention()).similarities(item)
+
+    def fold_in(self, seen: UserItems) -> FoldIn:
+        """The p and h_u of a new user by `UserRegression` on q_i plus the mean of the parts."""
+        users = torch.cat([self.p, self.queries], dim=1)
+        fitted = UserRegression.fit(seen, self._without_attention(), users)
+
+        def of(histories: UserItems) -> AttentiveParts:
+            p, queries = fitted(histories).chunk(2, dim=1)
+            return replace(self, p=p, queries=queries)
+
+        return of
+
+    def _without_attention(self) -> Tensor:
+        """(I, d) q_i plus the plain mean of the parts."""
         count = self.present.sum(dim=1, keepdim=True).clamp(min=1)
         values = self.values * self.present.unsqueeze(-1)
-        parts = values.sum(dim=1, dtype=self.q.dtype) / count
-        return Branch(self.p, self.q + parts).similarities(item)
+        return self.q + values.sum(dim=1, dtype=self.q.dtype) / count
 
 
 SCORERS: dict[str, type[Scorer]] = {
