@@ -69,6 +69,10 @@ class TrainConfig(Section):
     """Epochs between validations; raise it if ranking takes longer than training."""
     batch_size: int = Field(2048, gt=0)
     """Interactions per step."""
+    draw: Literal["interactions", "users"] = "interactions"
+    """Training pairs of an epoch. `interactions`: each once, in random order. `users`: as many
+    pairs, but each of a user drawn uniformly and one of the user's items, so that all users have
+    the same weight, as in the metrics."""
     learning_rate: float = Field(1e-3, gt=0)
     """Learning rate of Adam; the largest one if it changes."""
     schedule: Literal["constant", "cosine"] = "constant"

@@ -1,4 +1,4 @@
-"""LightGCN's propagation over the user-item graph, shared by every model that uses it."""
+"""Linear propagation over fixed graphs, shared by every model that uses it."""
 
 from typing import Any
 
@@ -47,6 +47,43 @@ def _mean_of_layers(
     for _ in range(layers):  # Horner's scheme: E + A (E + A (E + ...))
         p, q = multiply(matrix.csr, q, users), multiply(matrix.transposed, p, items)
     return (p.div_(layers + 1), q.div_(layers + 1)) if layers else (p, q)
+
+
+def mean_of_powers(graph: SparseMatrix, users: Tensor, items: Tensor, layers: int) -> list[Tensor]:
+    """E = 1/(L+1) sum_l G^l E^(0) over a symmetric graph G of users and items.
+
+    Args:
+        graph: (U + I, U + I), symmetric, users first (`brmrs.graphs.augmented`).
+        users: (U, d) layer 0; d may hold several channels side by side.
+        items: (I, d) layer 0.
+        layers: L.
+
+    Returns:
+        (U, d) and (I, d), the means over the layers.
+    """
+    nodes = torch.cat([wide(users), wide(items)])
+    mean: Tensor = _MeanOfPowers.apply(graph, layers, nodes)
+    return list(torch.split(mean, [len(users), len(items)]))
+
+
+class _MeanOfPowers(torch.autograd.Function):
+    """A symmetric linear map: forward and backward are the same."""
+
+    @staticmethod
+    def forward(ctx: Any, graph: SparseMatrix, layers: int, nodes: Tensor) -> Tensor:
+        ctx.graph, ctx.layers = graph, layers
+        return _mean_of_powers(graph, layers, nodes)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor]:
+        return None, None, _mean_of_powers(ctx.graph, ctx.layers, gradients[0])
+
+
+def _mean_of_powers(graph: SparseMatrix, layers: int, nodes: Tensor) -> Tensor:
+    mean = nodes
+    for _ in range(layers):  # Horner's scheme, as above
+        mean = multiply(graph.csr, mean, nodes)
+    return mean / (layers + 1)
 
 
 def drop_edges(

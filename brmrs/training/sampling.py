@@ -1,10 +1,11 @@
-"""Training triples: shuffled positives, and negatives outside the user's training items.
+"""Training triples: random positives, and negatives outside the user's training items.
 
 Only the training split is used. Items of the validation and test splits may be negatives, because
 leaving them out would leak them to the model.
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from brmrs.errors import UserError
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Batch
+
+Draw = Literal["interactions", "users"]
 
 # A uniform integer below 2^62 modulo a count of at most 2^31 items is uniform to 2^-31.
 _WIDE = 2**62
@@ -40,18 +43,20 @@ class Sampler:
     user are left out.
     """
 
-    def __init__(self, train: UserItems, negatives: int):
+    def __init__(self, train: UserItems, negatives: int, draw: Draw = "interactions"):
         """Prepare.
 
         Args:
             train: the training items of each user.
             negatives: n, drawn for each positive.
+            draw: see `epoch`.
 
         Raises:
             UserError: there is nothing to draw.
         """
         self.train = train
         self.n = negatives
+        self.draw = draw
         self._free = train.n_items - train.counts
         usable = (self._free[train.users] > 0) | (negatives == 0)
         self._users, self._positives = train.users[usable], train.items[usable]
@@ -60,6 +65,8 @@ class Sampler:
                 f"nothing to train on: in all {len(usable)} training interactions, the user "
                 "has every item, so there are no negatives; check the dump and ingest.k"
             )
+        _, self._sizes = torch.unique_consecutive(self._users, return_counts=True)
+        self._starts = self._sizes.cumsum(0) - self._sizes
         # The number of free items below the j-th training item of a user, t_j - j. A different
         # offset for each user makes the array increasing, so one binary search serves all users.
         place = torch.arange(len(train.items), device=train.items.device)
@@ -71,17 +78,30 @@ class Sampler:
         return -(-len(self._users) // size)
 
     def epoch(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Every training interaction once, in random order, with fresh negatives.
+        """Positives of an epoch with fresh negatives: as many as there are training interactions.
+
+        With the draw "interactions", each interaction once, in random order. With "users", a user
+        drawn uniformly and one of the user's items, with replacement.
 
         Args:
             size: interactions in a batch; the last one may be smaller.
             generator: on the device of the training items.
         """
-        device = self._users.device
-        order = torch.randperm(len(self._users), generator=generator, device=device)
+        order = self._order(generator) if self.draw == "interactions" else self._drawn(generator)
         for chosen in torch.split(order, size):
             users = self._users[chosen]
             yield Batch(users, self._positives[chosen], self.negatives(users, generator))
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        """(N,) places of all interactions in random order."""
+        return torch.randperm(len(self._users), generator=generator, device=self._users.device)
+
+    def _drawn(self, generator: torch.Generator) -> Tensor:
+        """(N,) places of interactions: a user drawn uniformly, then one of the user's."""
+        shape, device = (2, len(self._users)), self._users.device
+        user, which = torch.randint(_WIDE, shape, generator=generator, device=device)
+        user = user % len(self._sizes)
+        return self._starts[user] + which % self._sizes[user]
 
     def negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
         """For (B,) users (B, n) items, uniform over the items outside their training items.

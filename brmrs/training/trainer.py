@@ -74,7 +74,9 @@ def fit(
     if not model.trainable:
         value = select(_fused(model))
         return History(best_value=value, curve=[_validation(0, config, value)])
-    run = _Run(model, Sampler(train, model.n_negatives), select, config, checkpoint_file)
+    run = _Run(
+        model, Sampler(train, model.n_negatives, config.draw), select, config, checkpoint_file
+    )
     run.resume()
     with (
         freed_memory_reused(model),

@@ -74,6 +74,32 @@ def test_an_epoch_holds_every_interaction_once_and_nothing_else() -> None:
         assert not train.contain(batch.users.unsqueeze(1), batch.negatives).any()
 
 
+def test_drawn_by_users_every_user_has_the_same_weight() -> None:
+    """User 0 has one item, user 1 two, user 2 nine, user 3 none."""
+    pairs = [(0, 3), (1, 0), (1, 1), *((2, i) for i in range(9))]
+    sampler = Sampler(user_items(pairs, 4, 10), 1, "users")
+    epochs = [sampler.epoch(5, seeded(0, epoch, 0, CPU)) for epoch in range(1000)]
+    batches = [batch for epoch in epochs for batch in epoch]
+    drawn = [
+        pair
+        for batch in batches
+        for pair in zip(batch.users.tolist(), batch.positives.tolist(), strict=True)
+    ]
+    counts = Counter(drawn)
+    assert len(drawn) == 1000 * len(pairs)
+    assert set(counts) == set(pairs)
+    of_user = Counter(user for user, _ in pairs)
+    expected = [len(drawn) / (3 * of_user[user]) for user, _ in pairs]
+    assert chisquare([counts[pair] for pair in pairs], expected).pvalue > 1e-4
+    assert all(len(batch.users) <= 5 for batch in batches)
+
+
+def test_drawn_by_users_a_user_who_has_everything_is_left_out() -> None:
+    train = user_items([(0, i) for i in range(4)] + [(1, 2)], 2, 4)
+    batches = list(Sampler(train, 1, "users").epoch(10, seeded(0, 1, 0, CPU)))
+    assert [batch.users.tolist() for batch in batches] == [[1]]
+
+
 def draws(seed: int, epoch: int) -> list[int]:
     batches = Sampler(TRAIN, 3).epoch(5, seeded(seed, epoch, 0, CPU))
     return [n for b in batches for n in [*b.users.tolist(), *b.negatives.flatten().tolist()]]
