@@ -16,6 +16,7 @@ from flows.cli import compare as cli_benchmark
 from flows.cli import config as cli_config
 from flows.cli import recommend as cli_recommend
 from flows.cli import retrain as cli_retrain
+from flows.cli import service as cli_service
 from flows.cli import store as cli_store
 from flows.cli.console import console, line
 from flows.cli.options import (
@@ -281,6 +282,7 @@ app.add_typer(cli_benchmark.app)
 app.add_typer(cli_config.app)
 app.add_typer(cli_recommend.app)
 app.add_typer(cli_retrain.app)
+app.add_typer(cli_service.app)
 
 
 def main() -> None:

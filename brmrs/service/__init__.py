@@ -1,0 +1,1 @@
+"""The service: recommendations of finished runs over HTTP, and the page."""

@@ -1,0 +1,205 @@
+"""A run in memory: its bundle, the tables of items and interactions, and what is derived."""
+
+import logging
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brmrs.columns import FUSED
+from brmrs.errors import UserError
+from brmrs.images.stage import TABLE
+from brmrs.models import bundle as bundles
+from brmrs.models.base import Scorer
+from brmrs.models.bundle import Bundle
+from brmrs.service import catalogue, history
+from brmrs.service.catalogue import Catalogue
+from brmrs.service.history import History
+from brmrs.service.problem import Problem, brief
+from brmrs.serving.current import NEEDED
+from brmrs.stages import FEATURE_TABLES, ITEMS, SPLIT
+from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.runs import Run, sound
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run that answers requests. Nothing in it changes after loading.
+
+    Attributes:
+        run: its manifest.
+        bundle: the model.
+        catalogue: the items.
+        history: the interactions.
+        images: folder of the pictures; None if the run has none.
+        features: files of the vectors, by modality, as far as the run has them.
+    """
+
+    run: Run
+    bundle: Bundle
+    catalogue: Catalogue
+    history: History
+    images: Path | None
+    features: Mapping[str, Path]
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.run.name
+
+    @cached_property
+    def branches(self) -> list[str]:
+        """The branches of the model, the fused one first."""
+        return sorted(self.bundle.branches, key=lambda name: (name != FUSED, name))
+
+    @cached_property
+    def _sorted_users(self) -> list[str]:
+        return sorted(self.bundle.about.users)
+
+    @cached_property
+    def _busiest(self) -> np.ndarray:
+        """Users by decreasing number of training items."""
+        return np.argsort(-self.bundle.seen.counts.numpy(), kind="stable")
+
+    @cached_property
+    def popularity(self) -> np.ndarray:
+        """(I,) int64 number of users of each item."""
+        return np.bincount(self.bundle.seen.items.numpy(), minlength=self.bundle.seen.n_items)
+
+    def scorer(self, branch: str) -> Scorer:
+        """The scorer of a branch.
+
+        Raises:
+            Problem: the model has no such branch.
+        """
+        if branch not in self.bundle.branches:
+            has = ", ".join(self.branches)
+            raise Problem(404, f"no branch {brief(branch)}; the model has {has}")
+        return self.bundle.branches[branch]
+
+    def user(self, name: str) -> int:
+        """The dense id of a user.
+
+        Raises:
+            Problem: the model does not know the user.
+        """
+        user = self.bundle.user_index.get(name)
+        if user is None:
+            raise Problem(404, f"no user {brief(name)}; POST /v1/recommendations takes a history")
+        return user
+
+    def item(self, asin: str) -> int:
+        """The dense id of an item.
+
+        Raises:
+            Problem: the model does not know the item.
+        """
+        item = self.bundle.item_index.get(asin)
+        if item is None:
+            raise Problem(404, f"no item {brief(asin)}")
+        return item
+
+    def users_like(self, query: str, limit: int) -> list[int]:
+        """Users whose id starts with the query, by id; without a query those with most items."""
+        if not query:
+            return [int(user) for user in self._busiest[:limit]]
+        first = bisect_left(self._sorted_users, query)
+        found = self._sorted_users[first : first + limit]
+        return [self.bundle.user_index[name] for name in found if name.startswith(query)]
+
+    def seen(self, user: int) -> Tensor:
+        """(n,) int64 the training items of a user."""
+        starts = self.bundle.seen.indptr
+        return self.bundle.seen.items[starts[user] : starts[user + 1]]
+
+    def warm_up(self) -> None:
+        """Compute the derived tables and one ranking, so that the first request does not wait."""
+        self.catalogue.search("a", 1)
+        self.users_like("a", 1)
+        self.users_like("", 1)
+        _ = (self.popularity, self.catalogue.by_category, self.branches, self.bundle.item_index)
+        for scorer in self.bundle.branches.values():
+            if scorer.shape[0]:
+                scorer.scores(torch.zeros(1, dtype=torch.long))
+
+
+def load(
+    store: ArtifactStore, run: Run, *, others: Sequence[Run] = (), beside: bool = False
+) -> LoadedRun:
+    """Load a run.
+
+    Args:
+        store: the artifact store.
+        run: its manifest.
+        others: further runs, newest first. If the run itself has no pictures, those of the first
+            run with the same items are shown.
+        beside: whether it is loaded beside the served run, so that addresses of pictures name it.
+
+    Raises:
+        UserError: its model or items are missing or damaged, or the model cannot rank.
+    """
+    sound(run, store, *NEEDED)
+    model = bundles.load(store.path(run.artifact("train")))
+    _refuse_not_finite(model, run)
+    users, items = len(model.about.users), len(model.about.items)
+    images = _images(store, run, others)
+    pictures: list[str | None] = [None] * items
+    if images:
+        pictures = catalogue.read_pictures(images / TABLE, items)
+    suffix = f"?run={quote(run.name)}" if beside else ""
+    table = store.path(run.artifact("ingest"), ITEMS)
+    interactions = history.from_bundle(model.seen)
+    if _has(store, run, "split"):
+        interactions = history.read(store.path(run.artifact("split"), SPLIT), users, items)
+    features = {
+        modality: store.path(run.artifact(f"{modality}_features"), file)
+        for modality, file in FEATURE_TABLES.items()
+        if _has(store, run, f"{modality}_features")
+    }
+    loaded = LoadedRun(
+        run,
+        model,
+        catalogue.read(table, model.about.items, pictures, suffix),
+        interactions,
+        images,
+        features,
+    )
+    loaded.warm_up()
+    return loaded
+
+
+def _has(store: ArtifactStore, run: Run, stage: str) -> bool:
+    """Whether the run has this stage, and its artifact verifies."""
+    if stage not in run.stages:
+        return False
+    if store.verify(run.artifact(stage)):
+        return True
+    LOG.warning("run %s: the artifact of %s is missing or damaged; left out", run.name, stage)
+    return False
+
+
+def _images(store: ArtifactStore, run: Run, others: Sequence[Run]) -> Path | None:
+    """The folder of pictures of the run, or of another run with the same items."""
+    for each in (run, *others):
+        same = "ingest" in each.stages and each.artifact("ingest") == run.artifact("ingest")
+        if same and _has(store, each, "images"):
+            return store.path(each.artifact("images"))
+    return None
+
+
+def _refuse_not_finite(model: Bundle, run: Run) -> None:
+    for name, scorer in model.branches.items():
+        for field, tensor in vars(scorer).items():
+            if isinstance(tensor, Tensor) and not bool(tensor.isfinite().all()):
+                raise UserError(
+                    f"run {run.name}: {field} of the branch {name} is NaN or infinite: the model "
+                    "diverged in training; serve another run"
+                )

@@ -1,0 +1,108 @@
+"""Recommendations and scores of one user, known or new."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brmrs.evaluation.ranking import finite
+from brmrs.graphs.top_k import best
+from brmrs.service.loaded import LoadedRun
+from brmrs.service.problem import Problem, brief
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to recommend.
+
+    Attributes:
+        branch: to rank by.
+        k: number of items; fewer are returned where fewer are left.
+        exclude_seen: leave out the items of the history.
+        category: only items of this category, of any level; None: all items.
+    """
+
+    branch: str
+    k: int
+    exclude_seen: bool = True
+    category: str | None = None
+
+
+def for_user(run: LoadedRun, name: str, wanted: Wanted) -> dict[str, Any]:
+    """The best items of a user that the model was trained on.
+
+    Raises:
+        Problem: the user, the branch or the category is unknown.
+    """
+    user = run.user(name)
+    scores = scores_of(run, user, wanted.branch)
+    items = _ranked(run, scores, run.seen(user), wanted)
+    return {"run": run.name, "user": name, "branch": wanted.branch, "items": items}
+
+
+def for_history(run: LoadedRun, asins: Sequence[str], wanted: Wanted) -> dict[str, Any]:
+    """The best items of a new user, from a history of items.
+
+    Ids that the model does not know are listed under `unknown` and have no effect.
+
+    Raises:
+        Problem: no id is known, or the branch or the category is unknown.
+    """
+    items, unknown = known_items(run, asins)
+    scores = folded_scores(run, items, wanted.branch)
+    ranked = _ranked(run, scores, torch.tensor(items), wanted)
+    answer = {"run": run.name, "user": None, "branch": wanted.branch, "items": ranked}
+    return {**answer, "unknown": unknown}
+
+
+def known_items(run: LoadedRun, asins: Sequence[str]) -> tuple[list[int], list[str]]:
+    """The dense ids of a history, each once, and the ids that the model does not know.
+
+    Raises:
+        Problem: none is known.
+    """
+    index = run.bundle.item_index
+    once = list(dict.fromkeys(asins))
+    items = [index[asin] for asin in once if asin in index]
+    if not items:
+        raise Problem(422, "history: the model knows none of its items")
+    return items, [asin for asin in once if asin not in index]
+
+
+def scores_of(run: LoadedRun, user: int, branch: str) -> Tensor:
+    """(I,) scores of a user by a branch."""
+    return finite(run.scorer(branch).scores(torch.tensor([user]))[0])
+
+
+def folded_scores(run: LoadedRun, items: Sequence[int], branch: str) -> Tensor:
+    """(I,) scores of a user who is known only by a history."""
+    scorer = run.scorer(branch)
+    total = scorer.similarities(items[0])
+    for item in items[1:]:
+        total = total + scorer.similarities(item)
+    return finite(total)
+
+
+def _ranked(
+    run: LoadedRun, scores: Tensor, history: Tensor, wanted: Wanted
+) -> list[dict[str, Any]]:
+    """The cards of the best items, with rank (from 1) and score. Changes the scores."""
+    if wanted.category is not None:
+        chosen = run.catalogue.by_category.get(wanted.category)
+        if chosen is None:
+            raise Problem(404, f"no category {brief(wanted.category)}")
+        kept = torch.full_like(scores, -torch.inf)
+        places = torch.from_numpy(chosen)
+        kept[places] = scores[places]
+        scores = kept
+    if wanted.exclude_seen:
+        scores[history] = -torch.inf
+    values, items = best(scores.unsqueeze(0), min(wanted.k, len(scores)))
+    pairs = zip(items[0].tolist(), values[0].tolist(), strict=True)
+    return [
+        {"rank": rank, "score": score, **run.catalogue.card(item)}
+        for rank, (item, score) in enumerate(pairs, 1)
+        if score > -torch.inf
+    ]
