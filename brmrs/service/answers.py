@@ -184,6 +184,8 @@ class Explanation(Card):
     """Whether the scores of the other branches add up to the fused score."""
     history: list[Contribution]
     """The largest contribution first."""
+    history_score: float | None
+    """The fused score of the history, as `method` says; null without a history."""
     history_left_out: int
     """Items of a long history whose contribution was not computed."""
     method: str

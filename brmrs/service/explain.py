@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from brmrs.columns import FUSED
+from brmrs.evaluation.ranking import BLOCK_SCORES, finite
+from brmrs.graphs.user_items import UserItems
 from brmrs.service.limits import MOST_EXPLAINED
 from brmrs.service.loaded import LoadedRun
 from brmrs.service.ranking import folded_scores, known_items, scores_of
 
 METHOD = (
-    "contribution = score of the history minus score of the history without the item, both folded "
-    "in by the fused branch"
+    "contribution: score of the history by the fused branch, minus its score without the item. "
+    "Exact for item-based models, whose contributions add up to the score. Other models score a "
+    "history by fold-in (history_score), which differs from the score of a trained user."
 )
 
 
@@ -56,7 +60,7 @@ def _explanation(
         **run.catalogue.card(item),
         "branches": branches,
         "additive": additive,
-        "history": _contributions(run, history, item),
+        **_contributions(run, history, item),
         "history_left_out": max(0, len(history) - MOST_EXPLAINED),
         "method": METHOD,
     }
@@ -79,15 +83,29 @@ def _close(one: float, other: float) -> bool:
     return abs(one - other) <= 1e-4 * max(1.0, abs(one), abs(other))
 
 
-def _contributions(run: LoadedRun, history: Sequence[int], item: int) -> list[dict[str, Any]]:
-    """The contribution of each history item, the largest first."""
-    used = list(history[:MOST_EXPLAINED])
-    if not used:
-        return []
-    whole = float(folded_scores(run, used, FUSED)[item])
-    rows = []
-    for place, other in enumerate(used):
-        rest = used[:place] + used[place + 1 :]
-        without = float(folded_scores(run, rest, FUSED)[item]) if rest else 0.0
-        rows.append({"contribution": whole - without, **run.catalogue.card(other)})
-    return sorted(rows, key=lambda row: -row["contribution"])
+def _contributions(run: LoadedRun, history: Sequence[int], item: int) -> dict[str, Any]:
+    """The contribution of each history item, the largest first, and the score of the history."""
+    used = torch.tensor(history[:MOST_EXPLAINED], dtype=torch.long)
+    n = len(used)
+    if not n:
+        return {"history": [], "history_score": None}
+    # Row 0 is the history; row 1 + j is the history without item j.
+    rows = torch.arange(n + 1).repeat_interleave(n)
+    items = used.repeat(n + 1)
+    kept = rows - 1 != torch.arange(n).repeat(n + 1)
+    histories = UserItems.from_pairs(rows[kept], items[kept], n + 1, len(run.catalogue.ids))
+    scorer = run.bundle.fold_in[FUSED](histories)
+    size = max(1, BLOCK_SCORES // max(1, histories.n_items))
+    scores = torch.cat(
+        [
+            scorer.pairs(some, torch.full((len(some), 1), item))[:, 0]
+            for some in torch.arange(n + 1).split(size)
+        ]
+    )
+    whole, contributions = float(finite(scores)[0]), (scores[0] - scores[1:]).tolist()
+    cards = [
+        {"contribution": contribution, **run.catalogue.card(other)}
+        for contribution, other in zip(contributions, used.tolist(), strict=True)
+    ]
+    cards.sort(key=lambda card: -card["contribution"])
+    return {"history": cards, "history_score": whole}

@@ -125,7 +125,8 @@ class LoadedRun:
         self.catalogue.search("a", 1)
         self.users_like("a", 1)
         self.users_like("", 1)
-        _ = (self.popularity, self.catalogue.by_category, self.branches, self.bundle.item_index)
+        _ = (self.popularity, self.catalogue.by_category, self.branches)
+        _ = (self.bundle.item_index, self.bundle.user_index, self.bundle.fold_in)
         for scorer in self.bundle.branches.values():
             if scorer.shape[0]:
                 scorer.scores(torch.zeros(1, dtype=torch.long))

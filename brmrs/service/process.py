@@ -97,7 +97,7 @@ def _supervise(options: Options, listening: socket.socket) -> None:
         shown = {**asdict(options), "counters": counters}
         os.environ[ENVIRONMENT] = json.dumps(shown, default=str)
         config = _config(f"{__name__}:worker", factory=True, workers=options.workers)
-        Multiprocess(config, uvicorn.Server(config).run, [listening]).run()
+        Multiprocess(config, [listening]).run()
 
 
 def worker() -> FastAPI:

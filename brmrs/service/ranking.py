@@ -11,6 +11,7 @@ from brmrs.evaluation.ranking import finite
 from brmrs.graphs.top_k import best
 from brmrs.service.loaded import LoadedRun
 from brmrs.service.problem import Problem, brief
+from brmrs.serving.fold_in import history_scores
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,8 @@ def scores_of(run: LoadedRun, user: int, branch: str) -> Tensor:
 
 def folded_scores(run: LoadedRun, items: Sequence[int], branch: str) -> Tensor:
     """(I,) scores of a user who is known only by a history."""
-    scorer = run.scorer(branch)
-    total = scorer.similarities(items[0])
-    for item in items[1:]:
-        total = total + scorer.similarities(item)
-    return finite(total)
+    run.scorer(branch)  # a branch that is unknown is the caller's fault
+    return finite(history_scores(run.bundle, items, branch))
 
 
 def _ranked(
