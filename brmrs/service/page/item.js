@@ -102,6 +102,7 @@ function sections(state, item, signal, modalities) {
   const known = Object.entries(LIKENESS).filter(([modality]) => modalities.includes(modality));
   const found = known.map(([modality, title]) =>
     section(title, modality, async () => {
+      if (modality === "visual" && !item.picture) return el("p.soft", {}, "This item has no picture.");
       const { items } = await similarTo(item.item, modality, SIMILAR, state.run, signal);
       return items.length ? strip(title, items) : el("p.soft", {}, "No items.");
     }),
@@ -119,14 +120,18 @@ function section(title, kind, content) {
       place.replaceChildren(await content());
       place.querySelectorAll("[data-stops]").forEach(tabStop);
     } catch (error) {
-      if (error.name === "AbortError") return;
-      const text = error.status === 404 || error.status === 422 ? error.message : `${error.message} `;
-      const again = error.status === 404 || error.status === 422 ? null : el("button.link", { type: "button", click: fill }, "Try again");
-      place.replaceChildren(el("p.soft", { role: "alert" }, text, again));
+      if (error.name !== "AbortError") place.replaceChildren(refusal(error, fill));
     }
   };
   fill();
   return el("section", { class: `part ${kind}`, "aria-label": title }, el("h3", {}, icon(kind), title), place);
+}
+
+/** Why a section is empty. Statuses of the 400s do not change by trying again. */
+function refusal(error, again) {
+  const final = error.status >= 400 && error.status < 500;
+  const button = el("button.link", { type: "button", click: again }, "Try again");
+  return el("p.soft", { role: "alert" }, `${error.message} `, final ? null : button);
 }
 
 function strip(title, items) {

@@ -2,6 +2,10 @@
 
 import { el } from "./dom.js";
 
+const SQUARE = 1.15; // a picture whose longer side is at most this multiple of the shorter one
+const SHADES = 9; // of the covers of one category
+const STEP = 15; // degrees of hue between them
+
 /**
  * The picture of an item, or its cover.
  * @param {{item: string, title: string, brand: string, category: string, picture: ?string}} item
@@ -9,14 +13,22 @@ import { el } from "./dom.js";
 export function pictureOf(item) {
   if (!item.picture) return cover(item);
   const image = el("img.picture", { alt: "", decoding: "async", loading: "lazy", draggable: "false" });
-  image.addEventListener("load", () => image.classList.add("loaded"));
+  image.addEventListener("load", () => {
+    image.classList.add("loaded");
+    if (!isSquare(image)) image.before(el("img.backdrop", { alt: "", src: image.src, draggable: "false" }));
+  });
   image.addEventListener("error", () => image.replaceWith(cover(item)));
   image.src = item.picture;
   return image;
 }
 
-/** Title, brand and category on a colour that depends on the category. */
-export function cover(item) {
+/** Whether a picture fills its square frame; otherwise a blurred copy fills the rest. */
+function isSquare({ naturalWidth, naturalHeight }) {
+  return Math.max(naturalWidth, naturalHeight) <= SQUARE * Math.min(naturalWidth, naturalHeight);
+}
+
+/** Title, brand and category on a colour of the category, in a shade of the item. */
+function cover(item) {
   const face = el(
     "span.cover",
     { "aria-hidden": "true" },
@@ -24,12 +36,13 @@ export function cover(item) {
     el("span.cover-foot", {}, item.brand || ""),
     el("span.cover-foot", {}, item.category || "no picture"),
   );
-  face.style.setProperty("--hue", hue(item.category || item.brand || item.item));
+  const shade = (hash(item.item) % SHADES) - (SHADES - 1) / 2;
+  face.style.setProperty("--hue", (hash(item.category || "") % 360) + STEP * shade);
   return face;
 }
 
-function hue(text) {
-  let hash = 7;
-  for (const letter of text) hash = (hash * 31 + letter.codePointAt(0)) % 3600;
-  return String(hash / 10);
+function hash(text) {
+  let value = 7;
+  for (const letter of text) value = (value * 31 + letter.codePointAt(0)) % 1_000_003;
+  return value;
 }
