@@ -1,4 +1,4 @@
-"""The user-item graph with item-item edges in the same adjacency matrix (SSC, He 2025)."""
+"""The user-item graph with item-item edges in the same adjacency matrix, for SSC and GUME."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ def adjacency(
         users: (N,) int64, sorted with `items` by (user, item), no pair twice.
         items: (N,) int64.
         shape: (U, I).
-        item_graph: S, (I, I) symmetric with non-negative weights.
+        item_graph: S, (I, I) with non-negative weights.
     """
     n_users, nodes = shape[0], sum(shape)
     ones = torch.ones(len(users), device=users.device)
@@ -48,6 +48,15 @@ def undirected(parts: Iterable[tuple[float, SparseMatrix]]) -> SparseMatrix:
     An edge of a part counts once, whether one of its ends or both have it.
     """
     return modality.mixture((weight, _both_ways(graph)) for weight, graph in parts)
+
+
+def common(graphs: Iterable[SparseMatrix]) -> SparseMatrix:
+    """The unweighted edges that all (I, I) graphs have."""
+    graphs = [modality.unweighted(graph) for graph in graphs]
+    shape = graphs[0].shape
+    rows, columns, counts = modality.added(map(modality.edges, graphs), shape[1])
+    kept = counts > len(graphs) - 0.5
+    return SparseMatrix.from_edges(rows[kept], columns[kept], counts[kept].sign(), shape)
 
 
 def _both_ways(graph: SparseMatrix) -> SparseMatrix:

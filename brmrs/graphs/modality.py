@@ -1,4 +1,4 @@
-"""Item graphs of one modality, for FREEDOM and LATTICE: normalised and mixed nearest neighbours.
+"""Item graphs of one modality: normalised and mixed nearest neighbours.
 
 All operations run on the device of the graphs and store edges only, never a dense matrix.
 """
@@ -32,13 +32,27 @@ def edges(graph: SparseMatrix) -> Weighted:
 
 def added(parts: Iterable[Weighted], columns: int) -> Weighted:
     """The sum of graphs with that many columns, sorted; differentiable in the weights."""
+    keys, place, values = _merged(parts, columns)
+    sums = values.new_zeros(len(keys)).index_add(0, place, values)
+    return Weighted(keys // columns, keys % columns, sums)
+
+
+def maximum(parts: Iterable[SparseMatrix]) -> SparseMatrix:
+    """For each edge of any of the (n, m) graphs the largest of its weights, which are above 0."""
+    parts = list(parts)
+    shape = parts[0].shape
+    keys, place, values = _merged(map(edges, parts), shape[1])
+    largest = values.new_zeros(len(keys)).scatter_reduce(0, place, values, "amax")
+    return SparseMatrix.from_edges(keys // shape[1], keys % shape[1], largest, shape)
+
+
+def _merged(parts: Iterable[Weighted], columns: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct edges as sorted keys; of each given edge, the place of its key and its weight."""
     rows, ends, values = (torch.cat(list(part)) for part in zip(*parts, strict=True))
     keys, order = torch.sort(rows * columns + ends, stable=True)
     first = torch.ones_like(keys, dtype=torch.bool)
     first[1:] = keys.diff() != 0
-    place, keys = first.cumsum(0) - 1, keys[first]
-    sums = values.new_zeros(len(keys)).index_add(0, place, values[order])
-    return Weighted(keys // columns, keys % columns, sums)
+    return keys[first], first.cumsum(0) - 1, values[order]
 
 
 def scaled(weight: float | Tensor, graph: Weighted) -> Weighted:
@@ -46,13 +60,17 @@ def scaled(weight: float | Tensor, graph: Weighted) -> Weighted:
     return graph._replace(values=weight * graph.values)
 
 
-def with_self_loops(graph: SparseMatrix) -> SparseMatrix:
-    """The same graph with a self loop of weight 1 (the cosine of a node with itself) on each
-    row that has edges.
+def with_self_loops(graph: SparseMatrix, nodes: Tensor | None = None) -> SparseMatrix:
+    """The same graph with self loops of weight 1 (the cosine of a node with itself).
+
+    Args:
+        graph: square.
+        nodes: those that get a loop; None: every node whose row has edges.
     """
+    if nodes is None:
+        nodes = graph.csr.crow_indices().diff().nonzero().squeeze(1)
     listed = edges(graph)
-    nodes = graph.csr.crow_indices().diff().nonzero().squeeze(1)
-    loops = Weighted(nodes, nodes, torch.ones_like(listed.values[: len(nodes)]))
+    loops = Weighted(nodes, nodes, listed.values.new_ones(len(nodes)))
     return SparseMatrix.from_edges(*added([listed, loops], graph.shape[1]), graph.shape)
 
 
@@ -69,6 +87,11 @@ def unweighted(graph: SparseMatrix) -> SparseMatrix:
     """The same edges, each of weight 1."""
     rows, columns, values = edges(graph)
     return SparseMatrix.from_edges(rows, columns, torch.ones_like(values), graph.shape)
+
+
+def frozen(graph: SparseMatrix) -> SparseMatrix:
+    """D^-1/2 S D^-1/2 of the unweighted graph with self loops (FREEDOM, PGL)."""
+    return symmetric(unweighted(with_self_loops(graph)))
 
 
 def mixture(parts: Iterable[tuple[float, SparseMatrix]]) -> SparseMatrix:

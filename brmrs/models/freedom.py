@@ -69,7 +69,7 @@ class FREEDOM(Recommender):
         self.users = xavier(data.users, dim, generator)
         self.items = xavier(data.items, dim, generator)
         self.data = data
-        self.graphs = {m: _frozen(graph) for m, graph in data.modality_graphs.items()}
+        self.graphs = {m: modality.frozen(graph) for m, graph in data.modality_graphs.items()}
         weights = {TEXT: 1 - config.visual_weight, VISUAL: config.visual_weight}
         single = len(self.graphs) == 1
         self.graph = modality.mixture(
@@ -129,8 +129,3 @@ class FREEDOM(Recommender):
         for _ in range(self.item_layers):
             h = graph @ h
         return h
-
-
-def _frozen(graph: SparseMatrix) -> SparseMatrix:
-    """D^-1/2 S D^-1/2 of the unweighted graph with self loops."""
-    return modality.symmetric(modality.unweighted(modality.with_self_loops(graph)))

@@ -10,8 +10,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import cross_entropy, logsigmoid
 
+from brmrs.graphs.sparse import wide
 from brmrs.graphs.unit_rows import unit_rows
 
 Sampler = Literal["cross-modal", "own-modality", "uniform"]
@@ -182,3 +183,15 @@ def negative_product(online: Tensor, target: Tensor, kept: Tensor | None = None)
     if kept is None:
         return -cosines.mean(dim=-1).sum()
     return -(cosines.where(kept, 0).sum(dim=-1) / kept.sum(dim=-1).clamp(min=1)).sum()
+
+
+def info_nce(view: Tensor, other: Tensor, temperature: float) -> Tensor:
+    """InfoNCE (van den Oord 2018) of cosines: mean over b of -log softmax_c(cos(x_b, y_c) / tau)_b.
+
+    Args:
+        view: (B, d), x.
+        other: (B, d), y; row b is the positive of x_b, all other rows are its negatives.
+        temperature: tau.
+    """
+    cosines = wide(unit_rows(view) @ unit_rows(other).T)
+    return cross_entropy(cosines / temperature, torch.arange(len(view), device=view.device))

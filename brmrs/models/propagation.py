@@ -50,10 +50,10 @@ def _mean_of_layers(
 
 
 def mean_of_powers(graph: SparseMatrix, users: Tensor, items: Tensor, layers: int) -> list[Tensor]:
-    """E = 1/(L+1) sum_l G^l E^(0) over a symmetric graph G of users and items.
+    """E = 1/(L+1) sum_l G^l E^(0) over a graph G of users and items.
 
     Args:
-        graph: (U + I, U + I), symmetric, users first (`brmrs.graphs.augmented`).
+        graph: (U + I, U + I), users first (`brmrs.graphs.augmented`).
         users: (U, d) layer 0; d may hold several channels side by side.
         items: (I, d) layer 0.
         layers: L.
@@ -67,22 +67,20 @@ def mean_of_powers(graph: SparseMatrix, users: Tensor, items: Tensor, layers: in
 
 
 class _MeanOfPowers(torch.autograd.Function):
-    """A symmetric linear map: forward and backward are the same."""
-
     @staticmethod
     def forward(ctx: Any, graph: SparseMatrix, layers: int, nodes: Tensor) -> Tensor:
         ctx.graph, ctx.layers = graph, layers
-        return _mean_of_powers(graph, layers, nodes)
+        return _mean_of_powers(graph.csr, layers, nodes)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor]:
-        return None, None, _mean_of_powers(ctx.graph, ctx.layers, gradients[0])
+        return None, None, _mean_of_powers(ctx.graph.transposed, ctx.layers, gradients[0])
 
 
-def _mean_of_powers(graph: SparseMatrix, layers: int, nodes: Tensor) -> Tensor:
+def _mean_of_powers(csr: Tensor, layers: int, nodes: Tensor) -> Tensor:
     mean = nodes
     for _ in range(layers):  # Horner's scheme, as above
-        mean = multiply(graph.csr, mean, nodes)
+        mean = multiply(csr, mean, nodes)
     return mean / (layers + 1)
 
 

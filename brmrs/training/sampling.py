@@ -101,7 +101,8 @@ class Sampler:
         shape, device = (2, len(self._users)), self._users.device
         user, which = torch.randint(_WIDE, shape, generator=generator, device=device)
         user = user % len(self._sizes)
-        return self._starts[user] + which % self._sizes[user]
+        place: Tensor = self._starts[user] + which % self._sizes[user]
+        return place
 
     def negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
         """For (B,) users (B, n) items, uniform over the items outside their training items.
