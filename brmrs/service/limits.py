@@ -15,3 +15,4 @@ MOST_EXPLAINED = 100  # items of a history whose contributions are computed
 MOST_FEATURES = 2**30  # bytes of one modality's vectors, held for similar items
 EXACT_ITEMS = 200_000  # up to so many items every score is computed
 POLL_SECONDS = 1.0  # between two looks at `current.json`
+RETRY_SECONDS = 10.0  # until a run that could not be loaded is tried again

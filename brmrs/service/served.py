@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 from brmrs.errors import UserError
 from brmrs.service import loaded
 from brmrs.service.alike import Alike
-from brmrs.service.limits import MOST_OTHER_RUNS, OTHERS_LOADED, POLL_SECONDS
+from brmrs.service.limits import MOST_OTHER_RUNS, OTHERS_LOADED, POLL_SECONDS, RETRY_SECONDS
 from brmrs.service.loaded import LoadedRun
 from brmrs.service.problem import Problem, brief
 from brmrs.serving import current
@@ -77,6 +78,7 @@ class ServedRuns:
     _others: OrderedDict[str, Answering] = field(default_factory=OrderedDict)
     _loading: threading.Lock = field(default_factory=threading.Lock)
     _seen: object = None
+    _tried: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def load(self) -> None:
@@ -140,11 +142,12 @@ class ServedRuns:
                 LOG.exception("the served run could not be looked up; trying again")
 
     def refresh(self) -> None:
-        """Load the run that is to be served now, if it is another one."""
-        signature = self._signature()
-        if signature == self._seen:
+        """Load the run that is to be served now, if it is another one; a failure is tried again."""
+        signature, now = self._signature(), time.monotonic()
+        again = bool(self.problem) and now - self._tried > RETRY_SECONDS
+        if signature == self._seen and not again:
             return
-        self._seen = signature
+        self._seen, self._tried = signature, now
         try:
             run = self.choice.resolve()
             others = self._list(run)
