@@ -113,7 +113,8 @@ INTERACTIONS = "ingest/interactions.parquet"
 USERS = "ingest/users.parquet"
 ITEMS = "ingest/items.parquet"
 STATISTICS = "ingest/statistics.json"
-# Files of a ready-made data set (see brmrs/ingest/ready_made/layout.py); absent for raw dumps.
+# Split, vectors and kNN tables that the data include (a ready-made data set, tables); each may be
+# absent.
 GIVEN_SPLIT = "ingest/given/split/"
 GIVEN = {TEXT: "ingest/given/text/", VISUAL: "ingest/given/visual/"}
 GIVEN_LABELS, GIVEN_VECTORS, GIVEN_KNN = "labels.parquet", "features.npy", "knn.parquet"
@@ -121,12 +122,14 @@ SPLIT = "split/interactions.parquet"
 FEATURE_TABLES = {name: f"{name}_features/features.parquet" for name in (TEXT, VISUAL)}
 MODEL_INPUTS = ("text_features", "visual_features", "graphs")  # each model reads some or none
 
+TABLES = ("interactions", "items", "users", "text_vectors", "visual_vectors")  # own data
+
 STAGES = (
     Stage(
         "ingest",
         "brmrs.ingest.stage",
         config=("ingest",),
-        external=("reviews", "metadata", "path"),
+        external=("reviews", "metadata", "path", *TABLES),
     ),
     Stage(
         "split",

@@ -17,6 +17,7 @@ DATASET = {
     "brmrs.ingest.csv_rows",
     "brmrs.ingest.dataset",
     "brmrs.ingest.files",
+    "brmrs.ingest.gathering",
     "brmrs.ingest.interactions",
     "brmrs.ingest.lines",
 }
@@ -38,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "brmrs.ingest.clean": set(),
     "brmrs.ingest.lines": {*BASE},
     "brmrs.ingest.csv_rows": {*BASE, "brmrs.ingest.lines"},
+    "brmrs.ingest.gathering": {*BASE, "brmrs.ingest.dataset"},
     "brmrs.ingest.amazon": {*BASE, *DATASET},
     "brmrs.ingest.table": {*BASE, *DATASET},
     "brmrs.ingest.ready_made": {*BASE, *DATASET},

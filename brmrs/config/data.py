@@ -13,16 +13,21 @@ from brmrs.config.section import (
     Seed,
     Share,
 )
+from brmrs.config.tables import ColumnsConfig
 from brmrs.config.without_effect import refuse
+
+OF_DUMPS = ("reviews", "metadata")
+OF_TABLES = ("interactions", "items", "users", "text_vectors", "visual_vectors", "columns")
 
 
 class IngestConfig(Section):
-    """The data set: raw review dumps, or a ready-made data set."""
+    """The data set: raw review dumps, tables of your own, or a ready-made data set."""
 
     format: str = "amazon"
-    """`amazon`: raw dumps; their generation (2014, 2018, 2023) is found by content. `ready-made`:
-    the literature's layout, already filtered and split, read from the folder `path`. Or the name of
-    a format that a plug-in registers."""
+    """`amazon`: raw dumps; their generation (2014, 2018, 2023) is found by content. `table`: tables
+    of your own (CSV, TSV, JSON lines, Parquet, RecBole's atomic files). `ready-made`: the
+    literature's layout, already filtered and split, read from the folder `path`. Or the name of a
+    format that a plug-in registers."""
     path: Location = None
     """Folder of a ready-made data set."""
     reviews: Locations = ()
@@ -30,6 +35,21 @@ class IngestConfig(Section):
     metadata: Locations = ()
     """Metadata files of a raw dump, or folders of them; without any, items have no texts and no
     picture addresses."""
+    interactions: Locations = ()
+    """Tables of interactions (purchases, ratings, clicks), or folders of them; one path or a list.
+    Files named `*.train.*`, `*.valid.*` and `*.test.*` keep that split, and no k-core is taken."""
+    items: Locations = ()
+    """Tables of items; without any, items have no texts and no pictures by name or address."""
+    users: Locations = ()
+    """Tables of users. Their ids are compared with those of the interactions; no model reads more
+    of them."""
+    text_vectors: Locations = ()
+    """Text vectors of items, for `features.text.model: imported`: a Parquet file with a column of
+    ids and a column of lists, or a `.npy` file and a file of ids, one a line."""
+    visual_vectors: Locations = ()
+    """The same for `features.visual.backbone: imported`."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Columns of the tables."""
     k: int = Field(5, ge=0)
     """k-core: users and items with fewer than k interactions are removed until none is left; 0
     keeps all."""
@@ -47,11 +67,15 @@ class IngestConfig(Section):
         if self.format == "ready-made":
             refuse(
                 self,
-                ("reviews", "metadata", "k", "min_rating", "max_bad_share", "allow_truncated"),
+                (*OF_DUMPS, *OF_TABLES, "k", "min_rating", "max_bad_share", "allow_truncated"),
                 "a ready-made data set is taken as it is; leave it out, or set format=amazon",
             )
         elif self.format == "amazon":
             refuse(self, ("path",), "raw dumps are named by reviews and metadata; set those")
+            refuse(self, OF_TABLES, "they are of tables; set format=table")
+        elif self.format == "table":
+            reason = "tables are named by interactions, items and users; set those"
+            refuse(self, ("path", *OF_DUMPS), reason)
         return self
 
 
@@ -81,7 +105,8 @@ class ImagesConfig(Section):
     """The sources of pictures. A file in the folder is preferred to a download."""
 
     folder: Location = None
-    """Folder of pictures named ID.jpg or ID_0.jpg, also in sub-folders."""
+    """Folder of pictures named ID.jpg or ID_0.jpg, also in sub-folders, or as the items' data name
+    them."""
     fetch: bool = True
     """Download pictures that the folder lacks from the items' addresses."""
     full_size: bool = False

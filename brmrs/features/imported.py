@@ -1,4 +1,4 @@
-"""Feature vectors that a ready-made data set includes, as the feature table of a modality."""
+"""Feature vectors that the data include, as the feature table of a modality."""
 
 import logging
 
@@ -28,7 +28,8 @@ def run(context: StageContext, modality: str, config: TextConfig | VisualConfig)
     if not path.is_file():
         raise UserError(
             f"features.{modality}: {IMPORTED} needs a ready-made data set "
-            f"(ingest.format=ready-made) with {modality} features; name a model instead"
+            f"(ingest.format=ready-made) with {modality} features, or ingest.{modality}_vectors of "
+            "tables; name a model instead"
         )
     vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     digest = digest_file(path)

@@ -7,13 +7,15 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import NamedTuple
 
 from brmrs.errors import UserError
 
 LOG = logging.getLogger(__name__)
+NOTHING_NAMED: Mapping[str, Sequence[str]] = MappingProxyType({})
 EXAMPLES = 3  # names of each side in a warning
 _NUMBERED = re.compile(r"(.+)[-_](\d{1,4})")  # ID_0.jpg, ID_1.jpg, ...
 
@@ -68,16 +70,21 @@ def _below(folder: Path, path: str | Path) -> str:
     return Path(path).relative_to(folder).as_posix()
 
 
-def by_item(folder: Path, ids: Collection[str]) -> dict[str, list[Path]]:
+def by_item(
+    folder: Path, ids: Collection[str], named: Mapping[str, Sequence[str]] = NOTHING_NAMED
+) -> dict[str, list[Path]]:
     """The files of each item that has any, in the order to try them.
 
-    A file belongs to the item whose id is its name without the extension. If there is none, a
-    number at the end of the name is left out, too (`ID_0.jpg`). The sub-folder does not matter.
+    The files that the data name for an item come first. Otherwise a file belongs to the item whose
+    id is its name without the extension. If there is none, a number at the end of the name is left
+    out, too (`ID_0.jpg`). The sub-folder does not matter for ids.
     Warns if most of the items have no file and most of the files no item.
 
     Args:
         folder: of the pictures.
         ids: raw ids of the items; they are compared with file names, never made into paths.
+        named: names of files by id, relative to the folder or to any folder above it. They are
+            compared with the names of the files, never made into paths.
 
     Raises:
         UserError: the folder cannot be read.
@@ -93,7 +100,17 @@ def by_item(folder: Path, ids: Collection[str]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     numbered: dict[str, list[tuple[int, Path]]] = defaultdict(list)
     without_item = []
+    there = dict(files)
+    owned = {}
+    for item, names in named.items():
+        for name in names:
+            below = _in_folder(name, there)
+            if below is not None and there[below] not in found[item]:
+                owned[below] = item
+                found[item].append(there[below])
     for name, path in files:
+        if name in owned:
+            continue
         stem = PurePosixPath(name).stem
         match = _NUMBERED.fullmatch(stem)
         if stem in wanted:
@@ -104,8 +121,16 @@ def by_item(folder: Path, ids: Collection[str]) -> dict[str, list[Path]]:
             without_item.append(name)
     for item, more in numbered.items():
         found[item] += [path for _, path in sorted(more, key=lambda pair: pair[0])]
+    found = {item: paths for item, paths in found.items() if paths}
     _warn(folder, sorted(wanted - found.keys()), len(wanted), without_item, len(files))
-    return dict(found)
+    return found
+
+
+def _in_folder(name: str, there: Collection[str]) -> str | None:
+    """The name of the file below the folder: the longest end of `name` that is a file there."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    ends = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((end for end in ends if end in there), None)
 
 
 def _warn(

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from brmrs.images.address_cache import AddressCache
 from brmrs.images.amazon import full_size, is_placeholder, to_try
 from brmrs.images.decode import TRANSIENT, Picture, Status, check
 from brmrs.images.fetch import Fetcher
-from brmrs.images.folder import by_item
+from brmrs.images.folder import NOTHING_NAMED, by_item
 from brmrs.images.picture_store import PictureStore
 from brmrs.stages import INCOMPLETE, ITEMS, StageContext
 from brmrs.system import progress
@@ -136,7 +136,7 @@ def _cache(context: StageContext) -> AddressCache | None:
 
 def gather(
     asins: Sequence[str],
-    addresses: Sequence[tuple[str, ...]],
+    pictures: Sequence[tuple[str, ...]],
     config: ImagesConfig,
     store: PictureStore,
 ) -> list[Picture]:
@@ -147,19 +147,26 @@ def gather(
 
     Args:
         asins: (I,) raw ids; they are compared with file names, never made into paths.
-        addresses: (I,) the addresses of each item, in the order to try them.
+        pictures: (I,) the addresses of each item, and names of files in the configured folder, in
+            the order to try them.
         config: folder and limits.
         store: receives the bytes; addresses that it has are not fetched.
 
     Raises:
         UserError: the folder of pictures cannot be read.
     """
-    pictures = from_folder(asins, config, store)
+    addresses = [tuple(filter(_is_address, each)) for each in pictures]
+    named = {
+        asin: names
+        for asin, each in zip(asins, pictures, strict=True)
+        if (names := [name for name in each if not _is_address(name)])
+    }
+    found = from_folder(asins, config, store, named)
     if not config.fetch:
-        return pictures
+        return found
     wanted = {
         row: to_try(addresses[row], enlarge=config.full_size)[:ADDRESSES_PER_ITEM]
-        for row, picture in enumerate(pictures)
+        for row, picture in enumerate(found)
         if picture.status != Status.OK and addresses[row]
     }
     try:
@@ -167,17 +174,33 @@ def gather(
     except* OSError as faults:  # web errors give a status; an OSError is one of the disk
         raise UserError(f"images: {faults.exceptions[0]}") from faults
     for row, urls in wanted.items():
-        pictures[row] = _best([pictures[row], fetched[urls]])
-    return pictures
+        found[row] = _best([found[row], fetched[urls]])
+    return found
 
 
-def from_folder(asins: Sequence[str], config: ImagesConfig, store: PictureStore) -> list[Picture]:
+def _is_address(picture: str) -> bool:
+    """Whether a picture is named by its address, rather than by a file name."""
+    return "://" in picture
+
+
+def from_folder(
+    asins: Sequence[str],
+    config: ImagesConfig,
+    store: PictureStore,
+    named: Mapping[str, Sequence[str]] = NOTHING_NAMED,
+) -> list[Picture]:
     """The picture of each item in the configured folder: MISSING where it has no file there.
+
+    Args:
+        asins: (I,) raw ids.
+        config: folder and limits.
+        store: receives the bytes.
+        named: names of files by id, of items whose data name any.
 
     Raises:
         UserError: the folder of pictures cannot be read.
     """
-    files = by_item(config.folder, asins) if config.folder else {}
+    files = by_item(config.folder, asins, named) if config.folder else {}
     pictures = []
     with progress.task("Reading pictures", len(asins)) as task:
         for asin in asins:

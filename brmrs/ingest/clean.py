@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
+MAX_ADDRESS = 2048  # characters
 MAX_TEXT = 20_000  # characters of one string; text models read about 1,000
 ESCAPED_AT_MOST = 3  # times; entities of entities are common
 # Texts that mean an absent value.
@@ -84,6 +85,16 @@ def _instead(found: re.Match[str]) -> str:
     if not is_tag:
         return found[0]
     return "" if name in INLINE else " "
+
+
+def is_address(value: object) -> bool:
+    """Whether a value is the http(s) address of a picture."""
+    return (
+        isinstance(value, str)
+        and value.startswith(("http://", "https://"))
+        and len(value) <= MAX_ADDRESS
+        and value.isprintable()
+    )
 
 
 def is_script(title: str) -> bool:

@@ -11,6 +11,35 @@ UNCLOSED = "unexpected end of data"  # message of the module csv for a quote wit
 csv.field_size_limit(MAX_LINE)  # the default, 131,072, is less than a long description
 
 
+class RowJoiner:
+    """Joins the lines of rows; see `rows_of`."""
+
+    def __init__(self, separator: str) -> None:
+        self.separator = separator
+        self._number = 1  # of the first waiting line
+        self._waiting: list[bytes] = []  # lines of a row that has not ended
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the last row has not ended."""
+        return bool(self._waiting)
+
+    def add(self, first: int, block: bytes) -> tuple[int, list[bytes | None]]:
+        """The rows that end in the next block, and the number of the first line."""
+        self._number = self._number if self._waiting else first
+        self._waiting += lines_of(block)
+        return self._take(is_last=False)
+
+    def end(self) -> tuple[int, list[bytes | None]]:
+        """The rows that are left at the end of the file."""
+        return self._take(is_last=True)
+
+    def _take(self, *, is_last: bool) -> tuple[int, list[bytes | None]]:
+        first, done = self._number, _joined(self._waiting, self.separator, is_last)
+        self._number += len(done)
+        return first, done
+
+
 def rows_of(
     blocks: Iterable[tuple[int, bytes]], separator: str
 ) -> Iterator[tuple[int, list[bytes | None]]]:
@@ -19,14 +48,10 @@ def rows_of(
     The lines of a row are joined. Each further line of the row gives None, so that line numbers
     stay right. A quote that is not closed within `LINES_OF_A_ROW` lines ends with its line.
     """
-    number, waiting = 1, list[bytes]()
+    joiner = RowJoiner(separator)
     for first, block in blocks:
-        number = number if waiting else first
-        waiting += lines_of(block)
-        done = _joined(waiting, separator, is_last=False)
-        yield number, done
-        number += len(done)
-    yield number, _joined(waiting, separator, is_last=True)
+        yield joiner.add(first, block)
+    yield joiner.end()
 
 
 def _joined(lines: list[bytes], separator: str, is_last: bool) -> list[bytes | None]:

@@ -25,7 +25,8 @@ class Item(NamedTuple):
         description: plain text.
         brand: plain text.
         categories: plain texts, from the general to the special one.
-        image_urls: http(s) addresses in the order to try them.
+        image_urls: http(s) addresses, or names of files in the folder of pictures, in the order to
+            try them.
     """
 
     title: str = ""
@@ -75,6 +76,8 @@ class Reading:
         quarantine: the lines that were left out, in the order of reading.
         unusable: number of values of a wrong type, which count as absent, by field.
         notes: further counts, by name.
+        columns: of tables, by file: role to the name of the column.
+        not_read: of tables, by file: the other columns.
     """
 
     files: int = 0
@@ -83,6 +86,8 @@ class Reading:
     quarantine: list[BadLine] = field(default_factory=list)
     unusable: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    not_read: dict[str, list[str]] = field(default_factory=dict)
 
     def absorb(self, other: "Reading") -> None:
         """Add the counts of other files, read after these."""
@@ -105,6 +110,8 @@ class Reading:
             "generations": dict(self.generations),
             "quarantined": self.reasons(),
             "unusable_fields": dict(sorted(self.unusable.items())),
+            **({"columns": self.columns} if self.columns else {}),
+            **({"not_read": self.not_read} if self.not_read else {}),
             **self.notes,
         }
 
@@ -133,10 +140,13 @@ class Descriptions:
     Attributes:
         items: one for each id that was asked for, in that order.
         reading: counts of the metadata files.
+        features: vectors that the data include, by modality: (I, d) float32, a row for each of
+            `items`; a row of zeros is an item without a vector.
     """
 
     items: list[Item]
     reading: Reading = field(default_factory=Reading)
+    features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def no_descriptions(asins: list[str]) -> Descriptions:
@@ -146,15 +156,15 @@ def no_descriptions(asins: list[str]) -> Descriptions:
 
 @dataclass(frozen=True)
 class Given:
-    """The parts of a ready-made data set that the pipeline computes for other formats.
+    """The parts of a data set that the pipeline computes where the data do not include them.
 
     Attributes:
-        labels: (N,) int8, the split of each interaction.
+        labels: (N,) int8, the split of each interaction; None: the stage `split` makes it.
         features: (I, d) float32 by modality.
         neighbours: kNN tables of `columns.EDGES` by modality, without self loops.
     """
 
-    labels: NDArray[np.int8]
+    labels: NDArray[np.int8] | None = None
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     neighbours: Mapping[str, pa.Table] = field(default_factory=dict)
 
@@ -171,8 +181,8 @@ class Dataset:
             a format need not hold the texts of all others in memory.
         reading: counts of the interaction files.
         given: None: the stage keeps the latest of repeated pairs, applies `ingest.min_rating` and
-            the k-core, and sorts ids. Otherwise interactions are sorted by user and item, no pair
-            repeats, and the stage keeps all rows and ids as they are.
+            the k-core, and sorts ids. Otherwise it has labels, interactions are sorted by user and
+            item, no pair repeats, and the stage keeps all rows and ids as they are.
     """
 
     interactions: Interactions

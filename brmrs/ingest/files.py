@@ -10,8 +10,15 @@ DUMP_NAME = re.compile(
     r"[^.].*\.(json|jsonl|ndjson|csv|tsv)(\.(gz|zst|zstd|bz2|xz))?", re.IGNORECASE
 )
 
+TABLE_NAME = re.compile(
+    r"[^.].*\.((json|jsonl|ndjson|csv|tsv|txt|inter|item|user)(\.(gz|zst|zstd|bz2|xz))?|parquet|pq)",
+    re.IGNORECASE,
+)
 
-def dump_files(paths: Iterable[Path], field: str) -> list[Path]:
+
+def dump_files(
+    paths: Iterable[Path], field: str, pattern: re.Pattern[str] = DUMP_NAME
+) -> list[Path]:
     """The dump files that `paths` name: each file, and the dump files of each folder.
 
     Of a folder, the files that are named like a dump (`.json`, `.jsonl`, `.ndjson`, `.csv`,
@@ -21,30 +28,31 @@ def dump_files(paths: Iterable[Path], field: str) -> list[Path]:
     Args:
         paths: files and folders.
         field: the configuration field they come from, for the error.
+        pattern: of the names that count in a folder.
 
     Raises:
         UserError: a path does not exist, or a folder holds no dump file.
     """
     found: dict[Path, Path] = {}
     for path in paths:
-        for member in _members(path, field) if path.is_dir() else [path]:
+        for member in _members(path, field, pattern) if path.is_dir() else [path]:
             if not member.is_file():
                 raise UserError(f"{field}: {member}: no such file; correct the path")
             found.setdefault(member.resolve(), member)
     return sorted(found.values(), key=lambda member: (member.name, str(member)))
 
 
-def members(folder: Path, field: str) -> list[Path]:
+def members(folder: Path, field: str, pattern: re.Pattern[str] = DUMP_NAME) -> list[Path]:
     """The files of a folder that are named like a dump, sorted by name.
 
     Raises:
         UserError: it is no folder, or cannot be read.
     """
-    return [path for path in listing(folder, field) if DUMP_NAME.fullmatch(path.name)]
+    return [path for path in listing(folder, field) if pattern.fullmatch(path.name)]
 
 
-def _members(folder: Path, field: str) -> list[Path]:
-    found = members(folder, field)
+def _members(folder: Path, field: str, pattern: re.Pattern[str]) -> list[Path]:
+    found = members(folder, field, pattern)
     if not found:
         raise UserError(
             f"{field}: {folder}: the folder holds no dump file (*.json, *.jsonl, *.ndjson, *.csv, "

@@ -37,8 +37,8 @@ def inspect(paths: Sequence[Path], plugins: Sequence[Path] = ()) -> dict[str, An
         return _of_metadata(config.metadata)
     everything = {"k": 0, "max_bad_share": 1.0, "allow_truncated": True}
     found = ingest(config.model_copy(update=everything), plugins)
-    if found.given:
-        labels = found.given.labels
+    labels = found.given.labels if found.given else None
+    if labels is not None:
         split = {name: int((labels == value).sum()) for value, name in SPLIT_NAMES.items()}
         return {**found.statistics, "split": split}
     return {**found.statistics, "notes": _notes(found.statistics)}

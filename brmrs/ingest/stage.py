@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from brmrs import columns
 from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest import formats
-from brmrs.ingest.dataset import BadLine, Dataset, Given, Item, Reading
+from brmrs.ingest.clean import is_address
+from brmrs.ingest.dataset import BadLine, Dataset, Given, Item
 from brmrs.ingest.interactions import NO_TIME, Interactions, latest
 from brmrs.ingest.kcore import core_sizes, k_core, largest_k
 from brmrs.stages import GIVEN_KNN, GIVEN_LABELS, GIVEN_VECTORS, StageContext
@@ -36,7 +37,7 @@ class Ingested:
         items: text and picture addresses, row i for item i.
         quarantine: the lines that could not be used, sorted.
         statistics: counts, plain JSON values.
-        given: the split, vectors and kNN tables of a ready-made data set.
+        given: the split, vectors and kNN tables that the data include; None: nothing of these.
     """
 
     interactions: Interactions
@@ -102,7 +103,8 @@ def ingest(config: IngestConfig, plugins: Sequence[Path] = ()) -> Ingested:
         "k": config.k,
         **_core_statistics(interactions, described.items),
     }
-    return Ingested(interactions, user_ids, asins, described.items, quarantine, statistics)
+    given = Given(features=described.features) if described.features else None
+    return Ingested(interactions, user_ids, asins, described.items, quarantine, statistics, given)
 
 
 def _kept_whole(dataset: Dataset, given: Given) -> Ingested:
@@ -111,7 +113,7 @@ def _kept_whole(dataset: Dataset, given: Given) -> Ingested:
     described = dataset.describe(asins)
     statistics = {
         "reviews": {**dataset.reading.statistics(), "below_min_rating": 0, "duplicates": 0},
-        "metadata": {**Reading().statistics(), "duplicates": 0, "never_reviewed": 0},
+        "metadata": {"duplicates": 0, "never_reviewed": 0, **described.reading.statistics()},
         "before_k_core": interactions.sizes(),
         "cores": core_sizes(interactions.user, interactions.item),
         "k": 0,
@@ -122,22 +124,23 @@ def _kept_whole(dataset: Dataset, given: Given) -> Ingested:
         dataset.user_ids.to_pylist(),
         asins,
         described.items,
-        sorted(dataset.reading.quarantine),
+        sorted(dataset.reading.quarantine + described.reading.quarantine),
         statistics,
-        given,
+        replace(given, features={**given.features, **described.features}),
     )
 
 
 def _write_given(interactions: Interactions, given: Given, out: Path) -> None:
-    """Write `split/`, and for each modality its vectors and its kNN table."""
+    """Write `split/`, and for each modality its vectors and its kNN table, as far as given."""
     (out / columns.SPLIT).mkdir(parents=True)
-    labels = {
-        columns.USER: interactions.user,
-        columns.ITEM: interactions.item,
-        columns.SPLIT: given.labels,
-    }
-    table = pa.table(labels, schema=columns.GIVEN_SPLIT)
-    pq.write_table(table, out / columns.SPLIT / GIVEN_LABELS)
+    if given.labels is not None:
+        labels = {
+            columns.USER: interactions.user,
+            columns.ITEM: interactions.item,
+            columns.SPLIT: given.labels,
+        }
+        table = pa.table(labels, schema=columns.GIVEN_SPLIT)
+        pq.write_table(table, out / columns.SPLIT / GIVEN_LABELS)
     for modality in columns.MODALITIES:
         (out / modality).mkdir()
         if modality in given.features:
@@ -199,7 +202,8 @@ def _core_statistics(interactions: Interactions, items: list[Item]) -> dict[str,
             "title": sum(bool(item.title) for item in items),
             "description": sum(bool(item.description) for item in items),
             "text": sum(item.has_text for item in items),
-            "image_address": sum(bool(item.image_urls) for item in items),
+            "image_address": sum(any(map(is_address, item.image_urls)) for item in items),
+            "image_file": sum(not all(map(is_address, item.image_urls)) for item in items),
         },
         "ratings": {f"{star:g}": int(count) for star, count in zip(stars, counts, strict=True)},
         "time": {  # milliseconds since 1970-01-01 UTC

@@ -71,8 +71,8 @@ def given_labels(folder: Path) -> Labels:
     path = folder / stages.GIVEN_LABELS
     if not path.is_file():
         raise UserError(
-            "split.protocol: given needs the split of a ready-made data set "
-            "(ingest.format=ready-made); set split.protocol=random"
+            "split.protocol: given needs data that include a split (a ready-made data set, tables "
+            "with a split); set split.protocol=random"
         )
     labels: Labels = pq.read_table(path, columns=[columns.SPLIT])[columns.SPLIT].to_numpy()
     return labels

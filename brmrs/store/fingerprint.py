@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from brmrs import extensions
-from brmrs.config.data import ImagesConfig
+from brmrs.config.data import OF_TABLES, ImagesConfig
 from brmrs.config.features import IMPORTED, TextConfig
 from brmrs.config.learning import TrainConfig
 from brmrs.config.names import is_tower, text_models
@@ -26,8 +26,10 @@ from brmrs.ingest import formats
 from brmrs.ingest.files import listing
 from brmrs.system.files import digest_json, digest_unchanged
 
-DUMP_FIELDS = ("reviews", "metadata", "path")  # of the section `ingest`
-NAMES_COUNT = {"path"}  # a ready-made layout finds its files by name
+# Fields of the section `ingest` that name files.
+DUMP_FIELDS = ("reviews", "metadata", "path", *(name for name in OF_TABLES if name != "columns"))
+# A ready-made layout finds its files by name, and the name of a table may be that of its split.
+NAMES_COUNT = {"path", "interactions"}
 BACKBONE = "features.visual.backbone"
 THREADS = 4  # hashing releases the interpreter lock
 
@@ -42,8 +44,8 @@ def fingerprint(
         names: the entries wanted; None: all.
 
     Returns:
-        The requested entries, of `reviews`, `metadata`, `path`, `text_model`, `visual_weights`,
-        `image_folder` and `warm_start`. Each is `{"sha256": digest of the entry, "files": [{"name",
+        The requested entries, of `DUMP_FIELDS`, `text_model`, `visual_weights`, `image_folder` and
+        `warm_start`. Each is `{"sha256": digest of the entry, "files": [{"name",
         "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends only on the files'
         contents, not on their names or order. The digests of the other entries include the names: a
         picture's name is its item's id, and a model finds its files by name.

@@ -60,9 +60,9 @@ def test_files_and_code_of_the_format_enter_the_key(plugin: Path, likes: Path) -
     assert [file["name"] for file in files] == ["mine.likes"]
     code = keys.fixed_parts(BY_NAME["ingest"], config)["code"]
     assert plugin.stem in code
-    assert "brmrs.ingest.clean" not in code
+    assert "brmrs.ingest.amazon.metadata" not in code
     raw = keys.fixed_parts(BY_NAME["ingest"], PipelineConfig())["code"]
-    assert {"brmrs.ingest.amazon.encode_ids", "brmrs.ingest.clean"} <= raw.keys()
+    assert {"brmrs.ingest.amazon.encode_ids", "brmrs.ingest.amazon.metadata"} <= raw.keys()
 
 
 def test_a_format_that_nobody_registers_is_named() -> None:

@@ -50,7 +50,13 @@ def test_a_folder_of_reviews_and_metadata(folder: Path) -> None:
     assert found["ratings"] == {"1": 1, "5": 9}
     assert found["time"]["first"] == 1_400_000_000_000
     assert found["sparsity"] == pytest.approx(1 - 10 / 12)
-    assert found["items_with"] == {"title": 1, "description": 1, "text": 1, "image_address": 1}
+    assert found["items_with"] == {
+        "title": 1,
+        "description": 1,
+        "text": 1,
+        "image_address": 1,
+        "image_file": 0,
+    }
     sizes = {core["k"]: core["interactions"] for core in found["cores"]}
     assert list(sizes) == list(range(2, 11))
     assert [sizes[k] for k in (2, 3, 4)] == [9, 9, 0]
@@ -60,7 +66,12 @@ def test_metadata_alone(folder: Path) -> None:
     found = inspect([folder / "reviews_A.json"])
     assert "reviews" not in found
     assert found["items"] == 2
-    assert found["items_with"] == {"title": 2, "description": 1, "text": 2, "image_address": 1}
+    assert found["items_with"] == {
+        "title": 2,
+        "description": 1,
+        "text": 2,
+        "image_address": 1,
+    }
     assert found["metadata"]["duplicates"] == 1
 
 

@@ -16,10 +16,10 @@ Exports of other libraries are read as well: lists and objects written as JSON t
 of lists in place of a list of objects.
 """
 
-import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice, zip_longest
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,15 +35,12 @@ from brmrs.ingest.amazon.records import (
     literal_object,
     read,
 )
-from brmrs.ingest.clean import is_script, leaves, texts
-from brmrs.ingest.dataset import Descriptions, Item, Reading
+from brmrs.ingest.clean import is_address, is_script, leaves, texts
+from brmrs.ingest.dataset import Descriptions, Item
+from brmrs.ingest.gathering import Gathering
 
-LOG = logging.getLogger(__name__)
-MAX_ADDRESS = 2048  # characters
 SIZES = ("hi_res", "large", "thumb")  # of a picture of 2023, best first
 ONLY_2023 = {"parent_asin", "images", "store", "features", "main_category"}
-FEW_DESCRIBED = 0.1  # a lower share of items with metadata is reported
-IDS_SHOWN = 3
 Row = dict[str, Any]
 
 
@@ -86,41 +83,12 @@ def read_items(files: Sequence[Path], asins: list[str], config: IngestConfig) ->
     Raises:
         UserError: a file cannot be read or is no dump, or too many lines are bad.
     """
-    found: dict[str, Item | None] = dict.fromkeys(asins)
-    reading = Reading()
-    notes = reading.notes
-    notes.update({"duplicates": 0, "never_reviewed": 0})
-    others: list[str] = []  # number of shown ids without interactions
+    rows = Gathering(asins, "metadata")
+    reading = rows.reading
     for line in read(files, METADATA, config.max_bad_share, reading, config.allow_truncated):
         reading.generations[line.generation] += 1
-        if line.asin not in found:
-            notes["never_reviewed"] += 1
-            others += [line.asin] * (len(others) < IDS_SHOWN)
-            continue
-        item, other = describe(line.row, reading.unusable), found[line.asin]
-        notes["duplicates"] += other is not None
-        found[line.asin] = item if other is None else item.merged(other)
-    _report(found, others, reading)
-    return Descriptions([item or Item() for item in found.values()], reading)
-
-
-def _report(found: Mapping[str, Item | None], others: list[str], reading: Reading) -> None:
-    """Log which values are missing in the metadata."""
-    lacking = (asin for asin, item in found.items() if item is None)
-    few = list(islice(lacking, IDS_SHOWN))
-    described = sum(item is not None for item in found.values())
-    if others and described < FEW_DESCRIBED * len(found):
-        LOG.warning(
-            "the metadata describe %s of %s items; ids without metadata: %s; ids in the metadata: "
-            "%s; is it another category, or another spelling of the ids?",
-            f"{described:,}",
-            f"{len(found):,}",
-            ", ".join(few),
-            ", ".join(others),
-        )
-    if reading.unusable:
-        counts = ", ".join(f"{name} {count:,}" for name, count in sorted(reading.unusable.items()))
-        LOG.warning("metadata fields with values of a wrong type, left out: %s", counts)
+        rows.add(line.asin, partial(describe, line.row, reading.unusable))
+    return rows.finish()
 
 
 def describe(row: Row, unusable: Counter[str] | None = None) -> Item:
@@ -182,7 +150,7 @@ class _Fields(NamedTuple):
     def addresses(self) -> Iterator[str]:
         for name in ("imUrl", "imageURLHighRes", "imageURL", "image", "images"):
             for address in leaves(_pictures(_decoded(self.row.get(name)))):
-                if _is_address(address):
+                if is_address(address):
                     yield address
                 elif address:
                     self.unusable[name] += 1
@@ -226,12 +194,3 @@ def _objects(lists: Row) -> list[Row]:
     """{"large": [a, b]} to [{"large": a}, {"large": b}]; a value that is no list counts once."""
     columns = [value if isinstance(value, list) else [value] for value in lists.values()]
     return [dict(zip(lists, values, strict=True)) for values in zip_longest(*columns)]
-
-
-def _is_address(value: object) -> bool:
-    return (
-        isinstance(value, str)
-        and value.startswith(("http://", "https://"))
-        and len(value) <= MAX_ADDRESS
-        and value.isprintable()
-    )

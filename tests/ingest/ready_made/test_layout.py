@@ -348,7 +348,7 @@ def test_a_missing_folder(
 @pytest.mark.parametrize(
     ("until", "message"),
     [
-        ("split", r"split\.protocol: given needs the split of a ready-made data set"),
+        ("split", r"split\.protocol: given needs data that include a split"),
         ("text_features", r"features\.text: imported needs a ready-made data set"),
         ("visual_features", r"features\.visual: imported needs a ready-made data set"),
     ],
