@@ -56,11 +56,11 @@ class GUME(Recommender):
         """Propagation steps over the item graph of a modality."""
         contrast: Weight = 0.01
         """Weight of InfoNCE between the fused views and the ids."""
-        temperature: float = Field(0.4, gt=0)
+        temperature: float = Field(0.4, ge=0.02)
         """tau of that InfoNCE."""
         user_contrast: Weight = 0.01
         """Weight of the InfoNCE terms of the users' modalities."""
-        user_temperature: float = Field(0.1, gt=0)
+        user_temperature: float = Field(0.1, ge=0.02)
         """tau of these."""
         noise: Weight = 0.1
         """Length of the noise."""
@@ -100,54 +100,57 @@ class GUME(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """All terms of the class docstring, by their weights' names."""
-        ids, views = self._ids(), self._views()
-        side, extended = self.fuser(views, ids), self._extended(views)
-        p, q = self._split(ids + side)
-        users, triples = embedding(batch.users, p), embedding(batch.triples, q)
-        scores = (users.unsqueeze(1) * triples).sum(dim=-1)
-        of_side, of_extended = (
-            embedding(batch.users, self._split(each)[0]) for each in (side, extended)
-        )
-        extended_items = embedding(batch.positives, self._split(extended)[1])
-        c = self.config
-        contrast = purified_views.contrast(side, ids, batch, len(p), c.temperature)
+        rows, c = purified_views.rows_of(batch, self.data.users), self.config
+        tables = self._views()
+        joint = self._propagated(tables)
+        ids, extended = (embedding(rows, table) for table in joint)
+        side = self.fuser([embedding(rows, table) for table in tables], ids)
+        bpr, contrast, l2, users = purified_views.ranking_terms(ids, side, c.temperature)
+        extended_user, extended_positive, _ = extended.unbind(1)
         terms = {
-            "bpr": losses.bpr(scores[:, 0], scores[:, 1]),
+            "bpr": bpr,
             "contrast": c.contrast * contrast,
-            "user_contrast": c.user_contrast * self._user_contrast(of_side, of_extended, generator),
-            "l2": c.regularization * losses.l2(users, triples),
-            "extended_l2": c.extended_regularization * losses.l2(extended_items),
+            "user_contrast": c.user_contrast * self._user_contrast(users, extended_user, generator),
+            "l2": c.regularization * l2,
+            "extended_l2": c.extended_regularization * losses.l2(extended_positive),
         }
-        if len(views) > 1:
-            terms["align"] = c.align * _difference(views[0], views[1])
+        if len(tables) > 1:
+            terms["align"] = c.align * _difference(tables[0], tables[1])
         return terms
 
     def branches(self) -> dict[str, Branch]:
         """One branch."""
-        ids = self._ids()
-        return {FUSED: Branch(*self._split(ids + self.fuser(self._views(), ids)))}
-
-    def _ids(self) -> Tensor:
-        """(U + I, d) E_id."""
-        layers = self.config.layers
-        return torch.cat(mean_of_powers(self.enhanced, self.users, self.items, layers))
+        tables = self._views()
+        ids, _ = self._propagated(tables)
+        final = ids + self.fuser(tables, ids)
+        return {FUSED: Branch(*torch.split(final, [self.data.users, self.data.items]))}
 
     def _views(self) -> list[Tensor]:
         """(U + I, d) E_m of each modality."""
-        data, views = self.data, []
-        for m, graph in self.graphs.items():
-            purified = self.items * self.gates[m](self.projections[m](data.features[m]))
-            purified = purified * data.present[m].unsqueeze(1)
-            views.append(purified_views.view(data, graph, purified, self.config.item_layers))
-        return views
+        data = self.data
+        purified = {
+            m: self.items * self.gates[m](project(data.features[m])) * data.present[m].unsqueeze(1)
+            for m, project in self.projections.items()
+        }
+        return purified_views.views(data.user_item, self.graphs, purified, self.config.item_layers)
 
-    def _extended(self, views: list[Tensor]) -> Tensor:
-        """(U + I, d) E_x."""
-        layers, found = self.config.layers, []
-        for users, view in zip(self.extended.values(), views, strict=True):
-            items = self._split(view)[1]
-            found.append(torch.cat(mean_of_powers(self.enhanced, users, items, layers)))
-        return reduce(add, found) / len(found)
+    def _propagated(self, views: list[Tensor]) -> tuple[Tensor, ...]:
+        """(U + I, d) E_id and E_x.
+
+        The propagation is linear, so E_x is that of the mean of the modalities. One product takes
+        both tables side by side.
+        """
+        users = reduce(add, self.extended.values()) / len(views)
+        items = reduce(add, (view[self.data.users :] for view in views)) / len(views)
+        joint = torch.cat(
+            mean_of_powers(
+                self.enhanced,
+                torch.cat([self.users, users], dim=1),
+                torch.cat([self.items, items], dim=1),
+                self.config.layers,
+            )
+        )
+        return torch.split(joint, self.config.dim, dim=1)
 
     def _user_contrast(self, side: Tensor, extended: Tensor, generator: torch.Generator) -> Tensor:
         """The InfoNCE terms of the users, from their (B, d) rows of E_s and E_x."""
@@ -161,10 +164,6 @@ class GUME(Recommender):
     def _with_noise(self, x: Tensor, generator: torch.Generator) -> Tensor:
         drawn = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return x + self.config.noise * x.sign() * unit_rows(drawn)
-
-    def _split(self, nodes: Tensor) -> tuple[Tensor, ...]:
-        """(U, d) and (I, d)."""
-        return torch.split(nodes, [self.data.users, self.data.items])
 
 
 def _difference(x: Tensor, y: Tensor) -> Tensor:

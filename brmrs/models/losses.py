@@ -6,11 +6,12 @@ sum up to a constant, and keeps the weights independent of the batch size.
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, logsigmoid
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import logsigmoid
 
 from brmrs.graphs.sparse import wide
 from brmrs.graphs.unit_rows import unit_rows
@@ -191,7 +192,34 @@ def info_nce(view: Tensor, other: Tensor, temperature: float) -> Tensor:
     Args:
         view: (B, d), x.
         other: (B, d), y; row b is the positive of x_b, all other rows are its negatives.
-        temperature: tau.
+        temperature: tau, at least 0.02, because exponentials are not shifted.
     """
-    cosines = wide(unit_rows(view) @ unit_rows(other).T)
-    return cross_entropy(cosines / temperature, torch.arange(len(view), device=view.device))
+    loss: Tensor = _InfoNCE.apply(unit_rows(view), unit_rows(other), temperature)
+    return loss
+
+
+class _InfoNCE(torch.autograd.Function):
+    """One (B, B) matrix instead of the five that the operations one by one would write.
+
+    With e_bc = exp(<x_b, y_c> / tau) and s_b its row sums, and g the gradient of the mean:
+
+        dL/dx = (e y / s - y) g / (B tau),  dL/dy = (e^T (x / s) - x) g / (B tau)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, temperature: float) -> Tensor:
+        e = wide((x / temperature) @ y.T).exp_()
+        sums = e.sum(dim=1, keepdim=True)
+        ctx.save_for_backward(x, y, e, sums)
+        ctx.temperature = temperature
+        ctx.in_bf16 = torch.is_autocast_enabled(x.device.type)  # off again in the backward pass
+        return (sums.squeeze(1).log() - (x * y).sum(dim=1) / temperature).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, y, e, sums = ctx.saved_tensors
+        factor = gradients[0] / (len(x) * ctx.temperature)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=ctx.in_bf16):
+            of_x, of_y = e @ y, e.T @ (x / sums)
+        return (of_x / sums - y) * factor, (of_y - x) * factor, None

@@ -9,7 +9,7 @@ from brmrs.columns import FUSED
 from brmrs.config.models import ModelSection
 from brmrs.config.section import Weight
 from brmrs.extensions import register
-from brmrs.models import losses, purified_views
+from brmrs.models import purified_views
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import projections, xavier
 from brmrs.models.propagation import lightgcn
@@ -44,7 +44,7 @@ class MGCN(Recommender):
         """Propagation steps over the item graph of a modality."""
         contrast: Weight = 0.01
         """lambda_c: weight of InfoNCE between the fused views and the ids."""
-        temperature: float = Field(0.2, gt=0)
+        temperature: float = Field(0.2, ge=0.02)
         """tau of InfoNCE."""
         regularization: Weight = 1e-4
         """lambda: weight of the L2 term on the final rows of the batch."""
@@ -72,29 +72,29 @@ class MGCN(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """BPR, InfoNCE and L2 of the final rows."""
-        ids, side = self._tables()
-        p, q = torch.split(ids + side, [self.data.users, self.data.items])
-        users, triples = embedding(batch.users, p), embedding(batch.triples, q)
-        scores = (users.unsqueeze(1) * triples).sum(dim=-1)
-        contrast = purified_views.contrast(side, ids, batch, len(p), self.temperature)
+        rows = purified_views.rows_of(batch, self.data.users)
+        ids, *views = (embedding(rows, table) for table in self._tables())
+        side = self.fuser(views, ids)
+        bpr, contrast, l2, _ = purified_views.ranking_terms(ids, side, self.temperature)
         return {
-            "bpr": losses.bpr(scores[:, 0], scores[:, 1]),
+            "bpr": bpr,
             "contrast": self.contrast * contrast,
-            "l2": self.regularization * losses.l2(users, triples),
+            "l2": self.regularization * l2,
         }
 
     def branches(self) -> dict[str, Branch]:
         """One branch."""
-        ids, side = self._tables()
-        return {FUSED: Branch(*torch.split(ids + side, [self.data.users, self.data.items]))}
+        ids, *views = self._tables()
+        final = ids + self.fuser(views, ids)
+        return {FUSED: Branch(*torch.split(final, [self.data.users, self.data.items]))}
 
-    def _tables(self) -> tuple[Tensor, Tensor]:
-        """(U + I, d) E_id and E_s."""
+    def _tables(self) -> list[Tensor]:
+        """(U + I, d) E_id and E_m of each modality."""
         data = self.data
         ids = torch.cat(lightgcn(data.user_item, self.users, self.items, self.layers))
-        views = []
-        for m, graph in self.graphs.items():
-            purified = self.items * self.gates[m](self.projections[m](data.features[m]))
-            purified = purified * data.present[m].unsqueeze(1)
-            views.append(purified_views.view(data, graph, purified, self.item_layers))
-        return ids, self.fuser(views, ids)
+        purified = {
+            m: self.items * self.gates[m](project(data.features[m])) * data.present[m].unsqueeze(1)
+            for m, project in self.projections.items()
+        }
+        views = purified_views.views(data.user_item, self.graphs, purified, self.item_layers)
+        return [ids, *views]

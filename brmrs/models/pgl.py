@@ -54,7 +54,7 @@ class PGL(Recommender):
         """Share of the user-item edges left out, drawn anew in each training epoch."""
         contrast: Weight = 0.05
         """lambda: weight of InfoNCE between two dropouts of a representation."""
-        temperature: float = Field(0.2, gt=0)
+        temperature: float = Field(0.2, ge=0.02)
         """tau of InfoNCE."""
         dropout: Rate = 0.2
         """Share of entries dropped in each of the two."""

@@ -13,7 +13,7 @@ from brmrs.config.section import Rate, Weight
 from brmrs.extensions import register
 from brmrs.graphs import modality
 from brmrs.graphs.sparse import wide
-from brmrs.models import losses, purified_views
+from brmrs.models import purified_views
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import linear, projections, xavier
 from brmrs.models.propagation import lightgcn
@@ -54,7 +54,7 @@ class SMORE(Recommender):
         """Propagation steps over the item graphs."""
         contrast: Weight = 0.01
         """lambda_c: weight of InfoNCE between the fused views and the ids."""
-        temperature: float = Field(0.2, gt=0)
+        temperature: float = Field(0.2, ge=0.02)
         """tau of InfoNCE."""
         dropout: Rate = 0.0
         """Share of the entries of P dropped in training."""
@@ -90,38 +90,42 @@ class SMORE(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """BPR, InfoNCE and L2 of the final rows."""
-        ids, side = self._tables(generator)
-        p, q = torch.split(ids + side, [self.data.users, self.data.items])
-        users, triples = embedding(batch.users, p), embedding(batch.triples, q)
-        scores = (users.unsqueeze(1) * triples).sum(dim=-1)
-        contrast = purified_views.contrast(side, ids, batch, len(p), self.temperature)
+        rows = purified_views.rows_of(batch, self.data.users)
+        ids, *views = (embedding(rows, table) for table in self._tables())
+        side = self._side(ids, views, generator)
+        bpr, contrast, l2, _ = purified_views.ranking_terms(ids, side, self.temperature)
         return {
-            "bpr": losses.bpr(scores[:, 0], scores[:, 1]),
+            "bpr": bpr,
             "contrast": self.contrast * contrast,
-            "l2": self.regularization * losses.l2(users, triples),
+            "l2": self.regularization * l2,
         }
 
     def branches(self) -> dict[str, Branch]:
         """One branch."""
-        ids, side = self._tables(None)
-        return {FUSED: Branch(*torch.split(ids + side, [self.data.users, self.data.items]))}
+        ids, *views = self._tables()
+        final = ids + self._side(ids, views, None)
+        return {FUSED: Branch(*torch.split(final, [self.data.users, self.data.items]))}
 
-    def _tables(self, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """(U + I, d) E_id and E_s; without a generator, nothing is dropped."""
+    def _tables(self) -> list[Tensor]:
+        """(U + I, d) E_id, E_m of each modality, and E_f."""
         data = self.data
         ids = torch.cat(lightgcn(data.user_item, self.users, self.items, self.layers))
         filtered, present = self._filtered()
-        views = {}
-        for m, graph in self.graphs.items():
-            gated = self.items * self.gates[m](filtered[m]) * present[m].unsqueeze(1)
-            views[m] = purified_views.view(data, graph, gated, self.item_layers)
+        gated = {
+            m: self.items * gate(filtered[m]) * present[m].unsqueeze(1)
+            for m, gate in self.gates.items()
+        }
+        return [ids, *purified_views.views(data.user_item, self.graphs, gated, self.item_layers)]
+
+    def _side(self, ids: Tensor, views: list[Tensor], generator: torch.Generator | None) -> Tensor:
+        """(..., d) E_s of (..., d) rows; without a generator, nothing is dropped."""
         parts = []
-        for m, view in views.items():
+        for (m, prefer), view in zip(self.preferences.items(), views, strict=True):
             weighed = view
             if m in self.queries:
-                weighed = wide(self.queries[m](views[FUSED])).softmax(dim=1) * view
-            parts.append(self._dropped(self.preferences[m](ids), generator) * weighed)
-        return ids, torch.stack(parts).mean(dim=0)
+                weighed = wide(self.queries[m](views[-1])).softmax(dim=-1) * view
+            parts.append(self._dropped(prefer(ids), generator) * weighed)
+        return torch.stack(parts).mean(dim=0)
 
     def _filtered(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(I, d) x~ of each modality and fused, and the (I,) items that have them."""

@@ -28,6 +28,17 @@ def test_self_loops_go_where_there_are_edges() -> None:
     assert dense(modality.with_self_loops(GRAPH)).tolist() == expected
 
 
+def test_self_loops_of_given_nodes() -> None:
+    expected = [[0, 0.5, 0.25], [0.75, 1, 0], [0, 0, 1]]
+    assert dense(modality.with_self_loops(GRAPH, torch.tensor([1, 2]))).tolist() == expected
+
+
+def test_maximum_keeps_the_larger_weight_of_an_edge() -> None:
+    other = sparse([[0.125, 0.75, 0.0], [0.5, 0.0, 0.0], [0.0, 0.25, 0.0]])
+    expected = [[0.125, 0.75, 0.25], [0.75, 0, 0], [0, 0.25, 0]]
+    assert dense(modality.maximum([GRAPH, other])).tolist() == expected
+
+
 def test_unweighted() -> None:
     assert dense(modality.unweighted(GRAPH)).tolist() == [[0, 1, 1], [1, 0, 0], [0, 0, 0]]
 

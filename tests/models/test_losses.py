@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 from brmrs.models import losses
 
@@ -243,3 +244,26 @@ def test_extreme_margins_stay_finite() -> None:
     assert torch.isfinite(loss)
     assert far.grad is not None
     assert torch.isfinite(far.grad).all()
+
+
+def test_info_nce_and_its_gradient() -> None:
+    """Against torch's cross-entropy of the cosines."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = (
+        torch.randn(7, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+        for _ in range(2)
+    )
+    logits = cosine_similarity(x.unsqueeze(1), y.unsqueeze(0), dim=2) / 0.2
+    expected = cross_entropy(logits, torch.arange(7))
+    found = losses.info_nce(x, y, 0.2)
+    torch.testing.assert_close(found, expected)
+    gradients = (torch.autograd.grad(2 * loss, (x, y)) for loss in (found, expected))
+    torch.testing.assert_close(*gradients)
+
+
+def test_info_nce_of_a_zero_row_is_finite() -> None:
+    x = torch.zeros(3, 2, requires_grad=True)
+    loss = losses.info_nce(x, torch.eye(3, 2), 0.02)
+    (gradient,) = torch.autograd.grad(loss, x)
+    assert loss.item() == pytest.approx(math.log(3))
+    assert gradient.isfinite().all()
