@@ -38,7 +38,12 @@ ADVICE = {
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ELOOP: "the path is a link where brmrs needs a file or a folder, or its links form a "
     "loop; remove the link",
+    errno.EISDIR: "brmrs needs a file there; remove the folder",
+    errno.ENOTDIR: "brmrs needs a folder there; remove the file",
+    errno.EEXIST: "brmrs needs a folder there; remove the file",
 }
+# SQLite's own numbers: read-only, input or output failed, disk full.
+_OF_SQLITE = {8: errno.EROFS, 10: errno.EIO, 13: errno.ENOSPC}
 # Libraries written in Rust give the number only in their message.
 _NUMBER_IN_TEXT = re.compile(r"\(os error (\d+)\)")
 
@@ -70,6 +75,8 @@ def _number(error: BaseException) -> int:
     """The errno of an exception; 0 where it has none."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
+    if of_sqlite := getattr(error, "sqlite_errorcode", 0):
+        return _OF_SQLITE.get(of_sqlite & 0xFF, 0)  # the rest of the number says where it failed
     found = _NUMBER_IN_TEXT.search(str(error))
     return int(found[1]) if found else 0
 

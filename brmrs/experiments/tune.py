@@ -12,22 +12,19 @@ A search locks the store as a run does, so garbage collection cannot remove its 
 """
 
 import logging
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.pool import NullPool
 
 from brmrs.config.load import parse
 from brmrs.config.pipeline import PipelineConfig, put
 from brmrs.errors import UserError
 from brmrs.experiments.search_spaces import space
+from brmrs.experiments.study_file import open_study
 from brmrs.models import bundle
 from brmrs.models.base import Scorer
 from brmrs.models.registry import build
@@ -73,7 +70,8 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
     name = f"{config.name}-{config.model.name}-{digest_json([key, searched])[:12]}"
     with store.running(f"{config.name}, tune", wait=config.concurrency == "wait"):
         sound(run, store, *upstream)
-        study = open_study(store.root / "tune" / "studies.db", name)
+        pruner = MedianPruner(UNPRUNED_TRIALS, UNPRUNED_EPOCHS)
+        study = open_study(store.root / "tune" / "studies.db", name, pruner)
         ready = prepare(inputs_of(stage, upstream, store), config)
         search(study, config, ready, trials, ranges)
     return study
@@ -82,22 +80,6 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
 def training(config: PipelineConfig) -> Stage:
     """The stage `train`, with the inputs of the configured model."""
     return next(stage for stage in of_model(config) if stage.name == "train")
-
-
-def open_study(file: Path, name: str) -> optuna.Study:
-    """The study of that name in an SQLite file; creates both if they are missing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return optuna.create_study(
-        study_name=name,
-        # Connected by a function: in an address, "?", "#" and "%" of a path mean something else.
-        storage=RDBStorage(
-            "sqlite://",
-            engine_kwargs={"creator": lambda: sqlite3.connect(file), "poolclass": NullPool},
-        ),
-        direction="maximize",
-        load_if_exists=True,
-        pruner=MedianPruner(UNPRUNED_TRIALS, UNPRUNED_EPOCHS),
-    )
 
 
 def search(

@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from brmrs.columns import REGIONS, SHA256, VECTOR, embeddings
 from brmrs.stages import STAGE_CACHE, StageContext
-from brmrs.system import code, progress
+from brmrs.system import code, progress, untrusted
 from brmrs.system.files import digest_bytes, digest_json, replacing
 
 LOG = logging.getLogger(__name__)
 SHARD, SHARD_BYTES = 512, 2**24  # limits of rows and bytes; a kill loses at most one shard
+MOST_ROWS, MOST_BYTES = 2**16, 2**28  # of a shard that is read; one row may exceed `SHARD_BYTES`
 LETTERS = 16  # of the recipe's digest, in the folder's name
 
 # A function that embeds the contents at the given places of a list. It yields (R,) positions within
@@ -222,7 +223,7 @@ class Shards:
         for path in sorted(self._folder.glob("*.parquet")):
             try:
                 contents, rows = self._content(path)
-            except (ValueError, pa.ArrowException):
+            except (OSError, ValueError, pa.ArrowException):
                 LOG.warning("%s is damaged; its rows are embedded again", path)
                 continue
             yield f"{self._folder.name}/{path.name}", contents, rows
@@ -231,14 +232,19 @@ class Shards:
         """Contents and (R, ...) rows of a shard.
 
         Raises:
-            ValueError, ArrowException: it is damaged, or forged under the digest of its bytes.
+            OSError, ValueError, ArrowException: it cannot be read, is damaged, or is forged under
+                the digest of its bytes.
         """
-        data = path.read_bytes() if path.is_file() else b""  # a pipe or device may never end
+        data = untrusted.read_bytes(path, MOST_BYTES)
         if digest_bytes(data) != path.stem:
             raise ValueError("other bytes")
+        if pq.read_metadata(BytesIO(data)).num_rows > MOST_ROWS:
+            raise ValueError("too many rows")  # a few bytes may hold billions of equal ones
         table = pq.read_table(BytesIO(data))
         if not table.schema.equals(self._schema):
             raise ValueError("another schema")
+        if any(column.null_count for column in table.columns):
+            raise ValueError("missing values")
         contents = table[SHA256].to_pylist()
         flat = {
             name: table[name].combine_chunks().flatten().to_numpy()

@@ -21,11 +21,13 @@ class AddressCache:
     def find(self, address: str) -> Path | None:
         """The cached file of an address; None if it is missing or damaged."""
         path = self._index.get(address_hash(address))
-        if path is None or not path.is_file():  # a pipe or device may never end
+        if path is None:
             return None
-        if digest_file(path) != path.name.split(".")[1]:
+        try:
+            intact = digest_file(path) == path.name.split(".")[1]
+        except OSError:
             return None
-        return path
+        return path if intact else None
 
     def add(self, address: str, file: Path) -> None:
         """Add a file that is named by its content."""

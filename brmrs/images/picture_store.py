@@ -4,14 +4,14 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from brmrs.images.address_cache import AddressCache, address_hash, link
 from brmrs.images.decode import EXTENSIONS, Picture, Status, check
-from brmrs.system.files import replacing
+from brmrs.system import untrusted
+from brmrs.system.files import digest_file, replacing
 
 FILES = "files"
 _RECORD = TypeAdapter(Picture)
@@ -49,15 +49,15 @@ class PictureStore:
     def find(self, address: str) -> Picture | None:
         """The recorded result of this address, if its bytes are there and undamaged."""
         try:
-            picture = _RECORD.validate_json(self._record(address).read_bytes())
+            picture = untrusted.read(self._record(address), _RECORD)
             if picture.status != Status.OK:
                 return picture
             if not _names_a_file(picture):
                 return None
-            data = self._file(self.folder, picture).read_bytes()
-        except (OSError, ValueError):  # pydantic's is a ValueError
+            digest = digest_file(self._file(self.folder, picture))
+        except (OSError, ValueError):
             return None
-        return picture if sha256(data).hexdigest() == picture.sha256 else None
+        return picture if digest == picture.sha256 else None
 
     def reuse(self, address: str, max_bytes: int, max_pixels: int) -> Picture | None:
         """The picture that another key fetched from this address, within this key's limits."""

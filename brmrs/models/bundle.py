@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -23,6 +23,7 @@ from brmrs.errors import UserError
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import FoldIn, Scorer
 from brmrs.models.scorers import SCORERS, kind_of
+from brmrs.system import untrusted
 from brmrs.system.files import digest_file, digest_json, write_json
 
 TENSORS = "model.safetensors"
@@ -106,6 +107,9 @@ class Description(BaseModel):
     items: tuple[str, ...]
     scorers: dict[str, str] = {}  # filled in by `Bundle.save`
     tensors_sha256: str = ""
+
+
+_DESCRIPTION = TypeAdapter(Description)
 
 
 @dataclass(frozen=True)
@@ -192,13 +196,11 @@ def load(folder: Path) -> Bundle:
 
 def _description(path: Path) -> Description:
     try:
-        about = Description.model_validate_json(path.read_bytes())
+        about = untrusted.read(path, _DESCRIPTION)
+    except ValueError as error:
+        raise UserError(f"{path}: not a model bundle: {error}; train again") from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; pass a folder that `train` wrote") from error
-    except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"])) or "content"
-        raise UserError(f"{path}: not a model bundle: {where}: {fault['msg']}") from error
     if (about.format, about.version) != (FORMAT, VERSION):
         raise UserError(
             f"{path}: format {about.format} {about.version}, this version reads "

@@ -11,11 +11,11 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from brmrs.errors import UserError
-from brmrs.store import checked
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.checked import Name
 from brmrs.store.runs import Run, all_runs, find, latest, sound
+from brmrs.system import untrusted
 from brmrs.system.files import write_json
+from brmrs.system.untrusted import Name
 
 FILE = "current.json"
 LOCK = "current"  # of the store, held while the file is read and replaced
@@ -124,7 +124,7 @@ def read(store: ArtifactStore) -> Promotions:
     """
     path = store.root / FILE
     try:
-        found = checked.read(path, _FILE)
+        found = untrusted.read(path, _FILE)
     except FileNotFoundError:
         return Promotions({})
     except (IsADirectoryError, ValueError) as error:
@@ -149,33 +149,27 @@ def conclude(store: ArtifactStore, run: Run, verdict: Verdict, contents: Content
         verdict: whether to serve it, and why.
         contents: the dump files that it was trained on; None where that is not known.
     """
-    data = run.config["name"]
-    decision = Decision(
-        PROMOTED if verdict.promoted else NOT_PROMOTED,
-        run.name,
-        verdict.reason,
-        contents,
-        verdict.comparison,
-        _now(),
-        data,
-        verdict.state,
-    )
     with store.lock(LOCK):
-        past = read(store)
-        served = past.served.get(data, ())
-        if verdict.promoted:
-            served = (*(name for name in served if name != run.name), run.name)
-        _write(store, past, data, served, decision)
+        _conclude(store, run, verdict, contents)
 
 
-def promote(store: ArtifactStore, run: Run) -> None:
+def promote(store: ArtifactStore, name: str) -> Run:
     """Serve a run by the user's decision: no comparison is made.
 
+    Args:
+        store: the artifact store.
+        name: see `resolve`.
+
+    Returns:
+        The run.
+
     Raises:
-        UserError: the run has no model, or the model is missing or damaged.
+        UserError: there is no such run, it has no model, or the model is missing or damaged.
     """
-    sound(run, store, *NEEDED)
-    conclude(store, run, Verdict(True, "by `brmrs promote`", state="by hand"), None)
+    with store.lock(LOCK):  # garbage collection holds it too, so the run cannot be removed
+        run = sound(resolve(store, name), store, *NEEDED)
+        _conclude(store, run, Verdict(True, "by `brmrs promote`", state="by hand"), None)
+    return run
 
 
 def roll_back(store: ArtifactStore, data: str | None = None) -> Run:
@@ -264,6 +258,26 @@ def _chosen(data: str | None, known: set[str], store: ArtifactStore) -> str:
         names = ", ".join(sorted(known))
         raise UserError(f"{store.root} has runs of several data sets ({names}); choose by --data")
     return data or next(iter(known), "")
+
+
+def _conclude(store: ArtifactStore, run: Run, verdict: Verdict, contents: Contents | None) -> None:
+    """See `conclude`; the caller holds the lock."""
+    data = run.config["name"]
+    decision = Decision(
+        PROMOTED if verdict.promoted else NOT_PROMOTED,
+        run.name,
+        verdict.reason,
+        contents,
+        verdict.comparison,
+        _now(),
+        data,
+        verdict.state,
+    )
+    past = read(store)
+    served = past.served.get(data, ())
+    if verdict.promoted:
+        served = (*(name for name in served if name != run.name), run.name)
+    _write(store, past, data, served, decision)
 
 
 def _write(

@@ -13,7 +13,7 @@ Layout under the root:
     failures/                       logs of failed stages
     prefect/                        the tasks' results, rewritten from the records on read
 
-A store may be shared with others, so no file in it is trusted (see `brmrs.store.checked`). Its
+A store may be shared with others, so no file in it is trusted (see `brmrs.system.untrusted`). Its
 folders may be links or mounts. Reading and writing follow them, but nothing behind a link is
 removed (see `ArtifactStore.discard`).
 """
@@ -27,8 +27,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from brmrs.errors import os_fault
-from brmrs.store import checked, locks
+from brmrs.store import locks
 from brmrs.store.records import Artifact, Record, read_record
+from brmrs.system import untrusted
 from brmrs.system.files import (
     Signature,
     digest_file,
@@ -255,7 +256,7 @@ def _kept(found: Signature) -> tuple[int, ...]:
 
 def _read_signatures(folder: Path) -> object:
     try:
-        return checked.parse(_signature_file(folder))
+        return untrusted.parse(_signature_file(folder))
     except (OSError, ValueError):
         return None
 

@@ -4,7 +4,6 @@ import fcntl
 import logging
 import os
 import platform
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from brmrs.errors import UserError, os_fault
+from brmrs.system.files import NotRegularError, open_appended
 
 LOG = logging.getLogger(__name__)
 _HOLDER_BYTES = 400  # bytes read of a lock file, to name the holder
@@ -53,7 +53,7 @@ def single(path: Path, who: str, *, wait: bool) -> Iterator[None]:
             holder = _holder(file)
             if not wait:
                 raise UnderWayError(
-                    f"{holder} is under way in {path.parents[1]}; try again when it has ended"
+                    f"{holder} is under way in {path.parents[1]}; stop it or wait until it ends"
                 ) from error
             LOG.info("waiting for %s to end", holder)
             _flock(path, file, fcntl.LOCK_EX)
@@ -72,19 +72,15 @@ def _holder(file: IO[bytes]) -> str:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    """Open a lock file without following a link, whose target could be any file.
+    """Open a lock file.
 
     Raises:
         UserError: it is a pipe, a device, or another name (hard link) of some other file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(path, flags, 0o666)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        os.close(descriptor)
-        raise UserError(f"{path}: no lock file of brmrs; remove it")
-    return os.fdopen(descriptor, "a+b")
+    try:
+        return open_appended(path)
+    except NotRegularError as error:
+        raise UserError(f"{path}: no lock file of brmrs; remove it") from error
 
 
 def _flock(path: Path, file: IO[bytes], operation: int) -> None:

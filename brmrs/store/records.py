@@ -10,9 +10,9 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import from_json
 
 from brmrs.stages import INCOMPLETE, STAGE_CACHE
-from brmrs.store import checked
-from brmrs.store.checked import Digest, Name, RelativePath
+from brmrs.system import untrusted
 from brmrs.system.files import digest_json
+from brmrs.system.untrusted import Digest, Name, RelativePath
 
 _SCHEMA = ConfigDict(allow_inf_nan=False, revalidate_instances="never")
 _Size = Annotated[int, Field(ge=0)]
@@ -105,7 +105,7 @@ def read_record(path: Path) -> Record | None:
         OSError: the file is there and cannot be read.
     """
     try:
-        return checked.read(path, SCHEMA)
+        return untrusted.read(path, SCHEMA)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
 

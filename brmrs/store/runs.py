@@ -12,12 +12,11 @@ from typing_extensions import TypedDict
 
 from brmrs.errors import UserError
 from brmrs.stages import STAGES
-from brmrs.store import checked
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.checked import Digest, Name
 from brmrs.store.records import Artifact, Record
-from brmrs.system import machine
+from brmrs.system import machine, untrusted
 from brmrs.system.files import write_json
+from brmrs.system.untrusted import Digest, Name
 
 MOMENT = "%Y%m%d-%H%M%S-%f"  # in the names of runs, of which the last three digits are left out
 EVALUATION = "evaluate/metrics.json"
@@ -182,7 +181,7 @@ def read_evaluation(path: Path) -> Evaluation | None:
         UserError: the file is damaged.
     """
     try:
-        return checked.read(path, _EVALUATION)
+        return untrusted.read(path, _EVALUATION)
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -306,7 +305,7 @@ def _folder(store: ArtifactStore) -> Path:
 
 def _read(path: Path) -> Run:
     try:
-        found = checked.read(path, _MANIFEST)
+        found = untrusted.read(path, _MANIFEST)
     except (FileNotFoundError, IsADirectoryError, ValueError) as error:
         raise UserError(f"{path}: no manifest of a run ({error}); remove it") from error
     if found.name != path.stem:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from brmrs.system.files import NotRegularError, open_regular
+
 LOG = logging.getLogger(__name__)
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -30,8 +32,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:
     """Read a checkpoint; None where there is none, or where it is damaged (with a warning)."""
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except FileNotFoundError:
+        return None
+    except NotRegularError:
+        LOG.warning("%s is no regular file and is ignored; training starts anew", path.name)
         return None
     digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:

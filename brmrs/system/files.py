@@ -1,5 +1,6 @@
 """Read and write files: digests, atomic writes, JSON and Parquet with the same bytes each time."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,54 @@ Signature = tuple[int, int, int, int, int]
 _digests: dict[str, tuple[Signature, str]] = {}
 
 
+class NotRegularError(OSError, ValueError):
+    """A pipe, device, socket or folder is where a regular file is expected."""
+
+    def __init__(self, path: Path):
+        super().__init__(errno.EINVAL, "it is no regular file", str(path))
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading. Opening a pipe would block; a device may never end.
+
+    Raises:
+        OSError: the file cannot be read.
+        NotRegularError: it is another kind of file.
+    """
+    return os.fdopen(_opened(path, os.O_RDONLY), "rb")
+
+
+def open_appended(path: Path) -> BufferedRandom:
+    """Open a lock or log file in a folder that others may write to; its folder is made.
+
+    Raises:
+        OSError: it cannot be opened, or is a link (ELOOP), whose target would be changed.
+        NotRegularError: it is no regular file, or another name (hard link) of some file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW)
+    if os.fstat(descriptor).st_nlink > 1:
+        os.close(descriptor)
+        raise NotRegularError(path)
+    return os.fdopen(descriptor, "a+b")
+
+
+def _opened(path: Path, flags: int) -> int:
+    """Descriptor of a regular file."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegularError(path)
+    return descriptor
+
+
 def digest_file(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as file:
+    """Hex SHA-256 of a regular file.
+
+    Raises:
+        OSError: the file cannot be read, or is another kind of file.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

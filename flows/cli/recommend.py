@@ -88,11 +88,8 @@ def promote(
 ) -> None:
     """Serve a run from now on, without a comparison."""
     from brmrs.serving.current import promote as serve
-    from brmrs.serving.current import resolve
 
-    store = ArtifactStore(artifacts)
-    found = resolve(store, run)
-    serve(store, found)
+    found = serve(ArtifactStore(artifacts), run)
     line(out, f"run {found.name} is served for {found.config['name']}")
 
 

@@ -19,7 +19,8 @@ from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.experiments import tune, tuned_file
 from brmrs.experiments.search_spaces import space
-from brmrs.experiments.tune import finished, open_study, rows, search, winner, with_values
+from brmrs.experiments.study_file import open_study
+from brmrs.experiments.tune import finished, rows, search, winner, with_values
 from brmrs.serving.housekeeping import collect
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.locks import UnderWayError
@@ -36,8 +37,8 @@ SETTINGS = config("bpr-mf", epochs=8, learning_rate=0.01)
 
 def searched(root: Path, trials: int, settings: PipelineConfig = SETTINGS) -> optuna.Study:
     """Search on the board's artifacts in `root`, with a pruner that judges early."""
-    study = open_study(root / "studies.db", "board")
-    study.pruner = MedianPruner(n_startup_trials=1, n_warmup_steps=4)
+    pruner = MedianPruner(n_startup_trials=1, n_warmup_steps=4)
+    study = open_study(root / "studies.db", "board", pruner)
     inputs = {path.name: path for path in root.glob("*") if path.is_dir()}
     inputs |= {f"{name}/{file.name}": file for name in inputs for file in inputs[name].iterdir()}
     search(study, settings, prepare(inputs, settings), trials, space(settings.model))

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from brmrs import columns
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.features import embeddings
 from brmrs.features.embeddings import gather, recipe
@@ -159,11 +160,22 @@ def test_a_forged_shard_is_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixt
     folder = shards(tmp_path)[0].parent
     sink = BytesIO()
     pq.write_table(pa.table({"sha256": [1], "vector": ["a"]}), sink)
-    forged = [b"", b"PAR1 no table PAR1", sink.getvalue()]
+    gaps, schema = BytesIO(), columns.embeddings(D)
+    rows = pa.table({"sha256": CONTENTS[:3], "vector": [None, None, [1.0] * D]}, schema=schema)
+    pq.write_table(rows, gaps)
+    forged = [b"", b"PAR1 no table PAR1", sink.getvalue(), gaps.getvalue()]
     for data in forged:
         (folder / f"{digest_bytes(data)}.parquet").write_bytes(data)
     assert embedded(tmp_path, CONTENTS)[1] == []
     assert caplog.text.count("is damaged") == len(forged)
+
+
+def test_a_shard_of_few_bytes_and_many_rows_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded(tmp_path, CONTENTS)
+    monkeypatch.setattr(embeddings, "MOST_ROWS", 3)
+    assert embedded(tmp_path, CONTENTS)[1] == CONTENTS
 
 
 def test_no_file_behind_a_link_is_removed_or_overwritten(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -36,6 +37,18 @@ def test_a_damaged_file_is_not_used_and_is_replaced(tmp_path: Path) -> None:
     again = AddressCache(tmp_path / "kept").find("a")
     assert again is not None
     assert again.read_bytes() == b"one"
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_used_and_is_replaced(tmp_path: Path) -> None:
+    file = content(tmp_path / "files", b"one")
+    AddressCache(tmp_path / "kept").add("a", file)
+    (kept,) = (tmp_path / "kept").iterdir()
+    kept.unlink()
+    os.mkfifo(kept)
+    assert AddressCache(tmp_path / "kept").find("a") is None
+    AddressCache(tmp_path / "kept").add("a", file)
+    assert AddressCache(tmp_path / "kept").find("a") == kept
 
 
 def test_linking_twice_leaves_one_link_and_no_temporary_file(tmp_path: Path) -> None:

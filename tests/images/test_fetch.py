@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -280,7 +281,10 @@ def test_a_killed_run_resumes(server: Server, tmp_path: Path) -> None:
     assert sorted(server.log) == ["/broken", "/hang-up"]  # these may have passed; asked again
 
 
-@pytest.mark.parametrize("damage", ["bytes", "no bytes", "record", "foreign record", "path"])
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "damage", ["bytes", "no bytes", "record", "foreign record", "path", "pipe", "pipe of bytes"]
+)
 def test_a_damaged_store_is_not_used(damage: str, server: Server, tmp_path: Path) -> None:
     first = one(server.url("photo"), tmp_path)
     (content,) = tmp_path.glob("files/*/*")
@@ -291,6 +295,10 @@ def test_a_damaged_store_is_not_used(damage: str, server: Server, tmp_path: Path
         content.unlink()
     elif damage == "record":
         record.write_bytes(record.read_bytes()[:20])
+    elif damage.startswith("pipe"):
+        path = content if damage == "pipe of bytes" else record
+        path.unlink()
+        os.mkfifo(path)
     elif damage == "path":
         (tmp_path / "files" / "secret").write_bytes(PHOTO)
         forged = json.loads(record.read_text()) | {"extension": "/../../secret"}

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,16 @@ def test_a_missing_file_is_named(file: str, tmp_path: Path) -> None:
     make().save(tmp_path)
     (tmp_path / file).unlink()
     with pytest.raises(UserError, match=file):
+        bundle.load(tmp_path)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("file", ["bundle.json", "model.safetensors"])
+def test_a_pipe_in_place_of_a_file_is_named(file: str, tmp_path: Path) -> None:
+    make().save(tmp_path)
+    (tmp_path / file).unlink()
+    os.mkfifo(tmp_path / file)
+    with pytest.raises(UserError, match=rf"{file}.*no regular file"):
         bundle.load(tmp_path)
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from toy_dump import dump
 
 from brmrs.errors import UserError
 from brmrs.serving.current import (
+    LOCK,
     Verdict,
     conclude,
     of_data_set,
@@ -172,10 +174,24 @@ def test_a_rolled_back_run_is_promoted_again(store: ArtifactStore) -> None:
     for name in ("run0", "run1"):
         conclude(store, find(store, name), YES, CONTENTS)
     roll_back(store)
-    promote(store, find(store, "run1"))
+    promote(store, "run1")
     assert serving(store).name == "run1"
     assert read(store).history[-1].state == "by hand"
     assert roll_back(store).name == "run0"
+
+
+def test_a_run_that_is_collected_while_promote_waits_is_not_served(store: ArtifactStore) -> None:
+    """Garbage collection holds the lock; whatever `promote` saw before does not count."""
+    conclude(store, find(store, "run3"), YES, CONTENTS)
+    with ThreadPoolExecutor(1) as pool:
+        with store.lock(LOCK):
+            promotion = pool.submit(promote, store, "run0")
+            with pytest.raises(TimeoutError):
+                promotion.result(timeout=0.3)
+            store.discard(store.path(find(store, "run0").artifact("train")))
+        with pytest.raises(UserError, match="train of run run0 is missing or damaged"):
+            promotion.result(timeout=20)
+    assert read(store).served == {"dataset": ("run3",)}
 
 
 def test_aliases_name_runs(store: ArtifactStore) -> None:

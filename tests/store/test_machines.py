@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +127,15 @@ def test_an_error_of_the_system_is_told_with_advice(number: int) -> None:
 )
 def test_words_are_no_error_of_the_system(error: Exception) -> None:
     assert os_fault(error) is None
+
+
+def test_a_full_disk_under_sqlite_is_told_with_advice(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "db")
+    connection.execute("PRAGMA max_page_count = 3")  # as on a disk that is full after three pages
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        for number in range(9):
+            connection.execute(f"CREATE TABLE t{number} (x)")
+    assert str(os_fault(caught.value)).startswith("No space left on device; free space")
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ESTALE, errno.EIO])

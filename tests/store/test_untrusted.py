@@ -15,11 +15,11 @@ from brmrs.errors import UserError
 from brmrs.serving import current
 from brmrs.serving.housekeeping import collect
 from brmrs.stages import Stage
-from brmrs.store import checked
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
 from brmrs.store.records import from_text, read_record
 from brmrs.store.runs import Run, all_runs, find, new_name, read_evaluation, save
+from brmrs.system import untrusted
 
 UP = Stage("ingest", "toy_stage", config=("split",), external=("reviews",))
 
@@ -255,10 +255,10 @@ def test_metrics_of_another_schema_are_one_line(tmp_path: Path, content: str) ->
 def test_a_file_that_is_too_large_is_not_parsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checked, "MOST_BYTES", 10)
+    monkeypatch.setattr(untrusted, "MOST_BYTES", 10)
     (tmp_path / "file").write_text("[1, 2, 3, 4]")
     with pytest.raises(ValueError, match="more than 10 bytes"):
-        checked.parse(tmp_path / "file")
+        untrusted.parse(tmp_path / "file")
 
 
 ANY = st.recursive(

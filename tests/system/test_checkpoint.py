@@ -1,4 +1,6 @@
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,16 @@ def test_a_damaged_one_is_ignored_with_a_warning(
         with caplog.at_level(logging.WARNING):
             assert checkpoint.load(path, CPU) is None, name
         assert "c.pt" in caplog.text, name
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_another_kind_of_file_is_ignored_with_a_warning(
+    tmp_path: Path, make: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path / "c.pt")
+    assert checkpoint.load(tmp_path / "c.pt", CPU) is None
+    assert "c.pt is no regular file" in caplog.text
 
 
 class Evil:

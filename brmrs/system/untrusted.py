@@ -1,18 +1,18 @@
-"""Read untrusted files of a store: plain JSON, validated against a schema.
+"""Read untrusted files of a store: regular files only; plain JSON, validated against a schema.
 
 A store may have been copied from anywhere, so no file in it is trusted. Records, manifests of runs,
-`current.json` and metrics are read with `read`. It parses plain JSON, limits its size, depth and
-numbers, and validates it with pydantic.
+`current.json`, metrics and the descriptions of models are read with `read`. It parses plain JSON,
+limits its size, depth and numbers, and validates it with pydantic.
 """
 
-import os
 import re
-import stat
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import from_json
+
+from brmrs.system.files import open_regular
 
 MOST_BYTES = 2**27  # of one file; a record of a million pictures has about as many
 DEEPEST = 32  # containers within each other
@@ -43,6 +43,20 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\z")]
 RelativePath = Annotated[str, AfterValidator(_relative)]
 
 
+def read_bytes(path: Path, most: int) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it has more than `most` bytes, or is no regular file.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it has more than {most} bytes")
+    return content
+
+
 def parse(path: Path) -> Any:
     """The JSON values of a file, within the limits above.
 
@@ -50,11 +64,7 @@ def parse(path: Path) -> Any:
         OSError: the file cannot be read.
         ValueError: it is no JSON, beyond a limit, or no regular file.
     """
-    with open(path, "rb", opener=_regular) as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"it has more than {MOST_BYTES} bytes")
-    values = from_json(content, allow_inf_nan=False)
+    values = from_json(read_bytes(path, MOST_BYTES), allow_inf_nan=False)
     _bounded(values, DEEPEST)
     return values
 
@@ -77,15 +87,6 @@ def one_line(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, fault["loc"]))[:200] or "content"
     return f"{where}: {fault['msg']}"
-
-
-def _regular(path: str, flags: int) -> int:
-    """Open a regular file. A pipe would block, and reading a device may have effects or no end."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise ValueError("it is no regular file")
 
 
 def _bounded(value: object, depth: int) -> None:
