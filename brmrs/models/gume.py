@@ -73,7 +73,7 @@ class GUME(Recommender):
 
     needs = ("features", "modality_graphs")
     user_tables = ("users", "extended.text", "extended.visual")
-    tables_held = 48
+    tables_held = 32
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()

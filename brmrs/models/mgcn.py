@@ -50,7 +50,7 @@ class MGCN(Recommender):
         """lambda: weight of the L2 term on the final rows of the batch."""
 
     needs = ("features", "modality_graphs")
-    tables_held = 32
+    tables_held = 24
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()

@@ -62,6 +62,7 @@ class PGL(Recommender):
     needs = ("features", "modality_graphs")
     user_tables = ("users.text", "users.visual")
     item_tables = ()
+    tables_held = 20
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()

@@ -62,7 +62,7 @@ class SMORE(Recommender):
         """lambda: weight of the L2 term on the final rows of the batch."""
 
     needs = ("features", "modality_graphs")
-    tables_held = 48
+    tables_held = 28
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()

@@ -1,5 +1,7 @@
 """SSC-LightGCN (He et al., KDD 2025)."""
 
+from typing import Annotated
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.config.models import ModelSection
-from brmrs.config.section import Share, Weight
+from brmrs.config.section import Search, Share, Weight
 from brmrs.extensions import register
 from brmrs.graphs import augmented
 from brmrs.models import losses
@@ -47,9 +49,9 @@ class SSC(Recommender):
         visual_weight: Share = 0.1
         """a_v: weight of the visual graph; the text graph has the rest. No effect where only one
         modality has a graph."""
-        shift: float = Field(0.05, ge=0, lt=1)
+        shift: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.2)] = 0.05
         """mu: centre of the spectrum of A+, which the shift moves to 0."""
-        scale: float = Field(0.75, gt=0)
+        scale: Annotated[float, Field(gt=0), Search(0.5, 1.0)] = 0.75
         """Delta: half the width of the spectrum, which the scaling brings to 1."""
         regularization: Weight = 1e-6
         """lambda: weight of the L2 term over all embeddings."""

@@ -81,7 +81,21 @@ def claimed_and_taken(name: str) -> tuple[int, int]:
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in other units")
 @pytest.mark.parametrize(
-    "name", ["bm3", "br-mrs", "freedom", "lattice", "mmgcn", "grcn", "dualgnn"]
+    "name",
+    [
+        "bm3",
+        "br-mrs",
+        "freedom",
+        "lattice",
+        "mmgcn",
+        "grcn",
+        "dualgnn",
+        "ssc",
+        "mgcn",
+        "smore",
+        "gume",
+        "pgl",
+    ],
 )
 def test_no_graph_model_takes_more_than_it_says(name: str) -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
