@@ -76,6 +76,9 @@ TYPE = "type"  # of an interaction: the part of PARTS that contributes most to i
 
 TEXT, VISUAL, FUSED = "text", "visual", "fused"  # modalities, and the branches of a model
 MODALITIES = (TEXT, VISUAL)
+# Branches of a model with residual scores: its own fused score, and the scores added to it.
+MODEL = "model"
+RESIDUALS = ("ease", "neighbours", "graph-filter")
 
 INTERACTIONS = pa.schema(
     [

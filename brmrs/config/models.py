@@ -22,6 +22,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from brmrs import extensions
+from brmrs.config.residuals import ResidualsConfig
 from brmrs.config.section import Section, Weight
 from brmrs.errors import UserError
 from brmrs.extensions import Extension
@@ -38,6 +39,8 @@ class ModelSection(Section):
 
     name: str = ""
     """The model's name, as `brmrs models` lists it."""
+    residuals: ResidualsConfig = ResidualsConfig()
+    """Scores in closed form that are added to the trained model's; by default none."""
 
 
 class RankingTerms(Section):

@@ -39,7 +39,7 @@ def diagnose(
         k: K.
     """
     users = evaluated(held_out)
-    lists = {name: top_k(branch, users, k, train)[0] for name, branch in branches.items()}
+    lists = {name: top_k(branches[name], users, k, train)[0] for name in (FUSED, *MODALITIES)}
     rows, positives = held_out.of(users)
     hit = {
         name: (items[rows] == positives.unsqueeze(1)).any(dim=1) for name, items in lists.items()

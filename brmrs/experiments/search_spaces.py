@@ -9,6 +9,7 @@ that define the structure of a model.
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from brmrs.config.models import ModelSection
+from brmrs.config.residuals import ResidualsConfig
 from brmrs.config.section import Search, Section
 from brmrs.errors import UserError
 
@@ -62,6 +63,8 @@ def _ranges(path: str, section: Section) -> dict[str, BaseDistribution]:
     """The ranges of a section's fields, and of the sections in it, such as `model.objective`."""
     ranges: dict[str, BaseDistribution] = {}
     for field, value in section:
+        if isinstance(value, ResidualsConfig):  # `model.residuals.search` chooses their weights
+            continue
         if isinstance(value, Section):
             ranges |= _ranges(f"{path}.{field}", value)
             continue

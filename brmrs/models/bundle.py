@@ -23,6 +23,7 @@ from brmrs.errors import UserError
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import FoldIn, Scorer
 from brmrs.models.scorers import SCORERS, kind_of
+from brmrs.models.standardised import StandardisedSum
 from brmrs.system import untrusted
 from brmrs.system.files import digest_file, digest_json, write_json
 
@@ -85,11 +86,13 @@ class Description(BaseModel):
         train: the training configuration.
         warm_start: the bundle that training started from; None without a warm start.
         best_epoch: counted from 1; 0 where nothing was trained.
-        validation: the selection metric of that epoch.
+        validation: the selection metric of that epoch; with residual scores, of the sum.
+        residuals: the weights of the residual scores, by branch; the model's own is 1.
         features: by modality.
         users: the raw ids, in the order of the dense ids.
         items: the raw ids, in the order of the dense ids.
         scorers: how each branch ranks, a name of `brmrs.models.scorers.SCORERS`.
+        parts: the branches that a branch is the sum of, in the order of its weights.
         tensors_sha256: of `model.safetensors`.
     """
 
@@ -102,10 +105,12 @@ class Description(BaseModel):
     warm_start: WarmStart | None = None
     best_epoch: int
     validation: dict[str, float]
+    residuals: dict[str, float] = {}
     features: dict[str, Feature]
     users: tuple[str, ...]
     items: tuple[str, ...]
     scorers: dict[str, str] = {}  # filled in by `Bundle.save`
+    parts: dict[str, tuple[str, ...]] = {}  # filled in by `Bundle.save`
     tensors_sha256: str = ""
 
 
@@ -118,7 +123,8 @@ class Bundle:
 
     Attributes:
         about: names, ids, configuration, metrics.
-        branches: "fused" always; "text" and "visual" where the recommender has them.
+        branches: "fused" always; "text" and "visual" where the recommender has them. Where "fused"
+            is a `StandardisedSum`, its parts, too.
         seen: the training items of each user.
         state: the recommender's own parameters, for a warm start.
     """
@@ -152,7 +158,11 @@ class Bundle:
         """Write the two files; equal bundles give equal bytes."""
         tensors = {_INDPTR: self.seen.indptr, _ITEMS: self.seen.items.int()}
         for name, branch in self.branches.items():
-            tensors |= {f"{name}.{field}": tensor for field, tensor in vars(branch).items()}
+            tensors |= {
+                f"{name}.{field}": value
+                for field, value in vars(branch).items()
+                if isinstance(value, Tensor)
+            }
         tensors |= {_STATE + name: value for name, value in self.state.items()}
         # Clones: two names may share one tensor's memory, which safetensors refuses.
         cpu = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
@@ -160,6 +170,11 @@ class Bundle:
         save_file(cpu, folder / TENSORS, {IDS: ids})
         facts = {
             "scorers": {name: kind_of(branch) for name, branch in self.branches.items()},
+            "parts": {
+                name: tuple(branch.parts)
+                for name, branch in self.branches.items()
+                if isinstance(branch, StandardisedSum)
+            },
             "tensors_sha256": digest_file(folder / TENSORS),
         }
         about = self.about.model_copy(update=facts)
@@ -219,7 +234,10 @@ def _assemble(about: Description, tensors: dict[str, Tensor]) -> Bundle:
         for name in list(tensors)
         if name.startswith(_STATE)
     }
-    branches = {name: _branch(name, kind, tensors) for name, kind in sorted(about.scorers.items())}
+    branches: dict[str, Scorer] = {}
+    for name, kind in sorted(about.scorers.items(), key=lambda each: each[0] in about.parts):
+        parts = {part: branches[part] for part in about.parts.get(name, ())}
+        branches[name] = _branch(name, kind, tensors, parts)
     for name, branch in branches.items():
         if branch.shape != (users, items):
             raise ValueError(f"branch {name} is not of {users} users and {items} items")
@@ -228,8 +246,12 @@ def _assemble(about: Description, tensors: dict[str, Tensor]) -> Bundle:
     return Bundle(about, branches, seen, state)
 
 
-def _branch(name: str, kind: str, tensors: Mapping[str, Tensor]) -> Scorer:
+def _branch(
+    name: str, kind: str, tensors: Mapping[str, Tensor], parts: Mapping[str, Scorer]
+) -> Scorer:
     if kind not in SCORERS:
         raise ValueError(f"branch {name} ranks by {kind}, which this version does not know")
+    if SCORERS[kind] is StandardisedSum:
+        return StandardisedSum(tensors[f"{name}.weights"], parts)
     names = inspect.signature(SCORERS[kind]).parameters
     return SCORERS[kind](**{field: tensors[f"{name}.{field}"] for field in names})

@@ -1,5 +1,6 @@
 """EASE (Steck 2019): a linear item-item model in closed form."""
 
+import scipy.sparse as sp
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -41,11 +42,7 @@ class EASE(Recommender):
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
         r = interactions(data)
-        gram = torch.from_numpy((r.T @ r).toarray()).to(data.device)
-        gram.diagonal().add_(config.ridge)
-        weights = _inverse(gram, config.ridge)
-        weights /= -weights.diagonal().clone()
-        weights.fill_diagonal_(0)
+        weights = item_weights(r, config.ridge, data.device)
         self._scorer = ItemWeights(*history(r, data.device), weights)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -55,6 +52,20 @@ class EASE(Recommender):
     def branches(self) -> dict[str, ItemWeights]:
         """One branch."""
         return {FUSED: self._scorer}
+
+
+def item_weights(r: sp.csr_matrix, ridge: float, on: torch.device) -> Tensor:
+    """(I, I) float32 B of the (U, I) binary interactions.
+
+    Raises:
+        UserError: the ridge is too small for float32.
+    """
+    gram = torch.from_numpy((r.T @ r).toarray()).to(on)
+    gram.diagonal().add_(ridge)
+    weights = _inverse(gram, ridge)
+    weights /= -weights.diagonal().clone()
+    weights.fill_diagonal_(0)
+    return weights
 
 
 def _inverse(gram: Tensor, ridge: float) -> Tensor:

@@ -10,6 +10,7 @@ from brmrs.errors import UserError
 from brmrs.graphs.user_items import UserItems, spans
 from brmrs.models.base import Branch, FoldIn, Scorer
 from brmrs.models.fold_in import UserRegression
+from brmrs.models.standardised import StandardisedSum
 
 CHUNK = 2**18  # activations held at once while all items are scored; 1 MB stays in a core's cache
 
@@ -258,6 +259,7 @@ SCORERS: dict[str, type[Scorer]] = {
     "item-neighbours": ItemNeighbours,
     "attentive-metric": AttentiveMetric,
     "attentive-parts": AttentiveParts,
+    "standardised-sum": StandardisedSum,
 }
 
 

@@ -36,9 +36,12 @@ def check_modalities(config: PipelineConfig, stages: Iterable[Stage]) -> None:
         UserError: there can be none.
     """
     trains = any(stage.name == "train" for stage in stages)
-    if trains and FROM_MODALITIES & set(needs(config.model)) and not any(modalities(config)):
+    neighbours = config.model.residuals.neighbours > 0
+    required = neighbours or FROM_MODALITIES & set(needs(config.model))
+    if trains and required and not any(modalities(config)):
+        what = "model.residuals.neighbours" if neighbours else f"model {config.model.name}"
         raise UserError(
-            f"model {config.model.name} needs texts or pictures, and there are none: set "
+            f"{what} needs texts or pictures, and there are none: set "
             "ingest.metadata or images.folder, or choose a model that needs interactions only "
             "(brmrs models)"
         )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,7 +12,9 @@ from brmrs.columns import (
     ASIN,
     CATEGORIES,
     CURVE,
+    FUSED,
     MODALITIES,
+    MODEL,
     TRAIN,
     USER_ID,
     VALIDATION,
@@ -23,6 +25,7 @@ from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import NO_OTHERS, Metric, measure, of_plugins
 from brmrs.graphs.user_items import UserItems
+from brmrs.models import residuals
 from brmrs.models.base import Recommender, Scorer, TrainingData
 from brmrs.models.bundle import Bundle, Description, Feature, WarmStart, load
 from brmrs.models.registry import build
@@ -31,6 +34,7 @@ from brmrs.system.files import read_json, write_parquet
 from brmrs.system.machine import high_water
 from brmrs.training.data import assemble
 from brmrs.training.imputation import imputed
+from brmrs.training.residual_weights import choose
 from brmrs.training.trainer import History, Select, fit
 from brmrs.training.warm_start import start_from
 
@@ -66,6 +70,7 @@ def run(context: StageContext) -> None:
     """Train the configured recommender on the training split; validation selects the epoch."""
     config = context.config
     ready = prepare(context.inputs, config)
+    residuals.refuse_what_cannot_be_fitted(config.model.residuals, ready.data)
     model = build(config.model, ready.data, config.train.seed).to(ready.data.device)
     warm = None
     if config.train.warm_start:
@@ -77,12 +82,40 @@ def run(context: StageContext) -> None:
     history = fit(model, ready.train, ready.select, config.train, file)
     context.notes.update(measured(history, ready.data.device))
     LOG.info("%s", summary(config, history, high_water()))
-    used = {modality for modality in ready.folders if model.learns_from(modality)}
+    neighbours = config.model.residuals.neighbours > 0
+    used = {m for m in ready.folders if neighbours or model.learns_from(m)}
     described = features(ready.folders, config.features.imputation, used)
     about = describe(config, history, described, ready.users, ready.items, warm)
-    bundle(about, model, ready.train).save(context.out)
+    made = with_residuals(bundle(about, model, ready.train), ready, config)
+    made.save(context.out)
     points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
     write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
+
+
+def with_residuals(made: Bundle, ready: Prepared, config: PipelineConfig) -> Bundle:
+    """The bundle whose fused branch has the configured residual scores added; without any, as is.
+
+    Its validation metric is that of the sum.
+
+    Args:
+        made: the bundle of the trained model.
+        ready: the inputs of the training.
+        config: the residual scores, and the metric that chooses their weights.
+    """
+    wanted, metric = config.model.residuals, config.train.selection
+    weights = wanted.weights
+    if not weights:
+        return made
+    scores = residuals.fitted(wanted, ready.data)
+    if wanted.search:
+        parts = {MODEL: made.fused, **scores}
+        others = of_plugins(config.plugins)
+        weights = choose(parts, weights, ready.validation, ready.train, metric, others)
+    branches = residuals.added(made.branches, scores, weights)
+    value = ready.select(branches[FUSED])
+    LOG.info("with residual scores %s: validation %s %.4f", weights, metric, value)
+    about = made.about.model_copy(update={"validation": {metric: value}, "residuals": weights})
+    return replace(made, about=about, branches=branches)
 
 
 def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:

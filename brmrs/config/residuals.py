@@ -1,0 +1,49 @@
+"""`model.residuals`: closed-form scores that are added to a trained model's."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from brmrs.columns import RESIDUALS
+from brmrs.config.section import Section, Share, Weight
+from brmrs.config.without_effect import refuse
+
+
+class ResidualsConfig(Section):
+    """Scores fitted on the training split without gradients, added to the trained model's.
+
+    The model's score and each of these are standardised per user over all items. A weight is
+    relative to the model's, which is 1; a score with weight 0 is left out.
+    """
+
+    ease: Weight = 0.0
+    """Weight of EASE, the ridge regression of each item on the others (Steck 2019)."""
+    neighbours: Weight = 0.0
+    """Weight of R K: the cosines of an item with the user's items that have it among their nearest
+    neighbours by text or picture."""
+    graph_filter: Weight = 0.0
+    """Weight of R R' R, each R symmetrically normalised by the degrees of users and items."""
+    search: bool = False
+    """Whether a coordinate search on the validation split changes the weights; those given are its
+    start."""
+    ridge: float = Field(200.0, gt=0)
+    """Ridge penalty of EASE."""
+    visual_weight: Share = 0.1
+    """Weight of the pictures' neighbours in K; the texts' have the rest. No effect where only one
+    modality has neighbours."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights above 0, by branch name, in the order of `columns.RESIDUALS`."""
+        given = (self.ease, self.neighbours, self.graph_filter)
+        return {name: w for name, w in zip(RESIDUALS, given, strict=True) if w > 0}
+
+    @model_validator(mode="after")
+    def _every_field_has_an_effect(self) -> Self:
+        if not self.weights:
+            refuse(self, ("search",), "every weight is 0; the search starts from those given")
+        if self.ease == 0:
+            refuse(self, ("ridge",), "ease is 0")
+        if self.neighbours == 0:
+            refuse(self, ("visual_weight",), "neighbours is 0")
+        return self

@@ -1,0 +1,80 @@
+"""Residual scores in the stage `train`: fitted after it, weights from the validation split."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from board_artifacts import config, context, write_inputs
+
+from brmrs.columns import FUSED, MODEL
+from brmrs.evaluation.metrics import measure
+from brmrs.graphs.user_items import UserItems
+from brmrs.models import bundle
+from brmrs.models.base import Branch
+from brmrs.models.standardised import StandardisedSum
+from brmrs.training.residual_weights import candidates, choose
+from brmrs.training.stage import run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def scorer(scores: torch.Tensor) -> Branch:
+    """The scorer of a (U, I) table."""
+    return Branch(scores, torch.eye(scores.shape[1]))
+
+
+def drawn(users: int, items: int) -> tuple[UserItems, UserItems, dict[str, Branch]]:
+    """Validation and training items, a model that is noise, a residual that knows the held out."""
+    generator = torch.Generator().manual_seed(0)
+    everyone = torch.arange(users)
+    train = UserItems.from_pairs(everyone, everyone % items, users, items)
+    held_out = UserItems.from_pairs(everyone, (everyone + 3) % items, users, items)
+    noise = torch.rand(users, items, generator=generator)
+    hint = torch.rand(users, items, generator=generator)
+    hint[everyone, (everyone + 3) % items] += 0.3
+    useless = torch.rand(users, items, generator=generator)
+    parts = {MODEL: scorer(noise), "hint": scorer(hint), "useless": scorer(useless)}
+    return held_out, train, parts
+
+
+def test_the_search_raises_what_helps_and_lowers_what_does_not() -> None:
+    held_out, train, parts = drawn(400, 60)
+    start = {"hint": 0.3, "useless": 0.3}
+    chosen = choose(parts, start, held_out, train, "recall@5")
+    assert chosen["hint"] > 0.3 > chosen["useless"]
+
+    def recall(weights: dict[str, float]) -> float:
+        total = StandardisedSum(torch.tensor([1.0, *weights.values()]), parts)
+        return float(measure(total, held_out, train, (5,))["recall@5"].mean())
+
+    assert recall(chosen) > recall(start)
+
+
+def test_the_candidates_give_the_metric_of_all_items() -> None:
+    held_out, train, parts = drawn(70, 300)
+    weights = torch.tensor([1.0, 0.5, 0.2])
+    found = candidates(parts, weights, held_out, train).measure(weights, "ndcg@20", {})
+    total = StandardisedSum(weights, parts)
+    assert found == pytest.approx(float(measure(total, held_out, train, (20,))["ndcg@20"].mean()))
+
+
+def test_the_stage_adds_the_scores_and_reports_the_sum(tmp_path: Path) -> None:
+    settings = {"ease": 0.2, "neighbours": 0.1, "graph_filter": 0.1, "ridge": 10.0}
+    made = {}
+    for name, more in (("fixed", {}), ("searched", {"search": True})):
+        base = config(epochs=3)
+        model = base.model.model_copy(
+            update={"residuals": type(base.model.residuals)(**settings, **more)}
+        )
+        stage = context(
+            write_inputs(tmp_path / name),
+            tmp_path / name,
+            base.model_copy(update={"model": model}),
+        )
+        run(stage)
+        made[name] = bundle.load(stage.out)
+    fixed, searched = made["fixed"].about, made["searched"].about
+    assert fixed.residuals == {"ease": 0.2, "neighbours": 0.1, "graph-filter": 0.1}
+    assert set(made["fixed"].branches) == {FUSED, MODEL, *fixed.residuals}
+    assert searched.validation["recall@2"] >= fixed.validation["recall@2"]
+    assert all(feature.used for feature in fixed.features.values())
