@@ -48,13 +48,23 @@ class Service:
     pool: ThreadPoolExecutor
     counters: Counters
 
-    async def answer(self, run: str | None, function: Callable[[Answering], Any]) -> Response:
-        """The JSON answer of a function of a run, computed in the pool."""
+    async def answer(
+        self, run: str | None, function: Callable[[Answering], Any], *, brief: bool = False
+    ) -> Response:
+        """The JSON answer of a function of a run.
+
+        Args:
+            run: name of a run; None: the served one.
+            function: gives the JSON values.
+            brief: it takes less time than a change of threads; then it is computed at once.
+        """
 
         @torch.inference_mode()  # not inherited from the thread that starts this one
-        def work() -> Response:
-            return json(function(self.served.get(run)))
+        def work(answering: Answering | None = None) -> Response:
+            return json(function(answering or self.served.get(run)))
 
+        if brief and run is None:
+            return work(self.served.now)
         return await self.compute(work)
 
     async def compute(self, work: Callable[[], Response]) -> Response:

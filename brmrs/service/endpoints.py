@@ -100,7 +100,7 @@ async def status(request: Request, run: RunName = None) -> Response:
             "problem": served.problem,
         }
 
-    return await _service(request).answer(run, describe)
+    return await _service(request).answer(run, describe, brief=True)
 
 
 @router.get("/v1/users", response_model=answers.Users, responses=UNKNOWN)
@@ -139,9 +139,11 @@ async def recommendations(
     run: RunName = None,
 ) -> Response:
     """The best items for a user that the model was trained on."""
-    wanted = Wanted(branch, k, exclude_seen, category)
-    return await _service(request).answer(
-        run, lambda answering: ranking.for_user(answering.run, user, wanted)
+    wanted, service = Wanted(branch, k, exclude_seen, category), _service(request)
+    return await service.answer(
+        run,
+        lambda answering: ranking.for_user(answering.run, user, wanted),
+        brief=service.served.now.run.fast,
     )
 
 
@@ -158,7 +160,7 @@ async def history(request: Request, user: UserId, run: RunName = None) -> Respon
         )
         return {"run": loaded.name, "user": user, "items": trained, "held_out": held_out}
 
-    return await _service(request).answer(run, look_up)
+    return await _service(request).answer(run, look_up, brief=True)
 
 
 @router.post(
@@ -200,7 +202,7 @@ async def item(request: Request, asin: ItemId, run: RunName = None) -> Response:
             "n_users": int(loaded.popularity[row]),
         }
 
-    return await _service(request).answer(run, look_up)
+    return await _service(request).answer(run, look_up, brief=True)
 
 
 @router.get("/v1/explain", response_model=answers.Explanation, responses=UNKNOWN)

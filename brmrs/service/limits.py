@@ -16,3 +16,4 @@ MOST_FEATURES = 2**30  # bytes of one modality's vectors, held for similar items
 EXACT_ITEMS = 200_000  # up to so many items every score is computed
 POLL_SECONDS = 1.0  # between two looks at `current.json`
 RETRY_SECONDS = 10.0  # until a run that could not be loaded is tried again
+FAST_SECONDS = 0.001  # a ranking that takes less is computed without a change of threads

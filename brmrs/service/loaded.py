@@ -1,6 +1,7 @@
 """A run in memory: its bundle, the tables of items and interactions, and what is derived."""
 
 import logging
+import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from brmrs.models.bundle import Bundle
 from brmrs.service import catalogue, history
 from brmrs.service.catalogue import Catalogue
 from brmrs.service.history import History
+from brmrs.service.limits import FAST_SECONDS
 from brmrs.service.problem import Problem, brief
 from brmrs.serving.current import NEEDED
 from brmrs.stages import FEATURE_TABLES, ITEMS, SPLIT
@@ -120,16 +122,28 @@ class LoadedRun:
         starts = self.bundle.seen.indptr
         return self.bundle.seen.items[starts[user] : starts[user + 1]]
 
+    @cached_property
+    def fast(self) -> bool:
+        """Whether a user's scores take less than `FAST_SECONDS` here, by the slowest branch."""
+        return max(map(_seconds, self.bundle.branches.values())) < FAST_SECONDS
+
     def warm_up(self) -> None:
-        """Compute the derived tables and one ranking, so that the first request does not wait."""
+        """Compute the derived tables, so that the first request does not wait."""
         self.catalogue.search("a", 1)
         self.users_like("a", 1)
         self.users_like("", 1)
-        _ = (self.popularity, self.catalogue.by_category, self.branches)
+        _ = (self.popularity, self.catalogue.by_category, self.branches, self.fast)
         _ = (self.bundle.item_index, self.bundle.user_index, self.bundle.fold_in)
-        for scorer in self.bundle.branches.values():
-            if scorer.shape[0]:
-                scorer.scores(torch.zeros(1, dtype=torch.long))
+
+
+def _seconds(scorer: Scorer) -> float:
+    """Of the scores of one user, the fastest of several times."""
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        scorer.scores(torch.zeros(1, dtype=torch.long))
+        times.append(time.perf_counter() - started)
+    return min(times)
 
 
 def load(

@@ -251,6 +251,6 @@ def test_a_stop_lets_requests_end(
     with command(store) as (process, url), Load(url, expected) as load:
         until(lambda: load.statuses[200] > 50, 120)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(60) in (0, -signal.SIGTERM)  # uvicorn ends by the signal it got
     assert set(load.statuses) == {200}
     assert not load.wrong
