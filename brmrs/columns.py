@@ -63,8 +63,10 @@ METRICS = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate")
 
 # The sample dump's truth: parts of an item's latent vector and of a user's taste.
 TEXT_UNIQUE, VISUAL_UNIQUE = "text_unique", "visual_unique"
-SYNERGY, REDUNDANT = "synergy", "redundant"
-PARTS = (TEXT_UNIQUE, VISUAL_UNIQUE, SYNERGY, REDUNDANT)
+ADDITIVE, SYNERGY, REDUNDANT = "additive", "synergy", "redundant"
+PARTS = (TEXT_UNIQUE, VISUAL_UNIQUE, ADDITIVE, SYNERGY, REDUNDANT)
+NO_PART = "none"  # the type of an interaction to which popularity and noise contribute most
+TEXT_SIGNS, VISUAL_SIGNS = "text_signs", "visual_signs"  # the factors of the synergy part
 # The literature's ready-made layout, which has RATING and TIMESTAMP under these names, too.
 LAYOUT_USER = "userID"
 LAYOUT_ITEM = "itemID"
@@ -72,7 +74,7 @@ LAYOUT_SPLIT = "x_label"
 NEIGHBOUR = "neighbour"
 COSINE = "cosine"
 
-TYPE = "type"  # of an interaction: the part of PARTS that contributes most to it
+TYPE = "type"  # of an interaction: the part of PARTS that contributes most to it, or NO_PART
 
 TEXT, VISUAL, FUSED = "text", "visual", "fused"  # modalities, and the branches of a model
 MODALITIES = (TEXT, VISUAL)
@@ -195,7 +197,14 @@ def per_user(cut_offs: tuple[int, ...], others: Iterable[str] = ()) -> pa.Schema
 
 _LATENT = [pa.field(part, pa.list_(pa.float32()), nullable=False) for part in PARTS]
 TRUTH_USERS = pa.schema([pa.field(USER_ID, pa.string(), nullable=False), *_LATENT])
-TRUTH_ITEMS = pa.schema([pa.field(ASIN, pa.string(), nullable=False), *_LATENT])
+TRUTH_ITEMS = pa.schema(
+    [
+        pa.field(ASIN, pa.string(), nullable=False),
+        *_LATENT,
+        pa.field(TEXT_SIGNS, pa.list_(pa.float32()), nullable=False),
+        pa.field(VISUAL_SIGNS, pa.list_(pa.float32()), nullable=False),
+    ]
+)
 TRUTH_INTERACTIONS = pa.schema(
     [
         pa.field(USER_ID, pa.string(), nullable=False),

@@ -1,7 +1,8 @@
 """The sample's product pictures: the kind as a shape, the visual latents as colour, size, pattern.
 
-z_v is the product's hue, the background and the product's size; B z_s is how many stripes the
-product has and how many dots the wall behind it.
+z_v is the product's hue, the background and the product's size; B z_a is how many stripes the
+product has and how many dots the wall behind it. The visual signs are the surroundings: a window
+or a plant on the wall, a plain or a chequered shelf, flags along the top or none.
 """
 
 import colorsys
@@ -56,12 +57,15 @@ SHAPES: tuple[tuple[tuple[str, tuple[float, ...], str], ...], ...] = (
 )  # fmt: skip
 
 
-def draw_picture(rng: Generator, shown: Floats, redundant: Floats, kind: int) -> Image.Image:
+def draw_picture(
+    rng: Generator, shown: Floats, signs: Floats, redundant: Floats, kind: int
+) -> Image.Image:
     """Draw one item.
 
     Args:
         rng: places the dots and tilts the stripes a little.
-        shown: (5,), [z_v; B z_s].
+        shown: (5,), [z_v; B z_a].
+        signs: (3,) of -1 and 1.
         redundant: (3,), z_r, the colour of the shelf.
         kind: index in `SHAPES`; z_r again.
 
@@ -75,6 +79,12 @@ def draw_picture(rng: Generator, shown: Floats, redundant: Floats, kind: int) ->
     _draw_dots(pen, rng, round(MOST_DOTS * dots), _wall((wall + 0.5) % 1))
     shelf = np.clip(128 + 48 * redundant, 40, 216).round().astype(int)
     pen.rectangle((0, SHELF * side, side, side), fill=tuple(shelf.tolist()))
+    plant, chequered, flags = (sign > 0 for sign in signs)
+    (_draw_plant if plant else _draw_window)(pen, side)
+    if chequered:
+        _draw_chequers(pen, side)
+    if flags:
+        _draw_flags(pen, side)
     paints = {BODY: _product(hue), DARK: (45, 40, 48), LIGHT: (245, 240, 228)}
     width = side * (0.34 + 0.38 * size)
     box = (side / 2 - width / 2, SHELF * side + 6 - width, side / 2 + width / 2, SHELF * side + 6)
@@ -112,6 +122,42 @@ def _draw_dots(pen: ImageDraw.ImageDraw, rng: Generator, count: int, colour: Col
     side = SIDE * SCALE
     for x, y in rng.uniform(0, 1, (count, 2)) * (side, SHELF * side):
         pen.ellipse((x - 9, y - 9, x + 9, y + 9), fill=colour)
+
+
+def _draw_window(pen: ImageDraw.ImageDraw, side: int) -> None:
+    left, top, right, bottom = (share * side for share in (0.04, 0.18, 0.26, 0.58))
+    pen.rectangle((left, top, right, bottom), fill=(196, 226, 248), outline=(90, 60, 40), width=10)
+    pen.line(((left + right) / 2, top, (left + right) / 2, bottom), fill=(90, 60, 40), width=8)
+    pen.line((left, (top + bottom) / 2, right, (top + bottom) / 2), fill=(90, 60, 40), width=8)
+
+
+def _draw_plant(pen: ImageDraw.ImageDraw, side: int) -> None:
+    x, ground = 0.14 * side, SHELF * side
+    for step in range(-4, 5):
+        tip = (x + step * 0.03 * side, ground - (0.58 - 0.05 * abs(step)) * side)
+        base = ground - 0.1 * side
+        pen.polygon((x - 9, base, *tip, x + 9, base), fill=(30, 120 + 10 * step, 50))
+    pen.polygon(
+        (x - 40, ground - 60, x + 40, ground - 60, x + 28, ground, x - 28, ground),
+        fill=(176, 92, 58),
+    )
+
+
+def _draw_chequers(pen: ImageDraw.ImageDraw, side: int) -> None:
+    size = side * (1 - SHELF) / 4
+    for row in range(4):
+        for column in range(row % 2, int(side / size) + 1, 2):
+            x, y = column * size, SHELF * side + row * size
+            pen.rectangle((x, y, x + size, y + size), fill=(250, 248, 244))
+
+
+def _draw_flags(pen: ImageDraw.ImageDraw, side: int) -> None:
+    colours = ((214, 48, 49), (253, 203, 66), (9, 132, 227))
+    width = side / 9
+    for index in range(9):
+        x = index * width
+        points = (x, 0, x + width, 0, x + width / 2, 0.13 * side)
+        pen.polygon(points, fill=colours[index % 3])
 
 
 def _striped(side: int, count: int, colour: Colour, box: Box, rng: Generator) -> Image.Image:

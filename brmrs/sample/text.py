@@ -1,7 +1,8 @@
 """The sample's texts: titles and descriptions that show an item's text latents.
 
 Each coordinate is cut into five levels with separate words. A level far from the middle has more
-sentences. Colours, sizes and patterns are not described: only pictures show them.
+sentences. Each sign has two words, one for -1 and one for 1. Colours, sizes, patterns and the
+surroundings of the product are not described: only pictures show them.
 """
 
 from dataclasses import dataclass
@@ -10,9 +11,7 @@ from html import escape
 import numpy as np
 from numpy.random import Generator
 
-from brmrs.sample.latent import Floats
-
-CUTS = (-1.2, -0.4, 0.4, 1.2)  # of a standard normal coordinate, into levels 0 to 4
+from brmrs.sample.latent import CUTS, Floats
 
 # (name, plural, department, brand), in the order of the shapes of `sample_pictures`. All items of a
 # kind have one brand, because an invented name dominates a text embedding.
@@ -40,7 +39,7 @@ class Level:
     sentences: tuple[str, str, str]
 
 
-# One row per coordinate of [z_t; A z_s]: the hobby, the material, the occasion, the place it is
+# One row per coordinate of [z_t; A z_a]: the hobby, the material, the occasion, the place it is
 # made in, the theme of its collection.
 COORDINATES: tuple[tuple[Level, ...], ...] = (
     (
@@ -155,6 +154,16 @@ COORDINATES: tuple[tuple[Level, ...], ...] = (
     ),
 )  # fmt: skip
 
+# One row per text sign: the word of the title and a sentence, for -1 and for 1.
+SIGNS: tuple[tuple[tuple[str, str], tuple[str, str]], ...] = (
+    (("Indoor", "For indoor use only, in heated rooms and behind closed windows."),
+     ("Outdoor", "For outdoor use in rain, wind and sun, on camping trips and terraces.")),
+    (("Kids", "For toddlers and small children, loved in every nursery and playground."),
+     ("Business", "For adults in offices, banks and business meetings.")),
+    (("Luxury", "A luxury piece, expensive and exclusive, trimmed with real gold."),
+     ("Budget", "A cheap bargain for students, on sale at a low price.")),
+)  # fmt: skip
+
 
 PRAISE = {
     5: ("Love it", "Exactly what I hoped for.", "Perfect, would buy again."),
@@ -176,12 +185,13 @@ class Words:
     categories: list[str]
 
 
-def write_words(rng: Generator, shown: Floats, kind: int) -> Words:
+def write_words(rng: Generator, shown: Floats, signs: Floats, kind: int) -> Words:
     """Describe one item.
 
     Args:
         rng: chooses the order of sentences.
-        shown: (5,), [z_t; A z_s].
+        shown: (5,), [z_t; A z_a].
+        signs: (3,) of -1 and 1.
         kind: index in `KINDS`.
     """
     name, plural, department, brand = KINDS[kind]
@@ -190,13 +200,17 @@ def write_words(rng: Generator, shown: Floats, kind: int) -> Words:
         for coordinate, value in zip(COORDINATES, shown, strict=True)
     ]
     hobby, material, occasion, place, theme = (level.title for level in levels)
+    uses = [pair[int(sign > 0)] for pair, sign in zip(SIGNS, signs, strict=True)]
     sentences = [
         sentence
         for level, value in zip(levels, shown, strict=True)
         for sentence in level.sentences[: _times(value)]
     ]
+    sentences += [sentence for _, sentence in uses]
+    words = " ".join(word for word, _ in uses)
+    title = f"{words} {material} {name} {hobby}, {theme}"
     return Words(
-        title=escape(f"{material} {name} {hobby}, {theme}", quote=False),  # &amp;, as dumps do
+        title=escape(title, quote=False),  # &amp;, as dumps do
         description=[" ".join(sentences[index] for index in rng.permutation(len(sentences)))],
         features=[f"{occasion}, {place}"],
         brand=brand,

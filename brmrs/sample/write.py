@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from brmrs import columns
 from brmrs.config.shipped import shipped_configs
 from brmrs.errors import UserError
-from brmrs.sample.latent import World, draw_interactions, draw_world
+from brmrs.sample.information import mutual_information
+from brmrs.sample.latent import Strengths, World, draw_interactions, draw_world
 from brmrs.sample.pictures import QUALITY, draw_picture
-from brmrs.sample.text import COORDINATES, KINDS, PRAISE, Words, write_words
+from brmrs.sample.text import COORDINATES, KINDS, PRAISE, SIGNS, Words, write_words
 from brmrs.system.files import write_json
 
-VERSION = 1  # of the generator; raise it with every change of the bytes
+VERSION = 2  # of the generator; raise it with every change of the bytes
 MARKER = "SAMPLE"
 REVIEWS, METADATA, IMAGES, TRUTH = "reviews.jsonl.gz", "meta.jsonl.gz", "images", "truth"
 CONFIG = "config.yaml"
@@ -60,13 +61,20 @@ class Presence:
     metadata: NDArray[np.bool_]
 
 
-def write_sample(folder: Path, seed: int = 0, users: int = 1500, items: int = 500) -> None:
+def write_sample(
+    folder: Path,
+    seed: int = 0,
+    users: int = 1500,
+    items: int = 500,
+    strengths: Strengths | None = None,
+) -> None:
     """Write the sample dump, unless the folder holds the same one already.
 
     The folder is written atomically, and the same arguments give the same bytes:
     `reviews.jsonl.gz`, `meta.jsonl.gz`, `images/<asin>.jpg`, and in `truth/` the latent vectors
-    (`users.parquet`, `items.parquet`), the matrices and strengths (`parameters.json`) and each
-    interaction's type (`interactions.parquet`). `config.yaml` runs the pipeline on it: the shipped
+    (`users.parquet`, `items.parquet`), each interaction's type (`interactions.parquet`), and in
+    `parameters.json` the matrices, the strengths, and the bits that text, picture and both tell of
+    each part (`brmrs/sample/information.py`). `config.yaml` runs the pipeline on it: the shipped
     `configs/sample.yaml` with the paths of this folder.
 
     Args:
@@ -74,11 +82,14 @@ def write_sample(folder: Path, seed: int = 0, users: int = 1500, items: int = 50
         seed: of everything drawn.
         users: in the 5-core, about.
         items: in the 5-core, about.
+        strengths: of the parts of the taste; None: all 1.
 
     Raises:
         UserError: the folder holds something else, or cannot be written.
     """
+    strengths = strengths or Strengths()
     marker = {"version": VERSION, "seed": seed, "users": users, "items": items}
+    marker |= asdict(strengths)
     if _holds_sample(folder) == marker:
         return
     try:
@@ -86,7 +97,7 @@ def write_sample(folder: Path, seed: int = 0, users: int = 1500, items: int = 50
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             new = Path(scratch) / "new"
             new.mkdir()
-            _fill(new, seed, users, items)
+            _fill(new, seed, users, items, strengths)
             write_json(new / MARKER, marker)
             if folder.exists():
                 os.rename(folder, Path(scratch) / "old")
@@ -95,12 +106,12 @@ def write_sample(folder: Path, seed: int = 0, users: int = 1500, items: int = 50
         raise UserError(f"{folder}: {error.strerror}; choose another folder") from error
 
 
-def _holds_sample(folder: Path) -> dict[str, int] | None:
+def _holds_sample(folder: Path) -> dict[str, float] | None:
     """The marker of the sample in the folder; None where it is absent or empty."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     try:
-        marker: dict[str, int] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        marker: dict[str, float] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{folder}: holds something other than a sample dump; choose another folder"
@@ -110,9 +121,9 @@ def _holds_sample(folder: Path) -> dict[str, int] | None:
     return marker if complete else {}
 
 
-def _fill(folder: Path, seed: int, users: int, items: int) -> None:
+def _fill(folder: Path, seed: int, users: int, items: int, strengths: Strengths) -> None:
     rng = np.random.default_rng(seed)
-    world = draw_world(rng, users, items)
+    world = draw_world(rng, users, items, strengths)
     user, item, kind = draw_interactions(rng, world.contributions())
     user_ids = _ids(rng, "AE", 26, users + TAIL_USERS)
     asins = _ids(rng, "B0", 8, items + TAIL_ITEMS + UNREVIEWED)
@@ -158,22 +169,36 @@ def _write_truth(
     folder.mkdir()
     user, item, part = interactions
     users, items = len(world.users[columns.SYNERGY]), len(world.kind)
+    types = (*columns.PARTS, columns.NO_PART)
     tables = {
         "users": ({columns.USER_ID: user_ids[:users], **_latent(world.users)}, columns.TRUTH_USERS),
-        "items": ({columns.ASIN: asins[:items], **_latent(world.items)}, columns.TRUTH_ITEMS),
+        "items": (
+            {
+                columns.ASIN: asins[:items],
+                **_latent(world.items),
+                columns.TEXT_SIGNS: list(world.text_signs),
+                columns.VISUAL_SIGNS: list(world.visual_signs),
+            },
+            columns.TRUTH_ITEMS,
+        ),
         "interactions": (
             {
                 columns.USER_ID: [user_ids[code] for code in user],
                 columns.ASIN: [asins[code] for code in item],
-                columns.TYPE: [columns.PARTS[code] for code in part],
+                columns.TYPE: [types[code] for code in part],
             },
             columns.TRUTH_INTERACTIONS,
         ),
     }
     for name, (values, schema) in tables.items():
         pq.write_table(pa.table(values, schema=schema), folder / f"{name}.parquet")
-    halves = {"A": world.text_half.tolist(), "B": world.visual_half.tolist()}
-    write_json(folder / "parameters.json", halves)
+    parameters = {
+        "A": world.text_half.tolist(),
+        "B": world.visual_half.tolist(),
+        "strengths": asdict(world.strengths),
+        "mutual_information_bits": mutual_information(world),
+    }
+    write_json(folder / "parameters.json", parameters)
 
 
 def _latent(vectors: dict[str, NDArray[np.float64]]) -> dict[str, list[NDArray[np.float32]]]:
@@ -186,7 +211,8 @@ def _write_pictures(
     folder.mkdir()
     shown, redundant = world.shown_in_picture(), world.items[columns.REDUNDANT]
     for index in np.flatnonzero(presence.image):
-        picture = draw_picture(rng, shown[index], redundant[index], int(world.kind[index]))
+        signs, kind = world.visual_signs[index], int(world.kind[index])
+        picture = draw_picture(rng, shown[index], signs, redundant[index], kind)
         picture.save(folder / f"{asins[index]}.jpg", quality=QUALITY)
 
 
@@ -197,13 +223,14 @@ def _write_metadata(
     more = len(asins) - len(world.kind)
     shown = np.vstack([world.shown_in_text(), rng.standard_normal((more, len(COORDINATES)))])
     kind = np.append(world.kind, rng.integers(len(KINDS), size=more))
+    signs = np.vstack([world.text_signs, np.ones((more, len(SIGNS)))])
     all_there = np.ones(more, dtype=bool)
     title = np.append(presence.title, all_there)
     description = np.append(presence.description, all_there)
     lines = [
         orjson.dumps(_page(rng, asins[index], words, bool(title[index]), bool(description[index])))
         for index in np.flatnonzero(np.append(presence.metadata, all_there))
-        for words in [write_words(rng, shown[index], int(kind[index]))]
+        for words in [write_words(rng, shown[index], signs[index], int(kind[index]))]
     ]
     lines.insert(len(lines) // 2, b'{"title": "A page without an id", "images": []}')
     _write_gzip(path, lines)
