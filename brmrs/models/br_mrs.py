@@ -16,7 +16,7 @@ from brmrs.graphs.unit_rows import unit_rows
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import principal
-from brmrs.models.fusion import WITH_IDS, Fusion
+from brmrs.models.fusion import JOINT, THREE_CHANNELS, WITH_IDS, Fusion, Joint
 from brmrs.models.initialise import xavier
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import drop_edges, lightgcn
@@ -70,7 +70,7 @@ class BRMRS(Recommender):
         id_embeddings: bool = True
         """Whether items have a free embedding beside the projected features."""
         fusion: Literal[
-            "concat", "mean", "gate", "user-gate", "bilinear", "attention", "residual"
+            "concat", "mean", "gate", "user-gate", "bilinear", "attention", "residual", "joint"
         ] = "concat"
         """phi: how the channels are fused (brmrs/models/fusion.py). concat, mean and user-gate are
         additive: they cannot hold what neither modality holds."""
@@ -97,15 +97,17 @@ class BRMRS(Recommender):
             for m in self.modalities
         }
         fused, width = len(self.modalities) > 1, len(self.modalities) * dim
-        # Channels side by side: the modalities, then the ids if the fusion has such a channel.
-        ids = fused and config.fusion in WITH_IDS
-        self.users = xavier(data.users, width + dim * ids, generator)
+        # Channels side by side: the modalities, then the third one if the fusion has it.
+        fusion = config.fusion if fused else None
+        third = dim * (fusion in THREE_CHANNELS)
+        self.users = xavier(data.users, width + third, generator)
         self.items = xavier(data.items, width, generator) if config.id_embeddings else None
-        self.ids = xavier(data.items, dim, generator) if ids else None
+        self.ids = xavier(data.items, dim, generator) if fusion in WITH_IDS else None
         self.projections = nn.ParameterDict(
             {m: xavier(x.shape[1], dim, generator) for m, x in self.features.items()}
         )
-        self.fusion = Fusion(config.fusion, dim, generator) if fused else None
+        self.fusion = Fusion(fusion, dim, generator) if fusion else None
+        self.joint = Joint(data.features, data.present, dim, generator) if fusion == JOINT else None
         self.dim = dim
         self.layers = config.layers
         self.item_layers, self.user_layers = config.item_layers, config.user_layers
@@ -134,6 +136,8 @@ class BRMRS(Recommender):
         l2 = losses.l2(*batch.rows([users], [items]))
         if self.fusion is not None:
             l2 = l2 + losses.l2_of_all(self.fusion.parameters())
+        if self.joint is not None:
+            l2 = l2 + losses.l2_of_all(self.joint.parameters())
         terms["l2"] = self.regularization * l2
         return terms
 
@@ -156,6 +160,8 @@ class BRMRS(Recommender):
             items = items + self.items
         if self.ids is not None:
             items = torch.cat([items, self.ids], dim=1)
+        if self.joint is not None:
+            items = torch.cat([items, self.joint()], dim=1)
         return self.users, items
 
     def _propagate(
@@ -179,9 +185,10 @@ class BRMRS(Recommender):
             weight, scores = self.objective.settings.bpr or 1.0, (p * q).sum(dim=-1)
             return {"bpr": weight * losses.bpr(scores[:, 0], scores[:, 1])}
         by_channel = (p * q).reshape(*triples.shape, self.fusion.channels, self.dim)
-        s_t, s_v = by_channel.sum(dim=-1).unbind(-1)[:2]
+        by_channel = by_channel.sum(dim=-1)
+        s_t, s_v = by_channel.unbind(-1)[:2]
         if self.fusion.is_concat:
-            s_f = s_t + s_v
+            s_f = by_channel.sum(dim=-1)
         else:
             s_f = (self.fusion.users(p) * self.fusion.items(q)).sum(dim=-1)
         has = {m: self.data.present[m][triples] for m in self.modalities}

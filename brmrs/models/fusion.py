@@ -3,24 +3,29 @@
 s_f is the inner product of the fused user and the fused item. A fusion is *additive* if, for each
 user, s_f(u, i) is a function of the text of i plus a function of the picture of i. An additive
 fusion cannot rank by an exclusive-or of text and picture, so it cannot hold synergy;
-tests/models/test_fusion.py shows which fusions can.
+tests/models/test_fusion.py shows which fusions can, docs/planted-synergy.md which learn it.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from brmrs.graphs.unit_rows import unit_rows
+from brmrs.models.frozen_features import principal
 from brmrs.models.initialise import linear, xavier
 
-Kind = Literal["concat", "mean", "gate", "user-gate", "bilinear", "attention", "residual"]
+Kind = Literal["concat", "mean", "gate", "user-gate", "bilinear", "attention", "residual", "joint"]
 WITH_IDS = {"attention"}
+JOINT = "joint"
+THREE_CHANNELS = {*WITH_IDS, JOINT}
 
 
 class Fusion(nn.Module):
     """One fusion; `users` and `items` map channels side by side to representations.
 
-    With t, v the (..., d) channels, and o the id channel, which only attention has:
+    With t, v the (..., d) channels, and o a third channel, which only two have:
 
         concat     [t; v], so s_f = s_t + s_v                                      additive
         mean       (t + v) / 2                                                     additive
@@ -29,6 +34,11 @@ class Fusion(nn.Module):
         bilinear   [t; v; (A t) * (B v)], of rank d
         attention  a_t t + a_v v + a_o o, a = softmax(W [t; v; o] + b)
         residual   [t; v; MLP([t; v])], so s_f = s_t + s_v + <g(p_t, p_v), h(q_t, q_v)>
+        joint      [t; v; o], so s_f = s_t + s_v + s_o
+
+    The channel o of attention has free embeddings. That of joint has a free embedding per user and
+    `Joint` of the features per item; the graphs propagate it as they do the channels of the
+    modalities.
 
     The weights of attention depend on all parts together: if each part's weight depended only on
     that part, s_f > c would still be an additive condition for every c.
@@ -59,12 +69,12 @@ class Fusion(nn.Module):
     @property
     def channels(self) -> int:
         """The number of fused channels: text and visual, for attention also the ids."""
-        return 3 if self.kind in WITH_IDS else 2
+        return 3 if self.kind in THREE_CHANNELS else 2
 
     @property
     def is_concat(self) -> bool:
-        """Whether s_f is just the sum of s_t and s_v."""
-        return self.kind == "concat"
+        """Whether s_f is just the sum of the channels' scores."""
+        return self.kind in {"concat", JOINT}
 
     def users(self, channels: Tensor) -> Tensor:
         """(..., channels d) users to their fused representation."""
@@ -79,7 +89,7 @@ class Fusion(nn.Module):
         return channels if self.kind == "user-gate" else self._fused(channels, "of_items")
 
     def _fused(self, channels: Tensor, perceptron: str) -> Tensor:
-        if self.kind == "concat":
+        if self.is_concat:
             return channels
         if self.kind == "attention":
             attention = torch.softmax(channels @ self.weight + self.bias, dim=-1)
@@ -103,3 +113,46 @@ class Fusion(nn.Module):
 def _perceptron(dim: int, generator: torch.Generator) -> nn.Sequential:
     first, second = linear(2 * dim, 2 * dim, generator), linear(2 * dim, dim, generator)
     return nn.Sequential(first, nn.LeakyReLU(), second)
+
+
+class Joint(nn.Module):
+    """Layer 0 of the items' channel o: SCALE * MLP([z_t; z_v]), with one hidden layer.
+
+    z_m are the item's unit-length features, centred, in their `DIRECTIONS` leading directions, and
+    scaled to a mean square of 1. A perceptron of the features finds a product of attributes in far
+    fewer steps than one of the trained channels, whose entries are small and change all the time.
+
+    Args:
+        features: per modality (I, d_m); zero rows where an item lacks it.
+        present: per modality (I,) bool.
+        dim: d, of a channel.
+        generator: of the parameters.
+    """
+
+    DIRECTIONS, HIDDEN, SCALE = 64, 64, 0.1  # SCALE: about that of the projected features
+
+    def __init__(
+        self,
+        features: Mapping[str, Tensor],
+        present: Mapping[str, Tensor],
+        dim: int,
+        generator: torch.Generator,
+    ):
+        super().__init__()
+        reduced = [_standard(x, present[m], generator) for m, x in features.items()]
+        self.register_buffer("z", torch.cat(reduced, dim=1), persistent=False)
+        self.first = linear(self.z.shape[1], self.HIDDEN, generator)
+        self.last = linear(self.HIDDEN, dim, generator)
+
+    def forward(self) -> Tensor:
+        """(I, d)."""
+        hidden: Tensor = torch.relu(self.first(self.z))
+        return self.SCALE * self.last(hidden)
+
+
+def _standard(x: Tensor, present: Tensor, generator: torch.Generator) -> Tensor:
+    """(I, DIRECTIONS) centred leading coordinates of the (I, d) features, mean square 1."""
+    rows = unit_rows(x)
+    mean = rows[present].mean(dim=0)
+    z = principal((rows - mean).where(present.unsqueeze(1), 0), Joint.DIRECTIONS, generator)
+    return z / z[present].square().mean().sqrt().clamp(min=1e-12)

@@ -12,7 +12,7 @@ from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.config.models import configure
 from brmrs.models import losses, registry
 from brmrs.models.base import Batch
-from brmrs.models.fusion import WITH_IDS, Fusion, Kind
+from brmrs.models.fusion import JOINT, WITH_IDS, Fusion, Joint, Kind
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -20,7 +20,15 @@ ADDITIVE = {"concat", "mean", "user-gate"}
 DIM, THETA = 4, 0.5
 
 
-def excess(fusion: Fusion, user: Tensor, text: Tensor, visual: Tensor) -> Tensor:
+def kinds() -> tuple[Tensor, Tensor]:
+    """(4,) the kind of text and of picture of each item."""
+    a, b = zip(*itertools.product((0, 1), (0, 1)), strict=True)
+    return torch.tensor(a), torch.tensor(b)
+
+
+def excess(
+    fusion: Fusion, user: Tensor, text: Tensor, visual: Tensor, joint: Joint | None
+) -> Tensor:
     """Delta_f - max(Delta_t, Delta_v) of every positive against every negative.
 
     Items have a text of two kinds and a picture of two kinds; the user likes those of equal kinds.
@@ -30,11 +38,11 @@ def excess(fusion: Fusion, user: Tensor, text: Tensor, visual: Tensor) -> Tensor
         user: (C d,) channels of the user.
         text: (2, d) q_t by the kind of text.
         visual: (2, d) q_v by the kind of picture.
+        joint: the third channel of the fusion joint.
     """
-    ids = torch.zeros(4, DIM * (fusion.channels - 2))  # ids must not tell the items apart
-    kinds = list(itertools.product((0, 1), (0, 1)))
-    a, b = (torch.tensor(each) for each in zip(*kinds, strict=True))
-    items = torch.cat([text[a], visual[b], ids], dim=1)
+    a, b = kinds()
+    third = torch.zeros(4, DIM * (fusion.channels - 2))  # ids must not tell the items apart
+    items = torch.cat([text[a], visual[b], third if joint is None else joint()], dim=1)
     p_t, p_v = user[:DIM], user[DIM : 2 * DIM]
     scores = {
         FUSED: fusion.items(items) @ fusion.users(user),
@@ -47,18 +55,28 @@ def excess(fusion: Fusion, user: Tensor, text: Tensor, visual: Tensor) -> Tensor
     return delta[FUSED].sub(best)
 
 
+def of_kinds(generator: torch.Generator) -> Joint:
+    """`Joint` of features that show the kinds."""
+    features = {m: torch.eye(2)[n] for m, n in zip((TEXT, VISUAL), kinds(), strict=True)}
+    present = {m: torch.ones(4, dtype=torch.bool) for m in features}
+    return Joint(features, present, DIM, generator)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_whether_a_fusion_can_hold_an_exclusive_or(kind: Kind) -> None:
     generator = torch.Generator().manual_seed(0)
     fusion = Fusion(kind, DIM, generator)
     user = torch.randn(fusion.channels * DIM, generator=generator, requires_grad=True)
     text, visual = (torch.randn(2, DIM, generator=generator, requires_grad=True) for _ in range(2))
-    optimiser = torch.optim.Adam([*fusion.parameters(), user, text, visual], lr=0.03)
+    joint = of_kinds(generator) if kind == JOINT else None
+    modules = [fusion] if joint is None else [fusion, joint]
+    parameters = [each for module in modules for each in module.parameters()]
+    optimiser = torch.optim.Adam([*parameters, user, text, visual], lr=0.03)
     for _ in range(600):
         optimiser.zero_grad()
-        torch.relu(2 * THETA - excess(fusion, user, text, visual)).mean().backward()  # type: ignore[no-untyped-call]
+        torch.relu(2 * THETA - excess(fusion, user, text, visual, joint)).mean().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    holds = bool((excess(fusion, user, text, visual) > THETA).all())
+    holds = bool((excess(fusion, user, text, visual, joint) > THETA).all())
     assert holds == (kind not in ADDITIVE)
 
 
@@ -104,3 +122,18 @@ def test_a_modality_that_an_item_lacks_does_not_enter_the_synergy_loss() -> None
     assert (t.grad != 0).tolist() == [False, True, False]
     nothing = torch.zeros(3, dtype=torch.bool)
     assert losses.synergy(f, t, v, 0.1, nothing, nothing, detach=True) == 0
+
+
+def test_the_joint_channel_ignores_what_is_missing_and_starts_at_the_scale_of_the_others() -> None:
+    data = make_data((TEXT, VISUAL))
+    joint = Joint(data.features, data.present, 8, torch.Generator().manual_seed(0))
+    missing = ~data.present[VISUAL]
+    assert missing.any()
+    assert (joint.z[missing, 8:] == 0).all()  # 8 directions of the text, then the pictures
+    for m, block in zip((TEXT, VISUAL), (joint.z[:, :8], joint.z[:, 8:]), strict=True):
+        there = block[data.present[m]]
+        torch.testing.assert_close(
+            there.mean(dim=0), torch.zeros(there.shape[1]), atol=1e-5, rtol=0
+        )
+        torch.testing.assert_close(there.square().mean(), torch.tensor(1.0))
+    assert 0.02 < joint().std() < 0.5
