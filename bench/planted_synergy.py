@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,19 +28,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from brmrs.columns import (
+    ADDITIVE,
     ASIN,
     FUSED,
     NO_PART,
     PARTS,
+    REDUNDANT,
     SPLIT_NAMES,
     SYNERGY,
     TEST,
+    TEXT,
+    TEXT_SIGNS,
+    TEXT_UNIQUE,
     TYPE,
     USER_ID,
     VALIDATION,
+    VISUAL,
+    VISUAL_SIGNS,
+    VISUAL_UNIQUE,
 )
 from brmrs.config.learning import TrainConfig
 from brmrs.config.load import load
@@ -55,77 +65,100 @@ from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute, inputs_of
 from brmrs.store.fingerprint import fingerprint
 from brmrs.store.records import Record
+from brmrs.system.files import read_json
 from brmrs.training.stage import Prepared, prepare
 from brmrs.training.trainer import fit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+TYPES = (*PARTS, NO_PART)
 STRENGTHS = (0.5, 1.0, 2.0)  # of the synergy; all other parts have 1
 SEEDS = range(5)
 ITEMS, K = 2000, 20
 RUNS = "runs.jsonl"
 REFERENCE = "concat"
-BASE = {"dim": 32}
-FEATURES_ONLY = BASE | {"id_embeddings": False}
-# The model of each variant and its settings. LETTER is configs/models/br-mrs-by-the-letter.yaml.
-LETTER = {
+IDS = {"dim": 32}  # the default of BR-MRS: items have free embeddings
+OURS = {**IDS, "id_embeddings": False}
+JOINT = {**OURS, "fusion": "joint"}
+RESIDUAL = {**OURS, "fusion": "residual"}
+LETTER = {  # configs/models/br-mrs-by-the-letter.yaml
     "fusion": "residual", "theta": 0.1, "pool": 16, "detach_reference": False, "chns": 1.0,
     "synergy": 1.0, "bpr": 0.0, "id_embeddings": False, "feature_dim": 100000, "edge_dropout": 0.0,
 }  # fmt: skip
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "BR-MRS, joint": ("br-mrs", FEATURES_ONLY | {"fusion": "joint"}),
-    "joint, no synergy loss": ("br-mrs", FEATURES_ONLY | {"fusion": "joint", "synergy": 0.0}),
-    "joint, no CHNS": ("br-mrs", FEATURES_ONLY | {"fusion": "joint", "chns": 0.0}),
-    "joint, BPR alone": ("br-mrs", FEATURES_ONLY | {"fusion": "joint", "chns": 0, "synergy": 0}),
-    "concat": ("br-mrs", FEATURES_ONLY),
-    "concat, no synergy loss": ("br-mrs", FEATURES_ONLY | {"synergy": 0.0}),
-    "concat, no CHNS": ("br-mrs", FEATURES_ONLY | {"chns": 0.0}),
-    "residual": ("br-mrs", FEATURES_ONLY | {"fusion": "residual"}),
-    "residual, no synergy loss": (
-        "br-mrs",
-        FEATURES_ONLY | {"fusion": "residual", "synergy": 0.0},
-    ),
-    "bilinear": ("br-mrs", FEATURES_ONLY | {"fusion": "bilinear"}),
-    "gate": ("br-mrs", FEATURES_ONLY | {"fusion": "gate"}),
-    "attention": ("br-mrs", FEATURES_ONLY | {"fusion": "attention"}),
-    "default": ("br-mrs", BASE),
-    "by the letter": ("br-mrs", BASE | LETTER),
-    "lightgcn": ("lightgcn", BASE),
-    "freedom": ("freedom", BASE),
-    "bm3": ("bm3", BASE),
+LETTER_JOINT = {**IDS, **LETTER, "fusion": "joint"}
+ATTRIBUTES, PRODUCTS = "attributes", "products"  # instead of features, see `shown`
+
+# By name: the model, its settings, what it gets as features (None: the vectors of the models).
+Variant = tuple[str, dict[str, Any], str | None]
+MAIN: dict[str, Variant] = {
+    "joint": ("br-mrs", JOINT, None),
+    "joint, no synergy loss": ("br-mrs", {**JOINT, "synergy": 0.0}, None),
+    "joint, no CHNS": ("br-mrs", {**JOINT, "chns": 0.0}, None),
+    "joint, fused BPR alone": ("br-mrs", {**JOINT, "chns": 0.0, "synergy": 0.0}, None),
+    "concat": ("br-mrs", OURS, None),
+    "concat, no synergy loss": ("br-mrs", {**OURS, "synergy": 0.0}, None),
+    "concat, no CHNS": ("br-mrs", {**OURS, "chns": 0.0}, None),
+    "residual": ("br-mrs", RESIDUAL, None),
+    "residual, no synergy loss": ("br-mrs", {**RESIDUAL, "synergy": 0.0}, None),
+    "bilinear": ("br-mrs", {**OURS, "fusion": "bilinear"}, None),
+    "gate": ("br-mrs", {**OURS, "fusion": "gate"}, None),
+    "attention": ("br-mrs", {**OURS, "fusion": "attention"}, None),
+    "by the letter": ("br-mrs", {**IDS, **LETTER}, None),
+    "by the letter, joint": ("br-mrs", LETTER_JOINT, None),
+    "by the letter, joint, no synergy loss": ("br-mrs", {**LETTER_JOINT, "synergy": 0.0}, None),
+    "default (concat, item ids)": ("br-mrs", IDS, None),
+    "default, joint": ("br-mrs", {**IDS, "fusion": "joint"}, None),
+    "lightgcn": ("lightgcn", IDS, None),
+    "freedom": ("freedom", IDS, None),
+    "bm3": ("bm3", IDS, None),
+    "concat, attributes": ("br-mrs", OURS, ATTRIBUTES),
+    "joint, attributes": ("br-mrs", JOINT, ATTRIBUTES),
+    "concat, attributes and products": ("br-mrs", OURS, PRODUCTS),
 }
-TYPES = (*PARTS, NO_PART)
-
-
 AT_EVERY_STRENGTH = (
-    "BR-MRS, joint",
+    "joint",
     "joint, no synergy loss",
-    "joint, no CHNS",
     "concat",
     "residual",
-    "default",
-    "by the letter",
     "lightgcn",
     "freedom",
     "bm3",
 )
+# Each deviation of the default from the method, undone alone (docs/method.md, section 5).
+DEVIATIONS: dict[str, Variant] = {
+    f"default, {name}={value}": ("br-mrs", {**IDS, name: value}, None)
+    for name, value in (
+        ("theta", 0.1),
+        ("pool", 16),
+        ("detach_reference", False),
+        ("bpr", 0.0),
+        ("edge_dropout", 0.0),
+        ("feature_dim", 100000),
+    )
+}
+VARIANTS = MAIN | DEVIATIONS
 TRAINING: dict[str, Any] = {
-    "epochs": 150,
-    "patience": 16,
+    "epochs": 100,
+    "patience": 10,
     "validate_every": 2,
     "batch_size": 1024,
-    "learning_rate": 0.003,
+    "learning_rate": 0.01,
     "device": "cpu",
 }
 
 
 class Data(NamedTuple):
-    """What one dump gives: the inputs of training, the test items, and by split the types (N,)."""
+    """What one dump gives: the inputs of training, the test items, and by split the types (N,).
+
+    `truth` has the latent vectors of the items, in the order of the dense ids; zeros of others.
+    """
 
     ready: Prepared
     test: UserItems
     types: dict[str, Ints]
+    truth: dict[str, Tensor]
+    halves: dict[str, Tensor]  # A and B of the additive part
 
 
 @cache
@@ -154,7 +187,37 @@ def data_of(root: Path, strength: float, settings: tuple[str, ...]) -> Data:
     held_out = {SPLIT_NAMES[VALIDATION]: ready.validation, SPLIT_NAMES[TEST]: test}
     truth = pq.read_table(dump / "truth" / "interactions.parquet")
     types = {name: types_of(truth, ready, items) for name, items in held_out.items()}
-    return Data(ready, test, types)
+    parameters = read_json(dump / "truth" / "parameters.json")
+    halves = {m: torch.tensor(parameters[name]) for m, name in ((TEXT, "A"), (VISUAL, "B"))}
+    return Data(ready, test, types, latent(dump / "truth" / "items.parquet", ready.items), halves)
+
+
+def latent(path: Path, asins: list[str]) -> dict[str, Tensor]:
+    """By column of the truth, (I, d) of the items in this order."""
+    table = pq.read_table(path).to_pydict()
+    place = {asin: row for row, asin in enumerate(table.pop(ASIN))}
+    values = {name: torch.tensor(column) for name, column in table.items()}
+    rows = torch.tensor([place.get(asin, -1) for asin in asins])
+    return {name: value[rows] * (rows >= 0).unsqueeze(1) for name, value in values.items()}
+
+
+def shown(data: Data, *, products: bool) -> dict[str, Tensor]:
+    """The attributes that texts and pictures show, as features: no model has to read them.
+
+    Args:
+        data: the dump.
+        products: whether the text also shows the products, which makes them unique to it.
+    """
+    truth = data.truth
+    halves = {TEXT: (TEXT_UNIQUE, TEXT_SIGNS), VISUAL: (VISUAL_UNIQUE, VISUAL_SIGNS)}
+    half = {m: truth[ADDITIVE] @ data.halves[m].T for m in halves}
+    features = {
+        m: torch.cat([half[m], truth[REDUNDANT], *(truth[name] for name in names)], dim=1)
+        for m, names in halves.items()
+    }
+    if products:
+        features[TEXT] = torch.cat([features[TEXT], truth[SYNERGY]], dim=1)
+    return features
 
 
 def types_of(truth: pa.Table, ready: Prepared, held_out: UserItems) -> Ints:
@@ -168,8 +231,11 @@ def types_of(truth: pa.Table, ready: Prepared, held_out: UserItems) -> Ints:
 def trained(data: Data, name: str, seed: int) -> dict[str, Any]:
     """Train one variant: the best epoch, and by split which held-out items are in the first K."""
     started = time.perf_counter()
-    model_name, values = VARIANTS[name]
-    model = build(configure(model_name, **values), data.ready.data, seed)
+    model_name, values, instead = VARIANTS[name]
+    given = data.ready.data
+    if instead is not None:
+        given = replace(given, features=shown(data, products=instead == PRODUCTS))
+    model = build(configure(model_name, **values), given, seed)
     config = TrainConfig(seed=seed, **TRAINING)
     history = fit(model, data.ready.train, data.ready.select, config)
     with torch.no_grad():
@@ -183,11 +249,14 @@ def trained(data: Data, name: str, seed: int) -> dict[str, Any]:
 
 
 def todo() -> Iterator[tuple[float, int, str]]:
-    """Strength, seed and variant of every run; the middle strength first, seed by seed."""
-    for strength in sorted(STRENGTHS, key=lambda each: each != STRENGTHS[1]):
-        for seed in SEEDS:
-            for name in VARIANTS if strength == STRENGTHS[1] else AT_EVERY_STRENGTH:
+    """Strength, seed and variant of every run, seed by seed: an early end leaves whole tables."""
+    for seed in SEEDS:
+        for strength in reversed(STRENGTHS):
+            for name in MAIN if strength == STRENGTHS[-1] else AT_EVERY_STRENGTH:
                 yield strength, seed, name
+    for seed in SEEDS:
+        for name in DEVIATIONS:
+            yield STRENGTHS[-1], seed, name
 
 
 def train(root: Path, share: str, settings: tuple[str, ...]) -> None:
