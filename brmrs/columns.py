@@ -59,6 +59,11 @@ SPREAD = "spread"  # of self-supervised outputs: 0 collapsed, 1 even in all dire
 NAME = "name"
 VALUE = "value"
 
+DIMENSION = "dimension"  # what strata are formed by, such as "item popularity"
+STRATUM = "stratum"
+N_USERS, N_PAIRS = "users", "pairs"
+LOW, HIGH = "low", "high"  # ends of a 95 % interval
+
 METRICS = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate")
 
 # The sample dump's truth: parts of an item's latent vector and of a user's taste.
@@ -153,6 +158,20 @@ CURVE = pa.schema(
         pa.field(KIND, pa.string(), nullable=False),
         pa.field(NAME, pa.string(), nullable=False),  # of the loss term or the metric
         pa.field(VALUE, pa.float64(), nullable=False),
+    ]
+)
+STRATA = pa.schema(
+    [
+        pa.field(SPLIT, pa.int8(), nullable=False),
+        pa.field(BRANCH, pa.string(), nullable=False),
+        pa.field(DIMENSION, pa.string(), nullable=False),
+        pa.field(STRATUM, pa.string(), nullable=False),
+        pa.field(N_USERS, pa.int64(), nullable=False),
+        pa.field(N_PAIRS, pa.int64(), nullable=False),
+        pa.field(NAME, pa.string(), nullable=False),  # of the metric
+        pa.field(VALUE, pa.float64(), nullable=False),
+        pa.field(LOW, pa.float64(), nullable=False),
+        pa.field(HIGH, pa.float64(), nullable=False),
     ]
 )
 

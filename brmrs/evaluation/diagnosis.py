@@ -10,7 +10,6 @@ from torch import Tensor
 
 from brmrs.columns import FUSED, MODALITIES
 from brmrs.evaluation.metrics import evaluated
-from brmrs.evaluation.ranking import top_k
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Scorer
 
@@ -28,21 +27,20 @@ DEFINITIONS = {
 
 
 def diagnose(
-    branches: Mapping[str, Scorer], held_out: UserItems, train: UserItems, k: int
+    branches: Mapping[str, Scorer], lists: Mapping[str, Tensor], held_out: UserItems
 ) -> dict[str, float | None]:
     """The three rates of `DEFINITIONS`; None if the denominator is 0.
 
     Args:
         branches: "text", "visual" and "fused".
+        lists: of each branch, (B, K) first items of `evaluated(held_out)`, training items masked.
         held_out: the validation or the test items.
-        train: the training items, masked.
-        k: K.
     """
     users = evaluated(held_out)
-    lists = {name: top_k(branches[name], users, k, train)[0] for name in (FUSED, *MODALITIES)}
     rows, positives = held_out.of(users)
     hit = {
-        name: (items[rows] == positives.unsqueeze(1)).any(dim=1) for name, items in lists.items()
+        name: (lists[name][rows] == positives.unsqueeze(1)).any(dim=1)
+        for name in (FUSED, *MODALITIES)
     }
     unimodal = torch.stack([hit[modality] for modality in MODALITIES]).any(dim=0)
     return {

@@ -101,7 +101,7 @@ def diversity(lists: Tensor, features: Features) -> Tensor:
     """
     unit = normalize(features.vectors.float(), dim=1) * features.present.unsqueeze(1)
     values = []
-    for block in lists.split(USERS_PER_BLOCK):
+    for block in torch.split(lists, USERS_PER_BLOCK):
         has = (block >= 0) & features.present[block.clamp(min=0)]
         rows = unit[block.clamp(min=0)] * has.unsqueeze(-1)
         n = has.sum(dim=1).double()

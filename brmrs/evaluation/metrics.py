@@ -140,9 +140,29 @@ def measure(
     Returns:
         (B,) float64 by metric name, in the order of `evaluated(held_out)`.
     """
+    items, _ = top_k(branch, evaluated(held_out), max(cut_offs), train)
+    return of_lists(items, held_out, cut_offs, others)
+
+
+def of_lists(
+    lists: Tensor,
+    held_out: UserItems,
+    cut_offs: tuple[int, ...],
+    others: Mapping[str, Metric] = NO_OTHERS,
+) -> dict[str, Tensor]:
+    """Every metric of the users' ranked items.
+
+    Args:
+        lists: (B, K) int64 items of `evaluated(held_out)`, -1 past the end of a short list.
+        held_out: T_u, the validation or the test items.
+        cut_offs: the K to report.
+        others: metrics of plug-ins, by name.
+
+    Returns:
+        (B,) float64 by metric name.
+    """
     users = evaluated(held_out)
-    items, _ = top_k(branch, users, max(cut_offs), train)
-    hits = held_out.contain(users.unsqueeze(1), items)
+    hits = held_out.contain(users.unsqueeze(1), lists)
     return from_hits(hits, held_out.counts[users], cut_offs, others)
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brmrs.columns import (
@@ -18,12 +21,15 @@ from brmrs.columns import (
     MODALITIES,
     SPLIT,
     SPLIT_NAMES,
+    STRATA,
     TEST,
+    TIMESTAMP,
     USER,
     VALIDATION,
+    metric,
     per_user,
 )
-from brmrs.evaluation import diagnosis
+from brmrs.evaluation import diagnosis, lists, strata
 from brmrs.evaluation.coverage import Coverage, coverage
 from brmrs.evaluation.metrics import (
     NO_OTHERS,
@@ -31,12 +37,15 @@ from brmrs.evaluation.metrics import (
     definitions,
     evaluated,
     means,
-    measure,
+    of_lists,
     of_plugins,
 )
-from brmrs.features.feature_table import presence
+from brmrs.evaluation.paired import interval
+from brmrs.evaluation.ranking import top_k
+from brmrs.features import feature_table
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import bundle
+from brmrs.models.base import Scorer
 from brmrs.models.most_popular import popularity
 from brmrs.stages import FEATURE_TABLES, StageContext
 from brmrs.stages import SPLIT as SPLIT_FILE
@@ -44,9 +53,15 @@ from brmrs.system.files import write_json, write_parquet
 
 METRICS_FILE = "metrics.json"
 PER_USER_FILE = "per_user.parquet"
+STRATA_FILE = "strata.parquet"
+BASELINE = "most-popular"
+CONFIDENCE = 0.95
 
-# Per-user values by metric name, by branch, by split.
+# By split, by branch (or baseline): (B, K) ranked items of the users that are evaluated.
+Lists = dict[int, dict[str, Tensor]]
+# Per-user values by metric name, by branch (or baseline), by split.
 Values = dict[int, dict[str, dict[str, Tensor]]]
+Present = dict[str, NDArray[np.bool_]]
 
 
 def run(context: StageContext) -> None:
@@ -60,56 +75,82 @@ def run(context: StageContext) -> None:
     cut_offs = tuple(sorted(set(context.config.evaluate.k)))
     plugins = context.config.plugins
     others = of_plugins(plugins)
-    values = evaluate(model, held_out, cut_offs, others)
-    metrics = summary(model, held_out, values, cut_offs, others)
-    metrics["definitions"] = definitions(plugins)
-    metrics["coverage"] = read_coverage(context.inputs)
+    features = read_features(context.inputs)
+    present = {name: each.present.numpy() for name, each in features.items()}
+    ranked = rank(model, held_out, max(cut_offs))
+    values = evaluate(ranked, held_out, cut_offs, others)
+    metrics = summary(model, held_out, values)
+    metrics["intervals"] = intervals(values, max(cut_offs))
+    metrics["lists"] = describe(model, held_out, ranked, features)
+    metrics["definitions"] = {
+        **definitions(plugins),
+        "lists": lists.DEFINITIONS,
+        "strata": strata.DEFINITIONS,
+    }
+    metrics["coverage"] = read_coverage(context.inputs, present)
     if set(MODALITIES) <= set(model.branches):
-        metrics["diagnosis"] = diagnose(model, held_out, max(cut_offs))
+        metrics["diagnosis"] = diagnose(model, held_out, ranked, max(cut_offs))
     write_json(context.out / METRICS_FILE, metrics)
     schema, columns = per_user(cut_offs, others), table(held_out, values)
     write_parquet(context.out / PER_USER_FILE, schema, columns)
+    rows = in_strata(model, held_out, ranked, present, context.inputs[SPLIT_FILE])
+    pq.write_table(pa.Table.from_pylist(rows, STRATA), context.out / STRATA_FILE)
 
 
-def read_coverage(inputs: Mapping[str, Path]) -> dict[str, Coverage]:
-    """The coverage of each modality that the model may read."""
+def read_features(inputs: Mapping[str, Path]) -> dict[str, lists.Features]:
+    """The features of each modality that the run has."""
+    found = {}
+    for modality, file in FEATURE_TABLES.items():
+        if file in inputs:
+            vectors, present = feature_table.read(inputs[file])
+            found[modality] = lists.Features(torch.from_numpy(vectors), torch.from_numpy(present))
+    return found
+
+
+def read_coverage(inputs: Mapping[str, Path], present: Present) -> dict[str, Coverage]:
+    """The coverage of each modality that the run has."""
     split = pq.read_table(inputs[SPLIT_FILE], columns=[ITEM, SPLIT])
-    present = {
-        name: presence(inputs[table]) for name, table in FEATURE_TABLES.items() if table in inputs
-    }
     return coverage(present, split[ITEM].to_numpy(), split[SPLIT].to_numpy())
 
 
-def evaluate(
-    model: bundle.Bundle,
-    held_out: Mapping[int, UserItems],
-    cut_offs: tuple[int, ...],
-    others: Mapping[str, Metric] = NO_OTHERS,
-) -> Values:
-    """Per-user metrics of every branch on every split."""
+def rank(model: bundle.Bundle, held_out: Mapping[int, UserItems], k: int) -> Lists:
+    """The first K items of every branch and of the baseline, for the users of every split."""
+    popular = popularity(model.seen.items, len(model.about.users), len(model.about.items))
+    scorers: dict[str, Scorer] = {**dict(sorted(model.branches.items())), BASELINE: popular}
     return {
         part: {
-            name: measure(branch, relevant, model.seen, cut_offs, others)
-            for name, branch in sorted(model.branches.items())
+            name: top_k(scorer, evaluated(relevant), k, model.seen)[0]
+            for name, scorer in scorers.items()
         }
         for part, relevant in held_out.items()
     }
 
 
-def summary(
-    model: bundle.Bundle,
+def evaluate(
+    ranked: Lists,
     held_out: Mapping[int, UserItems],
-    values: Values,
     cut_offs: tuple[int, ...],
     others: Mapping[str, Metric] = NO_OTHERS,
-) -> dict[str, Any]:
-    """The content of `metrics.json`."""
-    names = {part: SPLIT_NAMES[part] for part in held_out}
-    branches = {
-        branch: {name: means(values[part][branch]) for part, name in names.items()}
-        for branch in model.branches
+) -> Values:
+    """Per-user metrics of every branch and of the baseline on every split."""
+    return {
+        part: {
+            name: of_lists(items, held_out[part], cut_offs, others) for name, items in each.items()
+        }
+        for part, each in ranked.items()
     }
-    popular = popularity(model.seen.items, len(model.about.users), len(model.about.items))
+
+
+def summary(
+    model: bundle.Bundle, held_out: Mapping[int, UserItems], values: Values
+) -> dict[str, Any]:
+    """The sizes and the means in `metrics.json`."""
+    names = {part: SPLIT_NAMES[part] for part in held_out}
+    all_means = {
+        scorer: {name: means(values[part][scorer]) for part, name in names.items()}
+        for scorer in (*model.branches, BASELINE)
+    }
+    branches = {name: all_means[name] for name in model.branches}
     return {
         "model": model.about.model["name"],
         "features": {
@@ -118,19 +159,64 @@ def summary(
         "users": {name: len(evaluated(held_out[part])) for part, name in names.items()},
         **branches[FUSED],
         "branches": branches,
-        "baseline": {
-            "most-popular": {
-                name: means(measure(popular, held_out[part], model.seen, cut_offs, others))
-                for part, name in names.items()
-            }
-        },
+        "baseline": {BASELINE: all_means[BASELINE]},
     }
 
 
-def diagnose(model: bundle.Bundle, held_out: Mapping[int, UserItems], k: int) -> dict[str, Any]:
+def intervals(values: Values, k: int) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+    """The 95 % bootstrap intervals of Recall@K and NDCG@K over the users, by branch and split."""
+    found: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
+    for part, branches in values.items():
+        for branch, metrics in branches.items():
+            found.setdefault(branch, {})[SPLIT_NAMES[part]] = {
+                name: interval(metrics[name].numpy(), CONFIDENCE)
+                for name in (metric("recall", k), metric("ndcg", k))
+                if len(metrics[name])
+            }
+    return found
+
+
+def describe(
+    model: bundle.Bundle,
+    held_out: Mapping[int, UserItems],
+    ranked: Lists,
+    features: Mapping[str, lists.Features],
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """What the lists of the fused branch and of the baseline are like, by split."""
+    return {
+        name: {
+            SPLIT_NAMES[part]: lists.describe(
+                ranked[part][name], evaluated(relevant), model.seen, features
+            )
+            for part, relevant in held_out.items()
+        }
+        for name in (FUSED, BASELINE)
+    }
+
+
+def in_strata(
+    model: bundle.Bundle,
+    held_out: Mapping[int, UserItems],
+    ranked: Lists,
+    present: Present,
+    split: Path,
+) -> list[dict[str, Any]]:
+    """The rows of `strata.parquet`: Recall@K of every branch and of the baseline."""
+    rows: list[dict[str, Any]] = []
+    for part, relevant in held_out.items():
+        times = pq.read_table(split, columns=[TIMESTAMP], filters=[(SPLIT, "==", part)])[TIMESTAMP]
+        known = None if times.null_count or not len(times) else times.to_numpy()
+        chosen = strata.strata(relevant, model.seen, present, known)
+        rows += strata.rows(part, ranked[part], relevant, chosen)
+    return rows
+
+
+def diagnose(
+    model: bundle.Bundle, held_out: Mapping[int, UserItems], ranked: Lists, k: int
+) -> dict[str, Any]:
     """Modality inconsistency on each split, for a model with two unimodal branches."""
     rates = {
-        SPLIT_NAMES[part]: diagnosis.diagnose(model.branches, relevant, model.seen, k)
+        SPLIT_NAMES[part]: diagnosis.diagnose(model.branches, ranked[part], relevant)
         for part, relevant in held_out.items()
     }
     return {"k": k, "definitions": diagnosis.DEFINITIONS, **rates}
@@ -142,6 +228,8 @@ def table(held_out: Mapping[int, UserItems], values: Values) -> dict[str, np.nda
     for part, branches in values.items():
         users = evaluated(held_out[part]).numpy()
         for branch, metrics in branches.items():
+            if branch == BASELINE:
+                continue  # the table is of the model
             columns = {USER: users, SPLIT: np.full(len(users), part)}
             columns[BRANCH] = np.full(len(users), branch)
             columns |= {name: value.numpy() for name, value in metrics.items()}

@@ -1,6 +1,8 @@
 import torch
 
-from brmrs.evaluation.diagnosis import diagnose
+from brmrs.evaluation import diagnosis
+from brmrs.evaluation.metrics import evaluated
+from brmrs.evaluation.ranking import top_k
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
 
@@ -18,6 +20,14 @@ def from_scores(*rows: list[float]) -> Branch:
 def pairs(*of: tuple[int, int]) -> UserItems:
     users, items = torch.tensor(of).T
     return UserItems.from_pairs(users, items, 4, ITEMS)
+
+
+def diagnose(
+    branches: dict[str, Branch], held_out: UserItems, train: UserItems, k: int
+) -> dict[str, float | None]:
+    users = evaluated(held_out)
+    lists = {name: top_k(branch, users, k, train)[0] for name, branch in branches.items()}
+    return diagnosis.diagnose(branches, lists, held_out)
 
 
 def test_by_hand() -> None:

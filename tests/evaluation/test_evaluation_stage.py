@@ -15,7 +15,7 @@ from board_artifacts import (
     write_split,
 )
 
-from brmrs.columns import METRICS, TEST, TRAIN, VALIDATION, per_user
+from brmrs.columns import METRICS, STRATA, TEST, TRAIN, VALIDATION, per_user
 from brmrs.evaluation.stage import run
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
@@ -136,6 +136,31 @@ def test_a_model_with_two_modalities_is_diagnosed(tmp_path: Path) -> None:
     rates = metrics["diagnosis"]["test"]
     assert set(rates) == set(metrics["diagnosis"]["definitions"])
     assert all(0 <= rate <= 1 for rate in rates.values() if rate is not None)
+
+
+def test_intervals_lists_and_strata(stage: StageContext) -> None:
+    run(stage)
+    metrics = read_json(stage.out / "metrics.json")
+    assert metrics["intervals"]["fused"]["test"] == {"recall@5": [1, 1], "ndcg@5": [1, 1]}
+    for branch, intervals in metrics["intervals"].items():
+        own = {**metrics["branches"], **metrics["baseline"]}[branch]
+        for split, values in intervals.items():
+            for name, (low, high) in values.items():
+                assert low <= own[split][name] <= high
+    fused, popular = (metrics["lists"][name]["test"] for name in ("fused", "most-popular"))
+    assert fused["coverage"] >= popular["coverage"]
+    assert fused["gini"] <= popular["gini"]
+    assert set(fused) == set(metrics["definitions"]["lists"])
+    table = pq.read_table(stage.out / "strata.parquet")
+    assert table.schema == STRATA
+    rows = [row for row in table.to_pylist() if row["split"] == TEST and row["branch"] == "fused"]
+    assert {row["dimension"] for row in rows} == {
+        "item popularity",
+        "history length",
+        "text",
+        "picture",
+    }
+    assert {row["value"] for row in rows} == {1}
 
 
 def test_a_split_without_test_rows(stage: StageContext) -> None:
