@@ -1,5 +1,6 @@
 """File locks of a store. They are `flock` locks, so they end with the process that holds them."""
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -57,13 +58,17 @@ def single(path: Path, who: str, *, wait: bool) -> Iterator[None]:
                 ) from error
             LOG.info("waiting for %s to end", holder)
             _flock(path, file, fcntl.LOCK_EX)
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
-        file.truncate(0)
-        file.write(
-            f"{who} (process {os.getpid()} on {platform.node()}, since {since} UTC)".encode()
-        )
-        file.flush()
+        _name_holder(file, who)
         yield
+
+
+def _name_holder(file: IO[bytes], who: str) -> None:
+    """Write who holds the lock. On a full disk this fails, and `gc` must still work."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    text = f"{who} (process {os.getpid()} on {platform.node()}, since {since} UTC)"
+    with contextlib.suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), text.encode())
 
 
 def _holder(file: IO[bytes]) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
 from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
@@ -24,7 +24,8 @@ EVALUATION = "evaluate/metrics.json"
 Kind = Literal["run", "retrain", "benchmark", "tune"]
 
 _OPEN = ConfigDict(extra="allow")  # later versions may add fields
-Metrics = dict[str, float]
+_MetricName = Annotated[str, StringConstraints(pattern=r"^[^@\s]{1,100}@[1-9][0-9]{0,8}\z")]
+Metrics = dict[_MetricName, float]  # such as "recall@20"
 
 
 class _Named(TypedDict):

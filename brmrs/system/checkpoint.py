@@ -23,10 +23,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")  # one name: a killed training leaves no more than one
     part.unlink(missing_ok=True)
-    with part.open("xb") as file:  # never through a link
-        file.write(hashlib.sha256(content).digest())
-        file.write(content)
-    part.replace(path)
+    try:
+        with part.open("xb") as file:  # never through a link
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)  # on a full disk it takes the room of the next try
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:

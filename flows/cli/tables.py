@@ -210,8 +210,8 @@ def _change(old: object, new: object, interval: dict[str, float] | None) -> str:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """recall@5 before recall@10."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
+    parts = re.split(r"([0-9]+)", name)
+    return [(len(part), part) if part.isdecimal() else (0, part) for part in parts]
 
 
 def origin(console: Console, steps: list[dict[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """Kills, full disks, folders that cannot be written: told in a line, nothing damaged."""
 
+import contextlib
 import json
 import os
 import random
@@ -214,6 +215,65 @@ def test_a_full_disk(project: Path, mount: Callable[[Path, str], None], kilobyte
     subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
     summary = run(project, "disk/artifacts")
     assert digests(summary) == digests(run(project, "calm"))
+
+
+def fill(folder: Path) -> Path:
+    """Leave no room on the disk of a folder."""
+    path = folder / "fill"
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return path
+
+
+def test_a_disk_that_fills_up_later(project: Path, mount: Callable[[Path, str], None]) -> None:
+    """Each command ends in one line and loses nothing; with more room it goes on."""
+    disk = project / "disk"
+    mount(disk, "size=40m")
+    where = ("--artifacts", "disk/artifacts")
+    first = run(project, "disk/artifacts")
+    assert brmrs(project, "promote", "latest", *where)[0] == 0
+    store = ArtifactStore(disk / "artifacts")
+    before = current.read(store)
+    ballast = fill(disk)
+    for words in (
+        ("run", "-c", "small.yaml", "--refresh", "train"),
+        ("retrain", "-c", "small.yaml", "--force", "--set", "split.seed=1"),
+        ("promote", "latest"),
+    ):
+        code, _, err = brmrs(project, *words, *where)
+        assert code == 2, err
+        assert_one_line(err, "No space left on device; free space")
+        assert current.read(store) == before
+        assert damaged(store) == []
+    assert "no user 'x'" in brmrs(project, "recommend", "--user", "x", *where)[2]
+    assert brmrs(project, "gc", "--keep", "1", *where)[0] == 0  # frees space on a full disk
+    ballast.unlink()
+    assert digests(run(project, "disk/artifacts")) == digests(first)
+    again = ("retrain", "-c", "small.yaml", "--force", "--set", "split.seed=1")
+    assert brmrs(project, *again, *where)[0] == 0
+    assert len(current.read(store).history) == len(before.history) + 1
+
+
+def test_only_the_report_fails(project: Path) -> None:
+    """The run is listed, its model answers, and the next run makes only the report."""
+    (project / "artifacts" / "objects").mkdir(parents=True)
+    in_the_way = project / "artifacts" / "objects" / "report"
+    in_the_way.write_text("no folder")
+    code, _, err = brmrs(project, "run", "-c", "small.yaml")
+    assert code == 2, err
+    assert_one_line(err, "remove the file")
+    (listed,) = json.loads(brmrs(project, "runs", "--json")[1])
+    assert listed["failed"].startswith("report: ")
+    assert [stage["name"] for stage in listed["stages"]] == [
+        name for name in ALL if name != "report"
+    ]
+    code, out, err = brmrs(project, "similar", "--item", "nothing")
+    assert "no item 'nothing' among the" in err
+    code, out, err = brmrs(project, "promote", "latest")
+    assert code == 0, err
+    in_the_way.unlink()
+    assert ran(run(project, "artifacts")) == ["report"]
 
 
 def assert_one_line(err: str, told: str) -> None:
