@@ -220,7 +220,7 @@ async def why(
 ) -> Response:
     """Why an item is recommended to a user, or for a history: give one of the two."""
     if (user is None) == (not history):
-        raise Problem(422, "give either user or history")
+        raise Problem(404, "nobody to explain it to: give either user or history")
 
     def work(answering: Answering) -> dict[str, Any]:
         if user is not None:

@@ -29,7 +29,8 @@ def for_user(run: LoadedRun, name: str, asin: str) -> dict[str, Any]:
     user, item = run.user(name), run.item(asin)
     history = run.history.of(user)
     scores = {branch: scores_of(run, user, branch) for branch in run.branches}
-    return {"run": run.name, "user": name, **_explanation(run, scores, history, item)}
+    found = _explanation(run, scores, history, item)
+    return {"run": run.name, "user": name, **found, "unknown": []}
 
 
 def for_history(run: LoadedRun, asins: Sequence[str], asin: str) -> dict[str, Any]:

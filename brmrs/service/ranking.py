@@ -68,7 +68,7 @@ def known_items(run: LoadedRun, asins: Sequence[str]) -> tuple[list[int], list[s
     once = list(dict.fromkeys(asins))
     items = [index[asin] for asin in once if asin in index]
     if not items:
-        raise Problem(422, "history: the model knows none of its items")
+        raise Problem(404, "the model knows no item of the history")
     return items, [asin for asin in once if asin not in index]
 
 
