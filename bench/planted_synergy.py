@@ -5,7 +5,7 @@
 
 `--set` gives settings of the stages, such as features.visual.backbone=efficientnet-lite0.
 
-The dumps have 2,000 items and 1,500 users with about 7 interactions each. So an item has 5: too few
+The dumps have 1,200 items and 900 users with about 7 interactions each. So an item has 5: too few
 to learn what it is from interactions alone. The default sample has 21 an item, and every model
 learns it there without features. Each user's last interaction tests, the one before validates.
 
@@ -75,7 +75,7 @@ Ints = NDArray[np.int64]
 TYPES = (*PARTS, NO_PART)
 STRENGTHS = (0.5, 1.0, 2.0)  # of the synergy; all other parts have 1
 SEEDS = range(5)
-ITEMS, K = 2000, 20
+USERS, ITEMS, K = 900, 1200, 20
 RUNS = "runs.jsonl"
 REFERENCE = "concat"
 IDS = {"dim": 32}  # the default of BR-MRS: items have free embeddings
@@ -94,6 +94,7 @@ Variant = tuple[str, dict[str, Any], str | None]
 MAIN: dict[str, Variant] = {
     "joint": ("br-mrs", JOINT, None),
     "joint, no synergy loss": ("br-mrs", {**JOINT, "synergy": 0.0}, None),
+    "joint, synergy=1": ("br-mrs", {**JOINT, "synergy": 1.0}, None),
     "joint, no CHNS": ("br-mrs", {**JOINT, "chns": 0.0}, None),
     "joint, fused BPR alone": ("br-mrs", {**JOINT, "chns": 0.0, "synergy": 0.0}, None),
     "concat": ("br-mrs", OURS, None),
@@ -119,6 +120,7 @@ MAIN: dict[str, Variant] = {
 AT_EVERY_STRENGTH = (
     "joint",
     "joint, no synergy loss",
+    "joint, synergy=1",
     "concat",
     "residual",
     "lightgcn",
@@ -142,7 +144,7 @@ TRAINING: dict[str, Any] = {
     "epochs": 100,
     "patience": 10,
     "validate_every": 2,
-    "batch_size": 1024,
+    "batch_size": 512,
     "learning_rate": 0.01,
     "device": "cpu",
 }
@@ -169,7 +171,7 @@ def data_of(root: Path, strength: float, settings: tuple[str, ...]) -> Data:
     is off, because it would remove most items.
     """
     dump, store = root / f"synergy-{strength:g}", ArtifactStore(root / "store")
-    write_sample(dump, items=ITEMS, strengths=Strengths(synergy=strength))
+    write_sample(dump, users=USERS, items=ITEMS, strengths=Strengths(synergy=strength))
     own = ("ingest.k=0", "split.protocol=leave-last-out")
     config = load(dump / "config.yaml", (*own, *settings))
     records: dict[str, Record] = {}

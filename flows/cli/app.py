@@ -177,19 +177,23 @@ def models(plugins: Plugins = [], as_json: AsJson = False) -> None:  # noqa: B00
 def sample(
     folder: Annotated[Path, typer.Argument(help="Folder to write to, such as data/sample.")],
     seed: Annotated[int, typer.Option(help="Seed; the same seed gives the same bytes.")] = 0,
-    users: Annotated[int, typer.Option(min=1, help="Users in the 5-core, about.")] = 1500,
-    items: Annotated[int, typer.Option(min=1, help="Items in the 5-core, about.")] = 500,
-    text_unique: Annotated[float, typer.Option(min=0, help="What only the text shows.")] = 1.0,
-    visual_unique: Annotated[float, typer.Option(min=0, help="What only the picture shows.")] = 1.0,
+    users: Annotated[int, typer.Option(min=20, help="Users in the 5-core, about.")] = 1500,
+    items: Annotated[int, typer.Option(min=20, help="Items in the 5-core, about.")] = 500,
+    text_unique: Annotated[
+        float, typer.Option(min=0, help="Strength of the taste for what only the text shows.")
+    ] = 1.0,
+    visual_unique: Annotated[
+        float, typer.Option(min=0, help="Strength of the taste for what only the picture shows.")
+    ] = 1.0,
     additive: Annotated[
-        float, typer.Option(min=0, help="A score by the text plus a score by the picture.")
+        float, typer.Option(min=0, help="Strength of a score by the text plus one by the picture.")
     ] = 1.0,
     synergy: Annotated[
         float,
-        typer.Option(min=0, help="An exclusive-or of text and picture: each alone shows nothing."),
+        typer.Option(min=0, help="Strength of the taste for an exclusive-or of text and picture."),
     ] = 1.0,
     redundant: Annotated[
-        float, typer.Option(min=0, help="What the text and the picture both show.")
+        float, typer.Option(min=0, help="Strength of the taste for what both show.")
     ] = 1.0,
 ) -> None:
     """Write a sample dump: synthetic reviews, metadata and pictures with known preferences."""
