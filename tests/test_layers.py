@@ -74,6 +74,7 @@ ALLOWED: dict[str, set[str]] = {
         "brmrs.features",
         "brmrs.models",
     },
+    "brmrs.export": {*BASE, "brmrs.stages", "brmrs.features", "brmrs.models", "brmrs.store"},
     "brmrs.experiments": {*BASE, "brmrs.stages", "brmrs.models", "brmrs.training", "brmrs.store"},
     "brmrs.serving": {
         *BASE,

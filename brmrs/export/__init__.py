@@ -1,0 +1,1 @@
+"""Export a run: vectors, recommendations, or its data in the layout of another toolbox."""

@@ -1,0 +1,53 @@
+"""The command `brmrs export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brmrs.export.targets import Form, Target
+from brmrs.store.artifacts import ArtifactStore
+from flows.cli.console import console, line
+from flows.cli.options import STORE, Artifacts, AsJson
+from flows.cli.recommend import Data, RunName
+from flows.cli.tables import print_json
+
+app = typer.Typer()
+out = console()
+LISTED = 20  # files
+
+
+@app.command()
+def export(
+    to: Annotated[Target, typer.Option(help="What to export, or the toolbox that reads it.")],
+    folder: Annotated[Path, typer.Option("--out", help="A new or empty folder.")],
+    run_name: RunName = None,
+    data: Data = None,
+    form: Annotated[
+        Form | None, typer.Option("--format", help="Of recommendations; default: parquet.")
+    ] = None,
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Write a run's vectors, recommendations, or its data for another toolbox, into a folder."""
+    from brmrs.errors import UserError
+    from brmrs.export.write import export as write
+    from brmrs.serving.current import resolve, serving
+    from brmrs.system import progress
+
+    if form is not None and to != Target.RECOMMENDATIONS:
+        raise UserError(f"--format has no effect with --to {to}; leave it out")
+    store = ArtifactStore(artifacts)
+    run = serving(store, data) if run_name is None else resolve(store, run_name)
+    with progress.shown(console(stderr=True)):
+        done = write(run, store, to, folder, form or Form.PARQUET)
+    if as_json:
+        print_json(done)
+        return
+    line(out, f"{to} of run {run.name} in {folder}")
+    for name in done["files"][:LISTED]:
+        line(out, f"  {name}")
+    if len(done["files"]) > LISTED:
+        line(out, f"  and {len(done['files']) - LISTED} more")
+    for note in done["notes"]:
+        line(out, ("note: ", "yellow"), note)
