@@ -71,6 +71,8 @@ class Status(Shape):
     """Whether the run was promoted; otherwise it is the latest or was named at the start."""
     metrics: dict[str, float]
     """Test metrics of the fused branch; empty if it was not evaluated."""
+    approximate: dict[str, float]
+    """Branches that are ranked by an approximate index, and its recall at 100 ranks."""
     other_runs: list[RunSummary]
     """Further runs of the data set, newest first; the parameter `run` takes their names."""
     problem: str

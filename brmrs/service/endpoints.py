@@ -96,6 +96,7 @@ async def status(request: Request, run: RunName = None) -> Response:
             "items": len(about.items),
             "promoted": loaded.name == served.promoted,
             "metrics": rows.get(loaded.name, {}).get("metrics", {}),
+            "approximate": {name: index.recall for name, index in loaded.indices.items()},
             "other_runs": [row for name, row in rows.items() if name != loaded.name],
             "problem": served.problem,
         }

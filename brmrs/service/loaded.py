@@ -4,7 +4,7 @@ import logging
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
@@ -19,9 +19,10 @@ from brmrs.images.stage import TABLE
 from brmrs.models import bundle as bundles
 from brmrs.models.base import Scorer
 from brmrs.models.bundle import Bundle
-from brmrs.service import catalogue, history
+from brmrs.service import catalogue, history, index
 from brmrs.service.catalogue import Catalogue
 from brmrs.service.history import History
+from brmrs.service.index import Index
 from brmrs.service.limits import FAST_SECONDS
 from brmrs.service.problem import Problem, brief
 from brmrs.serving.current import NEEDED
@@ -34,7 +35,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run that answers requests. Nothing in it changes after loading.
+    """A run that answers requests. After loading only `indices` changes.
 
     Attributes:
         run: its manifest.
@@ -43,6 +44,7 @@ class LoadedRun:
         history: the interactions.
         images: folder of the pictures; None if the run has none.
         features: files of the vectors, by modality, as far as the run has them.
+        indices: approximate indices by branch; filled by `index`.
     """
 
     run: Run
@@ -51,6 +53,7 @@ class LoadedRun:
     history: History
     images: Path | None
     features: Mapping[str, Path]
+    indices: dict[str, Index] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -135,6 +138,12 @@ class LoadedRun:
         _ = (self.popularity, self.catalogue.by_category, self.branches, self.fast)
         _ = (self.bundle.item_index, self.bundle.user_index, self.bundle.fold_in)
 
+    def index(self) -> None:
+        """Build the approximate indices of the branches; until then ranking is exact."""
+        for name, scorer in self.bundle.branches.items():
+            if found := index.build(name, scorer):
+                self.indices[name] = found
+
 
 def _seconds(scorer: Scorer) -> float:
     """Of the scores of one user, the fastest of several times."""
@@ -212,9 +221,9 @@ def _images(store: ArtifactStore, run: Run, others: Sequence[Run]) -> Path | Non
 
 def _refuse_not_finite(model: Bundle, run: Run) -> None:
     for name, scorer in model.branches.items():
-        for field, tensor in vars(scorer).items():
+        for part, tensor in vars(scorer).items():
             if isinstance(tensor, Tensor) and not bool(tensor.isfinite().all()):
                 raise UserError(
-                    f"run {run.name}: {field} of the branch {name} is NaN or infinite: the model "
+                    f"run {run.name}: {part} of the branch {name} is NaN or infinite: the model "
                     "diverged in training; serve another run"
                 )

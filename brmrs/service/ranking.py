@@ -38,9 +38,21 @@ def for_user(run: LoadedRun, name: str, wanted: Wanted) -> dict[str, Any]:
         Problem: the user, the branch or the category is unknown.
     """
     user = run.user(name)
-    scores = scores_of(run, user, wanted.branch)
-    items = _ranked(run, scores, run.seen(user), wanted)
+    items = _approximate(run, user, wanted)
+    if items is None:
+        scores = scores_of(run, user, wanted.branch)
+        items = _ranked(run, scores, run.seen(user), wanted)
     return {"run": run.name, "user": name, "branch": wanted.branch, "items": items}
+
+
+def _approximate(run: LoadedRun, user: int, wanted: Wanted) -> list[dict[str, Any]] | None:
+    """The ranking by the index of the branch; None if there is none or it finds too few items."""
+    index = run.indices.get(wanted.branch)
+    if index is None or wanted.category is not None:
+        return None
+    left_out = run.seen(user) if wanted.exclude_seen else run.seen(user)[:0]
+    items, scores = index.best(user, wanted.k, left_out)
+    return _cards(run, items, scores) if len(items) == wanted.k else None
 
 
 def for_history(run: LoadedRun, asins: Sequence[str], wanted: Wanted) -> dict[str, Any]:
@@ -98,9 +110,12 @@ def _ranked(
     if wanted.exclude_seen:
         scores[history] = -torch.inf
     values, items = best(scores.unsqueeze(0), min(wanted.k, len(scores)))
-    pairs = zip(items[0].tolist(), values[0].tolist(), strict=True)
+    left = int((values[0] > -torch.inf).sum())
+    return _cards(run, items[0, :left].tolist(), values[0, :left].tolist())
+
+
+def _cards(run: LoadedRun, items: list[int], scores: list[float]) -> list[dict[str, Any]]:
     return [
         {"rank": rank, "score": score, **run.catalogue.card(item)}
-        for rank, (item, score) in enumerate(pairs, 1)
-        if score > -torch.inf
+        for rank, (item, score) in enumerate(zip(items, scores, strict=True), 1)
     ]

@@ -171,6 +171,7 @@ class ServedRuns:
 
 
 def _answering(run: LoadedRun) -> Answering:
+    threading.Thread(target=run.index, name="brmrs-index", daemon=True).start()
     return Answering(run, Alike(run))
 
 
