@@ -1,15 +1,16 @@
 """BR-MRS (method/000, 001)."""
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.config.models import ModelSection, RankingTerms
 from brmrs.config.section import Rate, Weight
+from brmrs.config.without_effect import refuse
 from brmrs.extensions import register
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.graphs.unit_rows import unit_rows
@@ -19,7 +20,8 @@ from brmrs.models.frozen_features import principal
 from brmrs.models.fusion import JOINT, THREE_CHANNELS, WITH_IDS, Fusion, Joint
 from brmrs.models.initialise import xavier
 from brmrs.models.objective import Objective
-from brmrs.models.propagation import drop_edges, lightgcn
+from brmrs.models.propagation import drop_edges, lightgcn, sampled_edges
+from brmrs.models.spectral import SpectralChannels
 
 
 @register("br-mrs")
@@ -31,6 +33,8 @@ class BRMRS(Recommender):
     in their leading `feature_dim` directions. The homogeneous graphs smooth them, e <- e + G e per
     layer. LightGCN then propagates over the user-item graph, and the mean of the layers gives
     p_u^m, q_i^m. The channels are stored side by side, (U, M d), so that one product serves both.
+    With the backbone "ssc", each channel propagates over its own `spectral.SpectralChannels`
+    instead, which holds the item-item edges of its modality.
 
     Fusion phi: see `fusion.Fusion`.
 
@@ -61,12 +65,20 @@ class BRMRS(Recommender):
         """d: length of an embedding in one channel."""
         feature_dim: int = Field(256, gt=0)
         """Principal directions kept of each modality's features."""
+        backbone: Literal["homogeneous", "ssc"] = "homogeneous"
+        """Graphs of a channel. `homogeneous`: the item and the user graph, then the user-item
+        graph. `ssc`: the user-item graph with the edges of the modality's nearest neighbours, its
+        spectrum shifted and scaled as in the model ssc."""
         layers: int = Field(2, ge=0)
-        """L: LightGCN propagation steps over the user-item graph."""
+        """L: propagation steps over the user-item graph."""
         item_layers: int = Field(1, ge=0)
         """Layers over the item graph."""
         user_layers: int = Field(1, ge=0)
         """Layers over the user graph."""
+        shift: float = Field(0.05, ge=0, lt=1)
+        """mu of the backbone `ssc`."""
+        scale: float = Field(0.75, gt=0)
+        """Delta of the backbone `ssc`."""
         id_embeddings: bool = True
         """Whether items have a free embedding beside the projected features."""
         fusion: Literal[
@@ -83,7 +95,16 @@ class BRMRS(Recommender):
         edge_dropout: Rate = 0.8
         """Share of the user-item edges left out, drawn anew in each training epoch."""
 
+        @model_validator(mode="after")
+        def _backbone_has_these_settings(self) -> Self:
+            if self.backbone == "ssc":
+                refuse(self, ("item_layers", "user_layers"), "backbone is ssc")
+            else:
+                refuse(self, ("shift", "scale"), "backbone is homogeneous")
+            return self
+
     needs = ("features", "item_graph", "user_graph")
+    uses = ("modality_graphs",)  # for the backbone ssc
     item_tables = ("items", "ids")
     tables_held = 24
 
@@ -114,17 +135,24 @@ class BRMRS(Recommender):
         self.objective = Objective(config)
         self.regularization, self.edge_dropout = config.regularization, config.edge_dropout
         self.n_negatives = config.pool
-        self.propagated_over = data.user_item
+        self.spectral = None
+        if config.backbone == "ssc":
+            settings = config.shift, config.scale
+            self.spectral = SpectralChannels(data, self.modalities, int(ids), *settings)
+        self.full = self.spectral.full if self.spectral else [data.user_item]
+        self.propagated_over = self.full
         self.to(data.device)
 
     def begin_epoch(self, generator: torch.Generator) -> None:
         """Draw the epoch's edges."""
-        if self.edge_dropout > 0:
-            data = self.data
-            shape = (data.users, data.items)
-            self.propagated_over = drop_edges(
-                data.train_users, data.train_items, shape, self.edge_dropout, generator
-            )
+        if self.edge_dropout == 0:
+            return
+        data, shape = self.data, (self.data.users, self.data.items)
+        drawn = (data.train_users, data.train_items, shape, self.edge_dropout, generator)
+        if self.spectral is None:
+            self.propagated_over = [drop_edges(*drawn)]
+        else:
+            self.propagated_over = self.spectral.over(*sampled_edges(*drawn))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The weighted terms whose weight is above 0, and L2."""
@@ -143,7 +171,7 @@ class BRMRS(Recommender):
 
     def branches(self) -> dict[str, Branch]:
         """One branch per modality, and the fused one; on the full graph."""
-        p, q = self._propagate(self.data.user_item, *self._layer_zero())
+        p, q = self._propagate(self.full, *self._layer_zero())
         branches = {
             m: Branch(self._channel(p, n), self._channel(q, n))
             for n, m in enumerate(self.modalities)
@@ -165,12 +193,20 @@ class BRMRS(Recommender):
         return self.users, items
 
     def _propagate(
-        self, user_item: SparseMatrix, users: Tensor, items: Tensor
+        self, graphs: list[SparseMatrix], users: Tensor, items: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Homogeneous graphs first, then the user-item graph: (U, C d), (I, C d)."""
+        """By the backbone: (U, C d), (I, C d).
+
+        Args:
+            graphs: the user-item graph, or that of each channel.
+            users: (U, C d) layer 0.
+            items: (I, C d) layer 0.
+        """
+        if self.spectral is not None:
+            return self.spectral.propagate(graphs, users, items, self.layers)
         users = _smooth(self.data.user_graph, users, self.user_layers)
         items = _smooth(self.data.item_graph, items, self.item_layers)
-        p, q = lightgcn(user_item, users, items, self.layers)
+        p, q = lightgcn(graphs[0], users, items, self.layers)
         return p, q
 
     def _ranking_terms(self, triples: Tensor, p: Tensor, q: Tensor) -> dict[str, Tensor]:

@@ -87,10 +87,19 @@ def _mean_of_powers(csr: Tensor, layers: int, nodes: Tensor) -> Tensor:
 def drop_edges(
     users: Tensor, items: Tensor, shape: tuple[int, int], rate: float, generator: torch.Generator
 ) -> SparseMatrix:
-    """A normalised graph on a sample of the interactions, degree-sensitive (FREEDOM, Zhou 2023).
+    """The normalised graph of `sampled_edges`, with the degrees of the sample."""
+    users, items = sampled_edges(users, items, shape, rate, generator)
+    values = inverse_root_degree(users, shape[0]) * inverse_root_degree(items, shape[1])
+    return SparseMatrix.from_edges(users, items, values, shape)
+
+
+def sampled_edges(
+    users: Tensor, items: Tensor, shape: tuple[int, int], rate: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """A sample of the interactions, degree-sensitive (FREEDOM, Zhou 2023).
 
     Draws round((1 - rate) N) edges without replacement, with probability proportional to 1 /
-    sqrt(d_u d_i), and normalises the result. So edges of rare nodes are kept more often.
+    sqrt(d_u d_i). So edges of rare nodes are kept more often.
 
     Args:
         users: (N,) int64, sorted with `items` by (user, item).
@@ -104,6 +113,4 @@ def drop_edges(
     keys = torch.empty_like(weights).exponential_(generator=generator) / weights
     count = max(1, round((1 - rate) * len(users)))
     kept = keys.topk(count, largest=False).indices.sort().values
-    users, items = users[kept], items[kept]
-    values = inverse_root_degree(users, shape[0]) * inverse_root_degree(items, shape[1])
-    return SparseMatrix.from_edges(users, items, values, shape)
+    return users[kept], items[kept]

@@ -220,3 +220,60 @@ def test_edge_dropout_is_drawn_per_epoch_and_never_ranks(data: TrainingData) -> 
     values = [loss(seed) for seed in (0, 1, 0)]
     assert values[0] == values[2] != values[1]
     assert torch.equal(model.branches()[FUSED].q, before)
+
+
+def literal_spectral(model: BRMRS, data: TrainingData, n: int, m: str) -> Tensor:
+    """(U + I, d) the channel's mean over the layers of (A - mu I) / Delta, with dense matrices."""
+    nodes = data.users + data.items
+    a = torch.zeros(nodes, nodes, dtype=torch.float64)
+    a[data.train_users, data.users + data.train_items] = 1
+    a[data.users + data.train_items, data.train_users] = 1
+    near = data.modality_graphs[m].csr.to_dense() > 0
+    a[data.users :, data.users :] = (near | near.T).double()
+    degrees = a.sum(1)
+    root = torch.where(degrees > 0, degrees.rsqrt(), 0)
+    graph = (root[:, None] * a * root - 0.1 * torch.eye(nodes)) / 0.8
+    _, items = model._layer_zero()
+    columns = slice(n * D, (n + 1) * D)
+    layers = [torch.cat([model.users[:, columns], items[:, columns]])]
+    for _ in range(model.layers):
+        layers.append(graph @ layers[-1])
+    return torch.stack(layers).mean(0)
+
+
+def test_the_spectral_backbone_by_the_letter(data: TrainingData) -> None:
+    model = build(data, backbone="ssc", shift=0.1, scale=0.8, layers=3)
+    branches = model.branches()
+    for n, m in enumerate((TEXT, VISUAL)):
+        literal = literal_spectral(model, data, n, m)
+        torch.testing.assert_close(branches[m].p, literal[: data.users], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(branches[m].q, literal[data.users :], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["concat", "attention"])
+def test_the_spectral_backbone_trains_on_sampled_edges(data: TrainingData, fusion: str) -> None:
+    model = registry.build(configure("br-mrs", dim=D, backbone="ssc", fusion=fusion), data, 0)
+    assert isinstance(model, BRMRS)
+    full = model.propagated_over
+    model.begin_epoch(torch.Generator().manual_seed(0))
+    assert model.propagated_over[0].csr.values().numel() < full[0].csr.values().numel()
+    batch = dataclasses.replace(TRIPLES, negatives=TRIPLES.negatives[:, :2])
+    terms = model.loss(batch, torch.Generator())
+    torch.stack(list(terms.values())).sum().backward()
+    assert model.users.grad is not None
+    assert model.users.grad.abs().sum() > 0
+
+
+def test_the_spectral_backbone_needs_neighbours_of_each_modality(data: TrainingData) -> None:
+    bare = dataclasses.replace(data, modality_graphs={TEXT: data.modality_graphs[TEXT]})
+    with pytest.raises(UserError, match="nearest neighbours of the items by visual"):
+        registry.build(configure("br-mrs", backbone="ssc"), bare, 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [({"backbone": "ssc", "item_layers": 2}, "backbone is ssc"), ({"shift": 0.1}, "homogeneous")],
+)
+def test_settings_of_the_other_backbone_are_refused(values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        configure("br-mrs", **values)
