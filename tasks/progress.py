@@ -38,21 +38,21 @@ class ProgressArtifacts:
             return
         self._last = now
         percent = 100.0 if task.ended else min(100.0 * task.done / max(task.total, 1), 100.0)
-        told = f"{self.stage}: {task.description}, {task.done:,} of {task.total:,} {task.note}"
+        text = f"{self.stage}: {task.text}"
         # A failed update must not stop the stage.
         with contextlib.suppress(httpx.HTTPError), get_client(sync_client=True) as client:
             if shown:
-                update = ArtifactUpdate(data=percent, description=told.strip())
+                update = ArtifactUpdate(data=percent, description=text)
                 client.update_artifact(shown, update)
             else:
-                created = client.create_artifact(self._artifact(percent, told.strip()))
+                created = client.create_artifact(self._artifact(percent, text))
                 self._shown[task.description] = created.id
 
-    def _artifact(self, percent: float, told: str) -> ArtifactCreate:
+    def _artifact(self, percent: float, text: str) -> ArtifactCreate:
         return ArtifactCreate(
             key=f"progress-{self.stage.replace('_', '-')}",
             type="progress",
-            description=told,
+            description=text,
             data=percent,
             task_run_id=self._task_run,
             flow_run_id=self._flow_run,

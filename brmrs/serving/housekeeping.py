@@ -87,6 +87,9 @@ def collect(store: ArtifactStore, keep: int, *, dry_run: bool = False) -> Garbag
         records = [record for run in runs for record in run.stages.values()]
         paths = sorted([*_unreached(store, names, records), *_unused(store, records)])
         size = sum(_size(path) if dry_run else store.discard(path) for path in paths)
+        if not dry_run:
+            for lock in store.below("locks", 2):  # of runs, of which none is active; others stay
+                store.discard(lock)
     relative = (path.relative_to(store.root).as_posix() for path in paths)
     links = (path.relative_to(store.root).as_posix() for path in store.links())
     return Garbage(tuple(relative), size, tuple(links))
@@ -152,7 +155,6 @@ def _unreached(store: ArtifactStore, runs: set[str], records: list[Record]) -> I
     yield from store.below("tmp")
     yield from store.below("scratch", 2)
     yield from store.below("failures")
-    yield from store.below("locks", 2)  # commands other than runs may hold the other locks now
     yield from store.root.glob(f".{current.FILE}.*")
 
 

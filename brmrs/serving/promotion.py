@@ -17,7 +17,7 @@ The state of a verdict is one of:
 
 | state | promoted | meaning |
 |---|---|---|
-| `first` | yes | nothing was served for this data set |
+| `first model` | yes | nothing was served for this data set |
 | `not inferior` | yes | the lower end is above -margin |
 | `not shown non-inferior` | no | the lower end is not above -margin |
 | `too few users` | no | fewer than `retrain.min_users` users can be compared |
@@ -47,7 +47,7 @@ from brmrs.stages import SPLIT
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run
 
-FIRST, NOT_INFERIOR = "first", "not inferior"
+FIRST, NOT_INFERIOR = "first model", "not inferior"
 INFERIOR = "not shown non-inferior"
 FEW_USERS, UNKNOWN = "too few users", "unknown users or items"
 UNREADABLE, NOT_COMPARABLE = "served model unreadable", "not comparable"
@@ -126,7 +126,7 @@ def judge(store: ArtifactStore, run: Run, config: RetrainConfig) -> Verdict:
     try:
         served = of_data_set(store, run.config["name"])
         if served is None:
-            return Verdict(True, "nothing was promoted before", state=FIRST)
+            return Verdict(True, "no run of this data set was served before", state=FIRST)
         model = bundle.load(store.path(served.artifact("train")))
     except UserError as error:
         advice = f"`brmrs promote {run.name}` serves this run all the same"

@@ -1,6 +1,7 @@
 """File locks of a store. They are `flock` locks, so they end with the process that holds them."""
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from brmrs.errors import UserError, os_fault
-from brmrs.system.files import NotRegularError, open_appended
+from brmrs.system.files import open_appended
 
 LOG = logging.getLogger(__name__)
 _HOLDER_BYTES = 400  # bytes read of a lock file, to name the holder
@@ -80,11 +81,13 @@ def _opened(path: Path) -> IO[bytes]:
     """Open a lock file.
 
     Raises:
-        UserError: it is a pipe, a device, or another name (hard link) of some other file.
+        UserError: it is a link, a pipe, a device, or another name (hard link) of some other file.
     """
     try:
         return open_appended(path)
-    except NotRegularError as error:
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EINVAL):
+            raise
         raise UserError(f"{path}: no lock file of brmrs; remove it") from error
 
 

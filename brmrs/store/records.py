@@ -58,7 +58,15 @@ def _checked_notes(notes: dict[str, Any]) -> dict[str, Any]:
     return notes
 
 
+def _checked_parts(parts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Digests and versions are strings; values of the configuration are any JSON."""
+    for kind in parts.keys() - {"configuration"}:
+        _TEXTS.validate_python(parts[kind])
+    return parts
+
+
 _PATHS = TypeAdapter(list[RelativePath])
+_TEXTS = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True, config=_SCHEMA)
@@ -78,7 +86,7 @@ class Record:
     """
 
     key: Digest
-    parts: dict[str, dict[str, Any]]
+    parts: Annotated[dict[str, dict[str, Any]], AfterValidator(_checked_parts)]
     artifact: Artifact
     run: Name
     seconds: Annotated[float, Field(ge=0)]

@@ -23,6 +23,7 @@ from rich.progress import (
 
 LOG = logging.getLogger("brmrs.system.progress")
 SECONDS_BETWEEN_LINES = 10.0
+COUNTED, EPOCHS = "{done:,} of {total:,}", "epoch {done:,} of at most {total:,}"
 
 _bars: Progress | None = None
 _watcher: ContextVar["Callable[[Task], None] | None"] = ContextVar("watcher", default=None)
@@ -30,10 +31,20 @@ _watcher: ContextVar["Callable[[Task], None] | None"] = ContextVar("watcher", de
 
 @dataclass
 class Task:
-    """One piece of long work; call `advance` for each step and `ended` at its end."""
+    """One piece of long work; call `advance` for each step and `end` at its end.
+
+    Attributes:
+        description: of the work.
+        total: number of steps.
+        counted: text of the count, with the fields `done` and `total`.
+        done: number of steps done.
+        note: loss terms, a metric.
+        ended: whether it has ended.
+    """
 
     description: str
     total: int
+    counted: str = COUNTED
     done: int = 0
     note: str = ""
     ended: bool = False
@@ -48,9 +59,15 @@ class Task:
         self._tell()
         if _bars is not None and self._bar is not None:
             _bars.update(self._bar, completed=self.done, note=self.note)  # type: ignore[arg-type]
-        elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+        elif count and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            LOG.info("%s: %d of %d %s", self.description, self.done, self.total, self.note)
+            LOG.info("%s", self.text)
+
+    @property
+    def text(self) -> str:
+        """How far it is, such as "train BRMRS: epoch 3 of at most 1,000: recall@20 0.0712"."""
+        count = self.counted.format(done=self.done, total=self.total)
+        return ": ".join(filter(None, (self.description, count, self.note)))
 
     def end(self) -> None:
         """Count no more: work may stop before its total."""
@@ -73,9 +90,20 @@ def watched(watcher: Callable[[Task], None]) -> Iterator[None]:
 
 
 @contextmanager
-def task(description: str, total: int) -> Iterator[Task]:
-    """Report on `total` steps of work."""
-    current = Task(description, total)
+def task(
+    description: str, total: int, counted: str = COUNTED, *, log_first: bool = False
+) -> Iterator[Task]:
+    """Report on `total` steps of work.
+
+    Args:
+        description: see `Task`.
+        total: see `Task`.
+        counted: see `Task`.
+        log_first: log the first step at once, instead of after `SECONDS_BETWEEN_LINES`.
+    """
+    current = Task(description, total, counted)
+    if log_first:
+        current._last_line -= SECONDS_BETWEEN_LINES
     bars = _bars
     if bars is not None:
         current._bar = bars.add_task(description, total=total, note="")

@@ -24,7 +24,6 @@ from brmrs.training.sampling import Sampler, seeded
 
 LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
-SECONDS_BETWEEN_LOG_LINES = 30.0
 _SAMPLER, _MODEL = 0, 1  # the random streams of an epoch
 
 Select = Callable[[Scorer], float]
@@ -80,7 +79,9 @@ def fit(
     run.resume()
     with (
         freed_memory_reused(model),
-        progress.task(f"train {type(model).__name__}", config.epochs) as bar,
+        progress.task(
+            f"train {type(model).__name__}", config.epochs, progress.EPOCHS, log_first=True
+        ) as bar,
     ):
         bar.advance(run.history.epoch)
         while run.history.epoch < config.epochs and not run.exhausted:
@@ -105,7 +106,7 @@ class _Run:
         self.device = parameters[0].device
         self.batches = self.sampler.batches(self.config.batch_size)
         self.optimiser = Optimiser(parameters, self.config, self.batches)
-        self.saved = self.logged = time.monotonic()
+        self.saved = time.monotonic()
 
     @property
     def exhausted(self) -> bool:
@@ -129,17 +130,9 @@ class _Run:
             shown.append(f"(best {history.best_value:.4f} in epoch {history.best_epoch})")
         history.epoch = number
         history.seconds += time.monotonic() - started
-        self._log(" ".join(shown))
         if time.monotonic() - self.saved >= SECONDS_BETWEEN_CHECKPOINTS:
             self._save()
         return " ".join(shown)
-
-    def _log(self, shown: str) -> None:
-        """Log the first epoch, then one every 30 seconds."""
-        if self.history.epoch > 1 and time.monotonic() - self.logged < SECONDS_BETWEEN_LOG_LINES:
-            return
-        LOG.info("epoch %d of at most %d: %s", self.history.epoch, self.config.epochs, shown)
-        self.logged = time.monotonic()
 
     def _due(self, epoch: int) -> bool:
         """Whether this epoch is validated."""

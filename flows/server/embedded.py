@@ -8,15 +8,12 @@ holds open and that closes when the parent ends in any way.
 import socket
 import subprocess
 import tempfile
-import time
 from typing import IO
 
 from brmrs.errors import UserError
 from flows.server import secret, serve
-from flows.server.recognise import Who, who_answers
 from flows.server.settings import FolderSettings
 
-SECONDS_TO_START = 90.0
 REASON_BYTES = 2000
 
 
@@ -61,11 +58,11 @@ class EmbeddedServer:
         Raises:
             UserError: it ended, or does not answer in time.
         """
-        deadline = time.monotonic() + SECONDS_TO_START
-        while who_answers(self.url, self.auth) is not Who.OURS:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise UserError(f"Prefect's embedded server did not start: {self._reason()}")
-            time.sleep(0.05)
+        if not serve.wait_until_healthy(self.url, self.auth, self._ended):
+            raise UserError(f"Prefect's embedded server did not start: {self._reason()}")
+
+    def _ended(self) -> bool:
+        return self._process.poll() is not None
 
     def _reason(self) -> str:
         """The last line that it wrote about an error, else its last line."""
@@ -74,7 +71,7 @@ class EmbeddedServer:
         written = [line.strip() for line in lines if line.strip()]
         errors = [line for line in written if "Error: " in line or "Error) " in line]
         found = errors or written
-        return found[-1] if found else f"no answer within {SECONDS_TO_START:g} s"
+        return found[-1] if found else f"no answer within {serve.SECONDS_TO_START:g} s"
 
 
 _servers: list[EmbeddedServer] = []  # keeps the pipes open until this process ends

@@ -10,10 +10,14 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from flows.server.recognise import Who, who_answers
 
 HOST = "127.0.0.1"
 HOSTS = [HOST, "localhost"]
+SECONDS_TO_START = 90.0
 SECONDS_TO_STOP = 5.0
 END_WITH_PARENT = "--end-with-parent"
 
@@ -37,6 +41,25 @@ def command(port: int, *, end_with_parent: bool) -> list[str]:
     """The command that starts the server's process."""
     words = [sys.executable, "-m", "flows.server.serve", str(port)]
     return [*words, END_WITH_PARENT] if end_with_parent else words
+
+
+def wait_until_healthy(url: str, auth: str, ended: Callable[[], bool]) -> bool:
+    """Wait until our server answers.
+
+    Args:
+        url: of its API.
+        auth: its secret.
+        ended: whether its process has ended.
+
+    Returns:
+        False if it ended, or did not answer within `SECONDS_TO_START`.
+    """
+    deadline = time.monotonic() + SECONDS_TO_START
+    while who_answers(url, auth) is not Who.OURS:
+        if ended() or time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _end_with_parent() -> None:

@@ -1,21 +1,22 @@
 """`brmrs up`: keeps a Prefect server, a worker and a watcher running in the foreground."""
 
-import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from rich.console import Console
 
 from brmrs.errors import UserError
+from brmrs.store import locks
+from brmrs.system.files import open_appended
 from flows.server import folder, secret, serve
 from flows.server.recognise import Who, who_answers
 from flows.server.settings import FolderSettings, bypass_proxy
@@ -24,22 +25,9 @@ from flows.server.settings import read as read_settings
 HOST = serve.HOST
 POOL = "brmrs"
 LOGS = Path("artifacts/logs")
-SECONDS_TO_START = 90.0
 SECONDS_TO_STOP = 10.0
 RESTARTS_IN_A_ROW = 5
 STEADY_SECONDS = 60.0  # after so long without a restart, earlier restarts do not count
-
-
-def _no_link(path: str, flags: int) -> int:
-    """Open a file of the artifacts' folder, which is untrusted, without following a link.
-
-    Raises:
-        UserError: it is a link, whose target would be overwritten.
-    """
-    try:
-        return os.open(path, flags | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; remove it") from error
 
 
 @dataclass
@@ -56,8 +44,7 @@ class Service:
 
     def start(self) -> None:
         """Start it in a separate session, so that Ctrl-C reaches only this process."""
-        LOGS.mkdir(parents=True, exist_ok=True)
-        with open(LOGS / f"{self.name}.log", "ab", opener=_no_link) as log:
+        with _opened(LOGS / f"{self.name}.log") as log:
             self.process = subprocess.Popen(
                 self.command,
                 env=self.environment,
@@ -101,22 +88,21 @@ def up(port: int, console: Console) -> None:
         _keep_up(port, auth, settings, console)
 
 
-@contextmanager
-def _only_one(port: int) -> Iterator[None]:
+def _only_one(port: int) -> AbstractContextManager[None]:
     """Two servers on one database would block each other."""
-    LOGS.mkdir(parents=True, exist_ok=True)
-    path = LOGS / "up.lock"
-    with open(path, "a+", encoding="utf-8", opener=_no_link) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it ends with its process
-        except BlockingIOError as error:
-            raise UserError(
-                f"`brmrs up` runs in this folder already, on port {path.read_text()}; stop it first"
-            ) from error
-        file.truncate(0)
-        file.write(str(port))
-        file.flush()
-        yield
+    return locks.single(LOGS / "up.lock", f"`brmrs up` on port {port}", wait=False)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a log in the artifacts' folder, which is untrusted.
+
+    Raises:
+        UserError: it cannot be opened, is a link, or is no regular file.
+    """
+    try:
+        return open_appended(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; remove it") from error
 
 
 def _keep_up(port: int, auth: str, settings: FolderSettings, console: Console) -> None:
@@ -139,7 +125,8 @@ def _keep_up(port: int, auth: str, settings: FolderSettings, console: Console) -
         signal.signal(number, _raise_stop)
     try:
         server.start()
-        _wait_until_healthy(server, url, auth)
+        if not serve.wait_until_healthy(url, auth, server.dead):
+            raise UserError(f"the Prefect server did not start; see {LOGS / 'server.log'}")
         _deploy(environment, console)
         worker.start()
         watcher.start()
@@ -172,14 +159,6 @@ def _refuse_taken(port: int, auth: str) -> None:
             raise UserError(
                 f"port {port} is taken{who}; stop that program or choose another port with --port"
             ) from error
-
-
-def _wait_until_healthy(server: Service, url: str, auth: str) -> None:
-    deadline = time.monotonic() + SECONDS_TO_START
-    while who_answers(url, auth) is not Who.OURS:
-        if server.dead() or time.monotonic() > deadline:
-            raise UserError(f"the Prefect server did not start; see {LOGS / 'server.log'}")
-        time.sleep(0.3)
 
 
 def _deploy(environment: dict[str, str], console: Console) -> None:

@@ -108,7 +108,8 @@ def run(months: Months, place: Path, small_config: PipelineConfig, prefect_serve
     with pytest.raises(UserError, match="gone: no such file; correct the path"):
         gone.result()
     first = runner()
-    assert (first.name, first.message) == ("Promoted", "first: nothing was promoted before")
+    message = "first model: no run of this data set was served before"
+    assert (first.name, first.message) == ("Promoted", message)
     return runner
 
 
@@ -195,7 +196,7 @@ def test_a_model_shown_worse_is_not_served(run: Retrain, store: ArtifactStore) -
 def test_other_data_do_not_replace_what_is_served(run: Retrain, store: ArtifactStore) -> None:
     served = serving(store, "small").name
     state = run("name=other", force=True)
-    assert state.message == "first: nothing was promoted before"
+    assert state.message == "first model: no run of this data set was served before"
     assert serving(store, "small").name == served
     assert serving(store, "other").name == state.result()["run"]
     with pytest.raises(UserError, match=r"several data sets \(other, small\); choose by --data"):

@@ -164,11 +164,12 @@ def test_gc_keeps_of_what_stages_kept_the_files_that_artifacts_hold(store: Artif
 def test_gc_leaves_the_locks_that_others_than_runs_may_hold(store: ArtifactStore) -> None:
     """Whoever comes next would lock another file of that name, and hold the lock, too."""
     with store.lock("somebody"):
-        collect(store, keep=1)
+        garbage = collect(store, keep=1)
         held = (store.root / "locks" / "somebody.lock").stat().st_ino
     with store.lock("somebody"):
         assert (store.root / "locks" / "somebody.lock").stat().st_ino == held
     assert not list(store.root.glob("locks/*/*"))
+    assert not [path for path in garbage.paths if path.startswith("locks")]  # no files of anybody
 
 
 def test_gc_removes_the_half_pointer_of_a_killed_promotion(store: ArtifactStore) -> None:

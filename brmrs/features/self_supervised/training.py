@@ -68,7 +68,7 @@ class Fit:
         """
         curve = self._resume(path)
         self.method.train()
-        with progress.task("Training the backbone", self.config.epochs) as task:
+        with progress.task("train the backbone", self.config.epochs, progress.EPOCHS) as task:
             task.advance(len(curve) // 2)
             for epoch in range(len(curve) // 2 + 1, self.config.epochs + 1):
                 loss, width = self._epoch(epoch)

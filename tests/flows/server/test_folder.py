@@ -1,5 +1,6 @@
 """`brmrs up` in a folder without Prefect's files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ def test_the_files_that_a_folder_lacks_are_written(
     assert folder.write_missing() == []
 
 
+@pytest.mark.timeout(20)
 def test_logs_and_lock_are_not_written_through_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,8 +33,11 @@ def test_logs_and_lock_are_not_written_through_links(
     up.LOGS.mkdir(parents=True)
     for name in ("up.lock", "server.log"):
         (up.LOGS / name).symlink_to(mine)
+    os.mkfifo(up.LOGS / "worker.log")
     with pytest.raises(UserError, match=r"up\.lock: .*remove it"), up._only_one(1):
         pass
     with pytest.raises(UserError, match=r"server\.log: .*remove it"):
         up.Service("server", ["true"], {}).start()
+    with pytest.raises(UserError, match=r"worker\.log: it is no regular file; remove it"):
+        up.Service("worker", ["true"], {}).start()
     assert mine.read_text() == "precious"

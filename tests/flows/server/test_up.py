@@ -166,6 +166,7 @@ def test_a_deployment_runs_twice_the_second_time_cached(up: Up) -> None:
 
     changed = up.deploy_run("config=small.yaml", 'train={"learning_rate": 0.01}')
     assert changed.returncode == 0, changed.stdout
+    assert "train BRMRS: epoch 1 of at most 2: " in changed.stdout
     states = up.task_states()[0]
     ran = {name for name in names if states[name] == "Completed"}
     assert ran == {"train", "evaluate", "publish", "report"}
@@ -218,7 +219,7 @@ def test_a_taken_port_and_a_folder_in_use_are_told(up: Up, tmp_path: Path) -> No
     for name in ("prefect.yaml", "prefect.toml"):
         shutil.copy(ROOT / name, other)
     taken = "is taken; a Prefect server with another secret answers there"
-    for folder, reported in ((other, taken), (up.project, "in this folder")):
+    for folder, reported in ((other, taken), (up.project, "`brmrs up` on port")):
         second = subprocess.run(
             [*COMMAND, "up", "--port", str(up.port)],
             cwd=folder,
