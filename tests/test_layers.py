@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "brmrs.ingest.ready_made",
         "brmrs.ingest.table",
     },
+    "brmrs.propose": {*BASE, "brmrs.images", "brmrs.ingest"},
     "brmrs.split": {*BASE, "brmrs.stages"},
     "brmrs.images": {*BASE, "brmrs.stages"},
     "brmrs.features": {*BASE, "brmrs.stages", "brmrs.images"},

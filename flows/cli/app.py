@@ -15,6 +15,7 @@ from brmrs.errors import StageError, UserError, missing_package, os_fault
 from flows.cli import compare as cli_benchmark
 from flows.cli import config as cli_config
 from flows.cli import export as cli_export
+from flows.cli import propose as cli_propose
 from flows.cli import recommend as cli_recommend
 from flows.cli import retrain as cli_retrain
 from flows.cli import service as cli_service
@@ -303,6 +304,7 @@ app.add_typer(cli_benchmark.app)
 app.add_typer(cli_config.app)
 app.add_typer(cli_recommend.app)
 app.add_typer(cli_export.app)
+app.add_typer(cli_propose.app)
 app.add_typer(cli_retrain.app)
 app.add_typer(cli_service.app)
 

@@ -1,0 +1,1 @@
+"""Propose a configuration for a folder of data: `brmrs init`."""

@@ -1,0 +1,189 @@
+"""`brmrs init`: what it takes, guesses and ignores, and that its file runs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from benchmark_layout import write_layout
+from shop import write_shop
+from typer.testing import CliRunner
+from whole_pipeline import changed
+
+from brmrs.config.load import load
+from brmrs.errors import UserError
+from brmrs.ingest.stage import ingest
+from brmrs.propose.write import propose
+from flows.cli.app import app
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nobody may change it."""
+    return write_shop(tmp_path_factory.mktemp("made") / "shop")
+
+
+@pytest.fixture
+def shop(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "my shop"))
+
+
+def test_the_shop_is_configured_and_can_be_read(shop: Path) -> None:
+    found = propose(shop)
+    config = load(shop / "brmrs.yaml")
+    assert config.name == "my-shop"
+    assert config.ingest.interactions == (shop / "orders.csv",)
+    assert config.ingest.items == (shop / "products.csv",)
+    columns = config.ingest.columns
+    assert (columns.user, columns.item, columns.item_id) == ("customer_id", "sku", "sku")
+    assert (columns.title, columns.pictures) == ("product_name", ("image",))
+    assert config.images.folder == shop / "pictures"
+    assert config.split.protocol == "leave-last-out"
+    assert config.ingest.max_bad_share == 0.02
+    read = ingest(config.ingest)
+    assert read.statistics["interactions"] > 300
+    assert found["facts"]["interactions"] == 480
+    assert found["chosen"]["ingest.max_bad_share"].startswith("1.0% of the lines cannot be used")
+
+
+def test_the_same_folder_gives_the_same_file(shop: Path) -> None:
+    texts = []
+    for _ in range(2):
+        propose(shop)
+        texts.append((shop / "brmrs.yaml").read_bytes())
+        (shop / "brmrs.yaml").unlink()
+    assert texts[0] == texts[1]
+
+
+def test_a_configuration_is_never_overwritten(shop: Path) -> None:
+    (shop / "brmrs.yaml").write_text("mine")
+    with pytest.raises(UserError, match=r"brmrs\.yaml: exists and is never overwritten"):
+        propose(shop)
+    assert (shop / "brmrs.yaml").read_text() == "mine"
+
+
+def test_what_is_not_used_is_named_with_the_reason(shop: Path) -> None:
+    (shop / "notes.csv").write_text("when,what\nmonday,nothing\n")
+    (shop / "readme.md").write_text("hello")
+    (shop / "empty.csv").write_text("")
+    (shop / "returns.csv").write_text("customer_id,sku\n00001,SKU-001\n")
+    np.save(shop / "clip.npy", np.zeros((3, 2)))
+    found = propose(shop)["ignored"]
+    assert found["notes.csv"] == "columns without a known role: when, what"
+    assert found["readme.md"] == "no table, picture or array"
+    assert found["empty.csv"] == "the file is empty"
+    assert (
+        found["returns.csv"] == "interactions with other columns than orders.csv, the largest table"
+    )
+    assert found["clip.npy"] == "no file of ids; name it clip_ids.txt, an id a line"
+    text = (shop / "brmrs.yaml").read_text(encoding="utf-8")
+    assert all(f"#   {name}: " in text for name in found)
+    assert "#   orders.csv: columns order_no, quantity" in text
+
+
+def test_own_vectors_are_taken(shop: Path) -> None:
+    skus = pl.read_csv(shop / "products.csv")["sku"].to_list()
+    np.save(shop / "image_vectors.npy", np.ones((len(skus), 3), dtype=np.float32))
+    (shop / "image_vectors_ids.txt").write_text("".join(f"{sku}\n" for sku in skus))
+    frame = pl.DataFrame({"sku": skus, "embedding": [[1.0, 2.0]] * len(skus)})
+    frame.write_parquet(shop / "text_bert.parquet")
+    propose(shop)
+    config = load(shop / "brmrs.yaml")
+    assert config.features.visual.backbone == config.features.text.model == "imported"
+    found = ingest(config.ingest)
+    assert found.given is not None
+    assert {name: rows.shape[1] for name, rows in found.given.features.items()} == {
+        "visual": 3,
+        "text": 2,
+    }
+
+
+def test_a_small_table_gets_a_smaller_core(tmp_path: Path) -> None:
+    rows = [f"u{n % 7},i{n % 5}" for n in range(20)]
+    (tmp_path / "clicks.csv").write_text("\n".join(["user,item", *rows]) + "\n")
+    found = propose(tmp_path)
+    assert found["chosen"]["ingest.k"].startswith("the 5-core would keep 0 of 20")
+    assert found["chosen"]["model"] == "the data have neither texts nor pictures"
+    config = load(tmp_path / "brmrs.yaml")
+    assert (config.ingest.k, config.model.name) == (3, "lightgcn")
+
+
+def test_a_ready_made_data_set(tmp_path: Path) -> None:
+    propose(write_layout(tmp_path / "tiny"))
+    config = load(tmp_path / "tiny" / "brmrs.yaml")
+    assert (config.ingest.format, config.split.protocol) == ("ready-made", "given")
+
+
+def test_an_amazon_dump(small_sample: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small_sample, tmp_path / "dump"))
+    found = propose(folder)
+    assert found["format"] == "amazon"
+    config = load(folder / "brmrs.yaml")
+    assert config.ingest.metadata == (folder / "meta.jsonl.gz",)
+    assert config.images.folder == folder / "images"
+    assert "config.yaml" in found["ignored"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no file with interactions: a table needs a column of users and one of items"),
+        ({"a.csv": "x,y\n1,2\n"}, r"no file with interactions.*\(a\.csv: "),
+        ({"a.csv": "user,item\n" + ",i\n" * 50 + "u,i\n"}, "50 of 51 lines cannot be used"),
+    ],
+)
+def test_a_folder_without_usable_data(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        propose(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "brmrs.yaml").exists()
+
+
+def test_names_that_would_break_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a: #b, 'c' [d].csv").write_text('user,item,"x: # {y}"\nu,i,1\n')
+    propose(tmp_path)
+    values = yaml.safe_load((tmp_path / "brmrs.yaml").read_text(encoding="utf-8"))
+    assert values["ingest"]["interactions"] == "a: #b, 'c' [d].csv"
+
+
+def test_the_command_prints_what_it_did(shop: Path) -> None:
+    done = CliRunner().invoke(app, ["init", str(shop)])
+    assert done.exit_code == 0, done.output
+    assert "orders.csv: user = customer_id (guessed)" in done.output
+    assert "next: brmrs run -c" in done.output
+    (shop / "brmrs.yaml").unlink()
+    done = CliRunner().invoke(app, ["init", str(shop), "--json"])
+    assert json.loads(done.output)["files"] == {
+        "interactions": ["orders.csv"],
+        "items": ["products.csv"],
+    }
+
+
+@pytest.mark.slow
+def test_from_the_shop_to_recommendations(shop: Path, tmp_path: Path) -> None:
+    """All stages, with random weights for the pictures; customers are shown what they like."""
+    from whole_pipeline import Pipeline
+
+    from brmrs.models import bundle
+    from brmrs.store.artifacts import ArtifactStore
+
+    propose(shop)
+    config = load(shop / "brmrs.yaml")
+    config = changed(config, "features.visual", {"backbone": "resnet18", "weights": "random"})
+    config = changed(config, "train.epochs", 20)
+    store = ArtifactStore(tmp_path / "artifacts")
+    artifacts = Pipeline(store).run(config)[1]
+    images = pl.read_parquet(store.path(artifacts["images"]) / "images.parquet")
+    assert images["status"].value_counts().sort("count")["count"].to_list()[-1] == 26
+    published = pl.read_parquet(store.path(artifacts["publish"]) / "recommendations.parquet")
+    model = bundle.load(store.path(artifacts["train"]))
+    assert published["user_id"].n_unique() == len(model.about.users)
+    first = published.filter(pl.col("rank") == 1)
+    kinds = [int(sku.removeprefix("SKU-")) % 4 for sku in first["asin"]]
+    liked = [int(user) % 4 for user in first["user_id"]]
+    assert sum(a == b for a, b in zip(kinds, liked, strict=True)) > 0.5 * len(kinds)
