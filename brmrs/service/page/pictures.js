@@ -32,6 +32,7 @@ function cover(item) {
   const face = el(
     "span.cover",
     { "aria-hidden": "true" },
+    el("span.cover-initials", {}, initials(item.title || item.item)),
     el("span.cover-title", {}, item.title || item.item),
     el("span.cover-foot", {}, item.brand || ""),
     el("span.cover-foot", {}, item.category || "no picture"),
@@ -39,6 +40,12 @@ function cover(item) {
   const shade = (hash(item.item) % SHADES) - (SHADES - 1) / 2;
   face.style.setProperty("--hue", (hash(item.category || "") % 360) + STEP * shade);
   return face;
+}
+
+/** The first letters of the first two words, for covers too small for words. */
+function initials(title) {
+  const words = title.match(/[\p{L}\p{N}]+/gu) ?? [];
+  return words.slice(0, 2).map((word) => String.fromCodePoint(word.codePointAt(0)).toUpperCase()).join("");
 }
 
 function hash(text) {

@@ -51,9 +51,10 @@ function filled(fill, share) {
 
 function carriers(history, leftOut) {
   if (!history.length) return el("p.soft", {}, "The history is empty.");
-  const most = Math.max(...history.map((item) => Math.abs(item.contribution))) || 1;
+  const shown = history.slice(0, SHOWN);
+  const most = Math.max(...shown.map((item) => Math.abs(item.contribution))) || 1;
   const list = moveByArrows(el("ul.carriers"), "a");
-  for (const item of history.slice(0, SHOWN)) {
+  for (const item of shown) {
     const fill = el(item.contribution < 0 ? "span.fill.against" : "span.fill");
     const bar = meter(fill, Math.abs(item.contribution) / most);
     list.append(
