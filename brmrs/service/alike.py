@@ -39,10 +39,11 @@ class Alike:
             asin: its raw id.
             kind: "fused" (the model's similarity), "text" or "visual" (cosine of the features),
                 "purchases" (cosine of the sets of users).
-            k: K; fewer are returned where fewer items are similar at all.
+            k: K; fewer are returned where fewer items are similar at all; none if the item has no
+                such features.
 
         Raises:
-            Problem: the item is unknown, or the run or the item has no such features.
+            Problem: the item is unknown, or the run has no such features.
         """
         item = self.run.item(asin)
         scores = self._scores(item, kind)
@@ -68,7 +69,7 @@ class Alike:
             return self._by_purchases(item)
         units, present = self._features(kind)
         if not present[item]:
-            raise Problem(404, f"the item has no {kind} features")
+            return torch.full_like(present, -torch.inf, dtype=units.dtype)
         return torch.where(present, units @ units[item], -torch.inf)
 
     def _by_purchases(self, item: int) -> Tensor:

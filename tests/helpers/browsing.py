@@ -73,10 +73,11 @@ def visiting(browser: Any, base: str, **options: Any) -> Iterator[Visit]:
 
 
 GRID = ".results ol.grid > li"
+ITEMS = "all => all.map(x => x.dataset.item)"  # of tiles
 
 
 def tiles(tab: Any, selector: str = GRID) -> list[str]:
-    found: list[str] = tab.locator(selector).evaluate_all("all => all.map(x => x.dataset.item)")
+    found: list[str] = tab.locator(selector).evaluate_all(ITEMS)
     return found
 
 

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from browsing import Visit, assert_shown, chromium, expect, visiting
+from browsing import ITEMS, Visit, assert_shown, chromium, expect, visiting
 from served_store import Maker, running
 
 from brmrs.store.artifacts import ArtifactStore
@@ -81,7 +81,7 @@ def test_history_and_recommendations_show_pictures_titles_and_held_out_items(
     assert titles == [row["title"] for row in history["items"]]
     held_out = {row["item"] for row in history["held_out"]} & set(recommended(client))
     marked = tab.locator(".grid li:has(.mark:not([hidden]))")
-    assert set(marked.evaluate_all("all => all.map(x => x.dataset.item)")) == held_out
+    assert set(marked.evaluate_all(ITEMS)) == held_out
     assert held_out, "the example shows nothing"
     # Every item has either a picture that the browser could decode, or a cover of words.
     broken = "all => all.filter(x => !x.naturalWidth).length"
@@ -207,6 +207,13 @@ def test_two_runs_side_by_side(visit: Visit, client: httpx.Client) -> None:
     both = set(left) & set(right)
     assert tab.locator(".lines path").count() == len(both)
     expect(tab.locator(".common")).to_contain_text(f"{len(both)} of 20 items are in both lists")
+    held_out = {row["item"] for row in answer(client, f"users/{USER}/history")["held_out"]}
+    for side, items in (("left", left), ("right", right)):
+        marked = tab.locator(f".column.{side} li:has(.mark)").evaluate_all(ITEMS)
+        assert marked == [item for item in items if item in held_out]
+        expect(tab.locator(f".column.{side}")).to_contain_text(
+            f"{len(marked)} of {len(held_out)} held-out items"
+        )
     tab.locator(".column.right").get_by_role("link", name="show only this run").click()
     expect(tab.locator("#run")).to_contain_text("ease")
     assert_shown(tab, right)
@@ -284,7 +291,7 @@ def test_an_unknown_user_and_an_unknown_run(visit: Visit) -> None:
     assert focused(tab, "x.id") == "query"
     tab = visit.open(f"?user={USER}&run=gone")
     expect(tab.locator(".message")).to_contain_text("no run 'gone'")
-    tab.get_by_role("link", name="Start page").click()
+    tab.get_by_role("link", name="Start page", exact=True).click()
     expect(tab.locator(".example")).to_have_count(6)
     visit.faults.clear()  # the browser logs the 404s
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Visit, assert_shown, chromium, expect, tiles, visiting
+from browsing import assert_shown, chromium, expect, tiles, visiting
 from served_store import Maker, running
 
 from brmrs.service.access import make
 from brmrs.serving.current import promote
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.runs import find
 
 USER = "U00003"
 VIEWS = {
@@ -64,6 +63,10 @@ LOW_CONTRAST = """() => {
   return low;
 }"""
 
+# Controls that a screen reader could not name.
+UNNAMED = """all => all.filter(x => x.checkVisibility() && !x.ariaLabel && !x.labels?.length
+  && !x.textContent.trim()).map(x => x.outerHTML)"""
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
@@ -85,43 +88,24 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
-def forgive(visit: Visit, view: str) -> None:
-    """The browser logs the 404 of an unknown user."""
-    if view == "missing":
-        visit.faults.clear()
-
-
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("width", [400, 1280, 1600])
-def test_nothing_is_wider_than_the_window(view: str, width: int, browser: Any, base: str) -> None:
-    size = {"width": width, "height": 900}
-    with visiting(browser, base, viewport=size) as visit:
-        tab = visit.open(VIEWS[view])
-        assert tab.evaluate("document.documentElement.scrollWidth") == width
-        if view == "item":
-            assert tab.evaluate("panel.scrollWidth <= panel.clientWidth")
-        forgive(visit, view)
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_enough_contrast(view: str, scheme: str, browser: Any, base: str) -> None:
-    with visiting(browser, base, color_scheme=scheme) as visit:
-        assert visit.open(VIEWS[view]).evaluate(LOW_CONTRAST) == []
-        forgive(visit, view)
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_control_has_a_name_and_one_main_heading(view: str, browser: Any, base: str) -> None:
-    unnamed = """all => all.filter(x => x.checkVisibility() && !x.ariaLabel && !x.labels?.length
-        && !x.textContent.trim()).map(x => x.outerHTML)"""
+def test_widths_contrast_and_names(view: str, browser: Any, base: str) -> None:
+    """One visit per view, as loading takes most of the time."""
     with visiting(browser, base) as visit:
         tab = visit.open(VIEWS[view])
-        assert tab.locator("a, button, input, select").evaluate_all(unnamed) == []
+        for width in (1600, 1280, 400):
+            tab.set_viewport_size({"width": width, "height": 900})
+            assert tab.evaluate("document.documentElement.scrollWidth") == width
+            assert tab.evaluate("panel.scrollWidth <= panel.clientWidth")
+        for scheme in ("light", "dark"):
+            tab.emulate_media(color_scheme=scheme)
+            assert tab.evaluate(LOW_CONTRAST) == [], scheme
+        assert tab.locator("a, button, input, select").evaluate_all(UNNAMED) == []
         assert tab.locator("h1").count() == 1
         ids = tab.locator("[id]").evaluate_all("all => all.map(x => x.id)")
         assert len(ids) == len(set(ids))
-        forgive(visit, view)
+        if view == "missing":
+            visit.faults.clear()  # the browser logs the 404s
 
 
 def test_the_chosen_colours_remain(browser: Any, base: str) -> None:
@@ -170,12 +154,12 @@ def test_another_run_is_served_from_now_on(tmp_path: Path, browser: Any) -> None
     store = ArtifactStore(tmp_path / "artifacts")
     for name, seed in (("a-first", 0), ("b-second", 1)):
         Maker(store, name, seed=seed).write()
-    promote(store, find(store, "a-first"))
+    promote(store, "a-first")
     with running(store) as client, visiting(browser, str(client.base_url)) as visit:
         tab = visit.open(f"?user={USER}")
         expect(tab.locator("#run")).to_contain_text("a-first")
         before = tiles(tab)
-        promote(store, find(store, "b-second"))
+        promote(store, "b-second")
         os.utime(store.root / "runs")
         for _ in range(100):
             if client.get("/v1/status").json()["run"] == "b-second":

@@ -31,7 +31,7 @@ export function read(search = location.search) {
 }
 
 /** The address of a state; defaults are left out. */
-export function write(state) {
+function write(state) {
   const query = new URLSearchParams();
   if (state.user) query.set("user", state.user);
   for (const pick of state.user ? [] : state.picks) query.append("pick", pick);

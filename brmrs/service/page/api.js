@@ -88,13 +88,14 @@ async function answer(url, options) {
   for (let attempt = 0; ; attempt += 1) {
     const found = await send(url, options);
     if (found.ok) return found;
+    const why = await reason(found); // an answer that nobody reads would hold its connection
     if (found.status === 401 && (await askForToken())) continue;
     if ((found.status === 429 || found.status === 503) && attempt < RETRIES) {
       const seconds = Number(found.headers.get("Retry-After")) || attempt + 1;
       await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(seconds, 5)));
       continue;
     }
-    throw new Failed(found.status, await reason(found));
+    throw new Failed(found.status, why);
   }
 }
 

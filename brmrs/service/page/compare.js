@@ -2,7 +2,7 @@
 
 import { withChanges } from "./address.js";
 import { recommendations } from "./data.js";
-import { announce, el, svgElement } from "./dom.js";
+import { announce, el, plural, svgElement } from "./dom.js";
 import { moveByArrows, tabStop } from "./keys.js";
 import { failure } from "./messages.js";
 import { pictureOf } from "./pictures.js";
@@ -15,31 +15,33 @@ const resized = new ResizeObserver(() => redraw());
  * Show the list of the run `state.beside` to the right of a list.
  * @param {Element} place
  * @param {Object[]} left the items of the first run
+ * @param {Set<string>} heldOut the user's items that were held out of training
  */
-export async function compare(place, state, status, left, signal) {
-  const first = status;
-  const second = status.other_runs.find((one) => one.run === state.beside) ?? { run: state.beside, model: "", metrics: {} };
+export async function compare(place, state, status, left, heldOut, signal) {
+  const unknown = { run: state.beside, model: "", metrics: {} };
+  const second = status.other_runs.find((one) => one.run === state.beside) ?? unknown;
   let right;
   try {
     right = (await recommendations(state, state.branch, state.beside, signal)).items;
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    const again = () => compare(place, state, status, left, signal);
-    place.replaceChildren(column(first, left, new Map(), state, "left"), el("div"), failure(error, again));
+    const again = () => compare(place, state, status, left, heldOut, new AbortController().signal);
+    const shown = column(status, left, new Map(), heldOut, state);
+    place.replaceChildren(shown, el("div"), failure(error, again));
     return;
   }
   const [ours, theirs] = [left, right].map((list) => new Map(list.map((one) => [one.item, one.rank])));
   const lines = svgElement("svg", { class: "lines", "aria-hidden": "true" });
-  const [one, other] = [
-    column(first, left, theirs, state, "left"),
-    column(second, right, ours, state, "right"),
-  ];
+  const one = column(status, left, theirs, heldOut, state);
+  const other = column(second, right, ours, heldOut, state);
+  one.classList.add("left");
+  other.classList.add("right");
   place.replaceChildren(one, lines, other);
   redraw = () => connect(lines, one, other);
   resized.disconnect();
   resized.observe(place);
   highlightBoth(place);
-  const common = left.slice(0, state.k).filter((item) => (theirs.get(item.item) ?? Infinity) <= state.k).length;
+  const common = left.slice(0, state.k).filter((item) => theirs.get(item.item) <= state.k).length;
   const text = `${common} of ${state.k} items are in both lists; # is the rank in the other list`;
   place.prepend(el("p.common", {}, text));
   announce(text);
@@ -49,28 +51,36 @@ export async function compare(place, state, status, left, signal) {
  * The list of one run.
  * @param {{run: string, model: string, metrics: Object<string, number>}} about
  */
-function column(about, items, others, state, side) {
+function column(about, items, others, heldOut, state) {
+  const shown = items.slice(0, state.k);
   const list = moveByArrows(el("ol.rows"), "a");
-  list.append(...items.slice(0, state.k).map((item) => row(item, others, state.k)));
+  list.append(...shown.map((item) => row(item, others, heldOut.has(item.item), state.k)));
   tabStop(list);
-  const alone = withChanges({ run: side === "left" ? state.run : about.run, beside: "" });
+  const only = withChanges({ run: about.run, beside: "" });
+  const hits = shown.filter((item) => heldOut.has(item.item)).length;
   return el(
-    `section.column.${side}`,
+    "section.column",
     { "aria-label": `Run ${about.run}` },
     el("h2", {}, about.model),
     el("p.column-run", { title: about.run }, about.run),
-    el("p.column-run", {}, figures(about.metrics), el("a.link", { href: alone }, "show only this run")),
+    el("p.column-run", {}, figures(about.metrics)),
+    el(
+      "p.column-run",
+      {},
+      heldOut.size ? `${hits} of ${plural(heldOut.size, "held-out item")} · ` : "",
+      el("a.link", { href: only }, "show only this run"),
+    ),
     list,
   );
 }
 
-/** "test recall@20 0.505, ndcg@20 0.228 · " */
+/** "test recall@20 0.505, ndcg@20 0.228" */
 function figures(metrics) {
   const values = Object.entries(metrics).map(([name, value]) => `${name} ${value.toFixed(3)}`);
-  return values.length ? `test ${values.join(", ")} · ` : "";
+  return values.length ? `test ${values.join(", ")}` : "not evaluated";
 }
 
-function row(item, others, k) {
+function row(item, others, heldOut, k) {
   const there = others.get(item.item);
   const both = there !== undefined && there <= k;
   const place = there === undefined ? "not in the other list" : `${there} in the other list`;
@@ -78,10 +88,10 @@ function row(item, others, k) {
     "a.row",
     {
       href: withChanges({ item: item.item }),
-      "aria-label": `Rank ${item.rank}: ${item.title || item.item}, ${place}`,
+      "aria-label": `Rank ${item.rank}: ${item.title}, ${place}${heldOut ? ", held out" : ""}`,
     },
     el("span.rank", {}, String(item.rank)),
-    el("span.frame", {}, pictureOf(item)),
+    el("span.frame", {}, pictureOf(item), heldOut ? el("span.mark", {}, "✓") : null),
     el(
       "span.row-text",
       {},

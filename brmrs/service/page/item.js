@@ -16,6 +16,12 @@ const LIKENESS = {
   purchases: "Bought by the same users",
   fused: "Similar by the model",
 };
+const NONE = {
+  text: "This item has no text.",
+  visual: "This item has no picture.",
+  purchases: "No user has this item and another one.",
+  fused: "There are no other items.",
+};
 
 const panel = byId("panel");
 let cancel = new AbortController();
@@ -102,9 +108,8 @@ function sections(state, item, signal, modalities) {
   const known = Object.entries(LIKENESS).filter(([modality]) => modalities.includes(modality));
   const found = known.map(([modality, title]) =>
     section(title, modality, async () => {
-      if (modality === "visual" && !item.picture) return el("p.soft", {}, "This item has no picture.");
       const { items } = await similarTo(item.item, modality, SIMILAR, state.run, signal);
-      return items.length ? strip(title, items) : el("p.soft", {}, "No items.");
+      return items.length ? strip(title, items) : el("p.soft", {}, NONE[modality]);
     }),
   );
   if (!state.user && !state.picks.length) return found;

@@ -1,17 +1,16 @@
 // The page of a user, or of picked items: the history beside the recommendations.
 
-import { COUNTS, go, withChanges } from "./address.js";
-import { branchesOf, categoriesOf, DEPTH, historyOf, NAMES, ranksOf, recommendations } from "./data.js";
+import { go, withChanges } from "./address.js";
+import { compare } from "./compare.js";
+import { drawHead, drawToolbar, head, toolbar } from "./controls.js";
+import { branchesOf, categoriesOf, DEPTH, historyOf, ranksOf, recommendations } from "./data.js";
 import { announce, count, el, icon, plural } from "./dom.js";
 import { moveByArrows, tabStop } from "./keys.js";
 import { failure, nothing, outlines } from "./messages.js";
-import { compare } from "./compare.js";
 import { arrange, historyRow, rankedTile, setRanks } from "./tiles.js";
 
 const BY = { fused: "the fused score", text: "text", visual: "picture" };
 
-const head = el("div.head");
-const toolbar = el("div.toolbar");
 const summary = el("p.summary");
 const grid = moveByArrows(el("ol.grid"), "a");
 const columns = el("div.columns", { hidden: true });
@@ -25,9 +24,10 @@ export const element = el(
   el("section.results", { "aria-label": "Recommendations" }, toolbar, summary, message, grid, columns),
 );
 
-let shown = ""; // what `lists` and `tiles` are of
+let shown = ""; // what `lists` is of
 let lists = {};
 let tiles = new Map();
+let tilesOf = ""; // the run that gave their titles and pictures
 let heldOut = new Set();
 let categories = [];
 
@@ -38,30 +38,39 @@ let categories = [];
 export async function update(state, signal, status) {
   const key = JSON.stringify([state.user, state.picks, state.category, state.seen, state.run]);
   document.title = `${state.user || "New user"} · brmrs`;
-  keepFocus(() => drawHead(state, status));
-  drawToolbar(state, status);
+  drawHead(state, status);
+  drawToolbar(state, status, categories);
   let run;
   try {
     if (key !== shown) run = await load(state, key, signal, status);
     message.replaceChildren();
     draw(state);
-    if (state.beside) await compare(columns, state, status, lists[state.branch] ?? [], signal);
+    const list = lists[state.branch] ?? [];
+    if (state.beside) await compare(columns, state, status, list, heldOut, signal);
   } catch (error) {
     if (error.name === "AbortError") return undefined;
-    shown = "";
-    grid.replaceChildren();
-    toolbar.replaceChildren();
-    aside.hidden = columns.hidden = true;
-    summary.textContent = "";
-    message.replaceChildren(failed(error, state, status, () => update(state, new AbortController().signal, status)));
+    const again = () => update(state, new AbortController().signal, status);
+    clear(failed(error, state, status, again));
   }
   return run;
 }
 
+/** A message in the place of everything else. */
+function clear(instead) {
+  shown = "";
+  grid.replaceChildren();
+  toolbar.replaceChildren();
+  aside.hidden = columns.hidden = true;
+  summary.textContent = "";
+  message.replaceChildren(instead);
+}
+
 /** The message for a request that failed. */
 function failed(error, state, status, again) {
-  if (error.status !== 404 || !state.user) return failure(error, again);
-  const text = `“${state.user}” is not among the ${count(status.users)} users of ${status.data}. Search finds users by the start of their id.`;
+  if (error.status !== 404 || !error.message.startsWith("no user")) return failure(error, again);
+  const text =
+    `“${state.user}” is not among the ${count(status.users)} users of ${status.data}. ` +
+    "Search finds users by the start of their id.";
   const search = () => document.getElementById("query").focus();
   return nothing(
     "No such user",
@@ -90,8 +99,10 @@ async function load(state, key, signal, status) {
     heldOut = new Set(history.heldOut.map((item) => item.item));
     shown = key;
     drawHistory(state, history);
-    drawToolbar(state, status);
-    return answers[0].run;
+    drawToolbar(state, status, categories);
+    if (answers[0].run !== tilesOf) tiles.clear();
+    tilesOf = answers[0].run;
+    return tilesOf;
   } finally {
     clearTimeout(waiting);
     grid.querySelectorAll(".outline").forEach((one) => one.remove());
@@ -105,7 +116,11 @@ function draw(state) {
   if (!all) {
     const text = `The model of this run has no branch “${state.branch}”.`;
     return message.replaceChildren(
-      nothing("No such ranking", text, el("a.button", { href: withChanges({ branch: "fused" }) }, "Show fused")),
+      nothing(
+        "No such ranking",
+        text,
+        el("a.button", { href: withChanges({ branch: "fused" }) }, "Show fused"),
+      ),
     );
   }
   const list = all.slice(0, state.k);
@@ -129,32 +144,16 @@ function draw(state) {
 function summarise(state, list, ranks) {
   if (!list.length) return;
   const by = `${plural(list.length, "item")} by ${BY[state.branch]}`;
-  const inFused = list.filter((item) => (ranks.fused?.get(item.item) ?? Infinity) <= state.k).length;
+  const inFused = list.filter((item) => ranks.fused?.get(item.item) <= state.k).length;
   const hits = list.filter((item) => heldOut.has(item.item)).length;
   const note = [
     heldOut.size ? ` · ${hits} of ${plural(heldOut.size, "held-out item")}` : "",
-    state.branch === "fused" ? "" : ` · ${inFused} also among the first ${state.k} of fused · ▲▼ against fused`,
+    state.branch === "fused"
+      ? ""
+      : ` · ${inFused} also among the first ${state.k} of fused · ▲▼ against fused`,
   ].join("");
   summary.textContent = by + note;
   announce(`${by} for ${state.user || "your picks"}${note}`);
-}
-
-function drawHead(state, status) {
-  const runs = status.other_runs.map(({ run, model }) => [run, `${model} · ${run}`]);
-  const options = [["", "No other run"], ...runs];
-  const others = runs.length
-    ? [choice("beside", "Compare with", options, state.beside, (value) => go({ beside: value }))]
-    : [];
-  const title = state.user || "New user";
-  head.replaceChildren(
-    el(
-      "div.head-text",
-      {},
-      el("p.over", {}, state.user ? "Recommendations for user" : "Recommendations for your picks"),
-      el("h1", { title }, title),
-    ),
-    ...others,
-  );
 }
 
 function drawHistory(state, { items, unknown }) {
@@ -164,20 +163,30 @@ function drawHistory(state, { items, unknown }) {
     if (!state.user) entry.append(removal(state, item));
     list.append(entry);
   }
-  const notes = [];
-  if (unknown.length) notes.push(el("p.soft", {}, `Not among the items of this run: ${unknown.join(", ")}`));
-  if (!state.user) {
-    notes.push(el("p.soft", {}, "Search for a title to add an item, or open an item and pick it."));
-    notes.push(el("a.button", { href: withChanges({ picks: [], item: "" }) }, "Start again"));
-  } else if (!items.length) notes.push(el("p.soft", {}, "No items."));
+  const name = state.user ? "History" : "Your picks";
   aside.hidden = false;
   aside.replaceChildren(
-    el("h2", {}, state.user ? "History" : "Your picks", el("span.number", {}, String(items.length))),
+    el("h2", {}, name, el("span.number", {}, String(items.length))),
     list,
-    ...notes,
-    heldOut.size ? el("p.soft", {}, el("span.mark", {}, "✓"), ` marks the ${plural(heldOut.size, "item")} held out of training: the user has them, the model does not know it.`) : "",
+    ...notes(state, items, unknown),
   );
   tabStop(list);
+}
+
+/** What is to be known about a history. */
+function notes(state, items, unknown) {
+  const found = [];
+  const note = (...content) => found.push(el("p.soft", {}, ...content));
+  if (unknown.length) note(`Not among the items of this run: ${unknown.join(", ")}`);
+  if (!state.user) {
+    note("Search for a title to add an item, or open an item and pick it.");
+    found.push(el("a.button", { href: withChanges({ picks: [], item: "" }) }, "Start again"));
+  } else if (!items.length) note("No items.");
+  if (heldOut.size) {
+    const which = plural(heldOut.size, "item");
+    note(el("span.mark", {}, "✓"), ` ${which} of the user, held out of training`);
+  }
+  return found;
 }
 
 function removal(state, item) {
@@ -192,61 +201,4 @@ function removal(state, item) {
     },
     icon("close"),
   );
-}
-
-function drawToolbar(state, status) {
-  const branches = branchesOf(status);
-  const parts = [];
-  if (branches.length > 1) parts.push(segments(state, branches));
-  const options = [...new Set([...categories, ...(state.category ? [state.category] : [])])];
-  if (options.length > 1) {
-    parts.push(
-      choice("category", "Category", [["", "All"], ...options.map((one) => [one, one])], state.category, (value) =>
-        go({ category: value }),
-      ),
-    );
-  }
-  parts.push(
-    choice("k", "Show", COUNTS.map((k) => [String(k), String(k)]), String(state.k), (value) => go({ k: Number(value) })),
-  );
-  parts.push(
-    el(
-      "label.tick",
-      {},
-      el("input", { id: "seen", type: "checkbox", checked: state.seen, change: (event) => go({ seen: event.target.checked }) }),
-      "Include the history",
-    ),
-  );
-  keepFocus(() => toolbar.replaceChildren(...parts));
-}
-
-/** Replace controls; the one with the focus gets it back, found by its id. */
-function keepFocus(replace) {
-  const { id } = document.activeElement;
-  replace();
-  if (id && document.activeElement.id !== id) document.getElementById(id)?.focus({ preventScroll: true });
-}
-
-function segments(state, branches) {
-  const options = branches.map((branch) => {
-    const input = el("input", {
-      type: "radio",
-      name: "branch",
-      id: `branch-${branch}`,
-      value: branch,
-      checked: branch === state.branch,
-      change: () => go({ branch }),
-    });
-    return el(`label.segment.${branch}`, {}, input, el("span", {}, icon(branch), NAMES[branch]));
-  });
-  return el("fieldset.segments", {}, el("legend.unseen", {}, "Rank by"), ...options);
-}
-
-function choice(id, label, options, value, change) {
-  const select = el(
-    "select",
-    { id, change: (event) => change(event.target.value) },
-    ...options.map(([key, text]) => el("option", { value: key, selected: key === value }, text)),
-  );
-  return el("label.choice", {}, el("span", {}, label), select);
 }

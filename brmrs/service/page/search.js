@@ -137,7 +137,7 @@ function userOption(user) {
   return option(
     `user-${user.id}`,
     () => go({ user: user.id, picks: [], item: "", category: "" }),
-    el("span.option-text", {}, el("b", {}, user.id), el("span.soft", {}, plural(user.n_history, "item"))),
+    el("span.option-line", {}, el("b", {}, user.id), el("span.soft", {}, plural(user.n_history, "item"))),
   );
 }
 
