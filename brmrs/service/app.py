@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from brmrs.errors import UserError
 from brmrs.service import endpoints, pages
 from brmrs.service.access import Access
 from brmrs.service.answers import Error, json
@@ -30,7 +31,7 @@ ANYWHERE: dict[int | str, dict[str, Any]] = {
     401: {"model": Error, "description": "The token is missing or wrong"},
     421: {"model": Error, "description": "The Host header names another host"},
     422: {"model": Error, "description": "A parameter is invalid"},
-    503: {"model": Error, "description": "Too many requests at once"},
+    503: {"model": Error, "description": "Too many requests at once, or the run is damaged"},
 }
 
 
@@ -127,6 +128,7 @@ def create(settings: Settings, served: ServedRuns | None = None) -> FastAPI:
     app.include_router(pages.router)
     app.add_middleware(Guard, access=settings.access, counters=lambda: app.state.service.counters)
     app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(UserError, _damaged)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.state.access = settings.access
@@ -136,6 +138,12 @@ def create(settings: Settings, served: ServedRuns | None = None) -> FastAPI:
 async def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return json({"error": error.message}, error.status)
+
+
+async def _damaged(_: Request, error: Exception) -> Response:
+    """A run that cannot answer, such as one whose scores overflow."""
+    LOG.error("%s", error)
+    return json({"error": str(error)}, 503)
 
 
 async def _http(_: Request, error: Exception) -> Response:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from brmrs.columns import FUSED
 from brmrs.errors import UserError
+from brmrs.evaluation.ranking import finite
 from brmrs.images.stage import TABLE
 from brmrs.models import bundle as bundles
 from brmrs.models.base import Scorer
@@ -146,11 +147,15 @@ class LoadedRun:
 
 
 def _seconds(scorer: Scorer) -> float:
-    """Of the scores of one user, the fastest of several times."""
+    """Of the scores of one user, the fastest of several times.
+
+    Raises:
+        UserError: they are NaN or infinite.
+    """
     times = []
     for _ in range(5):
         started = time.perf_counter()
-        scorer.scores(torch.zeros(1, dtype=torch.long))
+        finite(scorer.scores(torch.zeros(1, dtype=torch.long)))
         times.append(time.perf_counter() - started)
     return min(times)
 

@@ -77,8 +77,13 @@ def _content(path: Path) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         return None
-    with open(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_PICTURE:
             return None
-        return file.read(MOST_PICTURE)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MOST_PICTURE)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
