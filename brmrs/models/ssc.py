@@ -11,7 +11,7 @@ from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.config.models import ModelSection
 from brmrs.config.section import Search, Share, Weight
 from brmrs.extensions import register
-from brmrs.graphs import augmented
+from brmrs.graphs import augmented, modality
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import xavier
@@ -24,8 +24,8 @@ class SSC(Recommender):
 
     The adjacency matrix of users and items also holds item-item edges, S = (1 - a_v) S_t + a_v S_v.
     S_m is unweighted and symmetric: an edge joins two items if one is among the k nearest of the
-    other by modality m. The spectrum of the normalised matrix is narrower than [-1, 1], so it is
-    shifted and scaled before LightGCN's propagation:
+    other by modality m; every item with an edge is also near itself. The spectrum of the normalised
+    matrix is narrower than [-1, 1], so it is shifted and scaled before LightGCN's propagation:
 
         A+ = D^-1/2 [[0, R], [R^T, S]] D^-1/2
         E^(l+1) = (A+ - mu I) / Delta E^(l),  E = mean over l = 0..L,  s(u, i) = <e_u, e_i>
@@ -34,7 +34,8 @@ class SSC(Recommender):
     gradient as the weight decay of Adam in the released code. The authors set mu and Delta per data
     set: .05 and .75 on Baby, .1 and .7 on Sports with k = 5.
 
-    Deviations: k is `graphs.k`. The released code reduces the features to 200 principal components
+    Deviations: k is `graphs.k` and counts the neighbours without the item itself; the released code
+    counts the item. The released code reduces the features to 200 principal components
     before the search for neighbours. Its embeddings start at N(0, 1e-8), here Xavier uniform. It
     draws users uniformly; set `train.draw: users` for that.
     """
@@ -67,7 +68,8 @@ class SSC(Recommender):
         weights = {TEXT: 1 - config.visual_weight, VISUAL: config.visual_weight}
         single = len(graphs) == 1
         item_graph = augmented.undirected(
-            (1.0 if single else weights[m], graph) for m, graph in graphs.items()
+            (1.0 if single else weights[m], modality.with_self_loops(graph))
+            for m, graph in graphs.items()
         )
         shape = (data.users, data.items)
         joint = augmented.adjacency(data.train_users, data.train_items, shape, item_graph)

@@ -42,7 +42,8 @@ def literal_nodes(model: SSC, weights: dict[str, float], shift: float, scale: fl
     for m, weight in weights.items():
         for i in range(ITEMS):
             for j in range(ITEMS):
-                if COSINES[m][i][j] > 0 or COSINES[m][j][i] > 0:
+                near = COSINES[m][i][j] > 0 or COSINES[m][j][i] > 0
+                if near or (i == j and any(COSINES[m][i])):
                     a[USERS + i, USERS + j] += weight
     identity = torch.eye(USERS + ITEMS, dtype=torch.float64)
     graph: Tensor = (symmetrically_normalised(a) - shift * identity) / scale
