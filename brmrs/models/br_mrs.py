@@ -138,7 +138,7 @@ class BRMRS(Recommender):
         self.spectral = None
         if config.backbone == "ssc":
             settings = config.shift, config.scale
-            self.spectral = SpectralChannels(data, self.modalities, int(ids), *settings)
+            self.spectral = SpectralChannels(data, self.modalities, int(third > 0), *settings)
         self.full = self.spectral.full if self.spectral else [data.user_item]
         self.propagated_over = self.full
         self.to(data.device)
