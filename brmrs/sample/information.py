@@ -92,8 +92,9 @@ def _bits(likes: NDArray[np.bool_], p_text: Floats, p_picture: Floats) -> dict[s
 
 def _entropy(p: Floats) -> Floats:
     """Bits of binary variables that are true with probability p; any shape."""
-    p = np.clip(p, 0, 1)
-    return -sum(x * np.log2(np.where(x > 0, x, 1)) for x in (p, 1 - p))
+    both = np.stack([p, 1 - p]).clip(0, 1)
+    bits: Floats = -(both * np.log2(np.where(both > 0, both, 1))).sum(axis=0)
+    return bits
 
 
 def _rounded(bits: Mapping[str, float]) -> dict[str, float]:
