@@ -20,6 +20,7 @@ Kind = Literal["concat", "mean", "gate", "user-gate", "bilinear", "attention", "
 WITH_IDS = {"attention"}
 JOINT = "joint"
 THREE_CHANNELS = {*WITH_IDS, JOINT}
+SCALE = 0.1  # of a perceptron's outputs at the start: about that of the channels
 
 
 class Fusion(nn.Module):
@@ -33,7 +34,8 @@ class Fusion(nn.Module):
         user-gate  users [2 g * t; 2 (1 - g) * v] with the gate's g; items [t; v]  additive
         bilinear   [t; v; (A t) * (B v)], of rank d
         attention  a_t t + a_v v + a_o o, a = softmax(W [t; v; o] + b)
-        residual   [t; v; MLP([t; v])], so s_f = s_t + s_v + <g(p_t, p_v), h(q_t, q_v)>
+        residual   [t; v; SCALE * MLP([t'; v'])], x' is x scaled to a mean square of 1, so
+                   s_f = s_t + s_v + <g(p_t, p_v), h(q_t, q_v)>
         joint      [t; v; o], so s_f = s_t + s_v + s_o
 
     The channel o of attention has free embeddings. That of joint has a free embedding per user and
@@ -103,11 +105,20 @@ class Fusion(nn.Module):
             return gate * t + (1 - gate) * v
         if self.kind == "bilinear":
             return torch.cat([channels, (t @ self.of_text) * (v @ self.of_visual)], dim=-1)
-        return torch.cat([channels, getattr(self, perceptron)(channels)], dim=-1)
+        even = torch.cat([_even(t), _even(v)], dim=-1)
+        return torch.cat([channels, SCALE * getattr(self, perceptron)(even)], dim=-1)
 
     def _gate(self, channels: Tensor) -> Tensor:
         """(..., d) from 0 to 1."""
         return torch.sigmoid(channels @ self.weight + self.bias)
+
+
+def _even(x: Tensor) -> Tensor:
+    """Rows with a mean square of 1, nearly: channels start with entries of about 0.05.
+
+    So small entries would leave the perceptron without a gradient for most of the training.
+    """
+    return x / (x.square().mean(dim=-1, keepdim=True) + 1e-4).sqrt()
 
 
 def _perceptron(dim: int, generator: torch.Generator) -> nn.Sequential:
@@ -129,7 +140,8 @@ class Joint(nn.Module):
         generator: of the parameters.
     """
 
-    DIRECTIONS, HIDDEN, SCALE = 64, 64, 0.1  # SCALE: about that of the projected features
+    DIRECTIONS, HIDDEN = 64, 64
+    z: Tensor
 
     def __init__(
         self,
@@ -140,14 +152,15 @@ class Joint(nn.Module):
     ):
         super().__init__()
         reduced = [_standard(x, present[m], generator) for m, x in features.items()]
-        self.register_buffer("z", torch.cat(reduced, dim=1), persistent=False)
-        self.first = linear(self.z.shape[1], self.HIDDEN, generator)
+        z = torch.cat(reduced, dim=1)
+        self.register_buffer("z", z, persistent=False)
+        self.first = linear(z.shape[1], self.HIDDEN, generator)
         self.last = linear(self.HIDDEN, dim, generator)
 
     def forward(self) -> Tensor:
         """(I, d)."""
-        hidden: Tensor = torch.relu(self.first(self.z))
-        return self.SCALE * self.last(hidden)
+        of_items: Tensor = self.last(torch.relu(self.first(self.z)))
+        return SCALE * of_items
 
 
 def _standard(x: Tensor, present: Tensor, generator: torch.Generator) -> Tensor:
