@@ -14,6 +14,7 @@ from brmrs.system import untrusted
 from brmrs.system.files import digest_file, replacing
 
 FILES = "files"
+TABLE = "images.parquet"  # of the artifact: a row per item
 _RECORD = TypeAdapter(Picture)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -28,13 +28,12 @@ from brmrs.images.amazon import full_size, is_placeholder, to_try
 from brmrs.images.decode import TRANSIENT, Picture, Status, check
 from brmrs.images.fetch import Fetcher
 from brmrs.images.folder import NOTHING_NAMED, by_item
-from brmrs.images.picture_store import PictureStore
+from brmrs.images.picture_store import TABLE, PictureStore
 from brmrs.stages import INCOMPLETE, ITEMS, StageContext
 from brmrs.system import progress
 from brmrs.system.files import write_json
 
 LOG = logging.getLogger(__name__)
-TABLE = "images.parquet"
 STATISTICS = "statistics.json"
 SHARED = "shared.json"
 ADDRESSES_PER_ITEM = 10  # tried at most

@@ -18,8 +18,8 @@ from brmrs.columns import MODALITIES, SPLIT_NAMES, TEST, TRAIN, VALIDATION
 from brmrs.config import conditions
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.images.decode import to_rgb
-from brmrs.images.picture_store import stored_files
-from brmrs.images.stage import SHARED, TABLE
+from brmrs.images.picture_store import TABLE, stored_files
+from brmrs.images.stage import SHARED
 from brmrs.images.stage import STATISTICS as STATUSES
 from brmrs.report import figures
 from brmrs.report.portrait import portrait

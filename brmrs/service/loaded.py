@@ -16,7 +16,7 @@ from torch import Tensor
 from brmrs.columns import FUSED
 from brmrs.errors import UserError
 from brmrs.evaluation.ranking import finite
-from brmrs.images.stage import TABLE
+from brmrs.images.picture_store import TABLE
 from brmrs.models import bundle as bundles
 from brmrs.models.base import Scorer
 from brmrs.models.bundle import Bundle

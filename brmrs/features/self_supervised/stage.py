@@ -24,8 +24,7 @@ from brmrs.features.self_supervised.simsiam import SimSiam
 from brmrs.features.self_supervised.training import Fit, Point, without_dropout
 from brmrs.features.visual import backbones
 from brmrs.features.visual.seeded import DrawFrom
-from brmrs.images.picture_store import stored_files
-from brmrs.images.stage import TABLE
+from brmrs.images.picture_store import TABLE, stored_files
 from brmrs.stages import StageContext
 from brmrs.system.files import write_parquet
 

@@ -16,8 +16,7 @@ from brmrs.features.visual import backbones, regions
 from brmrs.features.visual import encoder as visual_encoder
 from brmrs.features.visual import network as networks
 from brmrs.features.visual.network import Network
-from brmrs.images.picture_store import stored_files
-from brmrs.images.stage import TABLE
+from brmrs.images.picture_store import TABLE, stored_files
 from brmrs.stages import StageContext
 
 
