@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -24,6 +25,7 @@ from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import FoldIn, Scorer
 from brmrs.models.scorers import SCORERS, kind_of
 from brmrs.models.standardised import StandardisedSum
+from brmrs.models.tensor_checks import check_csr, check_scorer
 from brmrs.system import untrusted
 from brmrs.system.files import digest_file, digest_json, write_json
 
@@ -32,6 +34,7 @@ DESCRIPTION = "bundle.json"
 FORMAT = "brmrs-bundle"
 VERSION = 3
 IDS = "ids_sha256"  # in the header of the tensors: digest of users and items in their order
+PARTS = "parts"  # the field of `StandardisedSum` that is no tensor
 _INDPTR, _ITEMS, _STATE = "seen.indptr", "seen.items", "state."
 
 
@@ -226,9 +229,13 @@ def _description(path: Path) -> Description:
 
 def _assemble(about: Description, tensors: dict[str, Tensor]) -> Bundle:
     users, items = len(about.users), len(about.items)
+    if tensors[_INDPTR].shape != (users + 1,):
+        found = tensors[_INDPTR].numel() - 1
+        raise ValueError(f"{_INDPTR} of {found} users, {DESCRIPTION} has {users}")
+    if tensors[_ITEMS].dtype != torch.int32:
+        raise ValueError(f"{_ITEMS} is of {tensors[_ITEMS].dtype}")
     seen = UserItems(tensors[_INDPTR], tensors[_ITEMS].long(), items)
-    if seen.n_users != users:
-        raise ValueError(f"{_INDPTR} of {seen.n_users} users, {DESCRIPTION} has {users}")
+    check_csr(seen.indptr, seen.items, users, items)
     state = {
         name.removeprefix(_STATE): tensors.pop(name)
         for name in list(tensors)
@@ -237,21 +244,27 @@ def _assemble(about: Description, tensors: dict[str, Tensor]) -> Bundle:
     branches: dict[str, Scorer] = {}
     for name, kind in sorted(about.scorers.items(), key=lambda each: each[0] in about.parts):
         parts = {part: branches[part] for part in about.parts.get(name, ())}
-        branches[name] = _branch(name, kind, tensors, parts)
-    for name, branch in branches.items():
-        if branch.shape != (users, items):
-            raise ValueError(f"branch {name} is not of {users} users and {items} items")
+        branches[name] = _branch(name, kind, tensors, parts, (users, items))
     if FUSED not in branches:
         raise KeyError(FUSED)
     return Bundle(about, branches, seen, state)
 
 
 def _branch(
-    name: str, kind: str, tensors: Mapping[str, Tensor], parts: Mapping[str, Scorer]
+    name: str,
+    kind: str,
+    tensors: Mapping[str, Tensor],
+    parts: Mapping[str, Scorer],
+    shape: tuple[int, int],
 ) -> Scorer:
     if kind not in SCORERS:
         raise ValueError(f"branch {name} ranks by {kind}, which this version does not know")
-    if SCORERS[kind] is StandardisedSum:
-        return StandardisedSum(tensors[f"{name}.weights"], parts)
     names = inspect.signature(SCORERS[kind]).parameters
-    return SCORERS[kind](**{field: tensors[f"{name}.{field}"] for field in names})
+    fields = {field: tensors[f"{name}.{field}"] for field in names if field != PARTS}
+    try:
+        check_scorer(kind, fields, *shape)
+    except ValueError as error:
+        raise ValueError(
+            f"branch {name} is not of {shape[0]} users and {shape[1]} items: {error}"
+        ) from error
+    return SCORERS[kind](**fields, **({PARTS: parts} if PARTS in names else {}))

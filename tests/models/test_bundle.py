@@ -58,7 +58,8 @@ BAD_DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "surprise: Extra inputs": {"surprise": 1},
     "best_epoch: Input should be a valid integer": {"best_epoch": "many"},
     "seen.indptr of 3 users": {"users": ["ann"]},
-    "branch fused is not of": {"items": ["B1"]},
+    "an index is not one of 1": {"items": ["B1"]},
+    "branch fused is not of": {"items": ["B1", "B2", "B3", "B4", "B5"]},
     "branch text ranks by magic": {"scorers": {"fused": "inner-product", "text": "magic"}},
     "not the file that bundle.json describes": {"tensors_sha256": "0" * 64},
 }
