@@ -35,7 +35,7 @@ OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive; unpack it first",
     b"7z\xbc\xaf": "a 7z archive; unpack it first",
     b"Rar!": "a rar archive; unpack it first",
-    b"PAR1": "a Parquet file; write it as JSON lines first (polars: write_ndjson)",
+    b"PAR1": "a Parquet file; set ingest.format=table, which reads it",
     b"ARROW1": "an Arrow file; write it as JSON lines first (polars: write_ndjson)",
     b"\xff\xfe": "UTF-16 text; convert it first (iconv -f UTF-16 -t UTF-8)",
     b"\xfe\xff": "UTF-16 text; convert it first (iconv -f UTF-16 -t UTF-8)",

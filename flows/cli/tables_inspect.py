@@ -36,6 +36,18 @@ def _files(found: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
                 yield "", _warning(f"{count:,} of a wrong type, left out: ", field)
             if count := found[kind].get("times_in_other_unit"):
                 yield "", _warning(f"{count:,} dated in s instead of ms, or in ms instead of s")
+            yield from _columns(found[kind])
+
+
+def _columns(kind: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The columns of tables: what each holds, and those that are not read."""
+    for file, columns in kind.get("columns", {}).items():
+        listed = ", ".join(f"{role} = {name}" for role, name in columns.items())
+        left = kind.get("not_read", {}).get(file, ())
+        yield "", f"{file}: {listed}" + (f"; not read: {', '.join(left)}" if left else "")
+    if "users_in_tables" in kind:
+        without = kind["users_without_interactions"]
+        yield "", f"{kind['users_in_tables']:,} users in tables, {without:,} without interactions"
 
 
 def _warning(what: str, which: str = "") -> Text:

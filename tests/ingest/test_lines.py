@@ -98,7 +98,7 @@ def test_what_was_read_before_the_cut_comes_out(tmp_path: Path) -> None:
     ("content", "found"),
     [
         (b"PK\x03\x04rest", "found a zip archive; unpack it first"),
-        (b"PAR1....", "found a Parquet file; write it as JSON lines first"),
+        (b"PAR1....", "found a Parquet file; set ingest.format=table"),
         ('{"a": 1}'.encode("utf-16"), "found UTF-16 text; convert it first"),
         (bz2.compress(b"x" * 5000)[:-8] + b"\0" * 8, "damaged"),
         (bz2.compress(b"x\n")[:20], "cut off"),

@@ -1,6 +1,7 @@
 """`brmrs init`: what it takes, guesses and ignores, and that its file runs."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -187,3 +188,12 @@ def test_from_the_shop_to_recommendations(shop: Path, tmp_path: Path) -> None:
     kinds = [int(sku.removeprefix("SKU-")) % 4 for sku in first["asin"]]
     liked = [int(user) % 4 for user in first["user_id"]]
     assert sum(a == b for a, b in zip(kinds, liked, strict=True)) > 0.5 * len(kinds)
+
+
+def test_the_configurations_of_the_page_are_valid(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "own-data.md"
+    blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        (tmp_path / "page.yaml").write_text(block, encoding="utf-8")
+        assert load(tmp_path / "page.yaml").ingest.format == "table"

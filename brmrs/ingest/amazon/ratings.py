@@ -71,7 +71,8 @@ def ratings_table(path: Path) -> RatingsTable | None:
     if missing or len(set(names)) < len(names):
         raise UserError(
             f"{path}: a table with the first line {first.strip()[:CONTENT_SHOWN]!r}; "
-            f"{REVIEWS.field} reads tables with the header {HEADER}; rename the columns"
+            f"{REVIEWS.field} reads tables with the header {HEADER}; rename the columns, or set "
+            "ingest.format=table"
         )
     is_old = OLD_NAMES & {name.lower() for name in names}
     return _table("2014" if is_old else "2023", names, separator, True)
