@@ -86,7 +86,7 @@ def one_line(error: ValidationError) -> str:
     """The first fault of a validation: where it is, and what is wrong."""
     fault = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, fault["loc"]))[:200] or "content"
-    return f"{where}: {fault['msg']}"
+    return " ".join(f"{where}: {fault['msg']}".split())  # a name in the file may have several lines
 
 
 def _bounded(value: object, depth: int) -> None:

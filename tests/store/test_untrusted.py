@@ -227,6 +227,7 @@ def test_no_run_is_named_after_the_year_9999(store: ArtifactStore) -> None:
         '{"served": {"small": ["../x"]}, "history": []}',
         '{"served": {}, "history": [{"action": "promoted"}]}',
         '{"served": {}, "history": {}}',
+        '{"served": {"\\n": ["x"]}, "history": []}',
         "3",
     ],
 )
