@@ -15,6 +15,7 @@ from brmrs.errors import UserError
 
 _RATE = FloatDistribution(0.0, 0.9, step=0.1)
 _WEIGHT = FloatDistribution(0.01, 10.0, log=True)
+_TEMPERATURE = FloatDistribution(0.05, 1.0, log=True)
 
 LEARNING_RATE = FloatDistribution(1e-4, 1e-2, log=True)
 BY_FIELD: dict[str, FloatDistribution | IntDistribution] = {
@@ -28,6 +29,9 @@ BY_FIELD: dict[str, FloatDistribution | IntDistribution] = {
     "chns": _WEIGHT,
     "synergy": _WEIGHT,
     "contrast": _WEIGHT,
+    "user_contrast": _WEIGHT,
+    "temperature": _TEMPERATURE,
+    "user_temperature": _TEMPERATURE,
     "feature": _WEIGHT,
     "covariance": _WEIGHT,
     "theta": FloatDistribution(0.0, 1.0, step=0.1),

@@ -39,8 +39,9 @@ class SMORE(Recommender):
         L = L_bpr + lambda_c (InfoNCE of E_s and E_id, users + positives) + lambda |u, i, j|^2
 
     Deviations: k is `graphs.k` for both modalities and counts the neighbours without the item
-    itself. The features stay fixed; the released code trains them. A modality that an item lacks
-    leaves the product, and the item has a zero view of it.
+    itself. The features stay fixed; the released code trains them. Dropout is drawn for each row of
+    the batch, not for each node. A modality that an item lacks leaves the product, and the item has
+    a zero view of it.
     """
 
     class Config(ModelSection):
