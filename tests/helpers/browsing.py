@@ -52,8 +52,13 @@ class Visit:
 
     def open(self, address: str = "") -> Any:
         self.tab.goto(f"{self.base}/{address}")
-        self.tab.wait_for_load_state("networkidle")
+        self.wait()
         return self.tab
+
+    def wait(self) -> None:
+        """Until the page has what it asked for; pictures may come later."""
+        expect(self.tab.locator("main[aria-busy=false]")).to_be_attached()
+        expect(self.tab.locator("#panel[open][aria-busy=true]")).not_to_be_attached()
 
     def query(self) -> dict[str, list[str]]:
         return parse_qs(urlsplit(self.tab.url).query)

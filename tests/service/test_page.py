@@ -86,7 +86,7 @@ def test_history_and_recommendations_show_pictures_titles_and_held_out_items(
     # Every item has either a picture that the browser could decode, or a cover of words.
     broken = "all => all.filter(x => !x.naturalWidth).length"
     tab.locator("footer").scroll_into_view_if_needed()
-    tab.wait_for_load_state("networkidle")
+    expect(tab.locator(".grid img.picture:not(.loaded)")).to_have_count(0)
     assert tab.locator(".grid img.picture").count() > 0
     assert tab.locator(".grid img.picture").evaluate_all(broken) == 0
     assert (
@@ -145,7 +145,7 @@ def test_the_panel_says_why_and_what_is_similar(visit: Visit, client: httpx.Clie
     tab.locator(".grid a.tile").first.click()
     panel = tab.get_by_role("dialog")
     expect(panel.locator("#panel-title")).to_be_visible()
-    tab.wait_for_load_state("networkidle")
+    visit.wait()
     why = answer(client, "explain", user=USER, item=item)
     assert panel.locator(".branches dd .of").all_text_contents() == [
         f"#{row['rank']} of {row['of']}" for row in why["branches"]
@@ -177,7 +177,7 @@ def test_picks_of_a_new_user(visit: Visit, client: httpx.Client) -> None:
     expect(tab.get_by_text("Items: add to your picks")).to_be_visible()
     tab.get_by_role("option").first.click()
     expect(tab.locator(".history .number")).to_have_text("2")
-    tab.wait_for_load_state("networkidle")
+    visit.wait()
     picks = visit.query()["pick"]
     assert picks[0] == first
     found = client.post("/v1/recommendations", json={"history": picks, "k": 20}).json()
@@ -249,7 +249,7 @@ def test_the_keyboard_is_enough(visit: Visit, client: httpx.Client) -> None:
     assert focused(tab, "x.getAttribute('aria-activedescendant')") == f"user-{USER}"
     tab.keyboard.press("Enter")
     expect(tab.locator("h1")).to_have_text(USER)
-    tab.wait_for_load_state("networkidle")
+    visit.wait()
     # The tab key goes to each control once, and to one tile of each group.
     stops = []
     for _ in range(40):

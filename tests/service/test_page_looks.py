@@ -134,7 +134,8 @@ def test_a_token_is_asked_for_and_pictures_are_shown_with_it(
     path.write_text(TOKEN)
     access = make("127.0.0.1", (), path)
     with running(store, access=access) as client, visiting(browser, str(client.base_url)) as visit:
-        tab = visit.open(f"?user={USER}")
+        tab = visit.tab
+        tab.goto(f"{visit.base}/?user={USER}")
         dialog = tab.get_by_role("dialog")
         for wrong, told in (("wrong", "did not accept"), ("two words", "no spaces")):
             dialog.get_by_label("Token").fill(wrong)

@@ -50,16 +50,22 @@ export async function update(state, status) {
   }
   cancel = new AbortController();
   const { signal } = cancel;
-  const body = el("div.panel-body", {}, el("div.outline.tall", {}, el("span.frame"), el("span.line"), el("span.line.short")));
+  const outline = el("div.outline.tall", {}, el("span.frame"), el("span.line"), el("span.line.short"));
+  const body = el("div.panel-body", {}, outline);
   panel.replaceChildren(closing(close), body);
   if (!panel.open) panel.showModal();
   panel.focus(); // not the button that closes it
   panel.scrollTop = 0;
+  panel.ariaBusy = "true";
   try {
     const item = await itemOf(state.item, state.run, signal);
-    body.replaceChildren(description(state, item), ...sections(state, item, signal, status.modalities));
+    const { elements, filled } = sections(state, item, signal, status.modalities);
+    body.replaceChildren(description(state, item), ...elements);
+    await filled;
+    if (!signal.aborted) panel.ariaBusy = "false";
   } catch (error) {
     if (error.name === "AbortError") return;
+    panel.ariaBusy = "false";
     body.replaceChildren(
       el("h2.unseen", { id: "panel-title" }, "Item"),
       failure(error, () => {
@@ -95,26 +101,34 @@ function description(state, item) {
 function pick(state, item) {
   if (state.picks.includes(item.item)) {
     const rest = state.picks.filter((one) => one !== item.item);
-    return el("button", { type: "button", click: () => go({ picks: rest, item: "" }) }, icon("close"), "Remove from picks");
+    const remove = () => go({ picks: rest, item: "" });
+    return el("button", { type: "button", click: remove }, icon("close"), "Remove from picks");
   }
   const full = state.picks.length >= MOST_PICKS;
-  const name = state.user ? "Start as a new user with this item" : "Add to picks";
+  const name = full
+    ? `At most ${MOST_PICKS} picks`
+    : state.user
+      ? "Start as a new user with this item"
+      : "Add to picks";
   const picks = [...(state.user ? [] : state.picks), item.item];
   const add = () => go({ user: "", picks, item: "" });
-  return el("button", { type: "button", disabled: full, click: add }, icon("plus"), full ? `At most ${MOST_PICKS} picks` : name);
+  return el("button", { type: "button", disabled: full, click: add }, icon("plus"), name);
 }
 
+/** The sections, which fill themselves, and a promise for the time when all are filled. */
 function sections(state, item, signal, modalities) {
   const known = Object.entries(LIKENESS).filter(([modality]) => modalities.includes(modality));
-  const found = known.map(([modality, title]) =>
+  const parts = known.map(([modality, title]) =>
     section(title, modality, async () => {
       const { items } = await similarTo(item.item, modality, SIMILAR, state.run, signal);
       return items.length ? strip(title, items) : el("p.soft", {}, NONE[modality]);
     }),
   );
-  if (!state.user && !state.picks.length) return found;
-  const title = state.user ? "Why for this user" : "Why for your picks";
-  return [section(title, "fused", async () => why(await explanation(state, item.item, signal))), ...found];
+  if (state.user || state.picks.length) {
+    const title = state.user ? "Why for this user" : "Why for your picks";
+    parts.unshift(section(title, "fused", async () => why(await explanation(state, item.item, signal))));
+  }
+  return { elements: parts.map((part) => part.element), filled: Promise.all(parts.map((part) => part.filled)) };
 }
 
 /** A section that fills itself; a failure stays within it. */
@@ -128,8 +142,9 @@ function section(title, kind, content) {
       if (error.name !== "AbortError") place.replaceChildren(refusal(error, fill));
     }
   };
-  fill();
-  return el("section", { class: `part ${kind}`, "aria-label": title }, el("h3", {}, icon(kind), title), place);
+  const heading = el("h3", {}, icon(kind), title);
+  const element = el("section", { class: `part ${kind}`, "aria-label": title }, heading, place);
+  return { element, filled: fill() };
 }
 
 /** Why a section is empty. Statuses of the 400s do not change by trying again. */

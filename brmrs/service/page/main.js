@@ -21,7 +21,12 @@ async function render() {
   cancel.abort();
   cancel = new AbortController();
   const { signal } = cancel;
-  const state = read();
+  main.ariaBusy = "true";
+  await show(read(), signal);
+  if (!signal.aborted) main.ariaBusy = "false";
+}
+
+async function show(state, signal) {
   try {
     if (!status || statusOf !== state.run) {
       status = await get("status", { run: state.run }, signal);
