@@ -76,7 +76,14 @@ ALLOWED: dict[str, set[str]] = {
         "brmrs.models",
     },
     "brmrs.export": {*BASE, "brmrs.stages", "brmrs.features", "brmrs.models", "brmrs.store"},
-    "brmrs.experiments": {*BASE, "brmrs.stages", "brmrs.models", "brmrs.training", "brmrs.store"},
+    "brmrs.experiments": {
+        *BASE,
+        "brmrs.stages",
+        "brmrs.models",
+        "brmrs.evaluation",
+        "brmrs.training",
+        "brmrs.store",
+    },
     "brmrs.serving": {
         *BASE,
         "brmrs.stages",

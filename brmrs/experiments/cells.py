@@ -23,7 +23,8 @@ def cells(row: dict[str, Any], result: dict[str, Any]) -> dict[str, str]:
         shown[f"test {name}"] = _spread(row["test"].get(name))
     against = row.get("against_reference")
     shown["difference"] = f"{against['difference']:+.4f}" if against else ""
-    shown["raw p"] = f"{against['p_uncorrected']:.2g}" if against else ""
+    shown["95 % interval"] = f"{against['low']:+.4f} to {against['high']:+.4f}" if against else ""
+    shown["p"] = f"{against['p_holm']:.2g}" if against else ""
     shown["learned from"] = row["learned_from"]
     shown["s/epoch"] = _spread(row["seconds_per_epoch"], 2)
     shown["best epoch"] = ", ".join(map(str, row["best_epochs"]))

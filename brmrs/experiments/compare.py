@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from scipy.stats import wilcoxon
 
 from brmrs import columns
 from brmrs.config import conditions
@@ -24,6 +23,7 @@ from brmrs.config.models import names
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.config.shipped import find
 from brmrs.errors import UserError
+from brmrs.evaluation.comparison import Comparison, compare
 from brmrs.experiments.search_spaces import range_of
 from brmrs.extensions import missing
 from brmrs.stages import SPLIT
@@ -211,11 +211,12 @@ def table(outcomes: Sequence[Outcome], store: ArtifactStore) -> dict[str, Any]:
         if (runs := [outcome.run for outcome in several if outcome.run])
     }
     reference = next(iter(by_model))
+    against = _against(reference, scores)
     rows = []
     for model, several in by_model.items():
         row = _row(model, several, store)
-        if model != reference and model in scores and reference in scores:
-            row["against_reference"] = paired(scores[model], scores[reference])
+        if model in against:
+            row["against_reference"] = against[model].plain()
         rows.append(row)
     return {
         "name": config.name,
@@ -226,6 +227,14 @@ def table(outcomes: Sequence[Outcome], store: ArtifactStore) -> dict[str, Any]:
         "conditions": _conditions(outcomes, store),
         "rows": rows,
     }
+
+
+def _against(reference: str, scores: Mapping[str, np.ndarray]) -> dict[str, Comparison]:
+    """Every other model's comparison with the reference; they are corrected together."""
+    if reference not in scores or not len(scores[reference]):
+        return {}
+    own = scores[reference]
+    return compare({model: each - own for model, each in scores.items() if model != reference})
 
 
 def _conditions(outcomes: Sequence[Outcome], store: ArtifactStore) -> dict[str, str]:
@@ -302,19 +311,3 @@ def per_user(runs: Sequence[Run], metric: str, store: ArtifactStore) -> np.ndarr
     ]
     mean: np.ndarray = np.mean([each[metric].to_numpy() for each in tables], axis=0)
     return mean
-
-
-def paired(own: np.ndarray, other: np.ndarray) -> Mapping[str, float]:
-    """The mean difference by user, and the p-value of Wilcoxon's signed-rank test.
-
-    The p-value is not corrected for the number of recommenders in the table.
-
-    Args:
-        own: (B,) a metric by user.
-        other: (B,) the same users' under the reference.
-    """
-    difference = own - other
-    # Sums over |T_u| in another order differ by rounding; such ties are no differences.
-    difference[np.abs(difference) < 1e-12] = 0.0
-    p = float(wilcoxon(difference).pvalue) if difference.any() else 1.0
-    return {"difference": float(difference.mean()), "p_uncorrected": p}

@@ -1,9 +1,9 @@
-"""The commands of `brmrs` that compare recommenders."""
+"""The commands of `brmrs` that compare recommenders and runs."""
 
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -146,6 +146,38 @@ def tune(
         print_json(result)
     else:
         show_benchmark.tuning(out, result, best.number)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN RUN...", help="All are compared with the first."),
+    ],
+    split: Annotated[
+        Literal["test", "validation"], typer.Option(help="Whose metrics to compare.")
+    ] = "test",
+    as_json: AsJson = False,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Compare finished runs on the same users: intervals, tests, effect sizes.
+
+    RUN: a name, the end of one, or latest, served, previous. The p-values are
+    corrected for the number of comparisons.
+    """
+    from brmrs.columns import TEST, VALIDATION
+    from brmrs.experiments.compare_runs import compare_runs
+    from brmrs.serving.current import resolve
+    from brmrs.store.artifacts import ArtifactStore
+    from flows.cli import tables_compare as show_benchmark
+
+    store = ArtifactStore(artifacts)
+    part = {"test": TEST, "validation": VALIDATION}[split]
+    result = compare_runs([resolve(store, name) for name in runs], store, part)
+    if as_json:
+        print_json(result)
+    else:
+        show_benchmark.runs(out, result)
 
 
 def _words(files: Iterable[Path], overrides: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
     smaller = [name for name in names if name.startswith("test ") and not name.endswith(f"@{k}")]
     validation = f"validation {result['headline']}"
     optional = ("best epoch", "s/epoch", "seeds", *smaller, validation, "learned from")
+    optional = (*optional, "95 % interval")
     fitting_table(
         console,
         names,
@@ -36,6 +37,30 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
             line(console, (f"{row['model']} failed", "red"), f", {fault}")
 
 
+def runs(console: Console, result: dict[str, Any]) -> None:
+    """One line per run and metric, then the meaning of the columns."""
+    title = f"{result['data']}, {result['split']}, {result['users']:,} users"
+    names = ["run", "model", "seed", "metric", "value", "difference", "95 % interval"]
+    names += ["effect", "p (Holm)", "p (BH)"]
+    rows = [_of_run(row, metric) for metric in result["metrics"] for row in result["rows"]]
+    numbers = [name for name in names if name not in ("run", "model", "metric")]
+    optional = ("seed", "p (BH)", "effect")
+    fitting_table(console, names, rows, numbers=numbers, optional=optional, title=title)
+    for name, text in result["definitions"].items():
+        line(console, f"{name}: {text}")
+    line(console, f"comparisons in the table: {result['comparisons']}")
+
+
+def _of_run(row: dict[str, Any], metric: str) -> list[str]:
+    shown = [row["run"], row["model"], str(row["seed"]), metric, f"{row['values'][metric]:.4f}"]
+    against = row["against_first"].get(metric)
+    if against is None:
+        return [*shown, *[""] * 5]
+    interval = f"{against['low']:+.4f} to {against['high']:+.4f}"
+    tests = [f"{against[name]:.2g}" for name in ("p_holm", "p_bh")]
+    return [*shown, f"{against['difference']:+.4f}", interval, f"{against['effect']:+.2f}", *tests]
+
+
 def notes(result: dict[str, Any]) -> list[str]:
     """The meaning of the columns, and the conditions under which the numbers were measured."""
     rows = result["rows"]
@@ -46,7 +71,8 @@ def notes(result: dict[str, Any]) -> list[str]:
         "mean ± standard deviation over seeds; nothing was chosen on test",
         f"difference: test {result['headline']} minus {against}; mean over {result['users']:,} "
         "users and the seeds",
-        "raw p: Wilcoxon signed-rank test of these differences, not corrected for several models",
+        "95 % interval: paired bootstrap over the users; p: Wilcoxon signed-rank test of "
+        "these differences, corrected by Holm for the number of models",
     ]
     lines += [f"{name}: {text}" for name, text in result["conditions"].items()]
     by_tuning = {

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import yaml
 from prefect.client.orchestration import get_client
 from rich.console import Console
 
+from brmrs.columns import TEST
 from brmrs.config.pipeline import PipelineConfig
+from brmrs.errors import UserError
 from brmrs.experiments.compare import IncompleteError
+from brmrs.experiments.compare_runs import compare_runs
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.runs import all_runs
+from brmrs.store.runs import all_runs, find
 from flows.benchmark import benchmark
 from flows.cli import tables_compare as show_benchmark
 
@@ -62,7 +66,9 @@ def test_models_and_seeds_are_cached_one_by_one_and_a_failure_stays_its_own(
         assert row["faults"] == []
         assert row["seconds_per_epoch"]["mean"] > 0
         assert row["test"]["recall@20"]["deviation"] is not None
-    assert set(rows["bpr-mf"]["against_reference"]) == {"difference", "p_uncorrected"}
+    against = rows["bpr-mf"]["against_reference"]
+    assert against["p_holm"] == against["p"]  # one comparison
+    assert against["low"] <= against["difference"] <= against["high"]
     assert "against_reference" not in rows["lightgcn"]
     means = [row["test"][first["headline"]]["mean"] for row in rows.values()]
     difference = rows["bpr-mf"]["against_reference"]["difference"]
@@ -93,6 +99,7 @@ def test_models_and_seeds_are_cached_one_by_one_and_a_failure_stays_its_own(
         "train",
         "evaluate",
     }  # no `publish`, so `brmrs recommend` does not ask it
+    _compare_the_runs(store, rows)
     listed = {each.name: each.summary(store) for each in all_runs(store)}
     assert [listed[name]["seed"] for name in rows["bpr-mf"]["runs"]] == [0, 1]
 
@@ -108,6 +115,40 @@ def test_models_and_seeds_are_cached_one_by_one_and_a_failure_stays_its_own(
         runs = client.read_flow_runs()
     assert "benchmark" in {each.key for each in artifacts}
     assert {"COMPLETED", "FAILED"} <= {each.state_type.value for each in runs if each.state_type}
+
+
+def _compare_the_runs(store: ArtifactStore, rows: dict[str, Any]) -> None:
+    """`brmrs compare` of finished runs agrees with their metrics and their per-user tables."""
+    names = [*rows["lightgcn"]["runs"], *rows["bpr-mf"]["runs"]]
+    runs = [find(store, name) for name in names]
+    found = compare_runs(runs, store, TEST)
+    assert found["comparisons"] == 3 * len(found["metrics"]) == 6
+    assert [row["run"] for row in found["rows"]] == names
+    for run, row in zip(runs, found["rows"], strict=True):
+        measured = run.metrics(store)["test"]
+        for metric in found["metrics"]:
+            assert row["values"][metric] == pytest.approx(measured[metric])
+    first, last = found["rows"][0], found["rows"][-1]
+    assert first["against_first"] == {}
+    for metric, against in last["against_first"].items():
+        difference = last["values"][metric] - first["values"][metric]
+        assert against["difference"] == pytest.approx(difference)
+        assert against["p"] <= against["p_bh"] <= against["p_holm"]
+    text = StringIO()
+    show_benchmark.runs(Console(file=text, width=80), found)
+    assert all(len(line) <= 80 for line in text.getvalue().splitlines()[:10])
+
+    ingest = runs[0].stages["ingest"]
+    files = {**ingest.artifact.files, "users.parquet": "0" * 64}
+    moved = replace(ingest, artifact=replace(ingest.artifact, files=files))
+    other = replace(runs[1], stages={**runs[1].stages, "ingest": moved})
+    with pytest.raises(UserError, match=rf"run {names[1]} \(small\) has other users than"):
+        compare_runs([runs[0], other], store, TEST)
+    with pytest.raises(UserError, match="at least two"):
+        compare_runs(runs[:1], store, TEST)
+    with pytest.raises(UserError, match="did not reach evaluate"):
+        stages = {name: each for name, each in runs[1].stages.items() if name != "evaluate"}
+        compare_runs([runs[0], replace(runs[1], stages=stages)], store, TEST)
 
 
 def test_one_that_may_not_overlap_is_refused(folder: Path) -> None:
