@@ -81,12 +81,16 @@ def _number(error: BaseException) -> int:
     return int(found[1]) if found else 0
 
 
+OF_SERVE = {"fastapi", "starlette", "uvicorn", "faiss"}  # packages of the extra `serve`
+
+
 def missing_package(error: ModuleNotFoundError) -> UserError | None:
     """The missing package and how to install it; None for a module of the project."""
     name = (error.name or "").partition(".")[0]
     if not name or name in {"brmrs", "tasks", "flows"}:
         return None
+    extra = "serve" if name in OF_SERVE else "pipeline"
     return UserError(
         f"this command needs the Python package {name!r}, which is not installed; "
-        "run pip install 'brmrs[pipeline]' (plain brmrs can only read finished runs and recommend)"
+        f"run pip install 'brmrs[{extra}]' (plain brmrs can only read finished runs and recommend)"
     )

@@ -194,9 +194,20 @@ def test_what_needs_more_names_the_extra(installed: Installed, command: list[str
     assert "Traceback" not in done.stderr
 
 
+def test_the_service_needs_its_extra_alone(installed: Installed, small_run: None) -> None:
+    serve = modules_of(PROJECT["optional-dependencies"]["serve"])
+    assert {"fastapi", "uvicorn", "PIL"} <= serve
+    found = installed.attempt("serve", "--run", "no-such-run", without=PIPELINE - serve)
+    assert (found.returncode, "`brmrs runs` lists them" in found.stderr) == (2, True)
+    lacking = installed.attempt("serve", without={"fastapi"})
+    assert (lacking.returncode, "brmrs[serve]" in lacking.stderr) == (2, True)
+
+
 @pytest.mark.slow
 def test_sample_run_recommend_in_a_folder_without_the_repository(finished: Installed) -> None:
     bundle = next((finished.folder / "artifacts/objects/train").glob("*/bundle.json"))
     user = json.loads(bundle.read_text())["users"][0]
-    rows = json.loads(finished.brmrs("recommend", "--user", user, "-k", "3", "--json"))["items"]
+    rows = json.loads(finished.brmrs(*"recommend -k 3 --json --data sample --user".split(), user))[
+        "items"
+    ]
     assert [row["rank"] for row in rows] == [1, 2, 3]

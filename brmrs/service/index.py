@@ -60,8 +60,11 @@ def build(name: str, scorer: Scorer) -> Index | None:
     """
     if type(scorer) is not Branch or len(scorer.q) <= EXACT_ITEMS:
         return None
-    import faiss
-
+    try:
+        import faiss
+    except ImportError:
+        LOG.warning("ranking is exact and slow; pip install 'brmrs[serve]' brings faiss")
+        return None
     p, q = scorer.p.float().contiguous(), scorer.q.float().contiguous()
     n_items, dim = q.shape
     cells = faiss.IndexIVFFlat(
