@@ -207,7 +207,6 @@ def test_the_service_needs_its_extra_alone(installed: Installed, small_run: None
 def test_sample_run_recommend_in_a_folder_without_the_repository(finished: Installed) -> None:
     bundle = next((finished.folder / "artifacts/objects/train").glob("*/bundle.json"))
     user = json.loads(bundle.read_text())["users"][0]
-    rows = json.loads(finished.brmrs(*"recommend -k 3 --json --data sample --user".split(), user))[
-        "items"
-    ]
+    asked = ["recommend", "--user", user, "-k", "3", "--data", "sample", "--json"]
+    rows = json.loads(finished.brmrs(*asked))["items"]
     assert [row["rank"] for row in rows] == [1, 2, 3]
