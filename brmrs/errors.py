@@ -35,6 +35,17 @@ ADVICE = {
     errno.ESTALE: "the network file system lost the file; mount it again and run again",
     errno.EIO: "the disk cannot be read or written; check it",
     errno.EMFILE: "allow more open files (ulimit -n) and run again",
+    errno.ENFILE: "close other programs, which have too many open files, and run again",
+    errno.ENOMEM: "free memory, or choose smaller batches, and run again",
+    errno.EMLINK: "choose a folder on another file system",
+    errno.ENOSYS: "this file system lacks what brmrs needs; choose a folder on another one",
+    errno.ENXIO: "the disk is gone; connect it and run again",
+    errno.ENODEV: "the disk is gone; connect it and run again",
+    errno.ENOTCONN: "the network file system is gone; mount it again and run again",
+    errno.EREMOTEIO: "the network file system failed; mount it again and run again",
+    errno.EHOSTDOWN: "the network file system's server is down; run again when it is up",
+    errno.EBUSY: "another program uses it; end that program and run again",
+    errno.ETXTBSY: "another program runs it; end that program and run again",
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ELOOP: "the path is a link where brmrs needs a file or a folder, or its links form a "
     "loop; remove the link",
@@ -44,8 +55,8 @@ ADVICE = {
 }
 # SQLite's own numbers: read-only, input or output failed, disk full.
 _OF_SQLITE = {8: errno.EROFS, 10: errno.EIO, 13: errno.ENOSPC}
-# Libraries written in Rust give the number only in their message.
-_NUMBER_IN_TEXT = re.compile(r"\(os error (\d+)\)")
+# Libraries written in Rust, and torch's allocator, give the number only in their message.
+_NUMBER_IN_TEXT = re.compile(r"\(os error (\d+)\)|Error code (\d+) \(")
 
 
 def os_fault(error: BaseException) -> UserError | None:
@@ -75,10 +86,12 @@ def _number(error: BaseException) -> int:
     """The errno of an exception; 0 where it has none."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return errno.ENOMEM
     if of_sqlite := getattr(error, "sqlite_errorcode", 0):
         return _OF_SQLITE.get(of_sqlite & 0xFF, 0)  # the rest of the number says where it failed
     found = _NUMBER_IN_TEXT.search(str(error))
-    return int(found[1]) if found else 0
+    return int(found[1] or found[2]) if found else 0
 
 
 OF_SERVE = {"fastapi", "starlette", "uvicorn", "faiss"}  # packages of the extra `serve`

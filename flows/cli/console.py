@@ -18,17 +18,23 @@ from rich.text import Text
 
 WIDTH = 160  # of a pipe or a file
 
-# Control characters but line feed and tab, marks of direction, separators, lone surrogates.
+# Control characters but line feed and tab, marks of direction, separators, invisible characters
+# (fillers, selectors, tags), lone surrogates, private and unassigned planes. The joiners U+200C and
+# U+200D stay, as Persian, Indian scripts and emoji need them.
 _UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u206f\ufeff"
-    "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b"
+    "\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff]"
 )
+_MOST_MARKS = 4  # combining marks on one letter; more of them cover the lines above and below
+_MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+_MARKS = re.compile(f"({_MARK}{{{_MOST_MARKS}}}){_MARK}+")
 REPLACEMENT = "\ufffd"
 
 
 def plain(text: str) -> str:
     """The text without characters that could control a terminal or reorder text."""
-    return _UNSAFE.sub(REPLACEMENT, text)
+    return _MARKS.sub(r"\1", _UNSAFE.sub(REPLACEMENT, text))
 
 
 class SafeConsole(Console):

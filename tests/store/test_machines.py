@@ -5,10 +5,12 @@ import fcntl
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from brmrs.errors import UserError, os_fault
 from brmrs.serving.housekeeping import damaged
@@ -99,6 +101,12 @@ NUMBERS = [
     errno.EOPNOTSUPP,
     errno.ESTALE,
     errno.EIO,
+    errno.ENFILE,
+    errno.ENOTCONN,
+    errno.ENODEV,
+    errno.EREMOTEIO,
+    errno.EISDIR,
+    errno.ENOTDIR,
 ]
 
 
@@ -127,6 +135,13 @@ def test_an_error_of_the_system_is_told_with_advice(number: int) -> None:
 )
 def test_words_are_no_error_of_the_system(error: Exception) -> None:
     assert os_fault(error) is None
+
+
+@pytest.mark.parametrize("allocate", [np.empty, torch.empty])
+def test_too_little_memory_is_told_with_advice(allocate: Callable[[int], object]) -> None:
+    with pytest.raises((MemoryError, RuntimeError)) as caught:
+        allocate(10**15)
+    assert str(os_fault(caught.value)).startswith("Cannot allocate memory; free memory")
 
 
 def test_a_full_disk_under_sqlite_is_told_with_advice(tmp_path: Path) -> None:

@@ -137,9 +137,11 @@ class Lines(Generic[Record]):
                 f"{self.kind.expected}, found {describe(line)}"
             )
         shown = line[: 4 * CONTENT_SHOWN].decode("utf-8", "replace")[:CONTENT_SHOWN]
+        # Of a table with other separators, quotes or times.
+        other = "" if line.lstrip().startswith(b"{") else ", or set ingest.format=table"
         raise UserError(
             f"{self.path}: none of the {self.tried:,} lines tried can be used; line {number}: "
-            f"{error} ({shown!r}); correct the file"
+            f"{error} ({shown!r}); correct the file{other}"
         )
 
     def _count_blank(self) -> None:

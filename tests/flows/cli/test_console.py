@@ -20,7 +20,15 @@ ATTACKS = [
     "\x00\x08",
     "\ud800",
     "\U000e0041",
+    "soft\u00adhyphen",
+    "filler\u3164\uffa0",
+    "selector\ufe00\U000e0100",
+    "note\U0001d173",
+    "\U0010fffd",
 ]
+
+UNSAFE = set("\x1b\x9b\r\x00\u202e\u2066\u200b\u00ad\u3164\ufe00\ud800")
+UNSAFE |= set("\U000e0041\U0001d173\U0010fffd")
 
 
 def screen(width: int = 80, *, terminal: bool = False) -> tuple[Console, io.StringIO]:
@@ -30,11 +38,7 @@ def screen(width: int = 80, *, terminal: bool = False) -> tuple[Console, io.Stri
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 def test_control_characters_are_shown_as_replaced(attack: str) -> None:
-    assert (
-        not set(attack)
-        & set("\x1b\x9b\r\u202e\u2066\u200b\x00\ud800\U000e0041")
-        & set(plain(attack))
-    )
+    assert not set(attack) & UNSAFE & set(plain(attack))
     console, file = screen()
     line(console, f"id {attack}")
     table = folding_table(attack, title=attack)
@@ -45,6 +49,18 @@ def test_control_characters_are_shown_as_replaced(attack: str) -> None:
     shown = file.getvalue()
     assert "\ufffd" in shown
     assert plain(shown) == shown
+
+
+def test_marks_do_not_cover_other_lines() -> None:
+    assert plain("a" + "\u0335" * 500 + "b") == "a" + "\u0335" * 4 + "b"
+
+
+WORDS = ["\u0645\u06cc\u200c\u062e", "👩\u200d🚀", "e\u0301", "\u05e9\u05dc", "Tiếng"]
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_words_of_any_language_stay(text: str) -> None:
+    assert plain(text) == text
 
 
 def test_colours_of_our_own_remain() -> None:
