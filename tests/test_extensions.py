@@ -109,7 +109,8 @@ def test_a_plugin_is_read_without_being_imported(tmp_path: Path) -> None:
     config = parse(
         {"plugins": [str(file)], "model": {"name": "unseen-model", "scale": 3}}, source="x.yaml"
     )
-    assert config.model.model_dump() == {"name": "unseen-model", "scale": 3.0, "kind": "a"}
+    own = config.model.model_dump(exclude={"residuals"})
+    assert own == {"name": "unseen-model", "scale": 3.0, "kind": "a"}
     assert registry.needs(config.model) == ("features",)
     assert parse(config.model_dump(mode="json"), "x.yaml") == config
     fields = section("unseen-model", [file]).model_fields
