@@ -70,7 +70,7 @@ class Maker:
         items: I.
         dim: of the vectors.
         seed: of everything random but the interactions and items, which are equal for all runs.
-        fused: the only branch; None: random ones.
+        branches: of the model; empty: random ones.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Maker:
         items: int = 30,
         dim: int = 8,
         seed: int = 0,
-        fused: Branch | None = None,
+        fused: Scorer | None = None,
     ):
         self.store, self.name = store, name
         self.users, self.items, self.dim, self.seed = users, items, dim, seed
-        self.fused = fused
+        self.branches = {FUSED: fused} if fused else {}
         self.user_ids = [f"U{user:05d}" for user in range(users)]
         self.item_ids = [f"A/{item:05d}" for item in range(items)]  # an id with a slash
         drawn = np.random.default_rng(0)
@@ -124,8 +124,8 @@ class Maker:
             return torch.randn(rows, columns, generator=generator)
 
         branches: dict[str, Scorer]
-        if self.fused:
-            branches = {FUSED: self.fused}
+        if self.branches:
+            branches = dict(self.branches)
         elif model == "ease":
             weights = drawn(self.items, self.items)
             branches = {FUSED: ItemWeights(self.seen.indptr, self.seen.items, weights)}
