@@ -29,6 +29,7 @@ Kind = Literal["model", "metric", "backbone", "stage", "dump format"]
 BUILT_IN: dict[str, str] = {
     "model": "models/*.py",
     "dump format": "ingest/*/format.py",
+    "backbone": "features/visual/efficientnet_lite.py",
 }  # by kind, relative to the package; other kinds have none
 ENTRY_POINTS = "brmrs.models"
 PACKAGE = "brmrs"

@@ -87,19 +87,19 @@ class SelfSupervisionConfig(Section):
 
 
 class VisualConfig(Section):
-    """Visual vectors of the items, by a torchvision or sentence-transformers model."""
+    """Visual vectors of the items, by a convolutional network or a sentence-transformers model."""
 
-    backbone: Annotated[str, NAME_OR_PLACE] = "vgg16"
-    """A torchvision model such as vgg16; a sentence-transformers model for pictures (CLIP), named
-    with a slash: ./folder or organisation/name; or `imported`: the vectors of a ready-made data
-    set."""
+    backbone: Annotated[str, NAME_OR_PLACE] = "efficientnet-lite0"
+    """`efficientnet-lite0`, whose ImageNet weights are installed with brmrs; a torchvision model
+    such as vgg16; a sentence-transformers model for pictures (CLIP), named with a slash: ./folder
+    or organisation/name; or `imported`: the vectors of a ready-made data set."""
     layer: str | None = None
-    """Module of a torchvision model whose output is the vector; null: the usual one."""
+    """Module of the network whose output is the vector; null: the usual one."""
     weights: Literal["pretrained", "random", "simsiam", "byol", "barlow-twins"] = "pretrained"
-    """`pretrained`: torchvision's. `random`: for tests and the sample. The others train on the
-    items' own pictures by that method."""
+    """`pretrained`: the published ones, installed with brmrs (efficientnet-lite0) or downloaded by
+    torchvision. `random`: for tests. The others train on the items' own pictures by that method."""
     weights_path: Location = None
-    """File with the weights (a state dict, .safetensors or .pth), instead of torchvision's."""
+    """File with the weights (a state dict, .safetensors or .pth), instead of the published ones."""
     precision: Precision = "auto"
     """Arithmetic of the backbone, as for texts; random weights always take fp32."""
     regions: bool = False
@@ -128,7 +128,7 @@ class VisualConfig(Section):
         if self.regions and (tower or self.backbone == IMPORTED):
             raise ValueError(
                 f"regions are of a feature map, and {self.backbone} gives none; name a "
-                "convolutional backbone of torchvision, such as vgg16"
+                "convolutional backbone, such as efficientnet-lite0 or vgg16"
             )
         return self
 

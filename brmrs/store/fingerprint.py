@@ -20,6 +20,7 @@ from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.features.catalogue import hub
 from brmrs.features.catalogue import torchvision as torchvision_models
+from brmrs.features.catalogue.packaged import NO_WEIGHTS
 from brmrs.features.catalogue.text import resolve
 from brmrs.images.folder import picture_files
 from brmrs.ingest import formats
@@ -51,8 +52,8 @@ def fingerprint(
         picture's name is its item's id, and a model finds its files by name.
 
     Raises:
-        UserError: a file is missing or unreadable, no reviews are configured, or torchvision has no
-            such backbone.
+        UserError: a file is missing or unreadable, no reviews are configured, or there is
+            no such backbone.
     """
     entries: dict[str, Callable[[], dict[str, Any]]] = {
         **{field: partial(_dump, config, field) for field in DUMP_FIELDS},
@@ -114,20 +115,16 @@ def _hidden(name: str) -> bool:
 def _visual_weights(whole: PipelineConfig) -> dict[str, Any]:
     config = whole.features.visual
     own = extensions.known("backbone", whole.plugins)
-    if config.backbone in own and config.weights == "pretrained" and config.weights_path is None:
-        raise UserError(
-            f"features.visual.weights: the backbone {config.backbone} of a plug-in has no "
-            "pretrained weights; set weights_path to a state dict, or weights to random or a method"
-        )
+    pretrained = config.weights == "pretrained" and config.weights_path is None
+    if pretrained and config.backbone in own and "weights" not in own[config.backbone].options:
+        raise UserError(NO_WEIGHTS.format(name=config.backbone))
     if is_tower(config.backbone):
         return _model(resolve(config.backbone, BACKBONE), BACKBONE)
     known = torchvision_models.names()
     if known and config.backbone not in {IMPORTED, *known, *own}:
-        near = get_close_matches(config.backbone, known) or sorted(known)
-        raise UserError(
-            f"features.visual.backbone: torchvision has no {config.backbone!r}; it has "
-            f"{', '.join(near)}"
-        )
+        names = sorted({*known, *own})
+        near = get_close_matches(config.backbone, names) or names
+        raise UserError(f"{BACKBONE}: no {config.backbone!r}; there are {', '.join(near)}")
     path = config.weights_path
     if path is None:
         return _by_content([])

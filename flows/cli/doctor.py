@@ -46,6 +46,7 @@ def check(artifacts: Path, config: PipelineConfig | None = None) -> list[Check]:
         ("torch", _torch),
         ("torchvision", _torchvision),
         ("text model", _text_model),
+        ("picture model", _picture_model),
         ("prefect", _prefect),
         ("prefect's folder", _prefect_folder),
         ("artifacts", lambda: _artifacts(artifacts)),
@@ -90,6 +91,16 @@ def _text_model() -> str:
 
     packaged_model_folder()
     return "all-MiniLM-L6-v2, SHA-256 verified"
+
+
+def _picture_model() -> str:
+    from brmrs.config.features import VisualConfig
+    from brmrs.extensions import find
+    from brmrs.features.catalogue.packaged import backbone_weights
+
+    name = VisualConfig().backbone
+    backbone_weights(name, find("backbone", name).options)
+    return f"{name}, SHA-256 verified"
 
 
 def _prefect() -> str:

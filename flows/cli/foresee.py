@@ -5,10 +5,12 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from brmrs import extensions
 from brmrs.config.features import IMPORTED
 from brmrs.config.names import is_tower
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
+from brmrs.features.catalogue.packaged import backbone_weights
 from brmrs.ingest import formats
 from brmrs.models.registry import needs
 from brmrs.stages import externals, needed
@@ -57,6 +59,10 @@ def _visual_weights(config: PipelineConfig) -> str:
     if visual.weights != "pretrained" or visual.weights_path is not None:
         return str(visual.weights_path or visual.weights)
 
+    own = extensions.look_up("backbone", visual.backbone, config.plugins)
+    if own and (path := backbone_weights(visual.backbone, own.options)):
+        return f"{visual.backbone}, pretrained on ImageNet, SHA-256 verified: {path.name}"
+
     from brmrs.features.visual.backbones import pretrained_file  # loads torch
 
     file, url = pretrained_file(visual.backbone)
@@ -68,7 +74,8 @@ def _visual_weights(config: PipelineConfig) -> str:
     except OSError as error:
         raise UserError(
             f"{file} is missing, and {host} does not answer: put the file there, or set "
-            "features.visual.weights_path to a file of yours, or features.visual.weights=simsiam"
+            "features.visual.weights_path to a file of yours, or "
+            "features.visual.backbone=efficientnet-lite0, whose weights are installed"
         ) from error
     return f"a run downloads {url}"
 

