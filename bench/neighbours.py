@@ -2,6 +2,8 @@
 
     python bench/neighbours.py FOLDER CHECKPOINTS [--epochs 20] [--methods simsiam byol ...]
 
+`--methods` without a name trains nothing.
+
 FOLDER holds photos and `catalogue.jsonl`, one object a line with "image", "title" and "category".
 CHECKPOINTS holds the state of the training after every epoch, so it continues after a kill.
 """
@@ -22,6 +24,7 @@ from brmrs.features.self_supervised import stage
 from brmrs.features.visual import backbones
 from brmrs.features.visual import encoder as visual_encoder
 from brmrs.features.visual import stage as visual
+from brmrs.features.visual.network import load as network_of
 from brmrs.images.decode import to_rgb
 
 Vectors = NDArray[np.float32]
@@ -72,6 +75,11 @@ def extractors(
     untrained = " | "
     yield "text: titles, all-MiniLM-L6-v2", titles(photos), untrained
     yield f"raw pixels, {PIXELS} x {PIXELS}", pixels(paths), untrained
+    packaged = network_of(VisualConfig())
+    name = f"{packaged.about.label}, ImageNet weights, {packaged.preprocessing.size} px"
+    assert packaged.module is not None
+    found = visual_encoder.embed_all(packaged.module, packaged.preprocessing, paths, 32)
+    yield name, found, untrained
     backbone = backbones.find(random.backbone, None)
     small = backbone.at(training.size)
     network = backbones.build(backbone, random)[0]

@@ -171,13 +171,13 @@ STAGES = (
     Stage(
         "graphs",
         "brmrs.graphs.stage",
-        config=("graphs",),
+        config=("graphs", "split.protocol"),
         reads=(SPLIT, *FEATURE_TABLES.values(), *GIVEN.values()),
     ),
     Stage(
         "train",
         "brmrs.training.stage",
-        config=("model", "train", "features.imputation"),
+        config=("model", "train", "features.imputation", "split.protocol"),
         reads=(SPLIT, USERS, ITEMS, *MODEL_INPUTS),
         optional=MODEL_INPUTS,
         external=("warm_start",),
@@ -185,7 +185,7 @@ STAGES = (
     Stage(
         "evaluate",
         "brmrs.evaluation.stage",
-        config=("evaluate",),
+        config=("evaluate", "split.protocol"),
         reads=(SPLIT, "train", *FEATURE_TABLES.values()),
         optional=tuple(FEATURE_TABLES.values()),
     ),

@@ -35,6 +35,8 @@ def split(config: SplitConfig, *, dated: bool) -> str:
         "leave-last-out": "each user's last interaction tests, the one before it validates",
         "time": f"one cut in time: the last {share} of all interactions are held out, the first "
         "half of them for validation, the second for test",
+        "cold-items": f"{share} of the items are held out entirely, half of them for validation, "
+        f"half for test; seed {config.seed}; each half is ranked among itself",
         "given": "as the ready-made data set gives it",
     }[config.protocol]
 

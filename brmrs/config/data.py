@@ -82,21 +82,22 @@ class IngestConfig(Section):
 class SplitConfig(Section):
     """The split into training, validation and test."""
 
-    protocol: Literal["random", "leave-last-out", "time", "given"] = "random"
+    protocol: Literal["random", "leave-last-out", "time", "cold-items", "given"] = "random"
     """`random`: a share of each user's interactions is held out. `leave-last-out`: each user's last
-    interaction tests, the one before it validates. `time`: one cut in time for all users. `given`:
-    the split of a ready-made data set."""
+    interaction tests, the one before it validates. `time`: one cut in time for all users.
+    `cold-items`: a share of the items is held out entirely, to measure new items. `given`: the
+    split of a ready-made data set."""
     held_out: float = Field(0.2, gt=0, lt=1)
     """Share held out, half of it for validation and half for test: of each user's interactions
-    (`random`) or of all interactions (`time`)."""
+    (`random`), of all interactions (`time`), or of the items (`cold-items`)."""
     seed: Seed = 0
-    """Seed of the random split."""
+    """Seed of the random draws (`random`, `cold-items`)."""
 
     @model_validator(mode="after")
     def _every_field_has_an_effect(self) -> Self:
         if self.protocol in ("leave-last-out", "given"):
             refuse(self, ("held_out",), f"protocol={self.protocol} holds out no share")
-        if self.protocol != "random":
+        if self.protocol not in ("random", "cold-items"):
             refuse(self, ("seed",), f"protocol={self.protocol} draws nothing at random")
         return self
 

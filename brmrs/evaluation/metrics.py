@@ -24,6 +24,10 @@ from brmrs.evaluation.ranking import top_k
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Scorer
 
+COLD_ITEMS = (
+    "the items of a split have no training interactions and are ranked among themselves; equal "
+    "scores rank by item id; mean over the users that have held-out items in the split"
+)
 DEFINITIONS = {
     "protocol": "all-ranking over every item; the user's training items are masked, validation "
     "items are not masked at test; equal scores rank by item id; mean over the users that have "
@@ -127,8 +131,9 @@ def measure(
     train: UserItems,
     cut_offs: tuple[int, ...],
     others: Mapping[str, Metric] = NO_OTHERS,
+    among: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Rank all items for the users with held-out items, and take every metric.
+    """Rank the items for the users with held-out items, and take every metric.
 
     Args:
         branch: gives the scores.
@@ -136,11 +141,12 @@ def measure(
         train: the training items, masked.
         cut_offs: the K to report.
         others: metrics of plug-ins, by name.
+        among: (I,) bool, the items that are ranked; None: all.
 
     Returns:
         (B,) float64 by metric name, in the order of `evaluated(held_out)`.
     """
-    items, _ = top_k(branch, evaluated(held_out), max(cut_offs), train)
+    items, _ = top_k(branch, evaluated(held_out), max(cut_offs), train, among)
     return of_lists(items, held_out, cut_offs, others)
 
 

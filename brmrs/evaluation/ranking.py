@@ -19,7 +19,11 @@ class NotFiniteError(UserError):
 
 @torch.no_grad()  # a scorer may hold parameters of its model
 def top_k(
-    branch: Scorer, users: Tensor, k: int, masked: UserItems | None = None
+    branch: Scorer,
+    users: Tensor,
+    k: int,
+    masked: UserItems | None = None,
+    among: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Rank all items for (B,) users, by decreasing score; equal scores by increasing item.
 
@@ -28,6 +32,7 @@ def top_k(
         users: (B,) int64.
         k: K.
         masked: items of each user that are not ranked.
+        among: (I,) bool, the items that are ranked at all; None: all.
 
     Returns:
         (B, K) int64 items, -1 past the last item that is left to rank, and (B, K) float32 scores,
@@ -39,12 +44,32 @@ def top_k(
     items = torch.full((len(users), k), -1, device=users.device)
     scores = torch.full((len(users), k), -torch.inf, device=users.device)
     for start, block in _blocks(users, branch.shape[1]):
-        best_scores, best_items = best(_masked_scores(branch, block, masked), k)
+        block_scores = _masked_scores(branch, block, masked)
+        if among is not None:
+            block_scores[:, ~among] = -torch.inf
+        best_scores, best_items = best(block_scores, k)
         rows = slice(start, start + len(block))
         items[rows, : best_items.shape[1]] = best_items
         scores[rows, : best_scores.shape[1]] = best_scores
     items[scores == -torch.inf] = -1
     return items, scores
+
+
+def ranked_items(protocol: str, held_out: UserItems) -> Tensor | None:
+    """(I,) bool: the items that a part of the split ranks; None: all.
+
+    With the protocol `cold-items` these are the part's held-out items: they are ranked among
+    themselves, as is usual for items without training interactions.
+
+    Args:
+        protocol: `split.protocol`.
+        held_out: the items of the part.
+    """
+    if protocol != "cold-items":
+        return None
+    among = torch.zeros(held_out.n_items, dtype=torch.bool, device=held_out.items.device)
+    among[held_out.items] = True
+    return among
 
 
 def finite(scores: Tensor) -> Tensor:

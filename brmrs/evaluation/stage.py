@@ -32,6 +32,7 @@ from brmrs.columns import (
 from brmrs.evaluation import diagnosis, lists, strata
 from brmrs.evaluation.coverage import Coverage, coverage
 from brmrs.evaluation.metrics import (
+    COLD_ITEMS,
     NO_OTHERS,
     Metric,
     definitions,
@@ -41,7 +42,7 @@ from brmrs.evaluation.metrics import (
     of_plugins,
 )
 from brmrs.evaluation.paired import interval
-from brmrs.evaluation.ranking import top_k
+from brmrs.evaluation.ranking import ranked_items, top_k
 from brmrs.features import feature_table
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import bundle
@@ -77,13 +78,15 @@ def run(context: StageContext) -> None:
     others = of_plugins(plugins)
     features = read_features(context.inputs)
     present = {name: each.present.numpy() for name, each in features.items()}
-    ranked = rank(model, held_out, max(cut_offs))
+    protocol = context.config.split.protocol
+    ranked = rank(model, held_out, max(cut_offs), protocol)
     values = evaluate(ranked, held_out, cut_offs, others)
     metrics = summary(model, held_out, values)
     metrics["intervals"] = intervals(values, max(cut_offs))
     metrics["lists"] = describe(model, held_out, ranked, features)
     metrics["definitions"] = {
         **definitions(plugins),
+        **({"protocol": COLD_ITEMS} if protocol == "cold-items" else {}),
         "lists": lists.DEFINITIONS,
         "strata": strata.DEFINITIONS,
     }
@@ -113,13 +116,24 @@ def read_coverage(inputs: Mapping[str, Path], present: Present) -> dict[str, Cov
     return coverage(present, split[ITEM].to_numpy(), split[SPLIT].to_numpy())
 
 
-def rank(model: bundle.Bundle, held_out: Mapping[int, UserItems], k: int) -> Lists:
-    """The first K items of every branch and of the baseline, for the users of every split."""
+def rank(
+    model: bundle.Bundle, held_out: Mapping[int, UserItems], k: int, protocol: str = "random"
+) -> Lists:
+    """The first K items of every branch and of the baseline, for the users of every split.
+
+    Args:
+        model: the bundle.
+        held_out: by part.
+        k: K.
+        protocol: `split.protocol`.
+    """
     popular = popularity(model.seen.items, len(model.about.users), len(model.about.items))
     scorers: dict[str, Scorer] = {**dict(sorted(model.branches.items())), BASELINE: popular}
     return {
         part: {
-            name: top_k(scorer, evaluated(relevant), k, model.seen)[0]
+            name: top_k(
+                scorer, evaluated(relevant), k, model.seen, ranked_items(protocol, relevant)
+            )[0]
             for name, scorer in scorers.items()
         }
         for part, relevant in held_out.items()

@@ -168,7 +168,7 @@ def _make(study: optuna.Study, trial: Trial, config: PipelineConfig, ready: Prep
         return value
 
     try:
-        history = fit(model, ready.train, select, chosen.train)
+        history = fit(model, ready.train, select, chosen.train, drawn=ready.drawn)
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
     except DivergenceError as error:

@@ -48,8 +48,14 @@ def run(context: StageContext) -> None:
     features = {name: feature_table.read(table) for name, table in tables.items()}
     items = len(features[TEXT][1])
     train = training_matrix(context.inputs[SPLIT_TABLE], items)
+    # A new item is in no graph: its features place it after training.
+    nodes = np.diff(train.tocsc().indptr) > 0
+    if context.config.split.protocol != "cold-items":
+        nodes = np.ones(items, dtype=bool)
+    features = {name: (x, present & nodes) for name, (x, present) in features.items()}
     if config.modality == "knn":
-        known = known_cosines({name: context.inputs[GIVEN[name]] for name in MODALITIES}, items)
+        folders = {name: context.inputs[GIVEN[name]] for name in MODALITIES}
+        known = known_cosines(folders, items, nodes)
         of_items = similarity_of_items(train, known, config)
         of_users = user_similarity(train, {}, config)
     else:
@@ -79,12 +85,15 @@ def training_matrix(split: Path, items: int) -> sp.csr_matrix:
     return matrix
 
 
-def known_cosines(folders: Mapping[str, Path], items: int) -> dict[str, KnownCosines]:
+def known_cosines(
+    folders: Mapping[str, Path], items: int, nodes: NDArray[np.bool_]
+) -> dict[str, KnownCosines]:
     """The cosines of the ready-made data set's kNN tables, by modality.
 
     Args:
         folders: the imported files of each modality.
         items: I.
+        nodes: (I,) items whose edges are kept.
 
     Raises:
         UserError: there is no table at all.
@@ -94,6 +103,8 @@ def known_cosines(folders: Mapping[str, Path], items: int) -> dict[str, KnownCos
         path = folder / GIVEN_KNN
         if path.is_file():
             table = pq.read_table(path)
+            ends = (nodes[table[end].to_numpy()] for end in (ROW, COLUMN))
+            table = table.filter(pa.array(np.logical_and(*ends)))
             edges = Edges(*(table[column].to_numpy() for column in EDGES.names))
             known[name] = KnownCosines.of(edges, items)
     if not known:

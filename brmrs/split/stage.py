@@ -50,6 +50,8 @@ def split(interactions: pa.Table, config: SplitConfig) -> Labels:
     item = interactions[columns.ITEM].to_numpy()
     if config.protocol == "random":
         return random_split(user, item, config.held_out, config.seed)
+    if config.protocol == "cold-items":
+        return cold_items(user, item, config.held_out, config.seed)
     unknown = interactions[columns.TIMESTAMP].null_count
     if unknown:
         raise UserError(
@@ -146,16 +148,55 @@ def time_cut(user: Ints, timestamp: NDArray[np.int64], held_out: float) -> Label
     if held >= 2:
         labels[timestamp >= times[-held]] = columns.VALIDATION
         labels[timestamp >= times[held // 2 - held]] = columns.TEST
+    _drop_untrained(user, labels)
+    _check_none_empty(labels, f"a time cut at split.held_out = {held_out:g}")
+    return labels
+
+
+def cold_items(user: Ints, item: Ints, held_out: float, seed: int) -> Labels:
+    """Items held out entirely: all their interactions validate or test, none trains.
+
+    Of the I items with interactions, floor(held_out * I) are drawn at random, and at least two. The
+    smaller half of them validates, the other tests. Interactions of users who have no training item
+    left are dropped.
+
+    Args:
+        user: (N,) dense ids.
+        item: (N,) dense ids.
+        held_out: share of the items.
+        seed: of the draw.
+
+    Returns:
+        (N,) labels, with `DROPPED`.
+
+    Raises:
+        UserError: training, validation or test would be empty.
+    """
+    items = np.random.default_rng(seed).permutation(np.unique(item))
+    held = max(2, int(np.floor(held_out * len(items) + 1e-9)))
+    of_item = np.zeros(int(item.max(initial=-1)) + 1, dtype=np.int8)
+    of_item[items[:held]] = columns.TEST
+    of_item[items[: held // 2]] = columns.VALIDATION
+    labels: Labels = of_item[item]
+    _drop_untrained(user, labels)
+    _check_none_empty(labels, f"cold-items at split.held_out = {held_out:g}")
+    return labels
+
+
+def _drop_untrained(user: Ints, labels: Labels) -> None:
+    """Drop the held-out interactions of users without training items."""
     trained = np.zeros(int(user.max(initial=-1)) + 1, dtype=bool)
     trained[user[labels == columns.TRAIN]] = True
     labels[~trained[user]] = DROPPED
+
+
+def _check_none_empty(labels: Labels, how: str) -> None:
     for value, name in columns.SPLIT_NAMES.items():
         if value not in labels:
             raise UserError(
-                f"split.protocol: a time cut at split.held_out = {held_out:g} leaves no {name} "
-                "interactions; change split.held_out, or set split.protocol=random"
+                f"split.protocol: {how} leaves no {name} interactions; change split.held_out, or "
+                "set split.protocol=random"
             )
-    return labels
 
 
 def statistics(interactions: pa.Table, labels: Labels) -> dict[str, Any]:

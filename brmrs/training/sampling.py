@@ -43,13 +43,21 @@ class Sampler:
     user are left out.
     """
 
-    def __init__(self, train: UserItems, negatives: int, draw: Draw = "interactions"):
+    def __init__(
+        self,
+        train: UserItems,
+        negatives: int,
+        draw: Draw = "interactions",
+        drawn: Tensor | None = None,
+    ):
         """Prepare.
 
         Args:
             train: the training items of each user.
             negatives: n, drawn for each positive.
             draw: see `epoch`.
+            drawn: (C,) items that negatives are drawn from, increasing, with all training items;
+                None: all I items.
 
         Raises:
             UserError: there is nothing to draw.
@@ -57,7 +65,11 @@ class Sampler:
         self.train = train
         self.n = negatives
         self.draw = draw
-        self._free = train.n_items - train.counts
+        self._drawn_from = drawn
+        # Negatives are drawn by their places among the items that they are drawn from.
+        self._count = train.n_items if drawn is None else len(drawn)
+        places = train.items if drawn is None else torch.searchsorted(drawn, train.items)
+        self._free = self._count - train.counts
         usable = (self._free[train.users] > 0) | (negatives == 0)
         self._users, self._positives = train.users[usable], train.items[usable]
         if len(self._users) == 0:
@@ -70,8 +82,8 @@ class Sampler:
         # The number of free items below the j-th training item of a user, t_j - j. A different
         # offset for each user makes the array increasing, so one binary search serves all users.
         place = torch.arange(len(train.items), device=train.items.device)
-        below = train.items - (place - train.indptr[train.users])
-        self._below = train.users * (train.n_items + 1) + below
+        below = places - (place - train.indptr[train.users])
+        self._below = train.users * (self._count + 1) + below
 
     def batches(self, size: int) -> int:
         """The number of batches of `size` interactions in an epoch."""
@@ -112,6 +124,7 @@ class Sampler:
         """
         draw = torch.randint(_WIDE, (len(users), self.n), generator=generator, device=users.device)
         rank = draw % self._free[users].unsqueeze(1)
-        key = users.unsqueeze(1) * (self.train.n_items + 1) + rank
+        key = users.unsqueeze(1) * (self._count + 1) + rank
         passed = torch.searchsorted(self._below, key, right=True)
-        return rank + passed - self.train.indptr[users].unsqueeze(1)
+        found = rank + passed - self.train.indptr[users].unsqueeze(1)
+        return found if self._drawn_from is None else self._drawn_from[found]

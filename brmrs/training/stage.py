@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from brmrs.columns import (
     ASIN,
@@ -24,6 +25,7 @@ from brmrs.config.learning import TrainConfig
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.evaluation.metrics import NO_OTHERS, Metric, measure, of_plugins
+from brmrs.evaluation.ranking import ranked_items
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import residuals
 from brmrs.models.base import Recommender, Scorer, TrainingData
@@ -55,6 +57,7 @@ class Prepared:
         select: the selection metric on them.
         folders: the feature folder of each modality; none where the model reads no features.
         data: the training data of the recommender.
+        drawn: the items that negatives are drawn from, increasing; None: all.
     """
 
     users: list[str]
@@ -64,6 +67,7 @@ class Prepared:
     select: Select
     folders: dict[str, Path]
     data: TrainingData
+    drawn: Tensor | None
 
 
 def run(context: StageContext) -> None:
@@ -79,7 +83,7 @@ def run(context: StageContext) -> None:
             previous, config.model.name, model, ready.users, ready.items, ready.validation
         )
     file = context.scratch / CHECKPOINT
-    history = fit(model, ready.train, ready.select, config.train, file)
+    history = fit(model, ready.train, ready.select, config.train, file, ready.drawn)
     context.notes.update(measured(history, ready.data.device))
     LOG.info("%s", summary(config, history, high_water()))
     neighbours = config.model.residuals.neighbours > 0
@@ -136,12 +140,20 @@ def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
         UserItems.read(inputs[SPLIT], part, len(users), len(items)).to(on)
         for part in (TRAIN, VALIDATION)
     )
-    select = selector(config.train.selection, validation, train, of_plugins(config.plugins))
+    protocol = config.split.protocol
+    select = selector(
+        config.train.selection,
+        validation,
+        train,
+        of_plugins(config.plugins),
+        ranked_items(protocol, validation),
+    )
     tables = {modality: f"{modality}_features" for modality in MODALITIES}
     folders = {modality: inputs[name] for modality, name in tables.items() if name in inputs}
     data = assemble(train, folders, inputs.get("graphs"), categories)
     data = imputed(data, config.features.imputation)
-    return Prepared(users, items, train, validation, select, folders, data)
+    drawn = torch.unique(train.items) if protocol == "cold-items" else None
+    return Prepared(users, items, train, validation, select, folders, data, drawn)
 
 
 def measured(history: History, on: torch.device) -> dict[str, float]:
@@ -194,6 +206,7 @@ def selector(
     validation: UserItems,
     train: UserItems,
     others: Mapping[str, Metric] = NO_OTHERS,
+    among: Tensor | None = None,
 ) -> Select:
     """The selection metric as a function of a branch.
 
@@ -202,6 +215,7 @@ def selector(
         validation: the items to find.
         train: the items to mask.
         others: metrics of plug-ins, by name.
+        among: (I,) bool, the items that are ranked; None: all.
 
     Raises:
         UserError: no user has a validation item.
@@ -215,7 +229,7 @@ def selector(
     k, used = int(number), {name: each for name, each in others.items() if name == kind}
 
     def select(branch: Scorer) -> float:
-        return float(measure(branch, validation, train, (k,), used)[metric].mean())
+        return float(measure(branch, validation, train, (k,), used, among)[metric].mean())
 
     return select
 

@@ -56,6 +56,7 @@ def fit(
     select: Select,
     config: TrainConfig,
     checkpoint_file: Path | None = None,
+    drawn: Tensor | None = None,
 ) -> History:
     """Train, and leave the model with the parameters of its best epoch.
 
@@ -66,6 +67,7 @@ def fit(
         config: batches, patience, optimisation, seed.
         checkpoint_file: training continues from it if it exists, and saves to it. A divergence is
             traced from it; without it, the error describes the state at the end of the epoch.
+        drawn: see `Sampler`.
 
     Raises:
         DivergenceError: a loss, a gradient, a parameter or a score is NaN or infinite.
@@ -74,7 +76,11 @@ def fit(
         value = select(_fused(model))
         return History(best_value=value, curve=[_validation(0, config, value)])
     run = _Run(
-        model, Sampler(train, model.n_negatives, config.draw), select, config, checkpoint_file
+        model,
+        Sampler(train, model.n_negatives, config.draw, drawn),
+        select,
+        config,
+        checkpoint_file,
     )
     run.resume()
     with (

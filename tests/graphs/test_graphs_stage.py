@@ -1,5 +1,6 @@
 """The graph stage: what it writes, and that nothing but the training split reaches it."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -154,3 +155,21 @@ def test_user_means_by_hand() -> None:
     means, present = build.user_means(train, vectors, np.array([True, True, False]))
     assert means.tolist() == [[1, 2], [0, 0], [2, 0]]
     assert present.tolist() == [True, False, True]
+
+
+def test_new_items_are_in_no_graph(context: StageContext) -> None:
+    """With the protocol cold-items, an item without training interactions has no edge."""
+    table = pq.read_table(context.inputs[SPLIT])
+    new = np.isin(table[columns.ITEM].to_numpy(), [0, 7])
+    pq.write_table(table.filter(pa.array(~new)), context.inputs[SPLIT])
+    ends = {}
+    for protocol in ("random", "cold-items"):
+        out = context.out / protocol
+        out.mkdir()
+        split = context.config.split.model_copy(update={"protocol": protocol})
+        config = context.config.model_copy(update={"split": split})
+        build.run(dataclasses.replace(context, config=config, out=out))
+        edges = [pq.read_table(out / f"{name}.parquet") for name in ("item", TEXT, VISUAL)]
+        both = [edge[end].to_numpy() for edge in edges for end in (columns.ROW, columns.COLUMN)]
+        ends[protocol] = {0, 7} & set(np.concatenate(both).tolist())
+    assert ends == {"random": {0, 7}, "cold-items": set()}

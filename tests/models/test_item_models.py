@@ -1,4 +1,4 @@
-"""Item-kNN and EASE against their dense formulas in numpy."""
+"""Item-kNN, content-kNN and EASE against their dense formulas in numpy."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ from brmrs.columns import FUSED
 from brmrs.config.models import configure
 from brmrs.errors import UserError
 from brmrs.graphs import bipartite
-from brmrs.models import item_knn, registry
+from brmrs.models import content_knn, item_knn, registry
 from brmrs.models.base import TrainingData
+from brmrs.models.content_knn import ContentKNN
 from brmrs.models.ease import EASE
 from brmrs.models.item_knn import ItemKNN
 
@@ -111,3 +112,24 @@ def test_a_ridge_too_small_is_refused_in_one_line() -> None:
     with pytest.raises(UserError, match=r"model\.ridge: 1e-12 is too small.*raise model\.ridge"):
         registry.build(configure("ease", ridge=1e-12), data, seed=0)
     registry.build(configure("ease", ridge=1.0), data, seed=0)
+
+
+@pytest.mark.parametrize("k", [1, 2, 10])
+def test_content_knn_by_the_letter(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Item 4 has no training interaction: it is scored, and is nobody's neighbour."""
+    monkeypatch.setattr(content_knn, "BLOCK_SCORES", 8)  # two items at once
+    data = small_data()
+    unit = {m: [unit_length(row) for row in x.numpy()] for m, x in data.features.items()}
+    bought, expected = sorted(set(data.train_items.tolist())), np.zeros((USERS, ITEMS))
+    assert 4 not in bought
+    for i in range(ITEMS):
+        cosines = {j: sum(x[i] @ x[j] for x in unit.values()) / 2 for j in bought if j != i}
+        for j in sorted(cosines, key=lambda j: -cosines[j])[:k]:
+            expected[:, i] += dense(data)[:, j] * max(0, cosines[j])
+    branch = ContentKNN(data, ContentKNN.Config(neighbours=k), seed=0).branches()[FUSED]
+    assert branch.scores(torch.arange(USERS)).numpy() == pytest.approx(expected, abs=1e-6)
+    assert expected[:, 4].any()
+
+
+def unit_length(x: Floats) -> Floats:
+    return x / np.linalg.norm(x) if x.any() else x

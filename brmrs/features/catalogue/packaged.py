@@ -58,8 +58,8 @@ def backbone_weights(name: str, options: Mapping[str, Any]) -> Path | None:
     """
     if "weights" not in options:
         return None
-    where = (options[option] for option in ("distribution", "weights", "sha256"))
-    return weights_file(*where, needs=f"features.visual.backbone: {name}")
+    needs = f"features.visual.backbone: {name}"
+    return weights_file(options["distribution"], options["weights"], options["sha256"], needs)
 
 
 @cache

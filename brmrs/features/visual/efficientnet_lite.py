@@ -68,7 +68,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) to (B, outputs, h / stride, w / stride)."""
-        y = self.relu(self.bn0(self.expand_conv(x))) if self.expands else x
+        y: Tensor = self.relu(self.bn0(self.expand_conv(x))) if self.expands else x
         y = self.relu(self.bn1(self.depthwise_conv(y)))
         y = self.bn2(self.project_conv(y))
         return x + y if self.residual else y
@@ -113,4 +113,5 @@ class EfficientNetLite0(nn.Module):
         """(B, 3, s, s) to (B, 1000) logits of ImageNet's classes."""
         x = self.relu(self.bn0(self.conv_stem(images)))
         x = self.relu(self.bn1(self.conv_head(self.blocks(x))))
-        return self.fc(self.avgpool(x).flatten(1))
+        logits: Tensor = self.fc(self.avgpool(x).flatten(1))
+        return logits
