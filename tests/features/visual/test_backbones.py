@@ -56,7 +56,7 @@ def test_find(name: str, layer: str | None, dimension: int, label: str) -> None:
 @pytest.mark.parametrize(
     ("name", "layer", "fault"),
     [
-        ("vgg61", None, r"no 'vgg61'; it has .*vgg16"),
+        ("vgg61", None, r"no 'vgg61'; there are .*vgg16"),
         ("", None, "no ''"),
         ("fasterrcnn_resnet50_fpn", None, "no 'fasterrcnn"),
         ("densenet121", None, "name the layer of densenet121"),

@@ -88,7 +88,8 @@ def test_a_layer_that_gives_a_map() -> None:
 
 
 def test_the_vector_of_vgg16_follows_from_its_map() -> None:
-    module = networks.load(VisualConfig(weights="random", regions=True)).module
+    config = VisualConfig(backbone="vgg16", weights="random", regions=True)
+    module = networks.load(config).module
     assert isinstance(module, regions.WithRegions)
     vectors, maps = parts(module, IMAGES[:1])
     assert maps.shape == (1, 4, 4, 512)

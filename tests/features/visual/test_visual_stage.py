@@ -142,7 +142,7 @@ def test_a_vector_does_not_depend_on_the_other_pictures(tmp_path: Path) -> None:
 
 
 def test_no_picture_needs_no_weights(tmp_path: Path) -> None:
-    absent = VisualConfig(weights_path=tmp_path / "absent.pth")
+    absent = VisualConfig(backbone="vgg16", weights_path=tmp_path / "absent.pth")
     stage(tmp_path, [None, None], absent)
     assert vectors(tmp_path).shape == (2, 4096)
     assert not vectors(tmp_path).any()
