@@ -9,6 +9,7 @@ from brmrs.errors import UserError
 from brmrs.evaluation.ranking import finite, top_k
 from brmrs.graphs.top_k import best
 from brmrs.models.bundle import Bundle
+from brmrs.serving.fold_in import history_scores
 
 Ranked = list[tuple[int, str, float]]  # rank (counted from 1), asin, score
 
@@ -29,13 +30,44 @@ def recommend(bundle: Bundle, user_id: str, k: int) -> Ranked:
     if user is None:
         raise UserError(
             f"no user {user_id!r} among the {len(bundle.about.users)} that the model was trained "
-            f"on{_close(user_id, bundle.about.users)}; a new user has no representation before the "
-            "next training"
+            f"on{_close(user_id, bundle.about.users)}; for a new user name the items of "
+            "the history (--history)"
         )
     items, scores = top_k(
         bundle.fused, torch.tensor([user]), min(k, len(bundle.about.items)), bundle.seen
     )
     return _ranked(bundle, items[0].tolist(), scores[0].tolist())
+
+
+def recommend_to_new_user(
+    bundle: Bundle, history: Sequence[str], k: int
+) -> tuple[Ranked, list[str]]:
+    """The K best items for a user known only by a history, without the items of the history.
+
+    Args:
+        bundle: the model.
+        history: item ids, in any order.
+        k: K; fewer are returned where fewer items are left.
+
+    Returns:
+        The items, and the ids of the history that the model does not know, which do not count.
+
+    Raises:
+        UserError: the model knows no item of the history, or its scores are NaN or infinite.
+    """
+    _check(k)
+    known = [bundle.item_index[asin] for asin in history if asin in bundle.item_index]
+    unknown = [asin for asin in dict.fromkeys(history) if asin not in bundle.item_index]
+    if not known:
+        hint = _close(unknown[0], bundle.about.items) if unknown else ""
+        raise UserError(
+            f"the history has no item among the {len(bundle.about.items)} that the model was "
+            f"trained on: {', '.join(unknown[:3]) or 'it is empty'}{hint}"
+        )
+    scores = finite(history_scores(bundle, known))
+    scores[known] = -torch.inf
+    best_scores, items = best(scores.unsqueeze(0), min(k, len(scores) - len(set(known))))
+    return _ranked(bundle, items[0].tolist(), best_scores[0].tolist()), unknown
 
 
 def similar(bundle: Bundle, asin: str, k: int) -> Ranked:

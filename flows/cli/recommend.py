@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brmrs.errors import UserError
 from brmrs.store.artifacts import ArtifactStore
 from flows.cli import tables as show
 from flows.cli.console import console, line
@@ -35,19 +36,36 @@ Data = Annotated[
 
 @app.command()
 def recommend(
-    user: Annotated[str, typer.Option(help="User id, as in the dump.")],
+    user: Annotated[str | None, typer.Option(help="User id, as in the dump.")] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID,ID,...", help="Items of a new user, with commas between them; for --user."
+        ),
+    ] = None,
     k: Count = 10,
     run_name: RunName = None,
     data: Data = None,
     as_json: AsJson = False,
     artifacts: Artifacts = STORE,
 ) -> None:
-    """Recommend items to a user."""
+    """Recommend items to a user of the data, or to a new user with a history."""
     from brmrs.serving.recommend import recommend as best
+    from brmrs.serving.recommend import recommend_to_new_user
 
+    if (user is None) == (history is None):
+        raise UserError("name a user of the data by --user, or a new user's items by --history")
     store = ArtifactStore(artifacts)
     run = _answering(store, run_name, data)
-    _show_items(store, run, best(_bundle(store, run), user, k), as_json)
+    model = _bundle(store, run)
+    if user is not None:
+        _show_items(store, run, best(model, user, k), as_json)
+        return
+    items = [item.strip() for item in (history or "").split(",") if item.strip()]
+    ranked, unknown = recommend_to_new_user(model, items, k)
+    if unknown and not as_json:
+        line(out, f"not in the data, left out of the history: {', '.join(unknown)}")
+    _show_items(store, run, ranked, as_json, history=items, unknown=unknown)
 
 
 @app.command()
@@ -117,7 +135,9 @@ def _bundle(store: ArtifactStore, run: "Run") -> "Bundle":
     return load(store.path(run.artifact("train")))
 
 
-def _show_items(store: ArtifactStore, run: "Run", ranked: "Ranked", as_json: bool) -> None:
+def _show_items(
+    store: ArtifactStore, run: "Run", ranked: "Ranked", as_json: bool, **more: list[str]
+) -> None:
     from brmrs.serving.current import read
     from brmrs.stages import ITEMS
 
@@ -130,6 +150,7 @@ def _show_items(store: ArtifactStore, run: "Run", ranked: "Ranked", as_json: boo
     promoted = bool(served) and served[-1] == run.name
     model, data = run.config["model"]["name"], run.config["name"]
     answer: dict[str, Any] = {"run": run.name, "model": model, "data": data, "promoted": promoted}
+    answer |= more
     if as_json:
         print_json({**answer, "items": rows})
     else:

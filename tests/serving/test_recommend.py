@@ -5,7 +5,7 @@ from brmrs.errors import UserError
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
 from brmrs.models.bundle import Bundle, Description
-from brmrs.serving.recommend import recommend, similar
+from brmrs.serving.recommend import recommend, recommend_to_new_user, similar
 
 # Items on a line of directions; user i looks along item i's.
 Q = torch.tensor([[4.0, 0.0], [3.0, 1.0], [1.0, 1.0], [0.0, 2.0]])
@@ -47,6 +47,20 @@ def test_an_unknown_user_is_told_how_many_there_are_and_who_is_near() -> None:
     with pytest.raises(UserError) as error:
         recommend(BUNDLE, "somebody else", 5)
     assert "mean" not in str(error.value)
+
+
+def test_a_new_user_gets_the_best_items_outside_the_history() -> None:
+    ranked, unknown = recommend_to_new_user(BUNDLE, ["B000", "new", "B000", "new"], 10)
+    assert unknown == ["new"]
+    assert [(rank, asin) for rank, asin, _ in ranked[:1]] == [(1, "B001")]
+    assert {asin for _, asin, _ in ranked} == {"B001", "B002", "C003"}
+    assert recommend_to_new_user(BUNDLE, ["B000"], 1)[0] == ranked[:1]
+
+
+@pytest.mark.parametrize("history", [[], ["b001"], ["", "é"]])
+def test_a_history_without_known_items(history: list[str]) -> None:
+    with pytest.raises(UserError, match="no item among the 4"):
+        recommend_to_new_user(BUNDLE, history, 5)
 
 
 def test_an_unknown_item() -> None:

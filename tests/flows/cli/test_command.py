@@ -56,6 +56,9 @@ def brmrs(project: Path, *arguments: str, **variables: str) -> subprocess.Comple
         (["tune", "-c", "small.yaml", "-c", "nope.yaml", "--model", "bm3"], "nope.yaml: No such"),
         (["tune", "-c", "small.yaml", "--model", "bm4"], "no model 'bm4'"),
         (["recommend", "--user", "x"], "no finished run"),
+        (["recommend", "--history", "x,y"], "no finished run"),
+        (["recommend"], "by --user, or a new user's items by --history"),
+        (["recommend", "--user", "x", "--history", "y"], "name a user of the data by --user, or"),
         (["similar", "--item", "x", "-k", "0"], "-k"),
         (["up", "--port", "0"], "port"),
         (["run", "-c", "small.yaml", "--json", "nodir/x.json"], "no folder nodir"),
@@ -162,6 +165,12 @@ def test_run_then_recommend_then_similar(project: Path) -> None:
     assert len(rows) == 10
     assert asin not in {row["asin"] for row in rows}
 
+    known = ",".join(row["asin"] for row in answer["items"])
+    new = brmrs(project, "recommend", "--history", f"{known},nothing", "-k", "3", "--json")
+    found = json.loads(new.stdout)
+    assert found["unknown"] == ["nothing"]
+    assert len(found["items"]) == 3
+    assert not {row["asin"] for row in found["items"]} & set(known.split(","))
     unknown = brmrs(project, "recommend", "--user", "nobody")
     assert unknown.returncode == 2
     assert "nobody" in unknown.stderr
