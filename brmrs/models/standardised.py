@@ -1,5 +1,6 @@
 """The weighted sum of several scorers, each standardised per user."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import FoldIn, Scorer
 
-SMALLEST = 1e-6  # a smaller deviation, relative to the largest score, is rounding
+SMALLEST = 1e-6  # a smaller deviation, relative to the mean, is rounding
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class StandardisedSum(Scorer):
         """(B,) users to their (B, I) scores."""
         total = torch.zeros(len(users), self.shape[1], device=users.device)
         for weight, part in zip(self.weights.tolist(), self.parts.values(), strict=True):
-            total.add_(standardised(part.scores(users)), alpha=weight)
+            scores = part.scores(users)
+            factor = _centred(scores)
+            total.addcmul_(scores, factor, value=weight)
         return total
 
     def similarities(self, item: int) -> Tensor:
@@ -59,9 +62,17 @@ class StandardisedSum(Scorer):
 
 def standardised(scores: Tensor) -> Tensor:
     """(B, I) scores with mean 0 and deviation 1 in each row, in place; 0 where all are equal."""
-    largest = scores.abs().amax(dim=1, keepdim=True)
-    variance, mean = torch.var_mean(scores, dim=1, keepdim=True, correction=0)
-    deviation = variance.sqrt()
+    return scores.mul_(_centred(scores))
+
+
+def _centred(scores: Tensor) -> Tensor:
+    """Subtract each row's mean from (B, I) scores in place.
+
+    Returns:
+        (B, 1) the reciprocal of each row's deviation; 0 where all scores of the row are equal.
+    """
+    mean = scores.mean(dim=1, keepdim=True)
+    norms = torch.linalg.vector_norm(scores.sub_(mean), dim=1, keepdim=True)
+    deviation = norms / math.sqrt(scores.shape[1])
     # A division would turn the rounding of equal scores into noise of deviation 1.
-    factor = torch.where(deviation > SMALLEST * largest, 1 / deviation, deviation * 0)
-    return scores.sub_(mean).mul_(factor)
+    return torch.where(deviation > SMALLEST * mean.abs(), 1 / deviation, 0)

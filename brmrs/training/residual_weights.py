@@ -86,7 +86,8 @@ def choose(
         if value == before:
             break
     LOG.info("weights of the residual scores: validation %s %.4f -> %.4f", metric, first, value)
-    return dict(zip(list(parts)[1:], weights[1:].tolist(), strict=True))
+    chosen = [round(weight, 6) for weight in weights[1:].tolist()]  # without float32's rounding
+    return dict(zip(list(parts)[1:], chosen, strict=True))
 
 
 @torch.no_grad()
