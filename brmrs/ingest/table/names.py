@@ -15,16 +15,21 @@ def _words(text: str) -> frozenset[str]:
 
 
 USER_WORDS = _words(
-    "user customer client buyer shopper member visitor reviewer person account session"
+    "user customer cust client buyer shopper member visitor reviewer person account session uid "
+    "kunde kunden kundennummer kundennr"
 )
 ITEM_WORDS = _words(
-    "item product sku article asin movie book track song goods listing ean gtin isbn"
+    "item product prod sku stock article asin movie book track song artist recipe hotel goods "
+    "listing ean gtin isbn iid artikel artikelnummer artikelnr"
 )
 ID_WORDS = _words("id ids no nr num number code key ref uuid parent")
 RATING_WORDS = _words("rating ratings star stars score overall grade")
 COUNT_WORDS = _words("count average avg mean sum total")
 # In the order of preference.
-TIME_WORDS = ("timestamp", "time", "datetime", "date", "created", "at", "ts", "day")
+TIME_WORDS = (
+    *("timestamp", "time", "datetime", "date", "created", "at", "ts", "day"),
+    *("datum", "zeit", "bestelldatum", "kaufdatum"),
+)
 SPLIT_WORDS = _words("split x_label xlabel")
 TITLE_WORDS = ("title", "name", "label")
 BRAND_WORDS = _words("brand manufacturer vendor maker store artist author")
@@ -118,7 +123,7 @@ def items(head: Head, config: ColumnsConfig) -> Named:
         raise UserError(_unknown(head, "item_id"))
     roles.take("title", _title)
     roles.take("brand", lambda names: [n for n in names if BRAND_WORDS & set(words(n))])
-    roles.take_all("categories", lambda names: [n for n in names if CATEGORY_WORDS & set(words(n))])
+    roles.take_all("categories", _categories)
     roles.take_all("pictures", _pictures)
     roles.take_all("text", lambda names: [n for n in names if _is_text(n, head)])
     return roles.named()
@@ -223,6 +228,12 @@ def _time(names: Sequence[str]) -> list[str]:
 
     fits = [n for n in names if rank(n) >= 0 or any(w.endswith("time") for w in words(n))]
     return sorted(fits, key=lambda name: (rank(name) < 0, rank(name)))
+
+
+def _categories(names: Sequence[str]) -> list[str]:
+    """Columns of categories; those of their numbers only if there are no others."""
+    fits = [n for n in names if CATEGORY_WORDS & set(words(n))]
+    return [n for n in fits if not ID_WORDS & set(words(n))] or fits
 
 
 def _title(names: Sequence[str]) -> list[str]:
