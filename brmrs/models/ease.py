@@ -62,7 +62,8 @@ def item_weights(r: sp.csr_matrix, ridge: float, on: torch.device) -> Tensor:
     """
     gram = torch.from_numpy((r.T @ r).toarray()).to(on)
     gram.diagonal().add_(ridge)
-    weights = _inverse(gram, ridge)
+    # Row by row in memory: LAPACK returns columns, and each look-up of rows would copy all of them.
+    weights = _inverse(gram, ridge).contiguous()
     weights /= -weights.diagonal().clone()
     weights.fill_diagonal_(0)
     return weights

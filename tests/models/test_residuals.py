@@ -181,3 +181,8 @@ def test_data_without_neighbours_are_refused() -> None:
 def test_a_setting_without_effect_is_refused(values: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         ResidualsConfig(**values)
+
+
+def test_the_matrix_of_ease_is_stored_row_by_row() -> None:
+    """A transposed one was copied in each block of users: 70 s instead of 1 s on Baby."""
+    assert ease.item_weights(interactions(DATA), 2.0, torch.device("cpu")).is_contiguous()
