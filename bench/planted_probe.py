@@ -1,9 +1,10 @@
-"""Whether features show the planted attributes: `python bench/planted_probe.py FOLDER`.
+"""Whether features show the planted signs: `python bench/planted_probe.py FOLDER`.
 
-FOLDER is that of bench/planted_synergy.py. For the text features and the picture features it prints
-how often a linear probe is right about each sign: those that the text shows, those that the picture
-shows, and their products (the exclusive-or). Chance is .5. The probe is a ridge regression of the
-centred unit-length features, fitted on every second item and tested on the others.
+For the text vectors and the picture vectors of a sample dump it prints how often a linear probe is
+right about each sign: three of the text, three of the picture, and their three products (the
+exclusive-or). Chance is .5. The probe is a ridge regression of the centred unit-length vectors,
+fitted on every second item and tested on the others. The dump is made in FOLDER; `--set` gives
+settings of its stages, such as features.visual.backbone=vgg16.
 """
 
 import argparse
@@ -12,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from planted_synergy import STRENGTHS, data_of
+from planted_data import dump_of, of_models
 
-from brmrs.columns import ASIN, MODALITIES, SYNERGY, TEXT_SIGNS, VISUAL_SIGNS
+from brmrs.columns import MODALITIES, SYNERGY, TEXT_SIGNS, VISUAL_SIGNS
 from brmrs.graphs.unit_rows import unit_rows
 
-RIDGE = 30.0  # of features with mean square 1
+STRENGTH = 1.6  # of the synergy; texts and pictures do not depend on it
+RIDGE = 30.0  # of vectors with mean square 1
+SIGNS = (TEXT_SIGNS, VISUAL_SIGNS, SYNERGY)
 Floats = NDArray[np.float64]
 
 
@@ -28,36 +31,30 @@ def accuracy(features: Floats, signs: Floats) -> Floats:
     fit = np.arange(len(x)) % 2 == 0
     gram = x[fit].T @ x[fit] + RIDGE * np.eye(x.shape[1])
     found = x[~fit] @ np.linalg.solve(gram, x[fit].T @ signs[fit])
-    result: Floats = (np.sign(found) == signs[~fit]).mean(axis=0)
-    return result
+    shares: Floats = (np.sign(found) == signs[~fit]).mean(axis=0)
+    return shares
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--users", type=int, default=900)
+    parser.add_argument("--items", type=int, default=1200)
     parser.add_argument("--set", action="append", default=[], help="a setting of the stages")
     given = parser.parse_args()
-    ready = data_of(given.folder, STRENGTHS[0], tuple(given.set)).ready
-    dump = given.folder / f"synergy-{STRENGTHS[0]:g}"
-    truth = pq.read_table(dump / "truth" / "items.parquet").to_pydict()
-    place = {asin: row for row, asin in enumerate(truth[ASIN])}
-    print("| features | signs of the text | signs of the picture | their products |")
-    print("|---|---|---|---|")
-    tables = {}
-    for name in MODALITIES:
-        present = ready.data.present[name].numpy()
-        tables[name] = (unit_rows(ready.data.features[name]).double().numpy(), present)
-    tables["both"] = (
-        np.hstack([x for x, _ in tables.values()]),
-        np.logical_and.reduce([present for _, present in tables.values()]),
-    )
-    for name, (x, present) in tables.items():
-        chosen = np.array([a in place for a in ready.items]) & present
-        rows = [place[asin] for asin, keep in zip(ready.items, chosen, strict=True) if keep]
+    data = of_models(given.folder, STRENGTH, given.users, given.items, tuple(given.set))
+    truth = pq.read_table(dump_of(given.folder, STRENGTH) / "truth" / "items.parquet")
+    place = {asin: row for row, asin in enumerate(truth["asin"].to_pylist())}
+    rows = np.array([place.get(asin, -1) for asin in data.asins])
+    x, present = data.training.features, data.training.present
+    vectors = {name: unit_rows(x[name]).double().numpy() for name in MODALITIES}
+    vectors["both"] = np.hstack([vectors[name] for name in MODALITIES])
+    chosen = (rows >= 0) & np.logical_and.reduce([present[name].numpy() for name in MODALITIES])
+    print(f"{chosen.sum()} items\n\n| vectors | {' | '.join(SIGNS)} |\n|---|---|---|---|")
+    for name, table in vectors.items():
         shares = [
-            accuracy(x[chosen], np.array(truth[signs])[rows])
-            for signs in (TEXT_SIGNS, VISUAL_SIGNS, SYNERGY)
+            accuracy(table[chosen], np.array(truth[s].to_pylist())[rows[chosen]]) for s in SIGNS
         ]
         print(f"| {name} | {' | '.join(' '.join(f'{v:.2f}' for v in each) for each in shares)} |")
 
