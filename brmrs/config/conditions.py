@@ -11,6 +11,8 @@ def positives(config: IngestConfig) -> str:
     """The interactions that count as positives."""
     if config.format == "ready-made":
         return "every interaction of the ready-made data set"
+    if config.min_rating is None and config.format == "table":
+        return "every interaction, whatever its rating (ingest.min_rating is not set)"
     if config.min_rating is None:
         return "every rating, one star included (ingest.min_rating is not set)"
     return f"ratings of at least {config.min_rating:g} (ingest.min_rating)"
@@ -37,7 +39,7 @@ def split(config: SplitConfig, *, dated: bool) -> str:
         "half of them for validation, the second for test",
         "cold-items": f"{share} of the items are held out entirely, half of them for validation, "
         f"half for test; seed {config.seed}; each half is ranked among itself",
-        "given": "as the ready-made data set gives it",
+        "given": "as the data give it",
     }[config.protocol]
 
 

@@ -1,7 +1,7 @@
 """The stage `split`: divides the interactions into training, validation and test.
 
 All protocols sort the interactions first, so the result does not depend on the order of the rows.
-Every user of validation or test has training items.
+Every user of validation or test has training items, unless the split is given with the data.
 """
 
 from pathlib import Path

@@ -22,6 +22,11 @@ def modalities(config: PipelineConfig) -> tuple[bool, bool]:
         UserError: a file of the dump is missing.
     """
     dump_format = formats.get(config.ingest.format, config.plugins)
+    if config.ingest.format == "table":
+        described = bool(config.ingest.items)
+        of_files = bool(config.images.folder) or (described and config.images.fetch)
+        imported = bool(config.ingest.text_vectors), bool(config.ingest.visual_vectors)
+        return described or imported[0], of_files or imported[1]
     if "metadata" not in dump_format.fields:
         imported = config.features.visual.backbone == IMPORTED
         return True, imported or bool(config.images.folder) or config.images.fetch
@@ -35,6 +40,7 @@ def check_modalities(config: PipelineConfig, stages: Iterable[Stage]) -> None:
     Raises:
         UserError: there can be none.
     """
+    described = "items" if config.ingest.format == "table" else "metadata"
     trains = any(stage.name == "train" for stage in stages)
     neighbours = config.model.residuals.neighbours > 0
     required = neighbours or FROM_MODALITIES & set(needs(config.model))
@@ -42,6 +48,6 @@ def check_modalities(config: PipelineConfig, stages: Iterable[Stage]) -> None:
         what = "model.residuals.neighbours" if neighbours else f"model {config.model.name}"
         raise UserError(
             f"{what} needs texts or pictures, and there are none: set "
-            "ingest.metadata or images.folder, or choose a model that needs interactions only "
+            f"ingest.{described} or images.folder, or choose a model that needs interactions only "
             "(brmrs models)"
         )

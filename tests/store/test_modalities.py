@@ -77,3 +77,14 @@ def test_a_file_that_the_format_does_not_read_is_refused(tmp_path: Path) -> None
     config = configuration(tmp_path, "ease", plugins=[tmp_path / "other_lines.py"], ingest=ingest)
     with pytest.raises(UserError, match=r"ingest\.metadata would have no effect: format lines"):
         fingerprint(config)
+
+
+def test_tables_need_items_vectors_or_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text("user,item\nu,i\n")
+    bare = {"format": "table", "interactions": path}
+    config = parse({"ingest": bare, "model": "br-mrs"}, "test")
+    with pytest.raises(UserError, match=r"set ingest\.items or images\.folder"):
+        check(config)
+    for more in ({"items": path}, {"text_vectors": path}, {"visual_vectors": path}):
+        check(parse({"ingest": {**bare, **more}, "model": "br-mrs"}, "test"))
