@@ -79,8 +79,9 @@ def _retrain(settings: PipelineConfig, store: ArtifactStore, *, force: bool) -> 
         LOG.warning("left out for now: %s %s", path, fault)
     for reason in arrivals.set_aside.values():
         LOG.warning("set aside, no dump: %s", reason)
-    if not arrivals.files["reviews"]:
-        return _ended(NO_NEW_DATA, "no complete review file where ingest.reviews points")
+    if not arrivals.has_interactions:
+        reason = "no complete file of interactions where the configuration points"
+        return _ended(NO_NEW_DATA, reason)
     if arrivals.contents == past.trained_on(settings.name) and not force:
         return _ended(NO_NEW_DATA, "the same bytes as at the last retraining")
     served = current.of_data_set(store, settings.name)

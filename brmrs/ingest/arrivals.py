@@ -19,14 +19,16 @@ from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.ingest import formats
 from brmrs.ingest.amazon.kinds import kind_of
-from brmrs.ingest.files import members
+from brmrs.ingest.files import DUMP_NAME, TABLE_NAME, members
 from brmrs.ingest.lines import CutOffError, read_blocks
 from brmrs.system.files import digest_unchanged
 
 LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 0.5
 FILES_REMEMBERED = 4096
-FIELDS = ("reviews", "metadata")
+# Fields of the section `ingest` by format; the first names the files that bring interactions.
+FIELDS = {"amazon": ("reviews", "metadata"), "table": ("interactions", "items", "users")}
+PARQUET = b"PAR1"  # the first and the last bytes
 
 # Size, times of the last change of content and of status in ns, inode: a file is read again only if
 # one of them changes. The time of the content can be set back, that of the status cannot.
@@ -38,7 +40,7 @@ class Arrivals:
     """The files in the configured places.
 
     Attributes:
-        files: by field ("reviews", "metadata") the complete files that count, with their SHA-256.
+        files: by field (see `FIELDS`) the complete files that count, with their SHA-256.
         unfinished: files that are not complete yet, and why.
         set_aside: files in folders that are not dumps, and why.
     """
@@ -46,6 +48,11 @@ class Arrivals:
     files: dict[str, dict[Path, str]]
     unfinished: dict[Path, str]
     set_aside: dict[Path, str]
+
+    @property
+    def has_interactions(self) -> bool:
+        """Whether a complete file brings interactions."""
+        return any(self.files.get(fields[0]) for fields in FIELDS.values())
 
     @property
     def contents(self) -> dict[str, list[str]]:
@@ -69,14 +76,15 @@ def look(config: PipelineConfig, known: Collection[str] = ()) -> Arrivals:
         known: digests of files that were complete before; they are not decompressed again.
 
     Raises:
-        UserError: a place does not exist or cannot be read, or the format has no review files.
+        UserError: a place does not exist or cannot be read, or the format has no files of
+            interactions.
     """
-    if "reviews" not in formats.get(config.ingest.format, config.plugins).fields:
+    if not _fields(config):
         raise UserError(
             f"ingest.format: {config.ingest.format} has no ingest.reviews, where retraining looks "
-            "for new files; set ingest.format=amazon"
+            "for new files; set ingest.format=amazon or table"
         )
-    files: dict[str, dict[Path, str]] = {field: {} for field in FIELDS}
+    files: dict[str, dict[Path, str]] = {field: {} for field in _fields(config)}
     unfinished: dict[Path, str] = {}
     set_aside: dict[Path, str] = {}
     for field, place in _places(config):
@@ -87,27 +95,54 @@ def look(config: PipelineConfig, known: Collection[str] = ()) -> Arrivals:
             damaged = {path: _damage(path, known) for path in complete}
             set_aside |= {path: damage for path, damage in damaged.items() if damage}
             complete = [path for path in complete if path not in set_aside]
-        for kind, paths in _by_kind(complete, field, place, set_aside).items():
+        for kind, paths in _by_kind(complete, field, place, config, set_aside).items():
             if config.retrain.dumps == "replace":
                 paths = sorted(paths, key=_last_change)[-1:]
             files[kind] |= {path: _digest(path, _signature(path)) for path in paths}
     return Arrivals(files, unfinished, set_aside)
 
 
+def _fields(config: PipelineConfig) -> tuple[str, ...]:
+    """The fields that name the files of the configured format; none for a ready-made data set."""
+    known = formats.get(config.ingest.format, config.plugins).fields
+    return next((fields for fields in FIELDS.values() if fields[0] in known), ())
+
+
 def _by_kind(
-    paths: list[Path], field: str, place: Path, set_aside: dict[Path, str]
+    paths: list[Path],
+    field: str,
+    place: Path,
+    config: PipelineConfig,
+    set_aside: dict[Path, str],
 ) -> dict[str, list[Path]]:
-    """The complete files of a place by kind. Files that are neither kind are set aside."""
+    """The complete files of a place by kind. Files of no kind are set aside."""
     if not place.is_dir():
         return {field: paths}
-    kinds: dict[str, list[Path]] = {kind: [] for kind in FIELDS}
+    is_table = config.ingest.format == "table"
+    kinds: dict[str, list[Path]] = {kind: [] for kind in _fields(config)}
     for path in paths:
-        kind, reason = _kind(path, _signature(path))
+        if is_table:
+            kind, reason = _kind_of_table(path, field, config)
+        else:
+            kind, reason = _kind(path, _signature(path))
         if kind is None:
             set_aside[path] = reason
-        elif field == "reviews" or kind == field:  # ignore reviews in a folder of metadata
+        elif field in ("reviews", kind):  # ignore reviews in a folder of metadata
             kinds[kind].append(path)
     return kinds
+
+
+def _kind_of_table(path: Path, field: str, config: PipelineConfig) -> tuple[str | None, str]:
+    """The field itself if the table has its columns; or None and why it has not."""
+    from brmrs.ingest.table import names  # polars: not for `brmrs plan`
+    from brmrs.ingest.table.head import read_head
+
+    find = {"interactions": names.interactions, "items": names.items, "users": names.users}[field]
+    try:
+        find(read_head(path), config.ingest.columns)
+    except UserError as error:
+        return None, str(error)
+    return field, ""
 
 
 def let_rest(config: PipelineConfig) -> None:
@@ -163,11 +198,12 @@ def wait_for(path: Path, config: PipelineConfig, known: Collection[str] = ()) ->
 
 def _places(config: PipelineConfig) -> list[tuple[str, Path]]:
     """Every file and folder that the configuration names, with its field."""
-    return [(field, place) for field in FIELDS for place in getattr(config.ingest, field)]
+    return [(field, place) for field in _fields(config) for place in getattr(config.ingest, field)]
 
 
 def _files(place: Path, field: str) -> list[Path]:
-    return members(place, f"ingest.{field}") if place.is_dir() else [place]
+    pattern = TABLE_NAME if field in FIELDS["table"] else DUMP_NAME
+    return members(place, f"ingest.{field}", pattern) if place.is_dir() else [place]
 
 
 def _last_change(path: Path) -> tuple[int, str]:
@@ -227,6 +263,8 @@ def _kind(path: Path, signature: _Signature) -> tuple[str | None, str]:
 def _read_through(path: Path, signature: _Signature) -> tuple[str | None, str | None]:
     """How compressed data are truncated, and how they are damaged otherwise; else None."""
     del signature
+    if found := _fault_of_parquet(path):
+        return found
     try:
         for _ in read_blocks(path, lambda _: None):
             pass
@@ -235,3 +273,13 @@ def _read_through(path: Path, signature: _Signature) -> tuple[str | None, str | 
     except UserError as error:
         return None, str(error)
     return None, None
+
+
+def _fault_of_parquet(path: Path) -> tuple[str | None, str | None] | None:
+    """The same for a Parquet file, whose last bytes are written last; None for other files."""
+    with path.open("rb") as file:
+        if file.read(len(PARQUET)) != PARQUET:
+            return None
+        file.seek(-len(PARQUET), 2)
+        is_whole = file.read() == PARQUET
+    return (None, None) if is_whole else ("ends in the middle of a Parquet file", None)

@@ -25,8 +25,8 @@ def modalities(config: PipelineConfig) -> tuple[bool, bool]:
     if config.ingest.format == "table":
         described = bool(config.ingest.items)
         of_files = bool(config.images.folder) or (described and config.images.fetch)
-        imported = bool(config.ingest.text_vectors), bool(config.ingest.visual_vectors)
-        return described or imported[0], of_files or imported[1]
+        texts, pictures = config.ingest.text_vectors, config.ingest.visual_vectors
+        return described or bool(texts), of_files or bool(pictures)
     if "metadata" not in dump_format.fields:
         imported = config.features.visual.backbone == IMPORTED
         return True, imported or bool(config.images.folder) or config.images.fetch

@@ -65,7 +65,7 @@ class Watcher:
         found = arrivals(deployment.parameters)
         if found is None:
             return set()
-        if found.files["reviews"] and found.files != self._seen:
+        if found.has_interactions and found.files != self._seen:
             run = self._client.create_flow_run_from_deployment(deployment.id)
             names = ", ".join(path.name for files in found.files.values() for path in files)
             LOG.info("started run %s for %s", run.name, names)

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import polars
 import pytest
 import zstandard
 
@@ -243,3 +244,34 @@ def test_files_named_one_by_one_are_told_from_folders(folder: Path) -> None:
     values = {"ingest": {"reviews": [str(folder), str(reviews)], "metadata": str(metadata)}}
     assert named_files(parse(values, "t")) == [reviews, metadata]
     assert absent(parse(values, "t")) == [metadata]
+
+
+def tables(folder: Path) -> PipelineConfig:
+    items = put(folder.parent / "products.csv", b"item,title\ni,T\n")
+    values = {"format": "table", "interactions": folder, "items": items, "k": 0}
+    return parse({"ingest": values}, "test")
+
+
+def test_tables_of_every_kind_arrive(folder: Path) -> None:
+    put(folder / "2024-01.csv", b"user,item\nu,i\n")
+    put(folder / "2024-02.csv.gz", gzip.compress(b"user,item\nv,i\n"))
+    polars.DataFrame({"user": ["w"], "item": ["i"]}).write_parquet(folder / "2024-03.parquet")
+    whole = (folder / "2024-03.parquet").read_bytes()
+    put(folder / "2024-03.parquet", whole)
+    put(folder / "2024-04.parquet", whole[:-2])
+    put(folder / "notes.csv", b"when,what\nmonday,nothing\n")
+    config = tables(folder)
+    found = look(config)
+    assert found.has_interactions
+    assert [path.name for path in found.files["interactions"]] == [
+        "2024-01.csv",
+        "2024-02.csv.gz",
+        "2024-03.parquet",
+    ]
+    assert list(found.unfinished.values()) == ["ends in the middle of a Parquet file"]
+    assert [path.name for path in found.set_aside] == ["notes.csv"]
+    assert ingest(found.into(config).ingest).user_ids == ["u", "v", "w"]
+
+
+def test_tables_without_interactions_start_nothing(folder: Path) -> None:
+    assert not look(tables(folder)).has_interactions
