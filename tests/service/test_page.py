@@ -67,6 +67,7 @@ def test_from_an_example_user_to_the_recommendations(visit: Visit, client: httpx
     expect(tab.locator("h1")).to_have_text(example["id"])
     expect(tab.locator(".history h2")).to_have_text(f"History{example['n_history']}")
     assert visit.query() == {"user": [example["id"]]}
+    assert focused(tab, "x.id") == "main"  # so that the tab key goes on from here
     tab.go_back()
     expect(tab.locator("h1")).to_contain_text("Recommendations from")
 
@@ -320,3 +321,24 @@ def test_a_busy_server_is_asked_again(visit: Visit) -> None:
     visit.open(f"?user={USER}")
     expect(tab.locator(".history-row")).not_to_have_count(0)
     visit.faults.clear()  # the browser logs the 503
+
+
+def test_outlines_are_in_place_while_the_server_works(visit: Visit, client: httpx.Client) -> None:
+    tab, held = visit.tab, []
+    tab.route("**/recommendations*", held.append)
+    tab.goto(f"{visit.base}/?user={USER}")
+    expect(tab.locator(".grid .outline")).to_have_count(20)
+    expect(tab.locator(".history .outline")).to_have_count(6)
+    history, results = (tab.locator(place).bounding_box() for place in (".history", ".results"))
+    assert history["x"] + history["width"] < results["x"]
+    for route in held:
+        route.continue_()
+    assert_shown(tab, recommended(client))
+    expect(tab.locator(".outline")).to_have_count(0)
+
+
+def test_a_run_without_the_branch_says_so_beside_the_other(visit: Visit) -> None:
+    tab = visit.open(f"?user={USER}&branch=text&beside=a-ease")
+    expect(tab.locator(".columns .message")).to_contain_text("no branch 'text'")
+    expect(tab.locator(".column li")).to_have_count(20)
+    visit.faults.clear()  # the browser logs the 404

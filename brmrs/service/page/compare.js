@@ -27,7 +27,7 @@ export async function compare(place, state, status, left, heldOut, signal) {
     if (error.name === "AbortError") throw error;
     const again = () => compare(place, state, status, left, heldOut, new AbortController().signal);
     const shown = column(status, left, new Map(), heldOut, state);
-    place.replaceChildren(shown, el("div"), failure(error, again));
+    place.replaceChildren(shown, failure(error, again));
     return;
   }
   const [ours, theirs] = [left, right].map((list) => new Map(list.map((one) => [one.item, one.rank])));

@@ -6,9 +6,10 @@ import { drawHead, drawToolbar, head, toolbar } from "./controls.js";
 import { branchesOf, categoriesOf, DEPTH, historyOf, ranksOf, recommendations } from "./data.js";
 import { announce, count, el, icon, plural } from "./dom.js";
 import { moveByArrows, tabStop } from "./keys.js";
-import { failure, nothing, outlines } from "./messages.js";
+import { failure, nothing, outlineRows, outlines } from "./messages.js";
 import { arrange, historyRow, rankedTile, setRanks } from "./tiles.js";
 
+const PATIENCE = 150; // ms until outlines show that something is awaited
 const BY = { fused: "the fused score", text: "text", visual: "picture" };
 
 const summary = el("p.summary");
@@ -55,6 +56,13 @@ export async function update(state, signal, status) {
   return run;
 }
 
+/** Outlines of what is awaited. */
+function outline(number) {
+  grid.replaceChildren(...outlines(number));
+  aside.hidden = false;
+  aside.replaceChildren(el("h2", {}, "History"), el("ul.mini", {}, ...outlineRows(6)));
+}
+
 /** A message in the place of everything else. */
 function clear(instead) {
   shown = "";
@@ -86,7 +94,7 @@ export function reset() {
 }
 
 async function load(state, key, signal, status) {
-  const waiting = setTimeout(() => grid.replaceChildren(...outlines(state.k)), 150);
+  const waiting = setTimeout(() => outline(state.k), PATIENCE);
   try {
     const branches = branchesOf(status);
     const [history, names, ...answers] = await Promise.all([

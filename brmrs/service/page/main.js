@@ -11,6 +11,7 @@ import * as startPage from "./start.js";
 import * as token from "./token.js";
 
 const main = byId("main");
+const SETTLE = 500; // ms, as the workers of a service change the run one after the other
 const THEMES = ["auto", "light", "dark"];
 let cancel = new AbortController();
 let view = null;
@@ -43,6 +44,8 @@ async function show(state, signal) {
   const wanted = state.user || state.picks.length ? lists : startPage;
   const changed = wanted !== view;
   if (changed) {
+    // After a click on a link of the old view the focus would be nowhere.
+    if (view && !byId("search").contains(document.activeElement)) main.focus();
     view = wanted;
     main.replaceChildren(view.element);
     scrollTo(0, 0);
@@ -59,7 +62,7 @@ function runChanged() {
   lists.reset();
   panel.reset();
   status = null;
-  render();
+  setTimeout(render, SETTLE);
 }
 
 function drawStatus() {
@@ -68,7 +71,8 @@ function drawStatus() {
     el("span.run-name", { title: `run ${status.run}` }, status.run),
   );
   byId("facts").textContent =
-    `${count(status.users)} users, ${count(status.items)} items of ${status.data}. All requests go to this server.`;
+    `${count(status.users)} users, ${count(status.items)} items of ${status.data}. All requests go to this server.` +
+    (status.problem ? ` Another run should be served, but could not be loaded: ${status.problem}` : "");
   document.querySelector(".home").href = withChanges({ user: "", picks: [], item: "", branch: "fused", category: "", beside: "", seen: false });
 }
 

@@ -9,6 +9,13 @@ export function outlines(number) {
   );
 }
 
+/** Rows of a history in outline. */
+export function outlineRows(number) {
+  return Array.from({ length: number }, () =>
+    el("li.outline", { "aria-hidden": "true" }, el("span.frame"), el("span.line")),
+  );
+}
+
 /** A box that says why there is nothing. */
 export function nothing(title, text, ...actions) {
   return el("div.message", {}, el("h2", {}, title), el("p", {}, text), ...actions);

@@ -79,8 +79,9 @@ export function setRanks(entry, item, branch, ranks, depth) {
   const badge = entry.querySelector(".delta");
   badge.textContent = moved?.short ?? "";
   badge.className = `delta ${moved?.kind ?? "none"}`;
+  const branches = Object.keys(ranks);
   entry.querySelector(".ranks").replaceChildren(
-    ...Object.keys(ranks).map((name) =>
+    ...(branches.length > 1 ? branches : []).map((name) =>
       el(
         `span.rank-in.${name}${name === branch ? ".on" : ""}`,
         { title: `rank by ${name}` },
