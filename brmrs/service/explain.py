@@ -100,7 +100,7 @@ def _contributions(run: LoadedRun, history: Sequence[int], item: int) -> dict[st
     scores = torch.cat(
         [
             scorer.pairs(some, torch.full((len(some), 1), item))[:, 0]
-            for some in torch.arange(n + 1).split(size)
+            for some in torch.split(torch.arange(n + 1), size)
         ]
     )
     whole, contributions = float(finite(scores)[0]), (scores[0] - scores[1:]).tolist()

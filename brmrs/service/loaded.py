@@ -44,7 +44,7 @@ class LoadedRun:
         catalogue: the items.
         history: the interactions.
         images: folder of the pictures; None if the run has none.
-        features: files of the vectors, by modality, as far as the run has them.
+        features: files of the vectors, by modality, as far as there are any.
         indices: approximate indices by branch; filled by `index`.
     """
 
@@ -168,8 +168,8 @@ def load(
     Args:
         store: the artifact store.
         run: its manifest.
-        others: further runs, newest first. If the run itself has no pictures, those of the first
-            run with the same items are shown.
+        others: further runs, newest first. If the run itself has no pictures or features, those
+            of the first run with the same items are used.
         beside: whether it is loaded beside the served run, so that addresses of pictures name it.
 
     Raises:
@@ -179,19 +179,19 @@ def load(
     model = bundles.load(store.path(run.artifact("train")))
     _refuse_not_finite(model, run)
     users, items = len(model.about.users), len(model.about.items)
-    images = _images(store, run, others)
+    images = _folder(store, "images", run, others)
     pictures: list[str | None] = [None] * items
     if images:
         pictures = catalogue.read_pictures(images / TABLE, items)
     suffix = f"?run={quote(run.name)}" if beside else ""
     table = store.path(run.artifact("ingest"), ITEMS)
     interactions = history.from_bundle(model.seen)
-    if _has(store, run, "split"):
-        interactions = history.read(store.path(run.artifact("split"), SPLIT), users, items)
+    if split := _folder(store, "split", run):
+        interactions = history.read(split / Path(SPLIT).name, users, items)
     features = {
-        modality: store.path(run.artifact(f"{modality}_features"), file)
+        modality: folder / Path(file).name
         for modality, file in FEATURE_TABLES.items()
-        if _has(store, run, f"{modality}_features")
+        if (folder := _folder(store, f"{modality}_features", run, others))
     }
     loaded = LoadedRun(
         run,
@@ -205,22 +205,14 @@ def load(
     return loaded
 
 
-def _has(store: ArtifactStore, run: Run, stage: str) -> bool:
-    """Whether the run has this stage, and its artifact verifies."""
-    if stage not in run.stages:
-        return False
-    if store.verify(run.artifact(stage)):
-        return True
-    LOG.warning("run %s: the artifact of %s is missing or damaged; left out", run.name, stage)
-    return False
-
-
-def _images(store: ArtifactStore, run: Run, others: Sequence[Run]) -> Path | None:
-    """The folder of pictures of the run, or of another run with the same items."""
+def _folder(store: ArtifactStore, stage: str, run: Run, others: Sequence[Run] = ()) -> Path | None:
+    """The artifact of a stage: of the run, else of the first other run with the same items."""
     for each in (run, *others):
-        same = "ingest" in each.stages and each.artifact("ingest") == run.artifact("ingest")
-        if same and _has(store, each, "images"):
-            return store.path(each.artifact("images"))
+        if stage not in each.stages or each.artifact("ingest") != run.artifact("ingest"):
+            continue
+        if store.verify(each.artifact(stage)):
+            return store.path(each.artifact(stage))
+        LOG.warning("run %s: the artifact of %s is missing or damaged; left out", each.name, stage)
     return None
 
 

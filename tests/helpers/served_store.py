@@ -99,8 +99,8 @@ class Maker:
         train = torch.from_numpy(pairs[self.splits == TRAIN])
         self.seen = UserItems.from_pairs(train[:, 0], train[:, 1], users, items)
 
-    def write(self, model: str = "br-mrs") -> Run:
-        """The run, with all artifacts that the service reads."""
+    def write(self, model: str = "br-mrs", without: tuple[str, ...] = ()) -> Run:
+        """The run, with all artifacts that the service reads, or without those of some stages."""
         stages = {
             "ingest": self._ingest,
             "split": self._split,
@@ -110,7 +110,9 @@ class Maker:
             "train": lambda out: self.bundle(model).save(out),
             "publish": lambda out: (out / "empty").write_text(""),
         }
-        records = {name: self._record(name, write) for name, write in stages.items()}
+        records = {
+            name: self._record(name, write) for name, write in stages.items() if name not in without
+        }
         config = parse({"name": "made-up", "model": {"name": model}}, "served_store")
         run = Run(self.name, config.model_dump(mode="json"), {}, records, 1.0, {})
         save(run, self.store)

@@ -80,7 +80,7 @@ def test_without_the_token_nothing_of_a_run_is_given(closed: httpx.Client) -> No
             f"Bearer {TOKEN}x",
             "Bearer é",
         ):
-            found = closed.get(path, headers={"Authorization": value.encode()})
+            found = closed.get(path, headers={b"Authorization": value.encode()})
             assert found.status_code == 401, (path, value)
             assert found.headers["www-authenticate"] == "Bearer"
         assert closed.get(path, headers={"Authorization": f"bearer {TOKEN}"}).status_code != 401

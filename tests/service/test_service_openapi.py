@@ -48,7 +48,7 @@ OPERATIONS = [
     (route.path_format, method)
     for route in router.routes
     if isinstance(route, APIRoute)
-    for method in sorted(route.methods)
+    for method in sorted(route.methods or ())
 ]
 
 

@@ -21,10 +21,10 @@ from brmrs.service import limits, served
 from brmrs.serving.current import promote, roll_back
 from brmrs.serving.recommend import recommend
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.runs import Run, find
+from brmrs.store.runs import Run
 
 USERS = [f"U{user:05d}" for user in range(0, 40, 3)]
-Ranking = list[tuple[str, float]]
+Ranking = list[tuple[str, Any]]  # scores are compared with a tolerance
 
 
 @pytest.fixture
@@ -111,11 +111,11 @@ def test_the_served_run_moves_under_load(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(served, "POLL_SECONDS", 0.02)
-    promote(store, runs["one"])
+    promote(store, "one")
     with running(store) as client, Load(str(client.base_url), expected) as load:
         for turn in range(6):
             name = ("two", "one")[turn % 2]
-            promote(store, runs[name])
+            promote(store, name)
             until(lambda name=name: client.get("/v1/status").json()["run"] == name)  # type: ignore[misc]
             before = load.runs[name]
             until(lambda name=name, before=before: load.runs[name] > before + 5)  # type: ignore[misc]
@@ -132,9 +132,9 @@ def test_a_damaged_run_is_not_served_and_the_status_says_why(
 ) -> None:
     monkeypatch.setattr(served, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(served, "RETRY_SECONDS", 0.1)
-    promote(store, runs["one"])
+    promote(store, "one")
     with running(store) as client:
-        promote(store, runs["two"])
+        promote(store, "two")
         until(lambda: client.get("/v1/status").json()["run"] == "two")
         bundle = store.path(runs["one"].artifact("train"), "train/model.safetensors")
         whole = bundle.read_bytes()
@@ -166,6 +166,24 @@ def test_a_new_run_is_listed_and_served_where_none_was_promoted(
         Maker(store, "c", seed=2).write()
         until(lambda: len(client.get("/v1/status").json()["other_runs"]) == 2)
         assert client.get("/v1/status").json()["run"] == "a"
+
+
+def test_a_run_without_pictures_and_features_takes_those_of_another(store: ArtifactStore) -> None:
+    features = ("text_features", "visual_features")
+    Maker(store, "b-bare").write("ease", without=("images", "split", *features))
+    with running(store) as client:
+        assert client.get("/v1/status").json()["modalities"] == ["fused", "purchases"]
+        assert client.get("/v1/pictures/A%2F00000").status_code == 404
+        found = client.get("/v1/items/A%2F00001/similar?modality=text")
+        assert (found.status_code, "no text features" in found.json()["error"]) == (404, True)
+        assert client.get("/v1/users/U00001/history").json()["held_out"] == []
+    Maker(store, "a-full", seed=1).write()
+    Maker(store, "c-other-items", items=29).write()
+    with running(store, run="b-bare") as client:
+        modalities = client.get("/v1/status").json()["modalities"]
+        assert modalities == ["fused", "text", "visual", "purchases"]
+        assert client.get("/v1/pictures/A%2F00000").status_code == 200
+        assert client.get("/v1/items/A%2F00001/similar?modality=text").json()["items"]
 
 
 def test_few_runs_are_held_beside_the_served_one(store: ArtifactStore) -> None:
@@ -225,13 +243,13 @@ def _workers(parent: int) -> set[int]:
 def test_workers_are_killed_and_the_service_restarted_under_load(
     store: ArtifactStore, runs: dict[str, Run], expected: dict[tuple[str, str], Ranking]
 ) -> None:
-    promote(store, find(store, "one"))
+    promote(store, "one")
     with command(store, "--workers", "2") as (process, url), Load(url, expected) as load:
         until(lambda: len(_workers(process.pid)) == 2, 120)
         for name in ("two", "one"):
             victim, *_ = sorted(_workers(process.pid))
             os.kill(victim, signal.SIGKILL)
-            promote(store, runs[name])
+            promote(store, name)
             until(lambda v=victim: len(_workers(process.pid) - {v}) == 2, 120)  # type: ignore[misc]
             before = load.runs[name]
             until(lambda n=name, b=before: load.runs[n] > b + 20, 120)  # type: ignore[misc]
@@ -247,7 +265,7 @@ def test_workers_are_killed_and_the_service_restarted_under_load(
 def test_a_stop_lets_requests_end(
     store: ArtifactStore, runs: dict[str, Run], expected: dict[tuple[str, str], Ranking]
 ) -> None:
-    promote(store, runs["one"])
+    promote(store, "one")
     with command(store) as (process, url), Load(url, expected) as load:
         until(lambda: load.statuses[200] > 50, 120)
         process.send_signal(signal.SIGTERM)
