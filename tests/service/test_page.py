@@ -325,7 +325,7 @@ def test_a_busy_server_is_asked_again(visit: Visit) -> None:
 
 def test_outlines_are_in_place_while_the_server_works(visit: Visit, client: httpx.Client) -> None:
     tab, held = visit.tab, []
-    tab.route("**/recommendations*", held.append)
+    tab.route("**/recommendations*", lambda route: held.append(route))
     tab.goto(f"{visit.base}/?user={USER}")
     expect(tab.locator(".grid .outline")).to_have_count(20)
     expect(tab.locator(".history .outline")).to_have_count(6)
