@@ -11,6 +11,7 @@ from brmrs.config.data import ImagesConfig
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.images.decode import Picture, Status
+from brmrs.images.folder import by_item
 from brmrs.images.picture_store import PictureStore
 from brmrs.images.stage import gather
 from brmrs.store.fingerprint import fingerprint
@@ -163,3 +164,22 @@ def test_a_path_that_is_not_a_folder_is_refused(name: str, tmp_path: Path) -> No
     (tmp_path / "file.txt").touch()
     with pytest.raises(UserError, match=r"images\.folder"):
         found(tmp_path / name, "A")
+
+
+def test_files_that_the_data_name_come_first(tmp_path: Path) -> None:
+    """By the longest end of the name that is a file in the folder; never as a path."""
+    for name in ("a.jpg", "sub/b.jpg", "i.jpg", "other.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path.parent / "secret.jpg").write_bytes(b"x")
+    named = {
+        "i": ["pictures/a.jpg", "sub\\b.jpg"],
+        "j": ["../secret.jpg", "/etc/passwd", "gone.jpg"],
+        "k": ["./sub/b.jpg"],
+    }
+    found = by_item(tmp_path, ["i", "j", "k"], named)
+    relative = {
+        item: [path.relative_to(tmp_path).as_posix() for path in paths]
+        for item, paths in found.items()
+    }
+    assert relative == {"i": ["a.jpg", "sub/b.jpg", "i.jpg"], "k": ["sub/b.jpg"]}
