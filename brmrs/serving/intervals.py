@@ -2,13 +2,13 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from brmrs.columns import BRANCH, FUSED, SPLIT, SPLIT_NAMES, TEST, USER, VALIDATION
+from brmrs.columns import BRANCH, FUSED, SPLIT, SPLIT_NAMES, TEST, USER, VALIDATION, per_user
 from brmrs.evaluation.paired import interval
 from brmrs.stages import USERS
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.runs import Run
+from brmrs.store.runs import Run, sound
+from brmrs.store.tables import open_table, read_table
 
 PER_USER = "evaluate/per_user.parquet"
 CONFIDENCE = 0.95
@@ -20,6 +20,9 @@ def intervals(old: Run, new: Run, store: ArtifactStore) -> dict[str, dict[str, f
     Returns:
         `{"low", "high", "users"}` by metric ("test.recall@20"). Empty if a run was not evaluated,
         an artifact was removed, or the runs have different users.
+
+    Raises:
+        UserError: a table is damaged.
     """
     if any("evaluate" not in run.stages or "ingest" not in run.stages for run in (old, new)):
         return {}
@@ -27,10 +30,9 @@ def intervals(old: Run, new: Run, store: ArtifactStore) -> dict[str, dict[str, f
         _name(USERS)
     ):
         return {}
-    paths = [store.path(run.artifact("evaluate"), PER_USER) for run in (old, new)]
-    if not all(path.is_file() for path in paths):
+    if not all(_has_table(run, store) for run in (old, new)):
         return {}
-    first, second = (pq.read_table(path, filters=[(BRANCH, "==", FUSED)]) for path in paths)
+    first, second = (_read(sound(run, store, "evaluate"), store) for run in (old, new))
     found = {}
     for part in (VALIDATION, TEST):
         one, other = (_of(table, part) for table in (first, second))
@@ -41,6 +43,20 @@ def intervals(old: Run, new: Run, store: ArtifactStore) -> dict[str, dict[str, f
                 values = {"low": low, "high": high, "users": float(len(users))}
                 found[f"{SPLIT_NAMES[part]}.{name}"] = values
     return found
+
+
+def _has_table(run: Run, store: ArtifactStore) -> bool:
+    artifact = run.artifact("evaluate")
+    return _name(PER_USER) in artifact.files and store.path(artifact).is_dir()
+
+
+def _read(run: Run, store: ArtifactStore) -> pa.Table:
+    """Metrics of the fused branch by user."""
+    path = store.path(run.artifact("evaluate"), PER_USER)
+    about = per_user(())
+    with open_table(path, about) as file:
+        metrics = [each for each in file.schema_arrow if each.type == pa.float64()]
+    return read_table(path, pa.schema([*about, *metrics]), filters=[(BRANCH, "==", FUSED)])
 
 
 def _of(table: pa.Table, part: int) -> dict[str, np.ndarray]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from brmrs.stages import ITEMS
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.plan import Step
 from brmrs.store.runs import EVALUATION, Evaluation, Run, read_evaluation
+from brmrs.store.tables import rows
 from flows.cli.console import fitting_table, folding_table, line
 
 USERS_SHOWN = 5
@@ -103,7 +103,7 @@ def doctor(console: Console, checks: list[Any]) -> None:
 def item_names(items_file: Path) -> dict[str, str]:
     """ASIN to name (`columns.item_name`), of an items table."""
     named = (columns.ASIN, columns.TITLE, columns.BRAND, columns.CATEGORIES)
-    return {row[0]: columns.item_name(*row) for row in _rows(items_file, *named)}
+    return {row[0]: columns.item_name(*row) for row in rows(items_file, columns.ITEMS, *named)}
 
 
 def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
@@ -280,19 +280,15 @@ def _metrics(console: Console, found: Evaluation | None, note: str) -> None:
 
 def _recommendations(console: Console, folders: dict[str, Path]) -> None:
     names = item_names(_file(folders, ITEMS))
-    rows = _rows(
-        folders["publish"] / "recommendations.parquet",
-        columns.USER_ID,
-        columns.RANK,
-        columns.ASIN,
-    )
+    file = folders["publish"] / "recommendations.parquet"
+    wanted = (columns.USER_ID, columns.RANK, columns.ASIN)
     table = folding_table("user", "recommended", title="recommendations")
     shown: dict[str, list[str]] = {}
-    for user, rank, asin in rows:
+    for user, rank, asin in rows(file, columns.RECOMMENDATIONS, *wanted):
         if user not in shown and len(shown) == USERS_SHOWN:
             break
         if rank <= ITEMS_SHOWN:
-            shown.setdefault(user, []).append(f"{rank}. {names[asin]}")
+            shown.setdefault(user, []).append(f"{rank}. {names.get(asin, asin)}")
     for user, lines in shown.items():
         table.add_row(user, "\n".join(lines))
     console.print(table)
@@ -302,12 +298,6 @@ def _file(folders: dict[str, Path], read: str) -> Path:
     """The file of a declared input ("ingest/items.parquet")."""
     stage, _, name = read.partition("/")
     return folders[stage] / name
-
-
-def _rows(path: Path, *names: str) -> Iterator[tuple[Any, ...]]:
-    """Rows of a table, read as they are asked for."""
-    for batch in pq.ParquetFile(path).iter_batches(columns=list(names)):
-        yield from zip(*(batch[name].to_pylist() for name in names), strict=True)
 
 
 def _styled(state: str) -> Text:

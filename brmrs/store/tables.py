@@ -1,0 +1,102 @@
+"""Read the Parquet tables of a store, which is untrusted (see `brmrs.system.untrusted`)."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from brmrs.errors import UserError, first_line, os_fault
+from brmrs.system.files import open_regular
+
+
+def read_table(
+    path: Path, schema: pa.Schema, names: Sequence[str] | None = None, filters: Any = None
+) -> pa.Table:
+    """Columns of a table.
+
+    Args:
+        path: the Parquet file.
+        schema: the columns that it needs, with their types; it may have more.
+        names: of the columns to read; None: those of the schema.
+        filters: see `pyarrow.parquet.read_table`.
+
+    Raises:
+        UserError: the file is missing or damaged, or a column is missing, of another type, or has
+            missing values where the schema allows none.
+    """
+    wanted = _wanted(schema, names)
+    with _refused(path), open_regular(path) as file:
+        _check(pq.read_schema(file), wanted)
+        file.seek(0)
+        table = pq.read_table(file, columns=wanted.names, filters=filters)
+        _check_gaps(table, wanted)
+    return table
+
+
+def rows(path: Path, schema: pa.Schema, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Rows of a table as Python values, read as they are asked for.
+
+    Raises:
+        UserError: see `read_table`.
+    """
+    wanted = _wanted(schema, names)
+    with open_table(path, wanted) as file:
+        batches = file.iter_batches(columns=list(names))
+        while (batch := _next(path, batches, wanted)) is not None:
+            yield from zip(*(batch[name].to_pylist() for name in names), strict=True)
+
+
+@contextmanager
+def open_table(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+    """An open table whose columns have the types of the schema.
+
+    Raises:
+        UserError: see `read_table`.
+    """
+    with _refused(path):
+        opened = open_regular(path)
+    with opened:
+        with _refused(path):
+            file = pq.ParquetFile(opened)
+            _check(file.schema_arrow, schema)
+        yield file
+
+
+def _next(path: Path, batches: Iterator[pa.RecordBatch], wanted: pa.Schema) -> Any:
+    with _refused(path):
+        batch = next(batches, None)
+        if batch is not None:
+            _check_gaps(batch, wanted)
+        return batch
+
+
+def _wanted(schema: pa.Schema, names: Sequence[str] | None) -> pa.Schema:
+    return schema if names is None else pa.schema([schema.field(name) for name in names])
+
+
+def _check(found: pa.Schema, wanted: pa.Schema) -> None:
+    for field in wanted:
+        if found.names.count(field.name) != 1:
+            raise ValueError(f"column {field.name} is missing or there twice")
+        if found.field(field.name).type != field.type:
+            raise ValueError(f"column {field.name} is of {found.field(field.name).type}")
+
+
+def _check_gaps(table: pa.Table | pa.RecordBatch, wanted: pa.Schema) -> None:
+    for field in wanted:
+        if not field.nullable and table[field.name].null_count:
+            raise ValueError(f"column {field.name} has missing values")
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Turn the errors of a missing or damaged table into one line."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise os_fault(error) or UserError(
+            f"{path}: no table of a run ({first_line(error)}); run the pipeline again"
+        ) from error
