@@ -1,17 +1,17 @@
 """Recall@20 and NDCG@20 of items without training interactions, by how they are scored.
 
-    brmrs run -c configs/baby.yaml --set ingest.path=PATH --set split.protocol=cold-items \
-        --until graphs --artifacts STORE
+    brmrs run -c configs/baby.yaml --set ingest.path=PATH --until graphs --artifacts STORE
     python bench/new_items.py STORE --model configs/models/lightgcn.yaml [--model ...]
 
-Each model trains on the split `cold-items`. Its own scores of the new items are compared with those
-of `brmrs.serving.new_items`, which places each at its ten nearest known items by features. The test
-items are ranked among themselves, and among all items. The most popular items have no interactions
-to count, so their order among the new items is that of the ids.
+Each model trains on a split `cold-items` of the run's interactions, made here. Its own scores of
+the new items are compared with those of `brmrs.serving.new_items`, which places each at its ten
+nearest known items by features. The test items are ranked among themselves, and among all items.
+The most popular items have no interactions to count, so their order is that of the ids.
 """
 
 import argparse
 import logging
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,18 +22,22 @@ from brmrs.config.load import load, parse
 from brmrs.evaluation.metrics import evaluated, means, measure
 from brmrs.evaluation.ranking import ranked_items
 from brmrs.features import feature_table
+from brmrs.graphs import stage as graphs
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Scorer
 from brmrs.models.most_popular import popularity
 from brmrs.models.registry import build
 from brmrs.serving.new_items import place
-from brmrs.stages import BY_NAME
+from brmrs.split import stage as split
+from brmrs.stages import BY_NAME, StageContext
 from brmrs.stages import SPLIT as SPLIT_FILE
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import inputs_of
-from brmrs.store.runs import latest
+from brmrs.store.runs import Run, latest
 from brmrs.training.stage import prepare
 from brmrs.training.trainer import fit
+
+COLD = {"protocol": "cold-items", "held_out": 0.2, "seed": 0}
 
 
 def main() -> None:
@@ -45,23 +49,41 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print("| scores | users | among the new items | among all items |\n|---|---|---|---|")
-    for line in table(arguments):
-        print(line, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for line in table(arguments, Path(folder)):
+            print(line, flush=True)
 
 
-def table(arguments: argparse.Namespace) -> Iterator[str]:
+def inputs_of_cold_items(store: ArtifactStore, run: Run, folder: Path) -> dict[str, Path]:
+    """The inputs of the stage `train`, with the split and the graphs of `cold-items`."""
+    config = parse({**run.config, "split": COLD}, "cold-items")
+
+    def of(name: str) -> dict[str, Path]:
+        stage = BY_NAME[name]
+        upstream = {each: run.artifact(each) for each in stage.upstream}
+        return inputs_of(stage, upstream, store)
+
+    for name, module in (("split", split), ("graphs", graphs)):
+        reads, out = of(name), folder / name
+        if name == "graphs":
+            reads[SPLIT_FILE] = folder / SPLIT_FILE
+        out.mkdir()
+        module.run(StageContext(config, reads, out, folder))
+    return {**of("train"), SPLIT_FILE: folder / SPLIT_FILE, "graphs": folder / "graphs"}
+
+
+def table(arguments: argparse.Namespace, folder: Path) -> Iterator[str]:
     """The rows of the table."""
     store = ArtifactStore(arguments.store)
     run = latest(store, "graphs")
-    train = BY_NAME["train"]
-    inputs = inputs_of(train, {name: run.artifact(name) for name in train.upstream}, store)
+    inputs = inputs_of_cold_items(store, run, folder)
     features = {}
     for modality in MODALITIES:
         x, present = feature_table.read(inputs[f"{modality}_features"] / feature_table.FILE)
         features[modality] = (torch.from_numpy(x), torch.from_numpy(present))
     for number, model in enumerate(arguments.model):
         given = load(None, arguments.overrides, [model]).model_dump(mode="json", exclude_unset=True)
-        changed = {**run.config, "model": given["model"]}
+        changed = {**run.config, "model": given["model"], "split": COLD}
         changed["train"] = {**run.config["train"], **given.get("train", {})}
         config = parse(changed, str(model))
         ready = prepare(inputs, config)

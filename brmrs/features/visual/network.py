@@ -71,7 +71,7 @@ def _extractor(
     """The origin of the vectors. A weights file is named by its digest, not by its path."""
     which_file = f" {weights_sha256[:8]}" if weights_sha256 else ""
     origins = {
-        "pretrained": "",
+        "pretrained": " (ImageNet weights)",
         "random": " (random weights)",
         "simsiam": " (SimSiam on these pictures)",
         "byol": " (BYOL on these pictures)",

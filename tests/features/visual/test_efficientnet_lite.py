@@ -79,6 +79,8 @@ def test_it_is_the_default_and_has_its_authors_preprocessing() -> None:
     assert used.mean == (127 / 255,) * 3
     assert used.std == (128 / 255,) * 3
     assert used.filter == 3  # bicubic
+    label = networks.load(VisualConfig(), weights=False).about.label
+    assert label == "EfficientNet-Lite0 (ImageNet weights)"
 
 
 def test_normalisations_are_folded(trained: EfficientNetLite0) -> None:
@@ -98,6 +100,7 @@ def test_normalisations_are_folded(trained: EfficientNetLite0) -> None:
 def test_maps_for_models_that_attend_to_regions() -> None:
     config = VisualConfig(regions=True, weights="random")
     network = networks.load(config, weights=False)
+    assert network.about.label == "EfficientNet-Lite0 (random weights)"
     assert network.regions is not None
     assert network.regions.shape == (7, 7, 1280)
 
