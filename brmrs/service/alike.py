@@ -11,10 +11,10 @@ from torch import Tensor
 from brmrs.columns import FUSED, MODALITIES
 from brmrs.evaluation.ranking import finite
 from brmrs.features import feature_table
-from brmrs.graphs.top_k import best
 from brmrs.service.limits import MOST_FEATURES
 from brmrs.service.loaded import LoadedRun
 from brmrs.service.problem import Problem
+from brmrs.service.ranking import cards, first
 
 PURCHASES = "purchases"
 KINDS = (FUSED, *MODALITIES, PURCHASES)
@@ -48,14 +48,8 @@ class Alike:
         item = self.run.item(asin)
         scores = self._scores(item, kind)
         scores[item] = -torch.inf
-        values, items = best(scores.unsqueeze(0), min(k, len(scores)))
-        pairs = zip(items[0].tolist(), values[0].tolist(), strict=True)
-        cards = [
-            {"rank": rank, "score": score, **self.run.catalogue.card(other)}
-            for rank, (other, score) in enumerate(pairs, 1)
-            if score > -torch.inf
-        ]
-        return {"run": self.run.name, "item": asin, "modality": kind, "items": cards}
+        found = cards(self.run, *first(scores, k))
+        return {"run": self.run.name, "item": asin, "modality": kind, "items": found}
 
     def kinds(self) -> list[str]:
         """The kinds of similarity that this run has."""

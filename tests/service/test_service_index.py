@@ -8,8 +8,10 @@ import torch
 from served_store import Maker, running
 
 from brmrs.evaluation.ranking import top_k
+from brmrs.graphs.top_k import best
 from brmrs.models.base import Branch
 from brmrs.service import index
+from brmrs.service.ranking import first
 from brmrs.store.artifacts import ArtifactStore
 
 
@@ -97,3 +99,15 @@ def test_the_service_ranks_by_the_index_and_reports_its_recall(
         inside = client.get("/v1/users/U00003/recommendations?k=20&category=Mug").json()["items"]
         assert {row["category"] for row in inside} == {"Mug"}
         assert len(inside) == 20
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 50, 60])
+def test_the_best_of_one_row_are_those_of_many(k: int) -> None:
+    """Also where scores are equal, or items are left out."""
+    generator = torch.Generator().manual_seed(k)
+    for levels in (2, 5, 1000):
+        scores = torch.randint(levels, (50,), generator=generator).float()
+        scores[torch.rand(50, generator=generator) < 0.3] = -torch.inf
+        values, items = best(scores.unsqueeze(0), k)
+        left = int((values > -torch.inf).sum())
+        assert first(scores, k) == (items[0, :left].tolist(), values[0, :left].tolist())
