@@ -1,5 +1,8 @@
 """The tour of README.md: its commands run, in order, and print what it shows.
 
+Blocks marked `bash` show commands that other tests run, because they serve until they are stopped
+or need data of the user's own; here their commands and options must exist.
+
 A shown line counts as printed if some line of the output starts with the same words. A word with
 a digit in it (a number, a time, an id) stands for any such word; `…` for the rest of a line.
 """
@@ -12,6 +15,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from flows.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,10 +57,22 @@ def not_printed(shown: list[str], output: str) -> list[str]:
 
 
 def test_every_block_is_executed() -> None:
-    assert {kind for kind, _ in BLOCK.findall(README)} <= {"", "console"}
+    assert {kind for kind, _ in BLOCK.findall(README)} <= {"", "console", "bash"}
     plain = {line.partition("#")[0].strip() for body in blocks("") for line in body.splitlines()}
     assert plain - {""} <= MAKE
     assert len(tour()) >= 6
+
+
+def test_commands_of_bash_blocks_exist() -> None:
+    lines = [
+        line.partition("#")[0].split() for body in blocks("bash") for line in body.splitlines()
+    ]
+    for program, command, *given in filter(None, lines):
+        assert program == "brmrs"
+        shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+        assert shown.exit_code == 0, command
+        options = {word for word in given if word.startswith("-")}
+        assert options <= set(re.findall(r"--?[\w-]+", shown.output)), command
 
 
 def test_shown_lines_are_compared() -> None:
