@@ -1,7 +1,6 @@
 """Decode pictures from untrusted bytes: format, size, whether they decode, and the pixels."""
 
 import hashlib
-import re
 import warnings
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -9,6 +8,8 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from brmrs.images.slow import is_slow
 
 # Formats that Pillow decodes without external programs; no vector formats, no containers.
 EXTENSIONS = {
@@ -22,22 +23,9 @@ EXTENSIONS = {
 FORMATS = tuple(EXTENSIONS)
 
 MIN_SIDE = 8  # pixels; below it a picture is a spacer, such as the 1 x 1 GIF of Amazon's servers
-# Of a progressive JPEG. Each scan passes over all pixels, and a scan without data takes few bytes.
-# libtiff has the same limit for the JPEGs in a TIFF; encoders write about ten.
-MAX_SCANS = 100
-# Of a JPEG, scans and metadata. For each EXIF segment, Pillow copies all segments before it, so 20
-# MB of small ones take minutes. A colour profile has at most 255.
-MAX_SEGMENTS = 1_000
-
 # The status replaces Pillow's warnings on unusual files. `check` limits the pixels; Pillow's higher
 # limit remains.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
-# The start of a JPEG, and a marker. FF 00 and FF FF are none; FF D0 to FF D7 are within a scan.
-_JPEG = b"\xff\xd8"
-_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-_SCAN, _END = 0xDA, 0xD9
-_WITHOUT_LENGTH = (0x01, 0xD8)
 
 
 class Status(StrEnum):
@@ -50,7 +38,7 @@ class Status(StrEnum):
     HTTP_ERROR = "http error"  # any other answer without a picture
     REFUSED = "refused"  # an address that must not be fetched
     PLACEHOLDER = "placeholder"  # a few pixels, or a known "no image" picture
-    TOO_LARGE = "too large"  # in bytes or pixels; too many scans or segments of a JPEG
+    TOO_LARGE = "too large"  # in bytes, pixels, or number of parts (see `brmrs.images.slow`)
     NOT_AN_IMAGE = "not an image"
     TRUNCATED = "truncated"  # begins as an image, but breaks off or is damaged
 
@@ -94,7 +82,7 @@ def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
         max_bytes: of `data`.
         max_pixels: width times height.
     """
-    if len(data) > max_bytes or (data.startswith(_JPEG) and is_slow_jpeg(data)):
+    if len(data) > max_bytes or is_slow(data):
         return Picture(Status.TOO_LARGE)
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
@@ -115,24 +103,6 @@ def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
             return Picture(Status.TRUNCATED)
     digest = hashlib.sha256(data).hexdigest()
     return Picture(Status.OK, None, digest, extension, width, height)
-
-
-def is_slow_jpeg(data: bytes) -> bool:
-    """Whether a JPEG has more scans or segments than `MAX_SCANS` and `MAX_SEGMENTS`.
-
-    Counts up to the end of the picture, by the markers as a decoder finds them.
-    """
-    scans = segments = 0
-    at = len(_JPEG)
-    while (found := _MARKER.search(data, at)) is not None and found[1][0] != _END:
-        at, marker = found.end(), found[1][0]
-        segments += 1
-        scans += marker == _SCAN
-        if scans > MAX_SCANS or segments > MAX_SEGMENTS:
-            return True
-        if marker not in _WITHOUT_LENGTH:
-            at += int.from_bytes(data[at : at + 2])
-    return False
 
 
 def to_rgb(data: bytes) -> Image.Image:

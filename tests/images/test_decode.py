@@ -1,6 +1,7 @@
 import time
 import tracemalloc
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from pictures import GOOD, NO_IMAGE, bomb, encoded, grey16_png, jpeg, photo, rotated_jpeg, text_bomb
 from PIL import Image
 
-from brmrs.images.decode import MAX_SCANS, Status, check, to_rgb
+from brmrs.images.decode import Status, check, to_rgb
+from brmrs.images.slow import MAX_CHUNKS, MAX_SCANS
 
 LIMITS = (1_000_000, 1_000_000)
 
@@ -89,7 +91,27 @@ def test_the_scans_of_a_jpeg_are_bounded() -> None:
     assert check(repeated_scans(MAX_SCANS + 1), *LIMITS).status == Status.TOO_LARGE
 
 
+def with_chunks(count: int, kind: bytes = b"abCd", data: bytes = b"") -> bytes:
+    """A PNG with so many chunks more before its pixels."""
+    good = encoded(photo(), "PNG")
+    chunk = len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
+    return good[:33] + chunk * count + good[33:]
+
+
+def with_blocks(blocks: bytes) -> bytes:
+    """A GIF with more blocks before its picture."""
+    good = encoded(photo().convert("P"), "GIF")
+    colours = 13 + (3 << (good[10] & 7) + 1)
+    return good[:colours] + blocks + good[colours:]
+
+
 SLOW = {
+    "chunks": with_chunks(1_000_000),
+    "chunks of pixels": with_chunks(1_000_000, b"IDAT"),
+    "chunks of text": with_chunks(500_000, b"tEXt", b"k\0v"),
+    "blocks": with_blocks(b"\x21\xfe\x01a\0" * 1_000_000),
+    "parts of a comment": with_blocks(b"\x21\xfe" + b"\x01a" * 4_000_000 + b"\0"),
+    "bytes that are no block": with_blocks(bytes(5_000_000)),
     "scans": repeated_scans(10_000),
     "EXIF": with_segments(0xE1, b"Exif\0\0ab", 500_000),  # took minutes
     "comments": with_segments(0xFE, b"ab", 500_000),
@@ -98,10 +120,24 @@ SLOW = {
 
 
 @pytest.mark.parametrize("name", SLOW)
-def test_a_jpeg_that_takes_long_is_refused_at_once(name: str) -> None:
+def test_a_picture_that_takes_long_is_refused_at_once(name: str) -> None:
     started = time.monotonic()
     assert check(SLOW[name], 10**8, 10**6).status == Status.TOO_LARGE
     assert time.monotonic() - started < 3
+
+
+def test_many_chunks_and_blocks_are_accepted_in_a_moment() -> None:
+    """As many as the limits allow, in the kinds that take Pillow longest."""
+    some = MAX_CHUNKS - 50
+    started = time.monotonic()
+    for data in (
+        with_chunks(some),
+        with_chunks(some, b"tEXt", b"k\0v"),
+        with_blocks(b"\x21\xfe\x01a\0" * (some // 2)),
+        with_blocks(b"\x21\xfe" + b"\xff".ljust(256, b"a") * some + b"\0"),
+    ):
+        assert check(data, 10**8, 10**6).status == Status.OK
+    assert time.monotonic() - started < 10
 
 
 def test_metadata_of_usual_size_is_accepted() -> None:
