@@ -117,6 +117,8 @@ class History(Shape):
     """Those that the model was trained on."""
     held_out: list[Card]
     """Those of the validation and test splits."""
+    left_out: int
+    """Items of a long history that are not listed."""
 
 
 class Recommendations(Shape):

@@ -155,11 +155,13 @@ async def history(request: Request, user: UserId, run: RunName = None) -> Respon
     def look_up(answering: Answering) -> dict[str, Any]:
         loaded = answering.run
         row = loaded.user(user)
+        parts = [loaded.history.of(row, trained_on=part) for part in (True, False)]
         trained, held_out = (
-            [loaded.catalogue.card(item) for item in loaded.history.of(row, trained_on=part)]
-            for part in (True, False)
+            [loaded.catalogue.card(item) for item in part[:MOST_HISTORY]] for part in parts
         )
-        return {"run": loaded.name, "user": user, "items": trained, "held_out": held_out}
+        left_out = sum(max(0, len(part) - MOST_HISTORY) for part in parts)
+        answer = {"run": loaded.name, "user": user, "items": trained, "held_out": held_out}
+        return {**answer, "left_out": left_out}
 
     return await _service(request).answer(run, look_up, brief=True)
 

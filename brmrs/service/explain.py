@@ -9,7 +9,7 @@ from torch import Tensor
 from brmrs.columns import FUSED
 from brmrs.evaluation.ranking import BLOCK_SCORES, finite
 from brmrs.graphs.user_items import UserItems
-from brmrs.service.limits import MOST_EXPLAINED
+from brmrs.service.limits import EXPLAIN_SECONDS, MOST_EXPLAINED
 from brmrs.service.loaded import LoadedRun
 from brmrs.service.ranking import folded_scores, known_items, scores_of
 
@@ -62,7 +62,7 @@ def _explanation(
         "branches": branches,
         "additive": additive,
         **_contributions(run, history, item),
-        "history_left_out": max(0, len(history) - MOST_EXPLAINED),
+        "history_left_out": max(0, len(history) - _most_explained(run)),
         "method": METHOD,
     }
 
@@ -84,9 +84,14 @@ def _close(one: float, other: float) -> bool:
     return abs(one - other) <= 1e-4 * max(1.0, abs(one), abs(other))
 
 
+def _most_explained(run: LoadedRun) -> int:
+    """Items of a history, the newest first, whose contributions are computed in bounded time."""
+    return max(1, min(MOST_EXPLAINED, int(EXPLAIN_SECONDS / max(run.seconds, 1e-9))))
+
+
 def _contributions(run: LoadedRun, history: Sequence[int], item: int) -> dict[str, Any]:
     """The contribution of each history item, the largest first, and the score of the history."""
-    used = torch.tensor(history[:MOST_EXPLAINED], dtype=torch.long)
+    used = torch.tensor(history[: _most_explained(run)], dtype=torch.long)
     n = len(used)
     if not n:
         return {"history": [], "history_score": None}

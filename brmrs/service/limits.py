@@ -12,6 +12,7 @@ MOST_OTHER_RUNS = 50  # that the status lists, newest first
 OTHERS_LOADED = 1  # runs held in memory beside the served one
 MOST_PICTURE = 20 * 2**20  # bytes of a picture
 MOST_EXPLAINED = 100  # items of a history whose contributions are computed
+EXPLAIN_SECONDS = 2.0  # for these contributions; a model that ranks slowly explains fewer items
 MOST_FEATURES = 2**30  # bytes of one modality's vectors, held for similar items
 EXACT_ITEMS = 100_000  # up to so many items every score is computed
 POLL_SECONDS = 1.0  # between two looks at `current.json`

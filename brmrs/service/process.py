@@ -56,7 +56,8 @@ class Options:
         Raises:
             UserError: the access is unsafe, or the token file unsuitable.
         """
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        # Two at least, so that an answer that loads a run does not stop all others.
+        threads = max(2, (os.cpu_count() or 1) // self.workers)
         return Settings(
             Choice(ArtifactStore(self.artifacts), self.run, self.data),
             access.make(self.host, self.allowed, self.token_file),

@@ -11,6 +11,7 @@ import torch
 from served_store import Maker, running
 
 from brmrs.columns import FUSED, TEST, TRAIN
+from brmrs.service import endpoints, explain
 from brmrs.serving.fold_in import history_scores
 from brmrs.serving.recommend import recommend
 from brmrs.serving.recommend import similar as similar_items
@@ -169,6 +170,23 @@ def test_the_history_is_newest_first_and_shows_what_was_held_out(
         order = np.argsort(-maker.times[rows], kind="stable")
         wanted = [maker.item_ids[item] for item in maker.pairs[rows, 1][order]]
         assert [row["item"] for row in found[name]] == wanted
+
+
+def test_long_histories_are_cut_and_the_rest_is_counted(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = get(client, "/v1/users/U00004/history")
+    monkeypatch.setattr(endpoints, "MOST_HISTORY", 2)
+    found = get(client, "/v1/users/U00004/history")
+    assert found["items"] == whole["items"][:2]
+    parts = [len(whole["items"]), len(whole["held_out"])]
+    assert (whole["left_out"], found["left_out"]) == (0, sum(max(0, n - 2) for n in parts))
+    monkeypatch.setattr(explain, "MOST_EXPLAINED", 3)
+    why = get(client, "/v1/explain", user="U00004", item="A/00011")
+    assert {row["item"] for row in why["history"]} == {row["item"] for row in whole["items"][:3]}
+    assert why["history_left_out"] == parts[0] - 3
+    monkeypatch.setattr(explain, "EXPLAIN_SECONDS", 0.0)
+    assert len(get(client, "/v1/explain", user="U00004", item="A/00011")["history"]) == 1
 
 
 def test_contributions_of_an_item_based_model_are_exact(client: httpx.Client, maker: Maker) -> None:
