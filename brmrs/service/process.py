@@ -86,7 +86,7 @@ def run(options: Options, report: Callable[[str], None]) -> None:
             _log()
             uvicorn.Server(_config(create(settings, served))).run(sockets=[listening])
         else:
-            served.stop()
+            del served  # each worker loads it
             _supervise(options, listening)
     finally:
         listening.close()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from brmrs.errors import UserError
+from brmrs.errors import UserError, first_line
 from brmrs.service import loaded
 from brmrs.service.alike import Alike
 from brmrs.service.limits import MOST_OTHER_RUNS, OTHERS_LOADED, POLL_SECONDS, RETRY_SECONDS
@@ -138,7 +138,8 @@ class ServedRuns:
         while not self._stop.wait(POLL_SECONDS):
             try:
                 self.refresh()
-            except Exception:  # the watch must outlive a store that is half written or unreadable
+            except Exception as error:  # the watch must outlive a store that cannot be read
+                self.problem = first_line(error)
                 LOG.exception("the served run could not be looked up; trying again")
 
     def refresh(self) -> None:
@@ -154,6 +155,8 @@ class ServedRuns:
             if run.name != self.now.run.name:
                 self.now = _answering(loaded.load(self.choice.store, run, others=others))
                 self.swaps += 1
+                with self._loading:
+                    self._others.pop(run.name, None)  # it would be in memory twice
                 LOG.info("run %s is served from now on", run.name)
             self.problem = ""
         except UserError as error:

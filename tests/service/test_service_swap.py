@@ -186,6 +186,22 @@ def test_a_run_without_pictures_and_features_takes_those_of_another(store: Artif
         assert client.get("/v1/items/A%2F00001/similar?modality=text").json()["items"]
 
 
+def test_the_watch_outlives_an_error_and_reports_it(
+    store: ArtifactStore, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(served, "RETRY_SECONDS", 0.1)
+    promote(store, "one")
+    with running(store) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(served.loaded, "load", lambda *_, **__: 1 / 0)
+            promote(store, "two")
+            until(lambda: "division" in client.get("/v1/status").json()["problem"])
+            assert client.get("/v1/users/U00001/recommendations").json()["run"] == "one"
+        until(lambda: client.get("/v1/status").json()["run"] == "two")
+        assert client.get("/v1/status").json()["problem"] == ""
+
+
 def test_few_runs_are_held_beside_the_served_one(store: ArtifactStore) -> None:
     names = [Maker(store, name, seed=seed).write().name for seed, name in enumerate("abcd")]
     with running(store) as client:
