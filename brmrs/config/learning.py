@@ -96,7 +96,9 @@ class TrainConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """Evaluation: every item is ranked for every user; the user's training items are left out."""
+    """Evaluation: every item is ranked for every user; the user's training items are left out. With
+    the split `cold-items`, the items of a part are ranked among themselves.
+    """
 
     k: CutOffs = (5, 10, 20)
     """Cut-offs of the metrics: recommended items that count."""

@@ -82,11 +82,13 @@ def run(context: StageContext) -> None:
     ranked = rank(model, held_out, max(cut_offs), protocol)
     values = evaluate(ranked, held_out, cut_offs, others)
     metrics = summary(model, held_out, values)
+    cold = protocol == "cold-items"
+    metrics["ranking"] = "new items among themselves" if cold else "all-ranking"
     metrics["intervals"] = intervals(values, max(cut_offs))
     metrics["lists"] = describe(model, held_out, ranked, features)
     metrics["definitions"] = {
         **definitions(plugins),
-        **({"protocol": COLD_ITEMS} if protocol == "cold-items" else {}),
+        **({"protocol": COLD_ITEMS} if cold else {}),
         "lists": lists.DEFINITIONS,
         "strata": strata.DEFINITIONS,
     }

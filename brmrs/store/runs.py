@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -81,6 +81,7 @@ class Evaluation(TypedDict):
     users: dict[str, int]
     features: dict[str, _Feature]
     coverage: dict[str, Any]
+    ranking: NotRequired[str]  # absent in runs of earlier versions, which ranked all items
 
 
 @dataclass(frozen=True, config=ConfigDict(allow_inf_nan=False, revalidate_instances="never"))

@@ -265,7 +265,8 @@ def _metrics(console: Console, found: Evaluation | None, note: str) -> None:
         ]
         for metric in columns.metric_kinds(found["test"])
     ]
-    table = folding_table("", *headers, title=f"test metrics, all-ranking, {users:,} users")
+    how = found.get("ranking", "all-ranking")
+    table = folding_table("", *headers, title=f"test metrics, {how}, {users:,} users")
     for column in table.columns[1:]:
         column.justify = "right"
     for row in cells:

@@ -61,6 +61,7 @@ def test_new_items_are_ranked_among_themselves(model: str, tmp_path: Path) -> No
     bundle.Bundle(found.about, {FUSED: oracle}, found.seen, {}).save(folder)
     cold = measured(tmp_path, folder, settings(model))
     assert cold["definitions"]["protocol"] == COLD_ITEMS
+    assert cold["ranking"] == "new items among themselves"
     assert cold["test"]["recall@1"] == cold["validation"]["recall@1"] == 1
     everything = measured(tmp_path, folder, settings(model, "random"))
     assert everything["definitions"]["protocol"] != COLD_ITEMS
