@@ -73,10 +73,10 @@ def _dump(folder: Path, files: Sequence[Path]) -> Findings:
     others = {path: "no table, picture or array" for path in files if not _is_known(path)}
     arrays, ids, faults = _arrays(files)
     tables = [path for path in files if TABLE_NAME.fullmatch(path.name) and path not in ids]
-    config = recognise.recognise(tables)
+    survey = recognise.survey(tables)
+    config = recognise.configuration(survey)
     if config is None:
         return _amazon(folder, tables, others)
-    survey = recognise.survey(tables)
     of_parquet = {
         path: found for path in survey.others if (found := _parquet_vectors(path)) is not None
     }

@@ -186,8 +186,11 @@ def _chosen_columns(found: Findings) -> dict[str, tuple[str, ...]]:
     """The columns that are guessed, by role; tables of users add none."""
     chosen: dict[str, tuple[str, ...]] = {}
     for field, head in _heads(found):
-        if field != "users":
-            chosen = {**FIND[field](head, ColumnsConfig()).columns, **chosen}
+        if field == "users":
+            continue
+        for role, columns in FIND[field](head, ColumnsConfig()).columns.items():
+            more = columns if role in SEVERAL or role not in chosen else ()
+            chosen[role] = tuple(dict.fromkeys((*chosen.get(role, ()), *more)))
     return {role: chosen[role] for role in ColumnsConfig.model_fields if role in chosen}
 
 

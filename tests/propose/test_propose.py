@@ -112,6 +112,14 @@ def test_a_small_table_gets_a_smaller_core(tmp_path: Path) -> None:
     assert (config.ingest.k, config.model.name) == (3, "lightgcn")
 
 
+def test_several_tables_of_items(shop: Path) -> None:
+    (shop / "stories.csv").write_text(f"product_no,story\nSKU-001,{'a tale ' * 20}\n")
+    propose(shop)
+    read = ingest(load(shop / "brmrs.yaml").ingest)
+    assert read.items[1].title == "Tall lamp"
+    assert read.items[1].description.startswith("a tale a tale")  # the longer one
+
+
 def test_a_ready_made_data_set(tmp_path: Path) -> None:
     propose(write_layout(tmp_path / "tiny"))
     config = load(tmp_path / "tiny" / "brmrs.yaml")

@@ -33,6 +33,8 @@ def read(config: IngestConfig, asins: list[str]) -> Descriptions:
     """
     rows = Gathering(asins, "tables of items")
     tables = Tables(FIELD, config.items, config)
+    if tables.heads:
+        names.refuse_missing(tables.heads, config.columns, names.OF_ITEMS)
     tables.reading.notes.update(rows.reading.notes)
     rows.reading = tables.reading
     wanted = pl.Series(asins, dtype=pl.String)

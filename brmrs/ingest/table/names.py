@@ -41,6 +41,9 @@ TEXT_WORDS = _words(
     "description desc text details features feature summary body about plot overview abstract "
     "bullets keywords tags"
 )
+OF_INTERACTIONS = ("user", "item", "rating", "time", "split")
+OF_ITEMS = ("item_id", "title", "brand", "categories", "text", "pictures")
+REQUIRED = ("user", "item", "item_id")
 # Chooses columns among names, the best first.
 Guess = Callable[[Sequence[str]], Iterable[str]]
 WORDS_OF_A_TEXT = 4  # mean number of words from which on a column counts as text
@@ -93,7 +96,7 @@ def interactions(head: Head, config: ColumnsConfig) -> Named:
     """The columns of a table of interactions.
 
     Raises:
-        UserError: a configured column is missing, or user or item cannot be found.
+        UserError: user or item cannot be found.
     """
     roles = _Roles(head, config)
     roles.take("user", _ids(USER_WORDS))
@@ -111,7 +114,7 @@ def items(head: Head, config: ColumnsConfig) -> Named:
     """The columns of a table of items.
 
     Raises:
-        UserError: a configured column is missing, or that of the item cannot be found.
+        UserError: the column of the item cannot be found.
     """
     roles = _Roles(head, config)
     same = config.item if config.item in head.names and config.item_id is None else None
@@ -151,11 +154,7 @@ class _Roles:
         self.columns: dict[str, tuple[str, ...]] = {}
         self.guessed: list[str] = []
         configured = config.model_dump(exclude={"time_format"}).values()
-        self._reserved = {
-            name
-            for value in configured
-            for name in ((value,) if isinstance(value, str) else value or ())
-        }
+        self._reserved = {name for value in configured for name in _listed(value)}
 
     def take(self, role: str, guess: Guess) -> None:
         """The configured column of a role, else the first one guessed."""
@@ -178,21 +177,39 @@ class _Roles:
         if value is None:
             self.guess(role, guess, several=several)
             return
-        names = (value,) if isinstance(value, str) else value
-        for name in names:
-            if name and name not in self.head.names:
-                raise UserError(
-                    f"ingest.columns.{role}: {self.head.path} has no column {name!r}; its columns "
-                    f"are {self.head.listed}"
-                )
-        if kept := tuple(name for name in names if name):
+        kept = tuple(name for name in _listed(value) if name in self.head.names)
+        if kept:
             self.columns[role] = kept
+        elif role in REQUIRED and any(_listed(value)):  # another table of the field has it
+            self.guess(role, guess)
 
     def named(self) -> Named:
         """The columns by role."""
         used = {name for names in self.columns.values() for name in names}
         ignored = tuple(name for name in self.head.names if name not in used)
         return Named(self.columns, tuple(self.guessed), ignored)
+
+
+def _listed(value: str | Sequence[str] | None) -> Sequence[str]:
+    """The names that a field holds."""
+    return (value,) if isinstance(value, str) else value or ()
+
+
+def refuse_missing(heads: Sequence[Head], config: ColumnsConfig, roles: Sequence[str]) -> None:
+    """Check that every configured column is in one of the tables.
+
+    Raises:
+        UserError: one is not.
+    """
+    there = {name for head in heads for name in head.names}
+    for role in roles:
+        for name in _listed(getattr(config, role)):
+            if name and name not in there:
+                files = " and ".join(str(head.path) for head in heads)
+                raise UserError(
+                    f"ingest.columns.{role}: no column {name!r} in {files}; its columns are "
+                    f"{heads[0].listed}"
+                )
 
 
 def _unknown(head: Head, role: str) -> str:

@@ -65,19 +65,20 @@ def recognise(paths: Sequence[Path]) -> IngestConfig | None:
     if not all(path.is_file() for path in files):
         return None
     found = survey(files)
-    interactions = found.heads.get("interactions", [])
-    if not interactions or any(map(_is_of_amazon, interactions)):
-        return None
-    for path, reason in found.others.items():
+    config = configuration(found)
+    for path, reason in found.others.items() if config else ():
         LOG.warning("%s is not read: %s", path, reason)
-    return configuration(found)
+    return config
 
 
-def configuration(found: Survey) -> IngestConfig:
-    """The configuration for the tables of a survey.
+def configuration(found: Survey) -> IngestConfig | None:
+    """The configuration for the tables of a survey; None as for `recognise`.
 
     A single table of interactions with titles or pictures describes the items, too.
     """
+    heads = found.heads.get("interactions", [])
+    if not heads or any(map(_is_of_amazon, heads)):
+        return None
     interactions, items = found.paths("interactions"), found.paths("items")
     if not items:
         head = found.heads["interactions"][0]

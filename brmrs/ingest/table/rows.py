@@ -40,6 +40,7 @@ def read(config: IngestConfig) -> tuple[Interactions, pa.Array, pa.Array, Readin
         UserError: a file cannot be read, or too many rows are bad.
     """
     tables = Tables("ingest.interactions", config.interactions, config)
+    names.refuse_missing(tables.heads, config.columns, names.OF_INTERACTIONS)
     of_files = splits.of_files([head.path for head in tables.heads])
     frames: list[pl.DataFrame] = []
     has_split = bool(of_files)

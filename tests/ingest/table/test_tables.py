@@ -211,7 +211,7 @@ def test_a_latin_1_file_is_named_as_such(tmp_path: Path) -> None:
 
 def test_a_missing_column_is_named_with_those_there(tmp_path: Path) -> None:
     path = write(tmp_path / "orders.csv", "csv")
-    message = r"ingest\.columns\.user: .*orders\.csv has no column 'buyer'; its columns are user, i"
+    message = r"ingest\.columns\.user: no column 'buyer' in .*orders\.csv; its columns are user, i"
     with pytest.raises(UserError, match=message):
         read(path, columns={"user": "buyer"})
 
@@ -406,3 +406,16 @@ def test_tables_and_dump_of_the_same_data_agree(shared_data: Path, tmp_path: Pat
     assert (found.user_ids, found.asins) == (expected.user_ids, expected.asins)
     assert triples(found) == triples(expected)
     assert [item.title for item in found.items] == [item.title for item in expected.items]
+
+
+def test_tables_of_items_may_have_different_columns(tmp_path: Path) -> None:
+    orders = write(tmp_path / "orders.csv", "csv")
+    (tmp_path / "a.csv").write_text("sku,name\né,Mug\n", encoding="utf-8")
+    (tmp_path / "b.csv").write_text("product_id,story\né,Red and round\n", encoding="utf-8")
+    columns = {"item_id": "sku", "title": "name", "text": ["story"]}
+    files = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    found = read(orders, items=files, columns=columns)
+    item = found.items[found.asins.index("é")]
+    assert (item.title, item.description) == ("Mug", "Red and round")
+    with pytest.raises(UserError, match=r"columns\.brand: no column 'maker' in .*a\.csv and .*b"):
+        read(orders, items=files, columns={"brand": "maker"})
