@@ -108,7 +108,7 @@ function pick(state, item) {
   const name = full
     ? `At most ${MOST_PICKS} picks`
     : state.user
-      ? "Start as a new user with this item"
+      ? "Pick as a new user"
       : "Add to picks";
   const picks = [...(state.user ? [] : state.picks), item.item];
   const add = () => go({ user: "", picks, item: "" });
