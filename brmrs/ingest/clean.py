@@ -9,7 +9,10 @@ MAX_ADDRESS = 2048  # characters
 MAX_TEXT = 20_000  # characters of one string; text models read about 1,000
 ESCAPED_AT_MOST = 3  # times; entities of entities are common
 # Texts that mean an absent value.
-ABSENT = frozenset({"nan", "NaN", "none", "None", "null", "NULL", "<NA>"})
+ABSENT = frozenset(
+    {"nan", "NaN", "NAN", "none", "None", "NONE", "null", "Null", "NULL", "<NA>", "N/A", "n/a"}
+    | {"#N/A", "undefined"}
+)
 # Some titles of 2018 are the script of the page, which calls this function.
 _SCRIPT = re.compile(r"\.\s*getTime\s*\(")
 
@@ -46,10 +49,11 @@ _MARKUP = re.compile(
     r"|<(?:!(?:[a-z]|\[)|\?xml)[^<>]*+>",
     re.IGNORECASE | re.DOTALL,
 )
-# C0 and C1 controls that are no white space, the byte order mark and the zero-width space.
+# C0 and C1 controls that are no white space, the byte order mark, the zero-width space, the soft
+# hyphen, and marks of text direction, which would reorder the text around a title.
 _CONTROLS = dict.fromkeys(
     [code for code in [*range(0x20), *range(0x7F, 0xA0)] if not chr(code).isspace()]
-    + [0xFEFF, 0x200B]
+    + [0xFEFF, 0x200B, 0xAD, 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070)]
 )
 
 

@@ -29,6 +29,9 @@ from brmrs.ingest.clean import clean, is_script, leaves, texts
         ("tab\tand\nfeed  and\u00a0space ", "tab and feed and space"),
         ("bell\x07 nul\x00 escape\x1b c1\x85\x9f", "bell nul escape c1"),
         ("\ufeffmark zero\u200bwidth", "mark zerowidth"),
+        ("\u202egpj.exe\u202c \u2066x\u2069 &#x202e;", "gpj.exe x"),
+        ("soft\u00adhyphen, word\u2060joiner", "softhyphen, wordjoiner"),
+        ("\u05e9\u05dc\u05d5\u05dd stays", "\u05e9\u05dc\u05d5\u05dd stays"),
         ("\ud83d\ude00 joined, lone \ud83d half", "😀 joined, lone \ufffd half"),
         ("👩‍👩‍👧 stays", "👩‍👩‍👧 stays"),
         ("unclosed <b>bold", "unclosed bold"),
@@ -98,6 +101,7 @@ def test_hostile_markup_takes_no_time(raw: str, monkeypatch: pytest.MonkeyPatch)
         ({"a": "b"}, []),
         ([1, None, {"a": "b"}, "c"], ["c"]),
         (["nan", "NaN", "None", "null", "<NA>"], []),
+        (["N/A", "n/a", "#N/A", "NONE", "undefined"], []),
         (["Nan Bread", "None of Us", "banana"], ["Nan Bread", "None of Us", "banana"]),
     ],
 )
