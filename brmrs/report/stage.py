@@ -27,6 +27,7 @@ from brmrs.stages import ITEMS, SPLIT, STATISTICS, USERS, StageContext
 from brmrs.system.files import read_json
 
 THUMBNAIL = 96  # pixels
+BASELINE = "most-popular"
 HISTORY_SHOWN = 6
 RECOMMENDATIONS_SHOWN = 6
 
@@ -88,6 +89,13 @@ def render(context: StageContext) -> str:
         "metrics": metrics,
         "tables": _metric_tables(metrics),
         "shown": _shown(metrics),
+        "headline": _headline(metrics),
+        "largest": _cut_offs(metrics)[-1],
+        "strata": strata(inputs["evaluate"] / "strata.parquet"),
+        "strata_branches": [
+            *[name for name in MODALITIES if name in metrics["branches"]],
+            BASELINE,
+        ],
         "curve": training_curve(inputs["train"]),
         "bars": _bars(metrics),
         "stories": _stories(inputs, context.config.report.users),
@@ -143,6 +151,23 @@ def _metric_tables(metrics: dict[str, Any]) -> dict[str, dict[str, dict[str, flo
     rows = {f"{metrics['model']}, {name} branch": metrics["branches"][name] for name in order}
     rows |= metrics["baseline"]
     return {split: {row: values[split] for row, values in rows.items()} for split in splits}
+
+
+def strata(table: Path) -> dict[str, list[dict[str, Any]]]:
+    """The strata of the test split by dimension: sizes, and per branch value and interval.
+
+    Args:
+        table: `strata.parquet` of the stage `evaluate`.
+    """
+    rows = pl.read_parquet(table, glob=False).filter(pl.col(columns.SPLIT) == TEST)
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows.iter_rows(named=True):
+        of_dimension = found.setdefault(row[columns.DIMENSION], {})
+        sizes = {name: row[name] for name in (columns.STRATUM, columns.N_USERS, columns.N_PAIRS)}
+        stratum = of_dimension.setdefault(row[columns.STRATUM], sizes)
+        values = (columns.VALUE, columns.LOW, columns.HIGH)
+        stratum[row[columns.BRANCH]] = {name: row[name] for name in values}
+    return {dimension: list(each.values()) for dimension, each in found.items()}
 
 
 def training_curve(train: Path) -> str:
