@@ -3,6 +3,8 @@
 import { el } from "./dom.js";
 
 const SQUARE = 1.15; // a picture whose longer side is at most this multiple of the shorter one
+const GRAIN = 16; // pixels of a side of the copy whose border is looked at
+const WHITE = 225; // of 255: a channel of a nearly white pixel
 const SHADES = 9; // of the covers of one category
 const STEP = 15; // degrees of hue between them
 
@@ -15,16 +17,32 @@ export function pictureOf(item) {
   const image = el("img.picture", { alt: "", decoding: "async", loading: "lazy", draggable: "false" });
   image.addEventListener("load", () => {
     image.classList.add("loaded");
-    if (!isSquare(image)) image.before(el("img.backdrop", { alt: "", src: image.src, draggable: "false" }));
+    if (isSquare(image) || hasWhiteBorder(image)) return;
+    image.before(el("img.backdrop", { alt: "", src: image.src, draggable: "false" }));
   });
   image.addEventListener("error", () => image.replaceWith(cover(item)));
   image.src = item.picture;
   return image;
 }
 
-/** Whether a picture fills its square frame; otherwise a blurred copy fills the rest. */
+/** Whether a picture fills its square frame; otherwise white or a blurred copy fills the rest. */
 function isSquare({ naturalWidth, naturalHeight }) {
   return Math.max(naturalWidth, naturalHeight) <= SQUARE * Math.min(naturalWidth, naturalHeight);
+}
+
+/** Whether most of the border is nearly white, as in photos of products. */
+function hasWhiteBorder(image) {
+  const canvas = el("canvas", { width: GRAIN, height: GRAIN });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0, GRAIN, GRAIN);
+  const { data } = context.getImageData(0, 0, GRAIN, GRAIN);
+  const last = GRAIN - 1;
+  const border = Array.from({ length: GRAIN * GRAIN }, (_, at) => at).filter((at) => {
+    const [x, y] = [at % GRAIN, Math.floor(at / GRAIN)];
+    return x === 0 || y === 0 || x === last || y === last;
+  });
+  const white = border.filter((at) => Math.min(...data.slice(4 * at, 4 * at + 3)) >= WHITE);
+  return white.length >= 0.7 * border.length;
 }
 
 /** Title, brand and category on a colour of the category, in a shade of the item. */
