@@ -194,7 +194,7 @@ def test_the_watch_outlives_an_error_and_reports_it(
     promote(store, "one")
     with running(store) as client:
         with monkeypatch.context() as broken:
-            broken.setattr(served.loaded, "load", lambda *_, **__: 1 / 0)
+            broken.setattr("brmrs.service.loaded.load", lambda *_, **__: 1 / 0)
             promote(store, "two")
             until(lambda: "division" in client.get("/v1/status").json()["problem"])
             assert client.get("/v1/users/U00001/recommendations").json()["run"] == "one"
