@@ -100,8 +100,8 @@ def of_attributes(synergy: float, users: int, items: int, seed: int, products: b
     parts = {"train": place > 1, SPLIT_NAMES[VALIDATION]: place == 0, SPLIT_NAMES[TEST]: place == 1}
     sets, types = {}, {}
     for name, chosen in parts.items():
-        ends = (torch.from_numpy(x[chosen]) for x in (user, item))
-        sets[name] = UserItems.from_pairs(*ends, users, items)
+        of_users, of_items = (torch.from_numpy(x[chosen]) for x in (user, item))
+        sets[name] = UserItems.from_pairs(of_users, of_items, users, items)
         by_pair = np.lexsort((item[chosen], user[chosen]))
         types[name] = kind[chosen][by_pair]
     train = sets.pop("train")

@@ -103,8 +103,8 @@ DEVIATIONS: dict[str, Variant] = {
 }
 VARIANTS = MAIN | DEVIATIONS
 TRAINING: dict[str, Any] = {
-    "epochs": 100,
-    "patience": 10,
+    "epochs": 150,
+    "patience": 30,  # with 10, one run in two stopped before it had found the products
     "validate_every": 2,
     "batch_size": 1024,
     "learning_rate": 0.01,
