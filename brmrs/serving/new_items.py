@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from brmrs.errors import UserError
+from brmrs.graphs.top_k import best
 from brmrs.models.base import Scorer
 
 NEIGHBOURS = 10
@@ -81,7 +82,7 @@ def place(
 
     Returns:
         The placed scorer. A new item without any neighbour of positive cosine, such as one without
-        features, gets the mean score of K known items of the lowest ids.
+        features, gets the mean score of the K known items of the lowest ids.
 
     Raises:
         UserError: no item is known.
@@ -96,13 +97,12 @@ def place(
     x = torch.cat(parts, dim=1)
     size = max(1, BLOCK_SCORES // len(old))
     found = [
-        (x[block] @ x[old].T).topk(min(neighbours, len(old))) for block in torch.split(new, size)
+        best((x[block] @ x[old].T).clamp(min=0), neighbours) for block in torch.split(new, size)
     ]
     if not found:
         nobody = new.new_zeros(0, 1)
         return Placed(scorer, new, nobody, nobody.float())
-    cosines = torch.cat([each.values for each in found]).clamp(min=0)
-    alone = cosines.sum(dim=1) == 0
-    cosines[alone] = 1
+    cosines, places = (torch.cat(part) for part in zip(*found, strict=True))
+    cosines[cosines.sum(dim=1) == 0] = 1
     weights = cosines / cosines.sum(dim=1, keepdim=True)
-    return Placed(scorer, new, old[torch.cat([each.indices for each in found])], weights)
+    return Placed(scorer, new, old[places], weights)

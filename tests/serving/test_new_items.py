@@ -29,6 +29,17 @@ def test_an_item_without_features_gets_a_mean_of_known_scores() -> None:
     torch.testing.assert_close(found[:, 4], Branch(P, Q).scores(USERS)[:, :3].mean(dim=1))
 
 
+def test_an_item_without_neighbours_is_placed_at_the_items_of_the_lowest_ids() -> None:
+    """Also where its cosines are negative; `torch.topk` takes any of equal values."""
+    n = 200
+    x = torch.tensor([[-1.0, 0.0], [-1.0, 0.1], *[[0.0, 0.0]] * n, [1.0, 0.0], [0.0, 0.0]])
+    known = torch.tensor([*[True] * (n + 2), False, False])
+    features = {"text": (x, torch.ones(len(x), dtype=torch.bool))}
+    placed = place(Branch(P, torch.ones(len(x), 2)), features, known, neighbours=3)
+    assert placed.neighbours.tolist() == [[0, 1, 2], [0, 1, 2]]
+    torch.testing.assert_close(placed.weights, torch.full((2, 3), 1 / 3))
+
+
 def test_two_modalities_count_equally() -> None:
     visual = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
     both = {

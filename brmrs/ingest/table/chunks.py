@@ -41,7 +41,7 @@ def chunks(
     *,
     allow_truncated: bool = False,
 ) -> Iterator[Chunk]:
-    """Stream a table.
+    """Stream a table; at least one chunk, which may have no rows.
 
     Args:
         head: of the table.
@@ -84,6 +84,8 @@ def _of_parquet(
             yield Chunk(frame, np.arange(start, start + len(frame)))
             advance(size * len(frame) // total)
             start += len(frame)
+        if start == 1:
+            yield _chunk({name: [] for name in columns}, [])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(
             f"{head.path}: damaged after row {start - 1} ({first_line(error)}); write it again"

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -173,6 +174,6 @@ def _separator(lines: Sequence[bytes]) -> str:
 
 
 def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            raise UserError(f"{path}: two columns are called {name!r}; rename one")
+    if len(set(names)) < len(names):
+        (twice, _), *_ = Counter(names).most_common(1)
+        raise UserError(f"{path}: two columns are called {twice!r}; rename one")

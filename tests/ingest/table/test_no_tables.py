@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest.stage import ingest
+from brmrs.ingest.table.head import read_head
 
 
 def read(path: Path, max_bad_share: float = 0.9) -> None:
@@ -37,6 +39,25 @@ def test_files_that_are_no_table(tmp_path: Path, name: str, content: bytes, mess
     with pytest.raises(UserError, match=message) as caught:
         read(path)
     assert "\n" not in str(caught.value)
+
+
+def test_parquet_files_without_rows(tmp_path: Path) -> None:
+    orders, users = tmp_path / "orders.parquet", tmp_path / "users.parquet"
+    schema = {"user": pl.String, "item": pl.String}
+    pl.DataFrame(schema=schema).write_parquet(orders)
+    with pytest.raises(UserError, match=r"orders\.parquet: no row can be used"):
+        read(orders)
+    pl.DataFrame({"user": ["u"], "item": ["i"]}).write_parquet(orders)
+    pl.DataFrame(schema=schema).write_parquet(users)
+    values = {"format": "table", "interactions": orders, "users": users, "k": 0}
+    found = ingest(IngestConfig.model_validate(values))
+    assert found.statistics["reviews"]["users_not_in_tables"] == 1
+
+
+def test_a_header_of_very_many_columns_takes_no_quadratic_time(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(f"c{n}" for n in range(100_000)) + "\n")  # took minutes
+    assert len(read_head(path).names) == 100_000
 
 
 def test_a_latin_1_file_is_named_as_such(tmp_path: Path) -> None:
