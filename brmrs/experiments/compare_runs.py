@@ -18,10 +18,10 @@ PER_USER = "evaluate/per_user.parquet"
 KINDS = ("recall", "ndcg")
 DEFINITIONS = {
     "difference": "mean over the users of the run's metric minus that of the first run",
-    "95 % interval": "percentile interval of a paired bootstrap over the users",
+    "low, high": "95 % percentile interval of the difference by a paired bootstrap over the users",
     "effect": "rank-biserial correlation: 1 if every user whose value changed gained, -1 if all "
     "lost",
-    "p (Holm)": "Wilcoxon signed-rank test, corrected by Holm for all comparisons of the table",
+    "p (Holm)": "Wilcoxon signed-rank test, corrected by Holm for all comparisons",
     "p (BH)": "the same test, corrected by Benjamini and Hochberg for the false discovery rate",
 }
 

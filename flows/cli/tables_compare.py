@@ -7,6 +7,8 @@ from rich.console import Console
 from brmrs.experiments.cells import cells
 from flows.cli.console import fitting_table, folding_table, line
 
+TESTS = ("p (Holm)", "p (BH)")
+SHORT_NAME = 8  # characters
 WORDS = ("model", "settings", "learned from")  # columns of text, not of numbers
 
 
@@ -38,27 +40,31 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
 
 
 def runs(console: Console, result: dict[str, Any]) -> None:
-    """One line per run and metric, then the meaning of the columns."""
-    title = f"{result['data']}, {result['split']}, {result['users']:,} users"
-    names = ["run", "model", "seed", "metric", "value", "difference", "95 % interval"]
-    names += ["effect", "p (Holm)", "p (BH)"]
-    rows = [_of_run(row, metric) for metric in result["metrics"] for row in result["rows"]]
-    numbers = [name for name in names if name not in ("run", "model", "metric")]
-    optional = ("seed", "p (BH)", "effect")
-    fitting_table(console, names, rows, numbers=numbers, optional=optional, title=title)
+    """For each metric a line per run, then the meaning of the columns."""
+    for metric in result["metrics"]:
+        fitting_table(
+            console,
+            ["run", "model", "seed", metric, "difference", "low", "high", "effect", *TESTS],
+            [_of_run(row, metric) for row in result["rows"]],
+            numbers=("seed", metric, "difference", "low", "high", "effect", *TESTS),
+            optional=("seed", "p (BH)", "effect"),
+            title=f"{result['data']}, {result['split']}, {result['users']:,} users",
+        )
     for name, text in result["definitions"].items():
         line(console, f"{name}: {text}")
-    line(console, f"comparisons in the table: {result['comparisons']}")
+    line(console, f"comparisons in all: {result['comparisons']}")
 
 
 def _of_run(row: dict[str, Any], metric: str) -> list[str]:
-    shown = [row["run"], row["model"], str(row["seed"]), metric, f"{row['values'][metric]:.4f}"]
+    # The end of a run's name, which every command takes.
+    shown = [row["run"][-SHORT_NAME:], row["model"], str(row["seed"])]
+    shown.append(f"{row['values'][metric]:.4f}")
     against = row["against_first"].get(metric)
     if against is None:
-        return [*shown, *[""] * 5]
-    interval = f"{against['low']:+.4f} to {against['high']:+.4f}"
+        return [*shown, *[""] * 6]
+    values = [f"{against[name]:+.4f}" for name in ("difference", "low", "high")]
     tests = [f"{against[name]:.2g}" for name in ("p_holm", "p_bh")]
-    return [*shown, f"{against['difference']:+.4f}", interval, f"{against['effect']:+.2f}", *tests]
+    return [*shown, *values, f"{against['effect']:+.2f}", *tests]
 
 
 def notes(result: dict[str, Any]) -> list[str]:
