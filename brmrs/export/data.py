@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from brmrs import columns, stages
+from brmrs.errors import UserError
 from brmrs.features import feature_table
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run, sound
+from brmrs.store.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,13 @@ def load(run: Run, store: ArtifactStore) -> ExportData:
     def path(read: str) -> Path:
         return store.path(run.artifact(read.partition("/")[0]), read)
 
-    items = pq.read_table(path(stages.ITEMS))
-    users = pq.read_table(path(stages.USERS))
-    table = pq.read_table(path(stages.SPLIT), schema=columns.SPLIT_INTERACTIONS)
+    items = read_table(path(stages.ITEMS), columns.ITEMS)
+    users = read_table(path(stages.USERS), columns.USERS)
+    table = read_table(path(stages.SPLIT), columns.SPLIT_INTERACTIONS)
+    for column, n in ((columns.USER, len(users)), (columns.ITEM, len(items))):
+        ids = table[column].to_numpy()
+        if len(ids) and not (ids.min() >= 0 and ids.max() < n):
+            raise UserError(f"split of run {run.name} names an unknown {column}; run it again")
     vectors = {}
     for modality, read in stages.FEATURE_TABLES.items():
         if read.partition("/")[0] in run.stages:

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from brmrs import stages
-from brmrs.columns import ASIN, RANK, SCORE, TITLE, USER_ID
+from brmrs.columns import ASIN, ITEMS, RANK, RECOMMENDATIONS, SCORE, TITLE, USER_ID
 from brmrs.export.targets import Form
+from brmrs.store import tables
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run, sound
+from brmrs.store.tables import open_table, read_table
 from brmrs.system import progress
 
 READ = "publish/recommendations.parquet"
@@ -36,11 +38,13 @@ def export(run: Run, store: ArtifactStore, out: Path, form: Form) -> list[str]:
         UserError: the run has no recommendations, or they are damaged.
     """
     sound(run, store, "ingest", "publish")
-    items = pq.read_table(store.path(run.artifact("ingest"), stages.ITEMS), columns=[ASIN, TITLE])
+    items = read_table(store.path(run.artifact("ingest"), stages.ITEMS), ITEMS, [ASIN, TITLE])
     titles = dict(zip(items[ASIN].to_pylist(), items[TITLE].to_pylist(), strict=True))
-    source = pq.ParquetFile(store.path(run.artifact("publish"), READ))
+    source = store.path(run.artifact("publish"), READ)
+    with open_table(source, RECOMMENDATIONS) as table:
+        count = table.metadata.num_rows
     path = out / f"recommendations.{form}"
-    with progress.task("writing recommendations", source.metadata.num_rows) as task:
+    with progress.task("writing recommendations", count) as task:
         batches = _batches(source, titles, task)
         if form == Form.PARQUET:
             with pq.ParquetWriter(path, SCHEMA) as writer:
@@ -55,10 +59,8 @@ def export(run: Run, store: ArtifactStore, out: Path, form: Form) -> list[str]:
     return []
 
 
-def _batches(
-    source: pq.ParquetFile, titles: Mapping[str, str], task: progress.Task
-) -> Iterator[pa.Table]:
-    for batch in source.iter_batches(columns=list(NAMES)):
+def _batches(source: Path, titles: Mapping[str, str], task: progress.Task) -> Iterator[pa.Table]:
+    for batch in tables.batches(source, RECOMMENDATIONS, *NAMES):
         found: dict[str, Any] = {name: batch[name] for name in NAMES}
         found[TITLE] = [titles.get(item, "") for item in batch[ASIN].to_pylist()]
         yield pa.table(found, schema=SCHEMA)

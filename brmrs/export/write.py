@@ -71,6 +71,8 @@ def _lacking(data: ExportData) -> list[str]:
 
 
 def _refuse_used(out: Path) -> None:
+    if out.name in ("", ".."):
+        raise UserError(f"--out {out}: it has no name; name a new folder")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UserError(f"--out {out}: it is a link or a file; name a new folder")
     if out.is_dir() and any(out.iterdir()):

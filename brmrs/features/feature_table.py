@@ -19,7 +19,7 @@ def read(table: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         (I, d) float32 vectors, zero where not present, and the (I,) mask of presence.
     """
     file = pq.ParquetFile(table)
-    items, dimension = file.metadata.num_rows, file.schema_arrow.field(VECTOR).type.list_size
+    items, dimension = _shape(file)
     vectors = np.empty((items, dimension), dtype=np.float32)
     present = np.empty(items, dtype=np.bool_)
     start = 0
@@ -32,6 +32,16 @@ def read(table: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         present[rows] = part[PRESENT].to_numpy()
         start = rows.stop
     return vectors, present
+
+
+def shape(table: Path) -> tuple[int, int]:
+    """(I, d) of the vectors of a `features.parquet`, without reading them."""
+    with pq.ParquetFile(table) as file:
+        return _shape(file)
+
+
+def _shape(file: pq.ParquetFile) -> tuple[int, int]:
+    return file.metadata.num_rows, file.schema_arrow.field(VECTOR).type.list_size
 
 
 def presence(table: Path) -> NDArray[np.bool_]:

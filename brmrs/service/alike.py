@@ -1,14 +1,17 @@
 """Similar items: by the model, by text or picture, or by the users who bought both."""
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from brmrs.columns import FUSED, MODALITIES
+from brmrs.errors import first_line
 from brmrs.evaluation.ranking import finite
 from brmrs.features import feature_table
 from brmrs.service.limits import MOST_FEATURES
@@ -16,6 +19,7 @@ from brmrs.service.loaded import LoadedRun
 from brmrs.service.problem import Problem
 from brmrs.service.ranking import cards, first
 
+LOG = logging.getLogger(__name__)
 PURCHASES = "purchases"
 KINDS = (FUSED, *MODALITIES, PURCHASES)
 
@@ -85,9 +89,15 @@ class Alike:
         path = self.run.features.get(modality)
         if path is None:
             raise Problem(404, f"run {self.run.name} has no {modality} features")
-        if path.stat().st_size > MOST_FEATURES:
-            raise Problem(404, f"the {modality} features are too large to be held in memory")
-        vectors, present = feature_table.read(path)
+        try:
+            items, dimension = feature_table.shape(path)
+            if 4 * items * dimension > MOST_FEATURES:
+                raise Problem(404, f"the {modality} features are too large to be held in memory")
+            vectors, present = feature_table.read(path)
+        except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError) as error:
+            LOG.warning("%s: %s", path, first_line(error))
+            message = f"the {modality} features are missing or damaged; run the pipeline again"
+            raise Problem(503, message) from error
         if len(vectors) != len(self.run.catalogue.ids):
             raise Problem(503, f"the {modality} features are not those of the model's items")
         units = torch.nn.functional.normalize(torch.from_numpy(vectors), dim=1)

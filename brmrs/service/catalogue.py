@@ -10,18 +10,20 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from brmrs.columns import (
     ASIN,
     BRAND,
     CATEGORIES,
+    IMAGES,
     ITEM,
+    ITEMS,
     SHA256,
     TITLE,
     item_name,
 )
 from brmrs.errors import UserError
+from brmrs.store.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -106,16 +108,13 @@ def read(
         UserError: the file cannot be read, or has other items.
     """
     names = [ASIN, TITLE, BRAND, CATEGORIES]
-    try:
-        table = pq.read_table(items, columns=names)
-        rows = [table[name].to_pylist() for name in names]
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise UserError(f"{items}: cannot be read ({error}); run the pipeline again") from error
+    table = read_table(items, ITEMS, names)
+    rows = [table[name].to_pylist() for name in names]
     if rows[0] != list(ids):
         raise UserError(f"{items}: its items are not those of the model; run the pipeline again")
     categories = [[name for name in each or () if name] for each in rows[3]]
     titles = [item_name(*row) for row in zip(*rows[:3], categories, strict=True)]
-    return Catalogue(ids, titles, [brand or "" for brand in rows[2]], categories, pictures, suffix)
+    return Catalogue(ids, titles, rows[2], categories, pictures, suffix)
 
 
 def read_pictures(table: Path, n_items: int) -> list[str | None]:
@@ -124,10 +123,7 @@ def read_pictures(table: Path, n_items: int) -> list[str | None]:
     Raises:
         UserError: the file cannot be read, or has another number of items.
     """
-    try:
-        read = pq.read_table(table, columns=[ITEM, SHA256])
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise UserError(f"{table}: cannot be read ({error}); run the pipeline again") from error
+    read = read_table(table, IMAGES, [ITEM, SHA256])
     if read[ITEM].to_pylist() != list(range(n_items)):
         raise UserError(f"{table}: its items are not those of the model; run the pipeline again")
     found: list[str | None] = read[SHA256].to_pylist()

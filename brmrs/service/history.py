@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from brmrs.columns import ITEM, SPLIT, SPLIT_NAMES, TIMESTAMP, TRAIN, USER
+from brmrs.columns import ITEM, SPLIT, SPLIT_INTERACTIONS, SPLIT_NAMES, TIMESTAMP, TRAIN, USER
 from brmrs.errors import UserError
 from brmrs.graphs.user_items import UserItems
+from brmrs.store.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,9 @@ def read(path: Path, n_users: int, n_items: int) -> History:
     Raises:
         UserError: the file cannot be read, or does not fit the model.
     """
-    try:
-        table = pq.read_table(path, columns=[USER, ITEM, TIMESTAMP, SPLIT])
-        users, items, times, splits = (
-            table[name].fill_null(0).to_numpy() for name in (USER, ITEM, TIMESTAMP, SPLIT)
-        )
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run the pipeline again") from error
+    names = (USER, ITEM, TIMESTAMP, SPLIT)
+    table = read_table(path, SPLIT_INTERACTIONS, names)
+    users, items, times, splits = (table[name].fill_null(0).to_numpy() for name in names)
     for values, n in ((users, n_users), (items, n_items), (splits, len(SPLIT_NAMES))):
         if len(values) and not (values.min() >= 0 and values.max() < n):
             raise UserError(f"{path}: not the interactions of the model; run the pipeline again")

@@ -42,11 +42,21 @@ def rows(path: Path, schema: pa.Schema, *names: str) -> Iterator[tuple[Any, ...]
     Raises:
         UserError: see `read_table`.
     """
+    for batch in batches(path, schema, *names):
+        yield from zip(*(batch[name].to_pylist() for name in names), strict=True)
+
+
+def batches(path: Path, schema: pa.Schema, *names: str) -> Iterator[pa.RecordBatch]:
+    """Columns of a table in batches, read as they are asked for.
+
+    Raises:
+        UserError: see `read_table`.
+    """
     wanted = _wanted(schema, names)
     with open_table(path, wanted) as file:
-        batches = file.iter_batches(columns=list(names))
-        while (batch := _next(path, batches, wanted)) is not None:
-            yield from zip(*(batch[name].to_pylist() for name in names), strict=True)
+        found = file.iter_batches(columns=list(names))
+        while (batch := _next(path, found, wanted)) is not None:
+            yield batch
 
 
 @contextmanager
@@ -65,9 +75,9 @@ def open_table(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
         yield file
 
 
-def _next(path: Path, batches: Iterator[pa.RecordBatch], wanted: pa.Schema) -> Any:
+def _next(path: Path, found: Iterator[pa.RecordBatch], wanted: pa.Schema) -> Any:
     with _refused(path):
-        batch = next(batches, None)
+        batch = next(found, None)
         if batch is not None:
             _check_gaps(batch, wanted)
         return batch

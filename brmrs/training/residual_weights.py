@@ -57,6 +57,7 @@ def choose(
     train: UserItems,
     metric: str,
     others: Mapping[str, Metric] = NO_OTHERS,
+    among: Tensor | None = None,
 ) -> dict[str, float]:
     """The weights of all parts but the first, whose weight is 1.
 
@@ -71,9 +72,10 @@ def choose(
         train: the items to leave out.
         metric: such as "recall@20".
         others: metrics of plug-ins, by name.
+        among: (I,) bool, the items that are ranked; None: all.
     """
     weights = torch.tensor([1.0, *(start[name] for name in list(parts)[1:])])
-    items = candidates(parts, weights, validation, train)
+    items = candidates(parts, weights, validation, train, among)
     value = first = items.measure(weights, metric, others)
     for _ in range(STEPS):
         before = value
@@ -92,7 +94,11 @@ def choose(
 
 @torch.no_grad()
 def candidates(
-    parts: Mapping[str, Scorer], weights: Tensor, validation: UserItems, train: UserItems
+    parts: Mapping[str, Scorer],
+    weights: Tensor,
+    validation: UserItems,
+    train: UserItems,
+    among: Tensor | None = None,
 ) -> Candidates:
     """The best items of each part and of the weighted sum, with their standardised scores.
 
@@ -101,6 +107,7 @@ def candidates(
         weights: (K,) of the sum.
         validation: the items to find.
         train: the items to leave out.
+        among: (I,) bool, the items that are ranked; None: all.
     """
     users = evaluated(validation)
     users = users[:: -(-len(users) // USERS)]
@@ -110,6 +117,8 @@ def candidates(
         scores = torch.stack([standardised(part.scores(block)) for part in parts.values()], dim=1)
         rows, seen = train.of(block)
         scores[rows, :, seen] = LEFT_OUT
+        if among is not None:
+            scores[:, :, ~among] = LEFT_OUT
         total = torch.einsum("bki,k->bi", scores, weights.to(scores.device))
         each = torch.cat([scores, total.unsqueeze(1)], dim=1)
         items = each.topk(min(CANDIDATES, n_items)).indices.flatten(1).sort(dim=1).values

@@ -114,7 +114,8 @@ def with_residuals(made: Bundle, ready: Prepared, config: PipelineConfig) -> Bun
     if wanted.search:
         parts = {MODEL: made.fused, **scores}
         others = of_plugins(config.plugins)
-        weights = choose(parts, weights, ready.validation, ready.train, metric, others)
+        among = ranked_items(config.split.protocol, ready.validation)
+        weights = choose(parts, weights, ready.validation, ready.train, metric, others, among)
     branches = residuals.added(made.branches, scores, weights)
     value = ready.select(branches[FUSED])
     LOG.info("with residual scores %s: validation %s %.4f", weights, metric, value)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from rewritten import rewrite
 from whole_pipeline import changed
 
 from brmrs import columns
@@ -206,6 +208,28 @@ def test_the_same_run_gives_the_same_bytes(
         assert path.read_bytes() == other.read_bytes(), path.name
 
 
+def foreign_items(out: Path) -> None:
+    (path,) = out.rglob("interactions.parquet")
+    table = pl.read_parquet(path).with_columns(pl.lit(10**6, pl.Int32).alias(columns.ITEM))
+    pq.write_table(table.to_arrow().cast(columns.SPLIT_INTERACTIONS), path)
+
+
+def no_split(out: Path) -> None:
+    (path,) = out.rglob("interactions.parquet")
+    pl.read_parquet(path).drop(columns.SPLIT).write_parquet(path)
+
+
+@pytest.mark.parametrize("change", [foreign_items, no_split])
+def test_a_forged_split_is_a_clear_line(
+    run: Run, store: ArtifactStore, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    forged = rewrite(run, store, "split", change)
+    runs.save(run, store)
+    with pytest.raises(UserError, match=r"unknown item|column split is missing"):
+        export(forged, store, Target.CORNAC, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_in_use_is_never_written_to(
     run: Run, store: ArtifactStore, tmp_path: Path
 ) -> None:
@@ -217,6 +241,8 @@ def test_a_folder_in_use_is_never_written_to(
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="it is a link or a file"):
         export(run, store, Target.MMREC, tmp_path / "link")
+    with pytest.raises(UserError, match="it has no name"):
+        export(run, store, Target.MMREC, Path())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "used"]
     (tmp_path / "empty").mkdir()
     export(run, store, Target.CORNAC, tmp_path / "empty")

@@ -11,15 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rewritten import rewrite
 from served_store import Maker, running
 
 from brmrs.columns import SHA256, TITLE
 from brmrs.errors import UserError
 from brmrs.models.base import Branch
-from brmrs.service import limits, pictures
+from brmrs.service import alike, limits, pictures
 from brmrs.service.served import Choice, ServedRuns
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.runs import Run, save
+from brmrs.store.runs import Run
 
 PICTURE = "/v1/pictures/A%2F00000"
 
@@ -88,25 +89,6 @@ def test_a_large_picture_is_not_read(store: ArtifactStore, monkeypatch: pytest.M
         assert client.get(PICTURE).status_code == 404
 
 
-def rewrite(run: Run, store: ArtifactStore, stage: str, change: Callable[[Path], None]) -> Run:
-    """The run with another artifact of a stage, whose digests are right."""
-    with store.writing(stage) as out:
-        for source in store.path(run.artifact(stage)).rglob("*"):
-            target = out / source.relative_to(store.path(run.artifact(stage)))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_file():
-                target.write_bytes(source.read_bytes())
-        change(out)
-        artifact = store.commit(out, stage)
-    stages = {
-        name: record if name != stage else type(record)(record.key, {}, artifact, run.name, 1.0)
-        for name, record in run.stages.items()
-    }
-    changed = Run(**{**vars(run), "stages": stages})
-    save(changed, store)
-    return changed
-
-
 def replace_column(path: Path, name: str, values: list[object]) -> None:
     table = pq.read_table(path)
     place = table.schema.get_field_index(name)
@@ -150,7 +132,15 @@ def no_column(out: Path) -> None:
     pq.write_table(table.drop_columns([TITLE]), out / "items.parquet")
 
 
-@pytest.mark.parametrize("change", [many_items, no_table, no_column])
+def numbers_as_titles(out: Path) -> None:
+    table = pq.read_table(out / "items.parquet")
+    place = table.schema.get_field_index(TITLE)
+    pq.write_table(
+        table.set_column(place, TITLE, pa.array(range(len(table)))), out / "items.parquet"
+    )
+
+
+@pytest.mark.parametrize("change", [many_items, no_table, no_column, numbers_as_titles])
 def test_items_that_do_not_fit_the_model_are_a_clear_line(
     store: ArtifactStore, change: Callable[[Path], None]
 ) -> None:
@@ -171,6 +161,46 @@ def test_interactions_that_do_not_fit_the_model_are_a_clear_line(store: Artifact
     rewrite(Maker(store, "made").write(), store, "split", foreign_users)
     with pytest.raises(UserError, match=r"interactions\.parquet"):
         ServedRuns(Choice(store)).load()
+
+
+def texts_as_items(out: Path) -> None:
+    table = pq.read_table(out / "interactions.parquet")
+    place = table.schema.get_field_index("item")
+    column = pa.array(["x"] * len(table))
+    pq.write_table(table.set_column(place, "item", column), out / "interactions.parquet")
+
+
+def test_interactions_of_other_types_are_a_clear_line(store: ArtifactStore) -> None:
+    rewrite(Maker(store, "made").write(), store, "split", texts_as_items)
+    with pytest.raises(UserError, match=r"interactions\.parquet.*column item is of string"):
+        ServedRuns(Choice(store)).load()
+
+
+def no_vectors(path: Path) -> None:
+    path.write_bytes(b"no Parquet")
+
+
+@pytest.mark.parametrize("change", [no_vectors, to_nothing])
+def test_features_that_cannot_be_read_are_no_internal_error(
+    store: ArtifactStore, change: Callable[[Path], None]
+) -> None:
+    run = Maker(store, "made").write()
+    (path,) = store.path(run.artifact("text_features")).rglob("features.parquet")
+    with running(store) as client:
+        change(path)
+        found = client.get("/v1/items/A%2F00000/similar", params={"modality": "text"})
+        assert found.status_code == 503
+        assert "missing or damaged" in found.json()["error"]
+
+
+def test_features_too_large_for_memory_are_not_read(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Maker(store, "made").write()
+    monkeypatch.setattr(alike, "MOST_FEATURES", 100)
+    with running(store) as client:
+        found = client.get("/v1/items/A%2F00000/similar", params={"modality": "text"})
+        assert (found.status_code, "too large" in found.json()["error"]) == (404, True)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -58,6 +58,20 @@ def test_the_candidates_give_the_metric_of_all_items() -> None:
     assert found == pytest.approx(float(measure(total, held_out, train, (20,))["ndcg@20"].mean()))
 
 
+def test_the_candidates_are_the_items_that_the_split_ranks() -> None:
+    """As with new items ranked among themselves, which `measure` selects by."""
+    held_out, train, parts = drawn(70, 300)
+    weights = torch.tensor([1.0, 0.5, 0.2])
+    among = torch.zeros(300, dtype=torch.bool)
+    among[held_out.items] = True
+    found = candidates(parts, weights, held_out, train, among).measure(weights, "recall@5", {})
+    total = StandardisedSum(weights, parts)
+    expected = measure(total, held_out, train, (5,), among=among)["recall@5"].mean()
+    everything = measure(total, held_out, train, (5,))["recall@5"].mean()
+    assert found == pytest.approx(float(expected))
+    assert found > float(everything)
+
+
 def test_the_stage_adds_the_scores_and_reports_the_sum(tmp_path: Path) -> None:
     settings = {"ease": 0.2, "neighbours": 0.1, "graph_filter": 0.1, "ridge": 10.0}
     made = {}
