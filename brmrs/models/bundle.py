@@ -28,6 +28,7 @@ from brmrs.models.standardised import StandardisedSum
 from brmrs.models.tensor_checks import check_csr, check_scorer
 from brmrs.system import untrusted
 from brmrs.system.files import digest_file, digest_json, write_json
+from brmrs.system.untrusted import Name
 
 TENSORS = "model.safetensors"
 DESCRIPTION = "bundle.json"
@@ -112,7 +113,7 @@ class Description(BaseModel):
     features: dict[str, Feature]
     users: tuple[str, ...]
     items: tuple[str, ...]
-    scorers: dict[str, str] = {}  # filled in by `Bundle.save`
+    scorers: dict[Name, str] = {}  # filled in by `Bundle.save`; exports name files by branch
     parts: dict[str, tuple[str, ...]] = {}  # filled in by `Bundle.save`
     tensors_sha256: str = ""
 

@@ -43,7 +43,9 @@ class Counters:
         """
         total = np.zeros(self._shape)
         for path in sorted(self._folder.glob("*.counters")):
-            total += np.fromfile(path, np.float64).reshape(self._shape)
+            found = np.fromfile(path, np.float64)
+            if found.size == total.size:  # a worker that starts has not written its file yet
+                total += found.reshape(self._shape)
         name = "brmrs_http_requests_total"
         lines = [f"# HELP {name} Requests.", f"# TYPE {name} counter"]
         for endpoint, row in self._rows.items():

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ def test_round_trip(tmp_path: Path) -> None:
     assert loaded.seen.items.tolist() == [1, 3, 0]
     assert (loaded.user_index["c/é"], loaded.item_index["B3"]) == (2, 2)
     assert loaded.fused is loaded.branches["fused"]
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "", ".hidden"])
+def test_a_branch_whose_name_is_a_path_is_refused(name: str, tmp_path: Path) -> None:
+    """`brmrs export --to vectors` would write its vectors outside the folder."""
+    made = make()
+    branches = {**made.branches, name: made.branches["text"]}
+    replace(made, branches=branches).save(tmp_path)
+    with pytest.raises(UserError, match="not a model bundle: scorers"):
+        bundle.load(tmp_path)
 
 
 def test_equal_bundles_give_equal_bytes(tmp_path: Path) -> None:
