@@ -259,7 +259,7 @@ def test_the_spectral_backbone_trains_on_sampled_edges(data: TrainingData, fusio
     assert model.propagated_over[0].csr.values().numel() < full[0].csr.values().numel()
     batch = dataclasses.replace(TRIPLES, negatives=TRIPLES.negatives[:, :2])
     terms = model.loss(batch, torch.Generator())
-    torch.stack(list(terms.values())).sum().backward()
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     assert model.users.grad is not None
     assert model.users.grad.abs().sum() > 0
 

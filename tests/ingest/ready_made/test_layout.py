@@ -9,6 +9,7 @@ import pytest
 from benchmark_layout import ITEMS, ROWS, USERS, write_layout, write_neighbours
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from brmrs import columns
 from brmrs.columns import TEXT, VISUAL
@@ -43,12 +44,17 @@ def given_by(folder: Path) -> Given:
     return found
 
 
+def labels_of(given: Given) -> NDArray[np.int8]:
+    assert given.labels is not None
+    return given.labels
+
+
 def rewrite(folder: Path, header: str, *lines: str) -> None:
     (folder / "tiny.inter").write_text("\n".join([header.replace(" ", "\t"), *lines]) + "\n")
 
 
 def test_rows_ids_and_labels_stay_as_they_are(folder: Path) -> None:
-    ingested, labels = read(folder), given_by(folder).labels.tolist()
+    ingested, labels = read(folder), labels_of(given_by(folder)).tolist()
     found = ingested.interactions
     rows = zip(found.user.tolist(), found.item.tolist(), labels, strict=True)
     assert list(rows) == sorted(ROWS)
@@ -113,7 +119,7 @@ def test_other_spellings_of_the_tables(folder: Path) -> None:
     (folder / "image_feat.npy").rename(folder / "v_feat.npy")
     found = read(folder)
     assert found.given is not None
-    labels = found.given.labels.tolist()
+    labels = labels_of(found.given).tolist()
     columns = (found.interactions.user.tolist(), found.interactions.item.tolist(), labels)
     assert list(zip(*columns, strict=True)) == sorted(ROWS)
     assert found.asins == [f"Z, {item}" for item in range(ITEMS)]
@@ -138,7 +144,7 @@ def test_baby_has_the_sizes_of_the_literature(shared_data: Path) -> None:
     found = read(shared_data / "benchmarks" / "baby")
     assert (len(found.user_ids), len(found.asins)) == (19_445, 7_050)
     assert found.given is not None
-    assert np.bincount(found.given.labels).tolist() == [118_551, 20_559, 21_682]
+    assert np.bincount(labels_of(found.given)).tolist() == [118_551, 20_559, 21_682]
     assert found.asins[0] == "097293751X"
 
 
