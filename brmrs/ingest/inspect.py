@@ -19,6 +19,7 @@ from brmrs.ingest.dataset import Reading
 from brmrs.ingest.stage import ingest
 
 LOW_RATING = 2.0  # stars
+CONFIGURATION = {".yaml", ".yml"}
 
 
 def inspect(paths: Sequence[Path], plugins: Sequence[Path] = ()) -> dict[str, Any]:
@@ -30,8 +31,11 @@ def inspect(paths: Sequence[Path], plugins: Sequence[Path] = ()) -> dict[str, An
         metadata without reviews: `metadata`, `items` and `items_with`.
 
     Raises:
-        UserError: a path is missing, or no format can read a file.
+        UserError: a path is missing or a configuration, or no format can read a file.
     """
+    for path in paths:
+        if path.suffix in CONFIGURATION:
+            raise UserError(f"{path}: a configuration; name the files or the folder of its data")
     config = formats.sniff(paths, plugins)
     if config.metadata and not config.reviews:
         return _of_metadata(config.metadata)

@@ -1,7 +1,7 @@
 """The stage `ingest`: from the dump to interactions, users and items."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from brmrs.stages import GIVEN_KNN, GIVEN_LABELS, GIVEN_VECTORS, StageContext
 from brmrs.system.files import write_json
 
 LOG = logging.getLogger(__name__)
+SIZES = ("interactions", "users", "items")
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,20 @@ def run(context: StageContext) -> None:
     write_json(out / "statistics.json", ingested.statistics)
     LOG.info(
         "ingest: %s interactions of %s users with %s items; %s lines quarantined",
-        *(f"{ingested.statistics[name]:,}" for name in ("interactions", "users", "items")),
+        *(f"{ingested.statistics[name]:,}" for name in SIZES),
         f"{len(ingested.quarantine):,}",
     )
+    if left_out := _outside_core(ingested.statistics):
+        LOG.info("ingest: %s", left_out)
+
+
+def _outside_core(statistics: Mapping[str, Any]) -> str:
+    """What the k-core leaves out; "" where it keeps everything."""
+    sizes = {name: (statistics["before_k_core"][name], statistics[name]) for name in SIZES}
+    if all(before == kept for before, kept in sizes.values()):
+        return ""
+    counts = [f"{before - kept:,} of {before:,} {name}" for name, (before, kept) in sizes.items()]
+    return f"the {statistics['k']}-core (ingest.k) leaves out {', '.join(counts)}"
 
 
 def ingest(config: IngestConfig, plugins: Sequence[Path] = ()) -> Ingested:

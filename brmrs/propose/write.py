@@ -13,7 +13,7 @@ from brmrs.config.features import IMPORTED
 from brmrs.config.load import load
 from brmrs.config.tables import ColumnsConfig
 from brmrs.errors import UserError
-from brmrs.ingest.stage import ingest
+from brmrs.ingest.stage import SIZES, ingest
 from brmrs.ingest.table import names
 from brmrs.ingest.table.head import Head
 from brmrs.propose.look import Findings, look
@@ -129,6 +129,11 @@ def _choose_core(facts: Mapping[str, Any], chosen: dict[str, Choice]) -> None:
     if k != IngestConfig.model_fields["k"].default:
         reason = f"the 5-core would keep {left.get(5, 0):,} of {total:,} interactions"
         chosen["ingest.k"] = Choice(k, reason)
+    elif left[k] < total:
+        kept = next(core for core in facts["cores"] if core["k"] == k)
+        sizes = facts["before_k_core"]
+        counts = (f"{sizes[each] - kept[each]:,} of {sizes[each]:,} {each}" for each in SIZES)
+        chosen["ingest.k"] = Choice(k, f"the {k}-core leaves out {', '.join(counts)}")
 
 
 def _bad_share(facts: Mapping[str, Any]) -> float:

@@ -30,8 +30,8 @@ def recommend(bundle: Bundle, user_id: str, k: int) -> Ranked:
     if user is None:
         raise UserError(
             f"no user {user_id!r} among the {len(bundle.about.users)} that the model was trained "
-            f"on{_close(user_id, bundle.about.users)}; for a new user name the items of "
-            "the history (--history)"
+            f"on{_close(user_id, bundle.about.users)}. Users with fewer interactions than ingest.k "
+            "are left out; for them and for new users name the items of the history (--history)"
         )
     items, scores = top_k(
         bundle.fused, torch.tensor([user]), min(k, len(bundle.about.items)), bundle.seen
@@ -86,7 +86,8 @@ def similar(bundle: Bundle, asin: str, k: int) -> Ranked:
     if item is None:
         raise UserError(
             f"no item {asin!r} among the {len(bundle.about.items)} that the model was trained on"
-            f"{_close(asin, bundle.about.items)}"
+            f"{_close(asin, bundle.about.items)}. Items with fewer interactions than ingest.k are "
+            "left out"
         )
     likeness = finite(bundle.fused.similarities(item))
     likeness[item] = -torch.inf

@@ -92,7 +92,7 @@ def fitting_table(
     numbers: Sequence[str] = (),
     optional: Sequence[str] = (),
     title: str = "",
-) -> None:
+) -> list[str]:
     """Print a table, without its optional columns if the terminal is too narrow.
 
     Args:
@@ -102,6 +102,9 @@ def fitting_table(
         numbers: right-aligned columns.
         optional: columns to leave out, the first one first; a line below names them.
         title: above the table.
+
+    Returns:
+        The names of the columns that were left out.
     """
     widths = {
         name: max([*map(_width, name.split("\n")), *(_width(row[place]) for row in rows)])
@@ -120,6 +123,7 @@ def fitting_table(
     console.print(table)
     if left_out:
         line(console, f"too narrow for: {', '.join(left_out)}; --json has all")
+    return left_out
 
 
 def _width(cell: str | Text) -> int:

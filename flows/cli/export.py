@@ -1,5 +1,7 @@
 """The command `brmrs export`."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +16,7 @@ from flows.cli.tables import print_json
 
 app = typer.Typer()
 out = console()
-LISTED = 20  # files
+LISTED = 20  # files of one folder
 
 
 @app.command()
@@ -45,9 +47,18 @@ def export(
         print_json(done)
         return
     line(out, f"{to} of run {run.name} in {folder}")
-    for name in done["files"][:LISTED]:
+    for name in listed(done["files"]):
         line(out, f"  {name}")
-    if len(done["files"]) > LISTED:
-        line(out, f"  and {len(done['files']) - LISTED} more")
     for note in done["notes"]:
         line(out, ("note: ", "yellow"), note)
+
+
+def listed(files: Sequence[str]) -> list[str]:
+    """The files; of a folder with more than `LISTED` of them, the folder and their number."""
+    sizes = Counter(str(Path(name).parent) for name in files)
+    lines = []
+    for name in files:
+        folder = str(Path(name).parent)
+        many = sizes[folder] > LISTED
+        lines.append(f"{folder}/ ({sizes[folder]:,} files)" if many else name)
+    return list(dict.fromkeys(lines))

@@ -36,11 +36,12 @@ Data = Annotated[
 
 @app.command()
 def recommend(
-    user: Annotated[str | None, typer.Option(help="User id, as in the dump.")] = None,
+    user: Annotated[str | None, typer.Option(help="User id, as in the data.")] = None,
     history: Annotated[
         str | None,
         typer.Option(
-            metavar="ID,ID,...", help="Items of a new user, with commas between them; for --user."
+            metavar="ID,ID,...",
+            help="Items of a new user, with commas between them; instead of --user.",
         ),
     ] = None,
     k: Count = 10,
@@ -70,7 +71,7 @@ def recommend(
 
 @app.command()
 def similar(
-    item: Annotated[str, typer.Option(help="Item id (ASIN), as in the dump.")],
+    item: Annotated[str, typer.Option(help="Item id, as in the data.")],
     k: Count = 10,
     run_name: RunName = None,
     data: Data = None,

@@ -87,7 +87,7 @@ def models(console: Console, rows: list[dict[str, Any]]) -> None:
 
 def items(console: Console, rows: list[dict[str, Any]], title: str) -> None:
     """Ranked items with titles."""
-    table = folding_table("rank", "asin", "score", "title", title=title)
+    table = folding_table("rank", "item", "score", "title", title=title)
     for row in rows:
         table.add_row(str(row["rank"]), row["asin"], f"{row['score']:.4f}", row["title"])
     console.print(table)

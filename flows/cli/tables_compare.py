@@ -40,18 +40,22 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
 
 
 def runs(console: Console, result: dict[str, Any]) -> None:
-    """For each metric a line per run, then the meaning of the columns."""
+    """For each metric a line per run, then the meaning of the columns that are shown."""
+    hidden = set(result["definitions"])  # columns that no table shows
     for metric in result["metrics"]:
-        fitting_table(
-            console,
-            ["run", "model", "seed", metric, "difference", "low", "high", "effect", *TESTS],
-            [_of_run(row, metric) for row in result["rows"]],
-            numbers=("seed", metric, "difference", "low", "high", "effect", *TESTS),
-            optional=("seed", "p (BH)", "effect"),
-            title=f"{result['data']}, {result['split']}, {result['users']:,} users",
+        hidden &= set(
+            fitting_table(
+                console,
+                ["run", "model", "seed", metric, "difference", "low", "high", "effect", *TESTS],
+                [_of_run(row, metric) for row in result["rows"]],
+                numbers=("seed", metric, "difference", "low", "high", "effect", *TESTS),
+                optional=("seed", "p (BH)", "effect"),
+                title=f"{result['data']}, {result['split']}, {result['users']:,} users",
+            )
         )
     for name, text in result["definitions"].items():
-        line(console, f"{name}: {text}")
+        if name not in hidden:
+            line(console, f"{name}: {text}")
     line(console, f"comparisons in all: {result['comparisons']}")
 
 

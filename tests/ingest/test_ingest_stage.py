@@ -249,3 +249,14 @@ def test_the_order_of_the_lines_does_not_matter(
     found = ingest(configure(tmp_path_factory.getbasetemp(), dump))
     assert (found.user_ids, found.asins) == (["u1", "u2"], ["i1", "i3"])
     assert found.interactions.item.tolist() == [0, 1, 0, 1]
+
+
+def test_what_the_core_leaves_out_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [review(*pair) for pair in [*SQUARE, ("u3", "i1"), ("u1", "i9")]]
+    config = PipelineConfig(name="x", ingest=configure(tmp_path, rows))
+    with caplog.at_level("INFO"):
+        run(StageContext(config, {}, tmp_path, tmp_path))
+    counts = "2 of 6 interactions, 1 of 3 users, 1 of 3 items"
+    assert f"ingest: the 2-core (ingest.k) leaves out {counts}" in caplog.text

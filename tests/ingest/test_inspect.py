@@ -41,6 +41,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("name", ["brmrs.yaml", "mine.yml"])
+def test_a_configuration_is_no_data(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("name: shop\n")
+    with pytest.raises(UserError, match=f"{name}: a configuration; name the files or the folder"):
+        inspect([tmp_path / name])
+
+
 def test_a_folder_of_reviews_and_metadata(folder: Path) -> None:
     found = inspect([folder])
     assert (found["users"], found["items"], found["interactions"]) == (4, 3, 10)

@@ -112,6 +112,15 @@ def test_a_small_table_gets_a_smaller_core(tmp_path: Path) -> None:
     assert (config.ingest.k, config.model.name) == (3, "lightgcn")
 
 
+def test_what_the_default_core_leaves_out_is_counted(tmp_path: Path) -> None:
+    rows = [f"u{user},i{item}" for user in range(6) for item in range(6)]
+    rows += ["u0,rare", "seldom,i0", "seldom,i1"]
+    (tmp_path / "clicks.csv").write_text("\n".join(["user,item", *rows]) + "\n")
+    counts = "the 5-core leaves out 3 of 39 interactions, 1 of 7 users, 1 of 7 items"
+    assert propose(tmp_path)["chosen"]["ingest.k"] == counts
+    assert f"k: 5 # {counts}" in (tmp_path / "brmrs.yaml").read_text()
+
+
 def test_several_tables_of_items(shop: Path) -> None:
     (shop / "stories.csv").write_text(f"product_no,story\nSKU-001,{'a tale ' * 20}\n")
     propose(shop)

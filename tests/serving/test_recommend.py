@@ -47,6 +47,7 @@ def test_an_unknown_user_is_told_how_many_there_are_and_who_is_near() -> None:
     with pytest.raises(UserError) as error:
         recommend(BUNDLE, "somebody else", 5)
     assert "mean" not in str(error.value)
+    assert "fewer interactions than ingest.k" in str(error.value)
 
 
 def test_a_new_user_gets_the_best_items_outside_the_history() -> None:

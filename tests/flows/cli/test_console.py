@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from brmrs.store.plan import Step
-from flows.cli import tables
+from flows.cli import tables, tables_compare
 from flows.cli.console import SafeConsole, fitting_table, folding_table, line, plain
+from flows.cli.export import listed
 
 ATTACKS = [
     "\x1b[2J\x1b]0;owned\x07",
@@ -136,3 +137,43 @@ def test_differences_have_sign_interval_and_natural_order() -> None:
     )
     assert second.endswith("0.1000 -> 0.2000 (+0.1000)")
     assert "@20" in third
+
+
+def compared(models: tuple[str, str]) -> str:
+    """The comparison of two runs at 80 columns."""
+    against = {"difference": 0.01, "low": -0.02, "high": 0.03, "effect": 0.5}
+    against |= {"p_holm": 0.04, "p_bh": 0.03}
+    rows = [
+        {
+            "run": f"20261128-174532-116-4a6{n}",
+            "model": model,
+            "seed": 0,
+            "values": {"ndcg@20": 0.1},
+        }
+        for n, model in enumerate(models)
+    ]
+    rows[0]["against_first"], rows[1]["against_first"] = {}, {"ndcg@20": against}
+    result = {"data": "shop", "split": "test", "users": 9, "metrics": ["ndcg@20"], "rows": rows}
+    result |= {
+        "definitions": {"effect": "rank-biserial", "p (Holm)": "a", "p (BH)": "b"},
+        "comparisons": 1,
+    }
+    console, file = screen()
+    tables_compare.runs(console, result)
+    return file.getvalue()
+
+
+def test_compared_runs_are_readable_at_80_columns() -> None:
+    text = compared(("br-mrs", "ease"))
+    assert "too narrow for: seed, p (BH); --json has all" in text
+    assert "p (BH): b" not in text  # nor is the column shown
+    assert "p (Holm): a" in text
+
+
+def test_a_folder_of_many_files_is_listed_in_one_line() -> None:
+    many = [f"shop/text/{n}.npy" for n in range(21)]
+    assert listed(["shop/a.tsv", *many, "shop/z.tsv"]) == [
+        "shop/a.tsv",
+        "shop/text/ (21 files)",
+        "shop/z.tsv",
+    ]
