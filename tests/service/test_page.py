@@ -9,6 +9,7 @@ import pytest
 from browsing import ITEMS, Visit, assert_shown, chromium, expect, visiting
 from served_store import Maker, running
 
+from brmrs.service import endpoints
 from brmrs.store.artifacts import ArtifactStore
 
 USER = "U00003"
@@ -70,6 +71,17 @@ def test_from_an_example_user_to_the_recommendations(visit: Visit, client: httpx
     assert focused(tab, "x.id") == "main"  # so that the tab key goes on from here
     tab.go_back()
     expect(tab.locator("h1")).to_contain_text("Recommendations from")
+
+
+def test_the_history_says_how_many_items_it_leaves_out(
+    visit: Visit, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = answer(client, f"users/{USER}/history")
+    monkeypatch.setattr(endpoints, "MOST_HISTORY", 2)
+    tab = visit.open(f"?user={USER}")
+    expect(tab.locator(".history-row")).to_have_count(2)
+    rest = sum(max(0, len(history[part]) - 2) for part in ("items", "held_out"))
+    expect(tab.locator(".history")).to_contain_text(f"{rest} more item")
 
 
 def test_history_and_recommendations_show_pictures_titles_and_held_out_items(

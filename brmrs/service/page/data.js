@@ -30,19 +30,21 @@ export function recommendations(state, branch, run, signal) {
 
 /**
  * What the model knows of a user, or of the picks.
- * @returns {{items: Object[], heldOut: Object[], unknown: string[]}} the history; the user's items
- *   that were held out of training; picks that the run lacks
+ * @returns {{items: Object[], heldOut: Object[], leftOut: number, unknown: string[]}} the history;
+ *   the user's items that were held out of training; how many items of a long history the answer
+ *   leaves out; picks that the run lacks
  */
 export async function historyOf(state, signal) {
   if (state.user) {
     const path = `users/${encodeURIComponent(state.user)}/history`;
     const found = await get(path, { run: state.run }, signal);
-    return { items: found.items, heldOut: found.held_out, unknown: [] };
+    return { items: found.items, heldOut: found.held_out, leftOut: found.left_out, unknown: [] };
   }
   const found = await Promise.all(state.picks.map((item) => itemOrNull(item, state.run, signal)));
   return {
     items: found.filter(Boolean),
     heldOut: [],
+    leftOut: 0,
     unknown: state.picks.filter((_, index) => !found[index]),
   };
 }

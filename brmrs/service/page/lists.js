@@ -164,7 +164,7 @@ function summarise(state, list, ranks) {
   announce(`${by} for ${state.user || "your picks"}${note}`);
 }
 
-function drawHistory(state, { items, unknown }) {
+function drawHistory(state, { items, leftOut, unknown }) {
   const list = moveByArrows(el("ul.mini"), "a, button");
   for (const item of items) {
     const entry = el("li", {}, historyRow(item));
@@ -176,15 +176,16 @@ function drawHistory(state, { items, unknown }) {
   aside.replaceChildren(
     el("h2", {}, name, el("span.number", {}, String(items.length))),
     list,
-    ...notes(state, items, unknown),
+    ...notes(state, items, leftOut, unknown),
   );
   tabStop(list);
 }
 
 /** What is to be known about a history. */
-function notes(state, items, unknown) {
+function notes(state, items, leftOut, unknown) {
   const found = [];
   const note = (...content) => found.push(el("p.soft", {}, ...content));
+  if (leftOut) note(`${plural(leftOut, "more item")} not shown`);
   if (unknown.length) note(`Not among the items of this run: ${unknown.join(", ")}`);
   if (!state.user) {
     note("Search for a title to add an item, or open an item and pick it.");
