@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brmrs.graphs.similarity import Edges, Floats, Similarity
-from brmrs.graphs.top_k import best
+from brmrs.graphs.similarity import Edges, Similarity
+from brmrs.graphs.top_k import best, largest
 from brmrs.system import progress
 
 Columns = Sequence[NDArray[np.generic]]  # (E,) rows, columns and weights, sorted by row and column
@@ -65,16 +65,3 @@ def _by_overlap(similarity: Similarity, k: int, start: int, stop: int) -> Column
     kept = np.flatnonzero((scores > 0) & (rows != columns))
     chosen = kept[largest(rows[kept], scores[kept], k)]
     return rows[chosen], columns[chosen], scores[chosen]
-
-
-def largest(rows: NDArray[np.integer], scores: Floats, k: int) -> NDArray[np.intp]:
-    """Positions of the k largest of the (E,) scores of each row, increasing; the first of a tie.
-
-    Args:
-        rows: (E,) increasing.
-        scores: (E,).
-        k: entries kept per row, at most.
-    """
-    order = np.lexsort((-scores, rows))  # stable
-    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    return np.sort(order[place < k])

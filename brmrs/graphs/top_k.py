@@ -1,6 +1,8 @@
-"""The K largest of each row of a matrix, with a stable rule for ties."""
+"""The K largest of each row of a matrix, dense or sparse, with a stable rule for ties."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -42,3 +44,16 @@ def _fill_ties(scores: Tensor, values: Tensor, items: Tensor) -> Tensor:
     place = torch.arange(k, device=device)
     certain = (values > last).sum(dim=1, keepdim=True)
     return torch.where(place < certain, items, lowest.gather(1, (place - certain).clamp(min=0)))
+
+
+def largest(rows: NDArray[np.integer], scores: NDArray[np.floating], k: int) -> NDArray[np.intp]:
+    """Positions of the k largest of the (E,) scores of each row, increasing; the first of a tie.
+
+    Args:
+        rows: (E,) increasing.
+        scores: (E,).
+        k: entries kept per row, at most.
+    """
+    order = np.lexsort((-scores, rows))  # stable
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    return np.sort(order[place < k])

@@ -13,7 +13,7 @@ from brmrs.columns import FUSED
 from brmrs.config.models import ModelSection
 from brmrs.config.section import Weight
 from brmrs.extensions import register
-from brmrs.graphs.nearest import largest
+from brmrs.graphs.top_k import largest
 from brmrs.models.base import Batch, Recommender, TrainingData
 from brmrs.models.scorers import ItemNeighbours
 

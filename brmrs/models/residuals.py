@@ -17,7 +17,7 @@ from brmrs.columns import FUSED, MODEL, TEXT, VISUAL
 from brmrs.config.residuals import ResidualsConfig
 from brmrs.errors import UserError
 from brmrs.graphs import modality
-from brmrs.graphs.nearest import largest
+from brmrs.graphs.top_k import largest
 from brmrs.models import ease
 from brmrs.models.base import Scorer, TrainingData
 from brmrs.models.item_knn import history, interactions
