@@ -93,6 +93,16 @@ def _refuse_other_data(first: Run, other: Run) -> None:
                 f"run {other.name} ({other.config['name']}) has other {what} than run "
                 f"{first.name} ({first.config['name']}); compare runs of one data set and split"
             )
+    if len({_ranks_new_items(run) for run in (first, other)}) > 1:
+        raise UserError(
+            f"run {other.name} and run {first.name} rank different items: one of them has "
+            "split.protocol=cold-items, which ranks new items among themselves"
+        )
+
+
+def _ranks_new_items(run: Run) -> bool:
+    split: dict[str, Any] = run.config.get("split", {})
+    return split.get("protocol") == "cold-items"
 
 
 def _per_user(run: Run, store: ArtifactStore, part: int) -> dict[str, Floats]:

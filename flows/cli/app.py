@@ -3,11 +3,12 @@
 import json
 import logging
 import os
+import shlex
 import sys
 import traceback
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -120,6 +121,7 @@ def run(
         sys.stdout.write(text) if to_stdout else json_file.write_text(text, encoding="utf-8")
     if not to_stdout:
         show.run(out, summary)
+        _next_step(summary, artifacts)
 
 
 @app.command()
@@ -285,6 +287,22 @@ def up(
     from flows.server.up import up as keep_up
 
     keep_up(port, out)
+
+
+def _next_step(summary: dict[str, Any], artifacts: Path) -> None:
+    """What the finished run can be used for: which run the commands that recommend take."""
+    from brmrs.serving.current import read
+    from brmrs.store.artifacts import ArtifactStore
+
+    if "publish" not in {stage["name"] for stage in summary["stages"]}:
+        return
+    where = "" if artifacts == STORE else f" --artifacts {shlex.quote(str(artifacts))}"
+    served = read(ArtifactStore(artifacts)).served.get(summary["name"], ())
+    if served:
+        text = f"served: run {served[-1]}, until brmrs promote latest{where}"
+    else:
+        text = "serve and recommend take the newest run until one is promoted (brmrs promote RUN)"
+    line(out, f"next: brmrs serve{where}; {text}")
 
 
 def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:

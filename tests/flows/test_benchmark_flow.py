@@ -144,6 +144,9 @@ def _compare_the_runs(store: ArtifactStore, rows: dict[str, Any]) -> None:
     other = replace(runs[1], stages={**runs[1].stages, "ingest": moved})
     with pytest.raises(UserError, match=rf"run {names[1]} \(small\) has other users than"):
         compare_runs([runs[0], other], store, TEST)
+    cold = replace(runs[1], config={**runs[1].config, "split": {"protocol": "cold-items"}})
+    with pytest.raises(UserError, match="rank different items"):
+        compare_runs([runs[0], cold], store, TEST)
     with pytest.raises(UserError, match="at least two"):
         compare_runs(runs[:1], store, TEST)
     with pytest.raises(UserError, match="did not reach evaluate"):

@@ -140,6 +140,7 @@ def test_run_then_recommend_then_similar(project: Path) -> None:
     done = brmrs(project, "run", "-c", "small.yaml", "--json", "summary.json")
     assert done.returncode == 0, done.stderr
     assert "report.html" in done.stdout
+    assert "next: brmrs serve; serve and recommend take the newest run until" in done.stdout
     assert "random weights" in done.stdout
     summary = json.loads((project / "summary.json").read_text())
     assert [stage["state"] for stage in summary["stages"]] == ["ran"] * len(ALL)
