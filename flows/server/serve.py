@@ -78,8 +78,9 @@ def main() -> None:
 
     if END_WITH_PARENT in sys.argv:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    app = create_app(final=True)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
+    # Around the application, not in it: Prefect's automations call it within the process, under
+    # the host name prefect-in-memory.
+    app = TrustedHostMiddleware(create_app(final=True), allowed_hosts=HOSTS, www_redirect=False)
     level = get_current_settings().server.logging_level.lower()
     uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level=level)
 
