@@ -190,6 +190,14 @@ STAGES = (
         optional=tuple(FEATURE_TABLES.values()),
     ),
     Stage(
+        "diagnosis",
+        "brmrs.diagnosis.stage",
+        config=("diagnosis", "split.protocol"),
+        reads=(SPLIT, "train", *FEATURE_TABLES.values()),
+        optional=tuple(FEATURE_TABLES.values()),
+        external=("truth",),
+    ),
+    Stage(
         "publish",
         "brmrs.serving.publish",
         config=("publish",),
@@ -209,6 +217,7 @@ STAGES = (
             "visual_features/meta.json",
             "train",
             "evaluate",
+            "diagnosis",
             "publish",
         ),
         optional=("text_features/meta.json", "images", "visual_features/meta.json"),

@@ -66,6 +66,14 @@ ALLOWED: dict[str, set[str]] = {
         "brmrs.models",
         "brmrs.evaluation",
     },
+    "brmrs.diagnosis": {
+        *BASE,
+        "brmrs.stages",
+        "brmrs.graphs",
+        "brmrs.models",
+        "brmrs.evaluation",
+        "brmrs.training",
+    },
     "brmrs.report": {*BASE, "brmrs.stages", "brmrs.images"},
     "brmrs.store": {
         *BASE,

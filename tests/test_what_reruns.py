@@ -26,7 +26,7 @@ from brmrs.store.records import read_record
 from brmrs.system import code as codes
 
 ALL = {stage.name for stage in STAGES}
-MODEL = {"train", "evaluate", "publish", "report"}
+MODEL = {"train", "evaluate", "diagnosis", "publish", "report"}
 GRAPHS = {"graphs", *MODEL}
 SPLIT = {"split", *GRAPHS}
 VISUAL = {"visual_training", "visual_features"}

@@ -104,6 +104,19 @@ class EvaluateConfig(Section):
     """Cut-offs of the metrics: recommended items that count."""
 
 
+class DiagnosisConfig(Section):
+    """Diagnosis of modality inconsistency, on the test split (docs/diagnosis.md)."""
+
+    k: int = Field(20, gt=0, le=1000)
+    """K: items that a branch recommends; an item among them is a hit."""
+    top_share: float = Field(0.05, gt=0, lt=1)
+    """Share of the items, by cosine to the held-out item, that count as confusable with it."""
+    truth: Location = None
+    """Folder `truth` of a sample dump: adds the recall and the sets by the planted type."""
+    seed: Seed = 0
+    """Seed of the drawn negatives and of the bootstrap."""
+
+
 class PublishConfig(Section):
     """The table of recommendations for every user."""
 

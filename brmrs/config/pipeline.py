@@ -14,6 +14,7 @@ from brmrs.config import metric
 from brmrs.config.data import ImagesConfig, IngestConfig, SplitConfig
 from brmrs.config.features import FeaturesConfig
 from brmrs.config.learning import (
+    DiagnosisConfig,
     EvaluateConfig,
     GraphsConfig,
     PublishConfig,
@@ -51,6 +52,8 @@ class PipelineConfig(Section):
     """Training."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """Evaluation."""
+    diagnosis: DiagnosisConfig = DiagnosisConfig()
+    """Diagnosis of modality inconsistency."""
     publish: PublishConfig = PublishConfig()
     """Recommendations."""
     report: ReportConfig = ReportConfig()

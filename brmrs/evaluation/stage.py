@@ -18,7 +18,6 @@ from brmrs.columns import (
     BRANCH,
     FUSED,
     ITEM,
-    MODALITIES,
     SPLIT,
     SPLIT_NAMES,
     STRATA,
@@ -29,7 +28,7 @@ from brmrs.columns import (
     metric,
     per_user,
 )
-from brmrs.evaluation import diagnosis, lists, strata
+from brmrs.evaluation import lists, strata
 from brmrs.evaluation.coverage import Coverage, coverage
 from brmrs.evaluation.metrics import (
     COLD_ITEMS,
@@ -93,8 +92,6 @@ def run(context: StageContext) -> None:
         "strata": strata.DEFINITIONS,
     }
     metrics["coverage"] = read_coverage(context.inputs, present)
-    if set(MODALITIES) <= set(model.branches):
-        metrics["diagnosis"] = diagnose(model, held_out, ranked, max(cut_offs))
     write_json(context.out / METRICS_FILE, metrics)
     schema, columns = per_user(cut_offs, others), table(held_out, values)
     write_parquet(context.out / PER_USER_FILE, schema, columns)
@@ -131,14 +128,21 @@ def rank(
     """
     popular = popularity(model.seen.items, len(model.about.users), len(model.about.items))
     scorers: dict[str, Scorer] = {**dict(sorted(model.branches.items())), BASELINE: popular}
-    return {
-        part: {
-            name: top_k(
-                scorer, evaluated(relevant), k, model.seen, ranked_items(protocol, relevant)
-            )[0]
-            for name, scorer in scorers.items()
+    users = {part: evaluated(relevant) for part, relevant in held_out.items()}
+    if protocol == "cold-items":  # each part ranks its own items
+        among = {part: ranked_items(protocol, relevant) for part, relevant in held_out.items()}
+        return {
+            part: {
+                name: top_k(scorer, users[part], k, model.seen, among[part])[0]
+                for name, scorer in scorers.items()
+            }
+            for part in held_out
         }
-        for part, relevant in held_out.items()
+    everyone = torch.unique(torch.cat(list(users.values())))
+    lists = {name: top_k(scorer, everyone, k, model.seen)[0] for name, scorer in scorers.items()}
+    return {
+        part: {name: items[torch.searchsorted(everyone, chosen)] for name, items in lists.items()}
+        for part, chosen in users.items()
     }
 
 
@@ -220,22 +224,18 @@ def in_strata(
     """The rows of `strata.parquet`: Recall@K of every branch and of the baseline."""
     rows: list[dict[str, Any]] = []
     for part, relevant in held_out.items():
-        times = pq.read_table(split, columns=[TIMESTAMP], filters=[(SPLIT, "==", part)])[TIMESTAMP]
-        known = None if times.null_count or not len(times) else times.to_numpy()
-        chosen = strata.strata(relevant, model.seen, present, known)
+        chosen = strata_of(part, relevant, model.seen, present, split)
         rows += strata.rows(part, ranked[part], relevant, chosen)
     return rows
 
 
-def diagnose(
-    model: bundle.Bundle, held_out: Mapping[int, UserItems], ranked: Lists, k: int
-) -> dict[str, Any]:
-    """Modality inconsistency on each split, for a model with two unimodal branches."""
-    rates = {
-        SPLIT_NAMES[part]: diagnosis.diagnose(model.branches, ranked[part], relevant)
-        for part, relevant in held_out.items()
-    }
-    return {"k": k, "definitions": diagnosis.DEFINITIONS, **rates}
+def strata_of(
+    part: int, held_out: UserItems, train: UserItems, present: Present, split: Path
+) -> list[strata.Stratum]:
+    """The strata of one part of the split, whose times are read from the split's file."""
+    times = pq.read_table(split, columns=[TIMESTAMP], filters=[(SPLIT, "==", part)])[TIMESTAMP]
+    known = None if times.null_count or not len(times) else times.to_numpy()
+    return strata.strata(held_out, train, present, known)
 
 
 def table(held_out: Mapping[int, UserItems], values: Values) -> dict[str, np.ndarray]:

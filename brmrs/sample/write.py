@@ -29,7 +29,7 @@ from brmrs.sample.pictures import QUALITY, draw_picture
 from brmrs.sample.text import COORDINATES, KINDS, PRAISE, SIGNS, Words, write_words
 from brmrs.system.files import write_json
 
-VERSION = 2  # of the generator; raise it with every change of the bytes
+VERSION = 3  # of the generator; raise it with every change of the bytes
 MARKER = "SAMPLE"
 REVIEWS, METADATA, IMAGES, TRUTH = "reviews.jsonl.gz", "meta.jsonl.gz", "images", "truth"
 CONFIG = "config.yaml"

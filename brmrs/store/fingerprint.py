@@ -14,7 +14,6 @@ from typing import Any
 from brmrs import extensions
 from brmrs.config.data import OF_TABLES, ImagesConfig
 from brmrs.config.features import IMPORTED, TextConfig
-from brmrs.config.learning import TrainConfig
 from brmrs.config.names import is_tower, text_models
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
@@ -45,8 +44,8 @@ def fingerprint(
         names: the entries wanted; None: all.
 
     Returns:
-        The requested entries, of `DUMP_FIELDS`, `text_model`, `visual_weights`, `image_folder` and
-        `warm_start`. Each is `{"sha256": digest of the entry, "files": [{"name",
+        The requested entries, of `DUMP_FIELDS`, `text_model`, `visual_weights`, `image_folder`,
+        `warm_start` and `truth`. Each is `{"sha256": digest of the entry, "files": [{"name",
         "sha256", "bytes"}, ...]}`. The digest of reviews and metadata depends only on the files'
         contents, not on their names or order. The digests of the other entries include the names: a
         picture's name is its item's id, and a model finds its files by name.
@@ -60,7 +59,8 @@ def fingerprint(
         "text_model": lambda: _text_model(config.features.text),
         "visual_weights": lambda: _visual_weights(config),
         "image_folder": lambda: _image_folder(config.images),
-        "warm_start": lambda: _warm_start(config.train),
+        "warm_start": lambda: _folder(config.train.warm_start, "train.warm_start"),
+        "truth": lambda: _folder(config.diagnosis.truth, "diagnosis.truth"),
     }
     return {name: entries[name]() for name in (entries if names is None else names)}
 
@@ -133,11 +133,9 @@ def _visual_weights(whole: PipelineConfig) -> dict[str, Any]:
     return _by_content([path])
 
 
-def _warm_start(config: TrainConfig) -> dict[str, Any]:
-    folder = config.warm_start
-    return _by_name(
-        [(path.name, path) for path in listing(folder, "train.warm_start")] if folder else []
-    )
+def _folder(folder: Path | None, field: str) -> dict[str, Any]:
+    """The files of the folder that a field names."""
+    return _by_name([(path.name, path) for path in listing(folder, field)] if folder else [])
 
 
 def _by_content(paths: list[Path]) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def test_two_runs_give_the_same_bytes(stage: StageContext, tmp_path: Path) -> No
     assert content(stage.out) == content(again.out)
 
 
-def test_a_model_with_two_modalities_is_diagnosed(tmp_path: Path) -> None:
+def test_every_branch_of_a_model_is_evaluated(tmp_path: Path) -> None:
     inputs = write_inputs(tmp_path)
     trained = context(inputs, tmp_path / "train", config("br-mrs", epochs=1))
     train(trained)
@@ -132,10 +132,6 @@ def test_a_model_with_two_modalities_is_diagnosed(tmp_path: Path) -> None:
     run(stage)
     metrics = read_json(stage.out / "metrics.json")
     assert sorted(metrics["branches"]) == ["fused", "text", "visual"]
-    assert metrics["diagnosis"]["k"] == 5
-    rates = metrics["diagnosis"]["test"]
-    assert set(rates) == set(metrics["diagnosis"]["definitions"])
-    assert all(0 <= rate <= 1 for rate in rates.values() if rate is not None)
 
 
 def test_intervals_lists_and_strata(stage: StageContext) -> None:
