@@ -141,6 +141,10 @@ def run_stages(
         runs.save(made, store)
     if failure:
         raise failure
+    if "report" in records:
+        from brmrs.report.run_page import write  # loads Vega and scipy
+
+        write(made, store)
     return made
 
 

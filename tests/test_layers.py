@@ -74,7 +74,15 @@ ALLOWED: dict[str, set[str]] = {
         "brmrs.evaluation",
         "brmrs.training",
     },
-    "brmrs.report": {*BASE, "brmrs.stages", "brmrs.images"},
+    "brmrs.report": {
+        *BASE,
+        "brmrs.stages",
+        "brmrs.images",
+        "brmrs.evaluation",
+        "brmrs.diagnosis",
+        "brmrs.store",
+        "brmrs.experiments",
+    },
     "brmrs.store": {
         *BASE,
         "brmrs.stages",

@@ -165,7 +165,7 @@ def test_type_information_and_licence_are_shipped(installed: Installed) -> None:
 def test_recommending_needs_the_base_requirements_alone(
     installed: Installed, small_run: None
 ) -> None:
-    assert {"prefect", "torchvision", "matplotlib", "PIL"} <= PIPELINE
+    assert {"prefect", "torchvision", "altair", "PIL"} <= PIPELINE
     assert not {"torch", "pyarrow", "yaml", "typer"} & PIPELINE
     (run,) = json.loads(installed.brmrs("runs", "--json", without=PIPELINE))
     asked = installed.brmrs("recommend", "--user", "0", "--json", without=PIPELINE)

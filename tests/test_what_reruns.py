@@ -337,7 +337,7 @@ def test_a_stage_that_writes_another_file(
         ("models/br_mrs.py", {"train"}),
         ("models/bm3.py", set()),
         ("evaluation/ranking.py", {"train", "evaluate", "publish"}),
-        ("report/stage.html.j2", {"report"}),
+        ("report/page.html.j2", {"report"}),
         ("errors.py", set()),
     ],
 )

@@ -1,185 +1,365 @@
-"""Figures of the report, as SVG text: same data, same bytes."""
+"""Figures of the page as Vega-Lite: an SVG that needs no script, and the data to redraw it.
 
-import io
+Colours are variables of the page's style sheet, so a figure follows light, dark and print. Series
+differ in lightness, shape and dash as well, so a figure is readable in grey. The same data give the
+same bytes: all options are set here, and vl-convert renders without the system's fonts or settings.
+"""
+
+import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
-import matplotlib
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+import altair as alt
+import vl_convert
+from markupsafe import Markup
 
-BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
-INK = "#0f172a"
-STYLE: dict[Any, Any] = {
-    **matplotlib.rcParamsDefault,  # not the user's settings, so the same data give the same bytes
-    "svg.fonttype": "none",  # text stays text: small, and in the page's own font
-    "svg.hashsalt": "brmrs",  # else ids differ from run to run
-    "font.size": 9,
-    "date.converter": "concise",
-    "axes.titlesize": 9,
-    "axes.titlecolor": INK,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": "#475569",
-    "xtick.color": "#475569",
-    "ytick.color": "#475569",
+from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.report.numbers import Table
+
+WIDTH = 400  # pixels of the plot area; with its labels it is readable on a screen of 400 pixels
+BASELINE = "most-popular"
+# Colour, shape and dash of each series; the colours are in page.css.
+STYLES: dict[str, tuple[str, str, list[int]]] = {
+    FUSED: ("var(--fused)", "circle", [1, 0]),
+    TEXT: ("var(--text)", "square", [6, 3]),
+    VISUAL: ("var(--visual)", "triangle-up", [2, 2]),
+    BASELINE: ("var(--baseline)", "diamond", [8, 3, 2, 3]),
 }
+# Of series that are no branches: hues are kept for the branches.
+NEUTRAL: tuple[tuple[str, str, list[int]], ...] = (
+    ("var(--ink)", "circle", [1, 0]),
+    ("var(--soft)", "square", [6, 3]),
+    ("var(--baseline)", "triangle-up", [2, 2]),
+    ("var(--mark)", "diamond", [8, 3, 2, 3]),
+)
+# For a file of its own, where the variables of the page are unknown.
+LIGHT = {
+    "fused": "#0b4f8a",
+    "text": "#c8500a",
+    "visual": "#2f9e86",
+    "baseline": "#a3abb5",
+    "ink": "#1b2430",
+    "soft": "#66717f",
+    "mark": "#a3346b",
+    "grid": "#dfe4ea",
+    "paper": "#ffffff",
+}
+FONT = "system-ui, 'Helvetica Neue', Arial, sans-serif"
+Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Histogram:
-    """Counts over time, stacked.
+class Figure:
+    """A figure of the page.
 
     Attributes:
-        starts: of the bins.
-        counts: of each bin, by name.
-        unit: name of a bin's length, such as "month".
-        days: a bin's length.
+        name: unique on the page.
+        title: what it shows.
+        svg: the figure.
+        spec: Vega-Lite as JSON text without `<`.
+        sentence: what one sees.
+        table: its numbers.
     """
-
-    starts: Sequence[date]
-    counts: Mapping[str, Sequence[int]]
-    unit: str
-    days: float
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One line of a figure: y over x."""
 
     name: str
-    x: Sequence[int]
-    y: Sequence[float]
+    title: str
+    svg: Markup
+    spec: Markup
+    sentence: Markup
+    table: Table
 
 
-def training_curve(losses: list[Curve], validation: Curve, best_epoch: int) -> str:
-    """Loss terms and the validation metric over the epochs, the best epoch marked."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 2.9), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for curve in losses:
-            left.plot(curve.x, curve.y, linewidth=1.4, label=curve.name)
-        left.set(xlabel="epoch", ylabel="loss terms, mean per batch")
-        left.legend(frameon=False)
-        right.plot(validation.x, validation.y, color=BLUE, linewidth=1.6)
-        right.set(xlabel="epoch", ylabel=f"validation {validation.name}", ylim=(0, None))
-        _mark(right, best_epoch)
-        return _svg(figure)
+def figure(name: str, title: str, chart: Any, sentence: Markup, table: Table) -> Figure:
+    """Render a chart."""
+    spec = chart.properties(background="transparent").configure(**_config()).to_dict(validate=False)
+    spec.pop("$schema", None)
+    svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    svg = _with_own_ids(svg, name)
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return Figure(name, title, Markup(svg), Markup(text.replace("<", "\\u003c")), sentence, table)
 
 
-def _mark(axes: Axes, epoch: int) -> None:
-    if not epoch:
-        return
-    axes.axvline(epoch, color=ORANGE, linewidth=1, linestyle="--")
-    axes.annotate(
-        f"best epoch {epoch}",
-        (epoch, 0.04),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        xytext=(-4, 0),
-        ha="right",
-        color=ORANGE,
-    )
+def _with_own_ids(svg: str, name: str) -> str:
+    """Ids that are unique on the page. vl-convert counts those of clip paths per process."""
+    numbers = {
+        old: place for place, old in enumerate(dict.fromkeys(re.findall(r'id="(\w+)"', svg)))
+    }
+    return re.sub(r'(id="|url\(#)(\w+)', lambda found: f"{found[1]}{name}-{numbers[found[2]]}", svg)
 
 
-def bars(names: Sequence[str], values: Sequence[float], label: str) -> str:
-    """Horizontal bars, the first on top, the value at the end of each."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 0.34 * len(names) + 0.55), layout="constrained")
-        axes = figure.subplots()
-        colours = [BLUE if name == names[0] else GREY for name in names]
-        axes.barh(range(len(names)), values, color=colours, height=0.62)
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
-        axes.set(xlabel=label, xlim=(0, max(values, default=0.0) * 1.15 or 1.0))
-        for row, value in enumerate(values):
-            axes.annotate(
-                f"{value:.4f}", (value, row), xytext=(4, 0), textcoords="offset points", va="center"
-            )
-        return _svg(figure)
+def standalone(of: Figure) -> str:
+    """The figure as an SVG file, in light colours on white."""
+    svg = str(of.svg)
+    for name, colour in LIGHT.items():
+        svg = svg.replace(f"var(--{name})", colour)
+    head, bracket, rest = svg.partition(">")
+    return f'{head}{bracket}<rect width="100%" height="100%" fill="white"/>{rest}'
 
 
-def data_plots(degrees: list[Curve], cores: list[Curve], k: int, times: "Histogram | None") -> str:
-    """Degree distributions, the k-core curve and, where there are times, interactions over time.
+def dots(rows: Rows, label: str, *, zero: bool = True) -> Any:
+    """A value with its interval per row.
 
     Args:
-        degrees: for users and items, the share that has at least x interactions.
-        cores: the sizes of the k-core as shares, over k.
-        k: of the data set; marked if the curve has it.
-        times: interactions over time.
+        rows: "name", "series" (of `STYLES`), "value", "low", "high", "text" beside the point.
+        label: of the axis, with the unit.
+        zero: whether the axis starts at 0; else a line marks 0.
     """
-    layout = "AB" if times is None else "AB;CC"
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.2, 3.0 if times is None else 5.4), layout="constrained")
-        axes = figure.subplot_mosaic(layout)
-        _degrees(axes["A"], degrees)
-        _cores(axes["B"], cores, k)
-        if times is not None:
-            _times(axes["C"], times)
-        return _svg(figure)
+    names = [row["name"] for row in rows]
+    base = alt.Chart(_data(rows)).encode(
+        y=alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=150, ticks=False)),
+        color=alt.Color("series:N", legend=None, scale=_scale(rows, 0)),
+        tooltip=["name:N", "value:Q", "low:Q", "high:Q"],
+    )
+    x = alt.X("value:Q", title=label, scale=alt.Scale(zero=zero, nice=True))
+    rules = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=label), x2="high:Q")
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(
+        x=x, shape=alt.Shape("series:N", legend=None, scale=_scale(rows, 1))
+    )
+    texts = base.mark_text(align="left", dx=8, color="var(--ink)", fontSize=12).encode(
+        x=alt.X("high:Q", title=label), text="text:N", color=alt.value("var(--ink)")
+    )
+    marks = [rules, points, texts]
+    if not zero:
+        marks.insert(0, _mark_at(0))
+    return alt.layer(*marks).properties(width=WIDTH - 60, height=30 * len(rows))
 
 
-def _degrees(axes: Axes, curves: list[Curve]) -> None:
-    for curve, colour in zip(curves, (BLUE, ORANGE), strict=True):
-        axes.loglog(curve.x, curve.y, color=colour, marker=".", markersize=4, linewidth=1)
-        axes.annotate(
-            curve.name,
-            (curve.x[len(curve.x) // 2], curve.y[len(curve.x) // 2]),
-            xytext=(5, 3),
-            textcoords="offset points",
-            color=colour,
+def lines(
+    rows: Rows,
+    x: str,
+    y: str,
+    *,
+    log: bool = False,
+    percent: bool = False,
+    points: bool = True,
+    mark: tuple[float, str] | None = None,
+    height: int = 200,
+) -> Any:
+    """Curves over x.
+
+    Args:
+        rows: "series", "x", "y".
+        x: label of the axis, with its unit.
+        y: likewise.
+        log: whether both axes are logarithmic.
+        percent: whether y is a share.
+        points: whether each value is marked.
+        mark: a value of x, and its name.
+        height: of the plot area.
+    """
+    kind = "log" if log else "linear"
+    form = "~%" if percent else "~g" if log else ",~r"
+    names = list(dict.fromkeys(row["series"] for row in rows))
+    chart = (
+        alt.Chart(_data(rows))
+        .mark_line(
+            strokeWidth=1.8, point=alt.OverlayMarkDef(size=28, filled=True) if points else False
         )
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
-    axes.set(
-        title="Interactions per user and item",
-        xlabel="interactions d",
-        ylabel="share with at least d",
+        .encode(
+            x=alt.X(
+                "x:Q",
+                title=x,
+                scale=alt.Scale(type=kind, nice=False),
+                axis=alt.Axis(format="~g" if log else "~d", grid=False, tickCount=6),
+            ),
+            y=alt.Y(
+                "y:Q",
+                title=y,
+                scale=alt.Scale(type=kind),
+                axis=alt.Axis(format=form, tickCount=5, **_decades(rows) if log else {}),
+            ),
+            color=alt.Color(
+                "series:N", sort=names, scale=_scale(rows, 0), legend=_legend(names, "stroke")
+            ),
+            strokeDash=alt.StrokeDash(
+                "series:N", sort=names, scale=_scale(rows, 2), legend=_legend(names, "stroke")
+            ),
+            tooltip=["series:N", "x:Q", "y:Q"],
+        )
+    )
+    marks = [chart.add_params(_zoom())]
+    if mark:
+        marks.append(_mark_at(mark[0]))
+        marks.append(
+            alt.Chart(_data([{"x": mark[0], "text": mark[1]}]))
+            .mark_text(align="right", dx=-5, dy=-4, color="var(--soft)", fontSize=12)
+            .encode(x="x:Q", y=alt.value(height), text="text:N")
+        )
+    return alt.layer(*marks).properties(width=WIDTH, height=height)
+
+
+def stacked(rows: Rows, x: str, y: str) -> Any:
+    """Counts over time, stacked.
+
+    Args:
+        rows: "series", "start" and "end" (ISO dates), "count".
+        x: label of the axis.
+        y: likewise, with the unit.
+    """
+    names = list(dict.fromkeys(row["series"] for row in rows))
+    return (
+        alt.Chart(_data(rows))
+        .mark_bar(stroke="var(--paper)", strokeWidth=0.3, orient="vertical")
+        .encode(
+            x=alt.X("start:T", title=x, axis=alt.Axis(grid=False, tickCount=6)),
+            x2="end:T",
+            y=alt.Y("count:Q", title=y, axis=alt.Axis(format="~s", tickCount=5), stack="zero"),
+            color=alt.Color("series:N", sort=names, scale=_scale(rows, 0), legend=_legend(names)),
+            order=alt.Order("place:Q"),
+            tooltip=["series:N", "start:T", "count:Q"],
+        )
+        .add_params(_zoom("x"))
+        .properties(width=WIDTH, height=170)
     )
 
 
-def _cores(axes: Axes, curves: list[Curve], k: int) -> None:
-    for curve, colour in zip(curves, (BLUE, ORANGE, GREY), strict=True):
-        axes.plot(curve.x, curve.y, color=colour, marker=".", linewidth=1.4, label=curve.name)
-    if curves and k in curves[0].x:
-        axes.axvline(k, color=INK, linewidth=0.8, linestyle=":")
-        axes.annotate(f"k = {k}", (k, 0.03), xytext=(3, 0), textcoords="offset points", color=INK)
-    axes.set(title="Size of each k-core", xlabel="k", ylabel="share left", ylim=(0, 1.04))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(frameon=False)
+def grouped(rows: Rows, label: str) -> Any:
+    """Per group, a value with its interval for each series.
+
+    Args:
+        rows: "group", "series", "value", "low", "high".
+        label: of the axis.
+    """
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    names = list(dict.fromkeys(row["series"] for row in rows))
+    base = alt.Chart(_data(rows)).encode(
+        y=alt.Y("group:N", sort=groups, title=None, axis=alt.Axis(labelLimit=150, ticks=False)),
+        yOffset=alt.YOffset("series:N", sort=names),
+        color=alt.Color("series:N", sort=names, scale=_scale(rows, 0), legend=_legend(names)),
+        tooltip=["group:N", "series:N", "value:Q", "low:Q", "high:Q"],
+    )
+    rules = base.mark_rule(strokeWidth=1.6).encode(x=alt.X("low:Q", title=label), x2="high:Q")
+    points = base.mark_point(filled=True, size=50, opacity=1).encode(
+        x=alt.X("value:Q", title=label, scale=alt.Scale(zero=True)),
+        shape=alt.Shape("series:N", sort=names, scale=_scale(rows, 1), legend=_legend(names)),
+    )
+    height = len(groups) * (12 * len(names) + 10)
+    return alt.layer(rules, points).properties(width=WIDTH - 90, height=height)
 
 
-def _times(axes: Axes, times: "Histogram") -> None:
-    starts = np.array(times.starts, dtype="datetime64[D]")
-    floor = [0] * len(starts)
-    for (name, counts), colour in zip(times.counts.items(), (BLUE, GREY, ORANGE), strict=True):
-        axes.bar(
-            starts,
-            counts,
-            bottom=floor,
-            width=times.days * 0.9,
-            align="edge",
-            color=colour,
-            label=name,
+def shares(rows: Rows, label: str) -> Any:
+    """Horizontal bars of parts of a whole, one bar per group.
+
+    Args:
+        rows: "group", "series", "share", "place" (order of the parts).
+        label: of the axis.
+    """
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    names = list(dict.fromkeys(row["series"] for row in rows))
+    return (
+        alt.Chart(_data(rows))
+        .mark_bar(stroke="var(--paper)", strokeWidth=1, height=18)
+        .encode(
+            x=alt.X("share:Q", title=label, stack=True, axis=alt.Axis(format="~%", tickCount=5)),
+            y=alt.Y("group:N", sort=groups, title=None, axis=alt.Axis(labelLimit=150, ticks=False)),
+            color=alt.Color("series:N", sort=names, scale=_scale(rows, 0), legend=_legend(names)),
+            order=alt.Order("place:Q"),
+            tooltip=["group:N", "series:N", alt.Tooltip("share:Q", format=".1%")],
         )
-        floor = [low + count for low, count in zip(floor, counts, strict=True)]
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set(title="Interactions over time", ylabel=f"interactions per {times.unit}")
-    axes.legend(frameon=False, loc="upper left")
+        .properties(width=WIDTH - 90, height=28 * len(groups))
+    )
 
 
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    text = buffer.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+def density(rows: Rows, x: str, y: str) -> Any:
+    """A two-dimensional histogram; darker cells hold more. Lines mark 0 on both axes.
+
+    Args:
+        rows: "x0", "x1", "y0", "y1" (the cell), "share" of all.
+        x: label of the axis, with its unit.
+        y: likewise.
+    """
+    most = max((row["share"] for row in rows), default=1.0) or 1.0
+    cells = (
+        alt.Chart(_data(rows))
+        .mark_rect(color="var(--fused)", stroke=None)
+        .encode(
+            x=alt.X("x0:Q", title=x, axis=alt.Axis(grid=False, tickCount=6)),
+            x2="x1:Q",
+            y=alt.Y("y0:Q", title=y, axis=alt.Axis(grid=False, tickCount=6)),
+            y2="y1:Q",
+            opacity=alt.Opacity(
+                "share:Q",
+                legend=None,
+                scale=alt.Scale(type="sqrt", domain=[0, most], range=[0.04, 1]),
+            ),
+            tooltip=["x0:Q", "x1:Q", "y0:Q", "y1:Q", alt.Tooltip("share:Q", format=".2%")],
+        )
+    )
+    zero = alt.Chart(_data([{"zero": 0}]))
+    rules = [
+        zero.mark_rule(color="var(--ink)", strokeWidth=1).encode(x="zero:Q"),
+        zero.mark_rule(color="var(--ink)", strokeWidth=1).encode(y="zero:Q"),
+    ]
+    return alt.layer(cells, *rules).properties(width=WIDTH - 60, height=WIDTH - 60)
+
+
+def _data(rows: Rows) -> Any:
+    return alt.Data(values=[dict(row) for row in rows])
+
+
+def _style(name: str, place: int) -> tuple[str, str, list[int]]:
+    return STYLES.get(name, NEUTRAL[place % len(NEUTRAL)])
+
+
+def _scale(rows: Rows, part: int) -> Any:
+    """Colours (0), shapes (1) or dashes (2) of the series, in the order of their first row."""
+    names = list(dict.fromkeys(row["series"] for row in rows))
+    return alt.Scale(domain=names, range=[_style(name, n)[part] for n, name in enumerate(names)])
+
+
+def _legend(names: Sequence[str], symbol: str | None = None) -> Any:
+    kind = {"symbolType": symbol, "symbolSize": 400} if symbol else {}
+    return alt.Legend(title=None, **kind) if len(names) > 1 else None
+
+
+def _zoom(*axes: str) -> Any:
+    """Drag to move, shift and wheel to zoom, double click to return."""
+    return alt.selection_interval(
+        name="zoom",
+        bind="scales",
+        encodings=list(axes) or ["x", "y"],
+        zoom="wheel![event.shiftKey]",
+    )
+
+
+def _decades(rows: Rows) -> dict[str, Any]:
+    """Ticks of a logarithmic axis at the powers of ten only."""
+    least = min(row["y"] for row in rows)
+    return {"values": [10.0**-power for power in range(math.ceil(-math.log10(least)) + 1)]}
+
+
+def _mark_at(x: float) -> Any:
+    return (
+        alt.Chart(_data([{"x": x}]))
+        .mark_rule(color="var(--soft)", strokeDash=[3, 3], strokeWidth=1)
+        .encode(x="x:Q")
+    )
+
+
+def _config() -> dict[str, Any]:
+    text = {"labelColor": "var(--soft)", "titleColor": "var(--soft)", "labelFontSize": 12}
+    return {
+        "font": FONT,
+        "padding": {"left": 16, "right": 6, "top": 4, "bottom": 4},
+        "axis": {
+            **text,
+            "titleFontSize": 12,
+            "titleFontWeight": "normal",
+            "gridColor": "var(--grid)",
+            "domainColor": "var(--soft)",
+            "tickColor": "var(--soft)",
+            "titlePadding": 8,
+        },
+        "legend": {
+            "labelColor": "var(--ink)",
+            "labelFontSize": 12,
+            "orient": "top",
+            "padding": 0,
+            "symbolStrokeWidth": 2,
+            "symbolSize": 80,
+        },
+        "view": {"stroke": "transparent"},
+    }

@@ -20,6 +20,7 @@ from brmrs.system.untrusted import Digest, Name
 
 MOMENT = "%Y%m%d-%H%M%S-%f"  # in the names of runs, of which the last three digits are left out
 EVALUATION = "evaluate/metrics.json"
+REPORTS = "reports"  # folder of the store with a page per run
 # The command that made a run. A benchmark and a search leave one run for each training.
 Kind = Literal["run", "retrain", "benchmark", "tune"]
 
@@ -133,7 +134,12 @@ class Run:
             "stages": [self._stage(record, store) for record in self.stages.values()],
             "metrics": self.metrics(store),
             "coverage": evaluation["coverage"] if evaluation else {},
+            "report": str(page) if (page := self.report(store)).is_file() else None,
         }
+
+    def report(self, store: ArtifactStore) -> Path:
+        """The file of its report (see `brmrs.report.run_page`), which may be missing."""
+        return store.root / REPORTS / f"{self.name}.html"
 
     def metrics(self, store: ArtifactStore) -> dict[str, Metrics]:
         """Validation and test metrics of the fused branch; empty if not evaluated or collected."""

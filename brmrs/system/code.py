@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 PACKAGE = "brmrs"
 ROOT = Path(__file__).parents[1]
-TEMPLATES = {".j2"}
+TEMPLATES = {".css", ".j2", ".js"}
 INSTALLED = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}  # where they differ from the module's name
 # Keys contain the values of the configuration, and errors, progress and declarations do not affect
@@ -101,7 +101,8 @@ def _absolute(name: str, package: str) -> str:
 def digest(module: str) -> str:
     """Digest of a module's syntax: comments, layout and docstrings do not count.
 
-    A template beside it with its stem (stage.py, stage.html.j2) is part of it, with every byte.
+    Templates, style sheets and scripts beside it with its stem (page.py, page.html.j2) are part of
+    it, with every byte.
     """
     file = _file(module)
     result = hashlib.sha256(_parsed(file.read_bytes()).syntax)

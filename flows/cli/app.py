@@ -18,6 +18,7 @@ from flows.cli import config as cli_config
 from flows.cli import export as cli_export
 from flows.cli import propose as cli_propose
 from flows.cli import recommend as cli_recommend
+from flows.cli import report as cli_report
 from flows.cli import retrain as cli_retrain
 from flows.cli import service as cli_service
 from flows.cli import store as cli_store
@@ -321,6 +322,7 @@ app.add_typer(cli_store.app)
 app.add_typer(cli_benchmark.app)
 app.add_typer(cli_config.app)
 app.add_typer(cli_recommend.app)
+app.add_typer(cli_report.app)
 app.add_typer(cli_export.app)
 app.add_typer(cli_propose.app)
 app.add_typer(cli_retrain.app)

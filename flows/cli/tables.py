@@ -48,8 +48,8 @@ def run(console: Console, summary: dict[str, Any]) -> None:
         _metrics(console, read_evaluation(_file(folders, EVALUATION)), summary["note"])
     if "publish" in folders:
         _recommendations(console, folders)
-    if "report" in folders:
-        line(console, f"report: {folders['report'] / 'report.html'}")
+    if summary["report"]:
+        line(console, f"report: {summary['report']}")
 
 
 def plan(console: Console, steps: list[Step]) -> None:

@@ -61,17 +61,20 @@ def _row(stage: dict[str, Any]) -> dict[str, Any]:
 
 def _publish_curve(run: Run, store: ArtifactStore) -> None:
     """The training curve as an image in Markdown: Prefect's image artifacts show their address."""
-    from brmrs.report.stage import training_curve  # loads matplotlib; only after training
+    from brmrs.report.figures import standalone  # loads altair; only after training
+    from brmrs.report.training import read_curves
 
-    head, bracket, rest = training_curve(store.path(run.artifact("train"))).partition(">")
-    if rest:
-        svg = f'{head}{bracket}<rect width="100%" height="100%" fill="white"/>{rest}'
-        address = f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
+    drawn = read_curves(store.path(run.artifact("train")))
+    if drawn:
         create_markdown_artifact(
-            f"![training curve]({address})",
+            "\n\n".join(f"![{each.title}]({_address(standalone(each))})" for each in drawn),
             key="training-curve",
-            description=f"Training of run {run.name}",
+            description=f"Validation metric and loss terms of the training in run {run.name}",
         )
+
+
+def _address(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
 
 
 def tag_run(config: PipelineConfig) -> None:

@@ -110,7 +110,8 @@ def test_the_service_imports_nothing_of_the_pipeline() -> None:
         "polars",
         "httpx",
         "torchvision",
-        "matplotlib",
+        "altair",
+        "vl_convert",
         "optuna",
         "faiss",
     }

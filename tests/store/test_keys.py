@@ -69,9 +69,9 @@ def test_only_the_configured_recommender_counts(project: Path) -> None:
 
 def test_a_file_beside_a_module_is_part_of_it(project: Path) -> None:
     before = code_of("report", project)
-    with (project / "brmrs" / "report" / "stage.html.j2").open("a") as file:
+    with (project / "brmrs" / "report" / "page.css").open("a") as file:
         file.write("<!-- -->")
-    assert changed(before, code_of("report", project)) == {"brmrs.report.stage"}
+    assert changed(before, code_of("report", project)) == {"brmrs.report.page"}
 
 
 @pytest.mark.parametrize("name", BY_NAME)

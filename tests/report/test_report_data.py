@@ -1,4 +1,4 @@
-"""The data set in plots: the numbers behind them, and that the figure is the same each time."""
+"""The section on the data: the numbers, and that a figure is the same each time."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from brmrs.columns import ITEM, SPLIT, TIMESTAMP, USER
-from brmrs.report.portrait import core_curves, degree_curve, over_time, portrait
+from brmrs.report.data import core_curves, cores, degree_curve, degrees, over_time, timeline
 
 STATISTICS: dict[str, Any] = {
     "k": 2,
@@ -64,23 +64,43 @@ def test_the_bins_fit_the_span(last: int, unit: str, starts: list[date]) -> None
     assert found.counts == {"train": [1, 0], "validation": [0, 1], "test": [0, 1]}
 
 
-def test_without_times_there_is_no_third_plot() -> None:
+def test_without_times_there_is_no_histogram() -> None:
     assert over_time(table([None] * 6)) is None
-    figure = portrait(table([None] * 6), STATISTICS)
-    assert "interactions per" not in figure
-    assert "Size of each k-core" in figure
 
 
-def test_same_data_same_bytes_and_no_script() -> None:
+def test_the_same_data_give_the_same_bytes_without_script() -> None:
     data = table([ms(2020, 1 + row % 12) for row in range(30)])
-    figure = portrait(data, STATISTICS)
-    assert figure == portrait(data, STATISTICS)
-    assert "interactions per" in figure
-    assert "<script" not in figure
+    times = over_time(data)
+    assert times is not None
+    for one, other in (
+        (degrees(data), degrees(data)),
+        (cores(STATISTICS), cores(STATISTICS)),
+        (timeline(times), timeline(times)),
+    ):
+        assert one == other
+        assert one.svg.startswith("<svg")
+        assert "<script" not in one.svg
+        assert "<" not in one.spec
+
+
+def test_a_figure_describes_what_it_shows() -> None:
+    assert cores(STATISTICS).sentence.striptags() == (
+        "The 2-core that is used keeps 90.0 % of the interactions, 75.0 % of the users and "
+        "100.0 % of the items."
+    )
+    none = {**STATISTICS, "k": 0}
+    assert cores(none).sentence.striptags().startswith("No k-core was taken")
+    split = pl.DataFrame({USER: [0, 0, 0, 1, 2], ITEM: [0, 1, 2, 2, 2]})
+    assert degrees(split).sentence.striptags() == (
+        "Half of the users have at most 1 interactions and half of the items at most 1; the most "
+        "active user has 3, the most popular item 3."
+    )
 
 
 def test_all_at_one_moment() -> None:
     found = over_time(table([ms(2020)] * 3))
     assert found is not None
     assert found.unit == "day"
-    assert portrait(table([ms(2020)] * 3), STATISTICS).startswith("<svg")
+    assert timeline(found).sentence.striptags() == (
+        "From 2020-01-01 to 2020-01-01; most interactions, 3, are in the day of 2020-01-01."
+    )

@@ -1,0 +1,373 @@
+"""The diagnosis: which branch finds an item, what confuses, margins, samplers, information."""
+
+from typing import Any
+
+from markupsafe import Markup
+
+from brmrs import columns
+from brmrs.columns import FUSED, MODALITIES
+from brmrs.diagnosis import schemas
+from brmrs.report import figures
+from brmrs.report.inputs import Inputs
+from brmrs.report.numbers import Table, interval, number, sentence
+from brmrs.report.page import Section, section
+
+Estimate = dict[str, float | None]
+# The sets in the order of the bars, with their names on the page.
+SET_NAMES = {
+    schemas.BOTH: "both branches",
+    schemas.ONLY_TEXT: "only text",
+    schemas.ONLY_VISUAL: "only visual",
+    schemas.SYNERGY: "only the fusion",
+    schemas.DEGENERATION: "a branch, not the fusion",
+    schemas.NONE: "none",
+}
+QUADRANT_NAMES = {
+    schemas.BOTH_SEPARATE: "both separate",
+    schemas.TEXT_SEPARATES: "text separates, picture confuses",
+    schemas.VISUAL_SEPARATES: "picture separates, text confuses",
+    schemas.NEITHER_SEPARATES: "neither separates",
+}
+NEGATIVE_NAMES = {
+    schemas.ABOVE: "above the held-out item",
+    schemas.UNIFORM: "uniform",
+    schemas.HARDEST_BY_TEXT: "hardest by text",
+    schemas.HARDEST_BY_VISUAL: "hardest by picture",
+}
+PART_NAMES = {
+    schemas.EITHER: "either",
+    schemas.ALONE_TEXT: "text alone",
+    schemas.ALONE_VISUAL: "picture alone",
+    schemas.BY_SUM: "both, by their sum",
+    schemas.BEYOND_SUM: "both, beyond their sum",
+}
+
+
+def diagnosis(inputs: Inputs) -> Section:
+    """All figures of the diagnosis, or one line on what the model's branches do not allow."""
+    found = inputs.diagnosis
+    drawn = []
+    if not found["cannot"]:
+        drawn = [_sets(inputs), _confusion(inputs), _histogram(inputs), _quadrants(inputs)]
+        drawn += [_samplers(inputs), *_information(inputs)]
+    return section(
+        "diagnosis",
+        "Diagnosis: text against picture",
+        cannot=found["cannot"],
+        drawn=[*drawn, *_types(inputs)],
+        pairs=number("diagnosis.pairs", found["pairs"], "count"),
+        users=number("diagnosis.users", found["users"], "count"),
+        definitions=[] if found["cannot"] else _definitions(found),
+    )
+
+
+def _definitions(found: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name.replace("_", " "), text) for name, text in found["definitions"].items()]
+
+
+def _sets(inputs: Inputs) -> figures.Figure:
+    """The sets of held-out pairs, of all users and by stratum."""
+    table = inputs.sets.rows(named=True)
+    groups: dict[str, dict[str, float]] = {}
+    keys: dict[str, str] = {}
+    for row in table:
+        dimension, stratum = row[columns.DIMENSION], row[columns.STRATUM]
+        name = "all" if dimension == schemas.ALL else f"{dimension}: {stratum}"
+        groups.setdefault(name, {})[row[schemas.SET]] = row[columns.VALUE]
+        keys[name] = f"sets.{dimension}.{stratum}"
+    rows = [
+        {"group": group, "series": text, "share": shares.get(name, 0.0), "place": place}
+        for group, shares in groups.items()
+        for place, (name, text) in enumerate(SET_NAMES.items())
+    ]
+    cells = [
+        [
+            group,
+            *(number(f"{keys[group]}.{name}", shares.get(name), "percent") for name in SET_NAMES),
+        ]
+        for group, shares in groups.items()
+    ]
+    found = inputs.diagnosis
+    text = sentence(
+        "The fusion alone finds {} of the held-out items. It misses {} that a branch finds, which "
+        "is {} of what the branches find; {} of its hits no branch has.",
+        _percent("sets.all.all.synergy", found["sets"][schemas.SYNERGY]),
+        _percent("sets.all.all.degeneration", found["sets"][schemas.DEGENERATION]),
+        _percent("rates.degeneration", found["degeneration"]),
+        _percent("rates.synergy", found["synergy"]),
+    )
+    return figures.figure(
+        "sets",
+        f"Who has the held-out item in the first {found['k']}",
+        figures.shares(rows, "share of the held-out items, mean over users"),
+        text,
+        Table(["", *SET_NAMES.values()], cells, frozenset({0})),
+    )
+
+
+def _confusion(inputs: Inputs) -> figures.Figure:
+    found = inputs.diagnosis["confusion"]
+    rows, cells = [], []
+    for way in ("by_score", "by_cosine"):
+        for kind in (schemas.ABOVE, schemas.UNIFORM):
+            each = (found.get(way) or {}).get(kind)
+            if each is None or each["value"] is None:
+                continue
+            name = f"{way.replace('_', ' ')}, {'above' if kind == schemas.ABOVE else 'uniform'}"
+            series = FUSED if kind == schemas.ABOVE else figures.BASELINE
+            rows.append(_dot(name, series, each, f"{100 * each['value']:.1f} %"))
+            cells.append([name, *_cells(f"confusion.{way}.{kind}", each, "percent")])
+    above, uniform = (found["by_score"][kind] for kind in (schemas.ABOVE, schemas.UNIFORM))
+    text = sentence(
+        "By the scores of the branches, exactly one modality confuses {} of the negatives that "
+        "rank above the held-out item, and {} of uniform negatives. Only what exceeds the second "
+        "share belongs to the errors.",
+        _percent(f"confusion.by_score.{schemas.ABOVE}.value", above),
+        _percent(f"confusion.by_score.{schemas.UNIFORM}.value", uniform),
+    )
+    return figures.figure(
+        "confusion",
+        "Negatives that exactly one modality confuses",
+        figures.dots(rows, "share of the negatives"),
+        text,
+        Table(["negatives", "share", "95 % interval"], cells),
+    )
+
+
+def _histogram(inputs: Inputs) -> figures.Figure:
+    """The margins of the negatives above, text against picture."""
+    names = (schemas.TEXT_LOW, schemas.TEXT_HIGH, schemas.VISUAL_LOW, schemas.VISUAL_HIGH)
+    kept = [
+        row
+        for row in inputs.margins.rows(named=True)
+        if row[schemas.NEGATIVE_KIND] == schemas.ABOVE
+    ]
+    total = sum(row[schemas.COUNT] for row in kept) or 1
+    corners = ("x0", "x1", "y0", "y1")
+    rows = [
+        {
+            **{corner: row[name] for corner, name in zip(corners, names, strict=True)},
+            "share": row[schemas.COUNT] / total,
+        }
+        for row in kept
+    ]
+    shares = inputs.diagnosis["quadrants"][schemas.ABOVE]
+    text = sentence(
+        "Each cell holds negatives that rank above the held-out item. Right of the vertical line "
+        "the text separates them from it, above the horizontal line the picture does: {} only the "
+        "text, {} only the picture.",
+        *(
+            _percent(f"quadrants.{schemas.ABOVE}.{name}.value", shares[name])
+            for name in (schemas.TEXT_SEPARATES, schemas.VISUAL_SEPARATES)
+        ),
+    )
+    cells = [
+        [called, *_cells(f"quadrants.{schemas.ABOVE}.{name}", shares[name], "percent")]
+        for name, called in QUADRANT_NAMES.items()
+    ]
+    unit = "in standard deviations"
+    return figures.figure(
+        "margins",
+        "Margins of the negatives that rank above",
+        figures.density(rows, f"text margin, {unit}", f"visual margin, {unit}"),
+        text,
+        Table(["quadrant", "share", "95 % interval"], cells),
+    )
+
+
+def _quadrants(inputs: Inputs) -> figures.Figure:
+    """The quadrants of all kinds of negatives."""
+    found = inputs.diagnosis["quadrants"]
+    rows, cells = [], []
+    for kind, called in NEGATIVE_NAMES.items():
+        each = found[kind]
+        rows += [
+            {
+                "group": called,
+                "series": name,
+                "share": each[quadrant]["value"] or 0.0,
+                "place": place,
+            }
+            for place, (quadrant, name) in enumerate(QUADRANT_NAMES.items())
+        ]
+        cells.append(
+            [
+                called,
+                *(
+                    number(f"quadrants.{kind}.{quadrant}.value", each[quadrant]["value"], "percent")
+                    for quadrant in QUADRANT_NAMES
+                ),
+            ]
+        )
+    text = sentence(
+        "Neither modality separates {} of uniform negatives, {} of those that are hardest by text "
+        "and {} of those that are hardest by picture.",
+        *(
+            _percent(
+                f"quadrants.{kind}.{schemas.NEITHER_SEPARATES}.value",
+                found[kind][schemas.NEITHER_SEPARATES],
+            )
+            for kind in schemas.SAMPLERS
+        ),
+    )
+    return figures.figure(
+        "quadrants",
+        "Which modality separates a negative from the held-out item",
+        figures.shares(rows, "share of the negatives"),
+        text,
+        Table(["negatives", *QUADRANT_NAMES.values()], cells),
+    )
+
+
+def _samplers(inputs: Inputs) -> figures.Figure:
+    found = inputs.diagnosis["samplers"]
+    rows, cells = [], []
+    for sampler in schemas.SAMPLERS:
+        each, key = found[sampler], f"samplers.{sampler}"
+        for branch in (FUSED, *MODALITIES):
+            margin = each["margin"][branch]
+            if margin["value"] is not None:
+                rows.append(_grouped(NEGATIVE_NAMES[sampler], branch, margin))
+        cells.append(
+            [
+                NEGATIVE_NAMES[sampler],
+                *(
+                    number(f"{key}.margin.{branch}", each["margin"][branch]["value"], "short")
+                    for branch in (FUSED, *MODALITIES)
+                ),
+                number(f"{key}.not_separated", each["not_separated"][FUSED]["value"], "percent"),
+                number(f"{key}.false_negatives", each["false_negatives"], "percent"),
+            ]
+        )
+    text = sentence(
+        "Mean margins in standard deviations: against the negative that is hardest by text, {} in "
+        "the text branch and {} in the visual branch; against a uniform one, {} and {}. CHNS gives "
+        "each branch the hardest negatives of the other.",
+        *(
+            number(
+                f"samplers.{sampler}.margin.{branch}",
+                found[sampler]["margin"][branch]["value"],
+                "short",
+            )
+            for sampler in (schemas.HARDEST_BY_TEXT, schemas.UNIFORM)
+            for branch in MODALITIES
+        ),
+    )
+    heads = ["margin, fused", "margin, text", "margin, visual", "not separated", "false negatives"]
+    return figures.figure(
+        "samplers",
+        "How hard the samplers' negatives are",
+        figures.grouped(rows, "mean margin, in standard deviations"),
+        text,
+        Table(["negatives", *heads], cells),
+    )
+
+
+def _information(inputs: Inputs) -> list[figures.Figure]:
+    """The parts of the information; none without pairs of both splits."""
+    found = inputs.diagnosis["information"]
+    if found is None:
+        return []
+    parts = found["parts"]
+    rows = [
+        _dot(called, FUSED, parts[name], f"{parts[name]['value']:.3f}")
+        for name, called in PART_NAMES.items()
+        if parts[name]["value"] is not None
+    ]
+    cells = [
+        [called, *_cells(f"information.{name}", parts[name], "decimal")]
+        for name, called in PART_NAMES.items()
+    ]
+    known = found["known"]
+    text = sentence(
+        "Which of a held-out item and a uniform negative is held out is 1 bit. The text branch "
+        "tells {} of it, the visual branch {}, all three {}. These are lower bounds, from a linear "
+        "fit; “either” is what both tell alike.",
+        *(
+            number(f"information.{name}", known[name]["value"], "decimal")
+            for name in (schemas.KNOWN_TEXT, schemas.KNOWN_VISUAL, schemas.KNOWN_ALL)
+        ),
+    )
+    chart = figures.dots(rows, "bits", zero=False)
+    table = Table(["", "bits", "95 % interval"], cells)
+    return [figures.figure("information", "What tells the items apart", chart, text, table)]
+
+
+def _types(inputs: Inputs) -> list[figures.Figure]:
+    """Recall by the planted type; none where the truth is not known."""
+    rows = inputs.types.rows(named=True)
+    if not rows:
+        return []
+    shown = [name for name in (FUSED, *MODALITIES) if any(r[columns.BRANCH] == name for r in rows)]
+    ordered = [row for name in shown for row in rows if row[columns.BRANCH] == name]
+    chart = figures.grouped(
+        [
+            _grouped(row[columns.STRATUM].replace("_", " "), row[columns.BRANCH], row)
+            for row in ordered
+        ],
+        f"test {rows[0][columns.NAME]}",
+    )
+    cells = []
+    for stratum in dict.fromkeys(row[columns.STRATUM] for row in ordered):
+        of = {row[columns.BRANCH]: row for row in rows if row[columns.STRATUM] == stratum}
+        first = next(iter(of.values()))
+        cells.append(
+            [
+                stratum.replace("_", " "),
+                number(f"types.{stratum}.pairs", first[columns.N_PAIRS], "count"),
+                *(
+                    number(f"types.{stratum}.{name}", of[name][columns.VALUE]) if name in of else ""
+                    for name in shown
+                ),
+            ]
+        )
+    return [
+        figures.figure(
+            "types",
+            "By the planted type of the interaction",
+            chart,
+            _best_by_type(ordered),
+            Table(["", "held-out items", *shown], cells),
+        )
+    ]
+
+
+def _best_by_type(rows: list[dict[str, Any]]) -> Markup:
+    """Which unimodal branch is better on the types that only one modality shows."""
+    value = {(row[columns.STRATUM], row[columns.BRANCH]): row[columns.VALUE] for row in rows}
+    words = []
+    for planted in (columns.TEXT_UNIQUE, columns.VISUAL_UNIQUE):
+        both = [value.get((planted, name)) for name in MODALITIES]
+        if both[0] is not None and both[1] is not None:
+            words.append(
+                sentence(
+                    "for items that are liked for what only the {} shows, the text branch reaches "
+                    "{} and the visual branch {}",
+                    "text" if planted == columns.TEXT_UNIQUE else "picture",
+                    *(
+                        number(f"types.{planted}.{name}", value, "decimal")
+                        for name, value in zip(MODALITIES, both, strict=True)
+                    ),
+                )
+            )
+    return sentence("Known for the sample only: {}.", Markup("; ").join(words))
+
+
+def _dot(name: str, series: str, of: Any, text: str) -> dict[str, Any]:
+    ends = {end: of[end] for end in ("value", "low", "high")}
+    return {"name": name, "series": series, "text": text, **ends}
+
+
+def _grouped(group: str, series: str, of: Any) -> dict[str, Any]:
+    ends = {end: of[end] for end in ("value", "low", "high")}
+    return {"group": group, "series": series, **ends}
+
+
+def _cells(key: str, of: Estimate, form: str) -> list[Any]:
+    value, low, high = of["value"], of["low"], of["high"]
+    ends = "" if low is None or high is None else interval(key, low, high, form)
+    return [number(f"{key}.value", value, form), ends]
+
+
+def _percent(key: str, of: Estimate) -> Markup:
+    return number(key, of["value"], "percent")

@@ -1,0 +1,46 @@
+"""The command `brmrs report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brmrs.store.artifacts import ArtifactStore
+from flows.cli.console import console, line
+from flows.cli.options import STORE, Artifacts
+
+app = typer.Typer()
+out = console()
+
+
+@app.command()
+def report(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Its name, the end of it, or latest, served.")
+    ] = "latest",
+    compare: Annotated[
+        list[str],
+        typer.Option(metavar="RUN", help="Show this run beside the first; repeatable."),
+    ] = [],  # noqa: B006 - Typer reads the default, nothing changes it
+    users: Annotated[
+        int, typer.Option(min=0, help="With --compare: users whose lists are shown.")
+    ] = 5,
+    to: Annotated[
+        Path | None, typer.Option(help="Write the page here instead of into the store.")
+    ] = None,
+    artifacts: Artifacts = STORE,
+) -> None:
+    """Write the report of a finished run, or of several side by side, and print its path."""
+    from brmrs.serving.current import resolve
+
+    store = ArtifactStore(artifacts)
+    found = resolve(store, run)
+    if compare:
+        from brmrs.report.side_by_side import write as write_all
+
+        path = write_all([found, *(resolve(store, name) for name in compare)], store, users, to)
+    else:
+        from brmrs.report.run_page import write
+
+        path = write(found, store, to)
+    line(out, str(path))
