@@ -28,6 +28,12 @@ QUADRANT_NAMES = {
     schemas.VISUAL_SEPARATES: "picture separates, text confuses",
     schemas.NEITHER_SEPARATES: "neither separates",
 }
+SET_COLOURS = dict(
+    zip(SET_NAMES.values(), ("ink", "text", "visual", "fused", "mark", "grid"), strict=True)
+)
+QUADRANT_COLOURS = dict(
+    zip(QUADRANT_NAMES.values(), ("grid", "text", "visual", "ink"), strict=True)
+)
 NEGATIVE_NAMES = {
     schemas.ABOVE: "above the held-out item",
     schemas.UNIFORM: "uniform",
@@ -71,8 +77,10 @@ def _sets(inputs: Inputs) -> figures.Figure:
     groups: dict[str, dict[str, float]] = {}
     keys: dict[str, str] = {}
     for row in table:
+        if row[columns.DIMENSION] == "time":
+            continue
         dimension, stratum = row[columns.DIMENSION], row[columns.STRATUM]
-        name = "all" if dimension == schemas.ALL else f"{dimension}: {stratum}"
+        name = _group(dimension, stratum)
         groups.setdefault(name, {})[row[schemas.SET]] = row[columns.VALUE]
         keys[name] = f"sets.{dimension}.{stratum}"
     rows = [
@@ -99,10 +107,18 @@ def _sets(inputs: Inputs) -> figures.Figure:
     return figures.figure(
         "sets",
         f"Who has the held-out item in the first {found['k']}",
-        figures.shares(rows, "share of the held-out items, mean over users"),
+        figures.shares(rows, "share of the held-out items, mean over users", SET_COLOURS),
         text,
         Table(["", *SET_NAMES.values()], cells, frozenset({0})),
     )
+
+
+def _group(dimension: str, stratum: str) -> str:
+    """The name of a group of pairs."""
+    if dimension == schemas.ALL:
+        return "all"
+    alone = dimension in ("text", "picture")  # "with text" is clear without the dimension
+    return stratum if alone else f"{dimension}: {stratum.replace('_', ' ')}"
 
 
 def _confusion(inputs: Inputs) -> figures.Figure:
@@ -128,7 +144,7 @@ def _confusion(inputs: Inputs) -> figures.Figure:
     return figures.figure(
         "confusion",
         "Negatives that exactly one modality confuses",
-        figures.dots(rows, "share of the negatives"),
+        figures.dots(rows, "share of the negatives", percent=True),
         text,
         Table(["negatives", "share", "95 % interval"], cells),
     )
@@ -213,7 +229,7 @@ def _quadrants(inputs: Inputs) -> figures.Figure:
     return figures.figure(
         "quadrants",
         "Which modality separates a negative from the held-out item",
-        figures.shares(rows, "share of the negatives"),
+        figures.shares(rows, "share of the negatives", QUADRANT_COLOURS),
         text,
         Table(["negatives", *QUADRANT_NAMES.values()], cells),
     )

@@ -99,13 +99,14 @@ def standalone(of: Figure) -> str:
     return f'{head}{bracket}<rect width="100%" height="100%" fill="white"/>{rest}'
 
 
-def dots(rows: Rows, label: str, *, zero: bool = True) -> Any:
+def dots(rows: Rows, label: str, *, zero: bool = True, percent: bool = False) -> Any:
     """A value with its interval per row.
 
     Args:
         rows: "name", "series" (of `STYLES`), "value", "low", "high", "text" beside the point.
         label: of the axis, with the unit.
         zero: whether the axis starts at 0; else a line marks 0.
+        percent: whether the values are shares.
     """
     names = [row["name"] for row in rows]
     base = alt.Chart(_data(rows)).encode(
@@ -113,7 +114,8 @@ def dots(rows: Rows, label: str, *, zero: bool = True) -> Any:
         color=alt.Color("series:N", legend=None, scale=_scale(rows, 0)),
         tooltip=["name:N", "value:Q", "low:Q", "high:Q"],
     )
-    x = alt.X("value:Q", title=label, scale=alt.Scale(zero=zero, nice=True))
+    axis = alt.Axis(format="~%" if percent else ",~r", tickCount=5)
+    x = alt.X("value:Q", title=label, scale=alt.Scale(zero=zero, nice=True), axis=axis)
     rules = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=label), x2="high:Q")
     points = base.mark_point(filled=True, size=90, opacity=1).encode(
         x=x, shape=alt.Shape("series:N", legend=None, scale=_scale(rows, 1))
@@ -240,26 +242,34 @@ def grouped(rows: Rows, label: str) -> Any:
     return alt.layer(rules, points).properties(width=WIDTH - 90, height=height)
 
 
-def shares(rows: Rows, label: str) -> Any:
+def shares(rows: Rows, label: str, colours: Mapping[str, str]) -> Any:
     """Horizontal bars of parts of a whole, one bar per group.
 
     Args:
         rows: "group", "series", "share", "place" (order of the parts).
         label: of the axis.
+        colours: variables of the style sheet by part, in order.
     """
     groups = list(dict.fromkeys(row["group"] for row in rows))
-    names = list(dict.fromkeys(row["series"] for row in rows))
+    scale = alt.Scale(domain=[*colours], range=[f"var(--{each})" for each in colours.values()])
+    legend = alt.Legend(title=None, columns=2, labelLimit=240)
     return (
         alt.Chart(_data(rows))
-        .mark_bar(stroke="var(--paper)", strokeWidth=1, height=18)
+        .mark_bar(stroke="var(--paper)", strokeWidth=1, height=14)
         .encode(
-            x=alt.X("share:Q", title=label, stack=True, axis=alt.Axis(format="~%", tickCount=5)),
-            y=alt.Y("group:N", sort=groups, title=None, axis=alt.Axis(labelLimit=150, ticks=False)),
-            color=alt.Color("series:N", sort=names, scale=_scale(rows, 0), legend=_legend(names)),
+            x=alt.X(
+                "share:Q",
+                title=label,
+                stack=True,
+                scale=alt.Scale(domain=[0, 1]),
+                axis=alt.Axis(format="~%", tickCount=5),
+            ),
+            y=alt.Y("group:N", sort=groups, title=None, axis=alt.Axis(labelLimit=160, ticks=False)),
+            color=alt.Color("series:N", scale=scale, legend=legend),
             order=alt.Order("place:Q"),
             tooltip=["group:N", "series:N", alt.Tooltip("share:Q", format=".1%")],
         )
-        .properties(width=WIDTH - 90, height=28 * len(groups))
+        .properties(width=WIDTH - 120, height=20 * len(groups))
     )
 
 

@@ -52,6 +52,8 @@ def number(key: str, value: float | None, form: str = "metric") -> Markup:
         form: of `FORMS`.
     """
     text = NONE if value is None else FORMS[form](value)
+    if text.strip("-0., %") == "":
+        text = text.lstrip("-")  # of -0.0004 with three digits
     full = "" if value is None else repr(value)
     return Markup('<data data-key="{}" value="{}">{}</data>').format(key, full, text)
 

@@ -15,7 +15,7 @@ from brmrs.report.gallery import Gallery
 from brmrs.report.inputs import Inputs
 from brmrs.report.lineage import lineage
 from brmrs.report.numbers import number
-from brmrs.report.page import Section, section
+from brmrs.report.page import section
 from brmrs.report.results import comparison, lists, result
 from brmrs.report.strata import strata
 from brmrs.report.training import training
