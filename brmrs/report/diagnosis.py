@@ -286,7 +286,7 @@ def _information(inputs: Inputs) -> list[figures.Figure]:
         return []
     parts = found["parts"]
     rows = [
-        _dot(called, FUSED, parts[name], f"{parts[name]['value']:.3f}")
+        _dot(called, FUSED, parts[name], f"{parts[name]['value']:z.3f}")
         for name, called in PART_NAMES.items()
         if parts[name]["value"] is not None
     ]

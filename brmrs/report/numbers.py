@@ -11,14 +11,15 @@ from typing import Any
 from markupsafe import Markup
 
 NONE = "\N{EN DASH}"
+# z: no minus before a rounded 0.
 FORMS: dict[str, Callable[[float], str]] = {
     "count": lambda value: f"{value:,.0f}",
     "metric": lambda value: f"{value:.4f}",
-    "signed": lambda value: f"{value:+.4f}",
-    "decimal": lambda value: f"{value:,.3f}",
-    "short": lambda value: f"{value:,.2f}",
-    "score": lambda value: f"{value:+.2f}",
-    "percent": lambda value: f"{100 * value:.1f} %",
+    "signed": lambda value: f"{value:+z.4f}",
+    "decimal": lambda value: f"{value:z,.3f}",
+    "short": lambda value: f"{value:z,.2f}",
+    "score": lambda value: f"{value:+z.2f}",
+    "percent": lambda value: f"{100 * value:z.1f} %",
     "p": lambda value: f"{value:.2g}",
     "seconds": lambda value: f"{value:,.1f} s",
 }
@@ -52,8 +53,6 @@ def number(key: str, value: float | None, form: str = "metric") -> Markup:
         form: of `FORMS`.
     """
     text = NONE if value is None else FORMS[form](value)
-    if text.strip("-0., %") == "":
-        text = text.lstrip("-")  # of -0.0004 with three digits
     full = "" if value is None else repr(value)
     return Markup('<data data-key="{}" value="{}">{}</data>').format(key, full, text)
 
