@@ -171,13 +171,13 @@ STAGES = (
     Stage(
         "graphs",
         "brmrs.graphs.stage",
-        config=("graphs", "split.protocol"),
+        config=("graphs", "features.replace", "split.protocol"),
         reads=(SPLIT, *FEATURE_TABLES.values(), *GIVEN.values()),
     ),
     Stage(
         "train",
         "brmrs.training.stage",
-        config=("model", "train", "features.imputation", "split.protocol"),
+        config=("model", "train", "features.imputation", "features.replace", "split.protocol"),
         reads=(SPLIT, USERS, ITEMS, *MODEL_INPUTS),
         optional=MODEL_INPUTS,
         external=("warm_start",),

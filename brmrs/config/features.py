@@ -12,6 +12,7 @@ IMPORTED = "imported"  # vectors of a ready-made data set, instead of a model's
 SELF_SUPERVISED = ("simsiam", "byol", "barlow-twins")  # weights trained on the items' own pictures
 Precision = Literal["auto", "fp32", "bf16"]
 Imputation = Literal["zeros", "mean", "neighbours"]
+Replacement = Literal["none", "permuted", "noise", "removed"]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
@@ -157,12 +158,35 @@ class VisualConfig(Section):
         return self
 
 
+class ReplaceConfig(Section):
+    """Other features for the graphs and the recommender, to see whether they matter.
+
+    `permuted`: each item gets the vector of another item. `noise`: random vectors of the same
+    lengths. `removed`: none. `brmrs diagnose RUN --retrain` compares them.
+    """
+
+    text: Replacement = "none"
+    """What takes the place of the text vectors."""
+    visual: Replacement = "none"
+    """What takes the place of the visual vectors."""
+    seed: Seed = 0
+    """Seed of the permutation and of the noise."""
+
+    @model_validator(mode="after")
+    def _every_field_has_an_effect(self) -> Self:
+        if {self.text, self.visual} <= {"none", "removed"}:
+            refuse(self, ("seed",), "nothing is drawn at random")
+        return self
+
+
 class FeaturesConfig(Section):
     """Vectors of the items from their texts and pictures."""
 
     imputation: Imputation = "zeros"
     """The vector of an item without the modality, for the recommender. `zeros`: none. `mean`: the
     mean of all items that have one. `neighbours`: the mean of its neighbours in the item graph."""
+    replace: ReplaceConfig = ReplaceConfig()
+    """An experiment: other vectors in place of these."""
     text: TextConfig = TextConfig()
     """Text vectors."""
     visual: VisualConfig = VisualConfig()

@@ -31,7 +31,8 @@ from brmrs.diagnosis.schemas import (
     TYPES_FILE,
 )
 from brmrs.diagnosis.summary import DEFINITIONS, summary
-from brmrs.evaluation.stage import Present, read_features, strata_of
+from brmrs.evaluation import strata
+from brmrs.evaluation.lists import read_features
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import bundle
 from brmrs.models.base import Scorer
@@ -95,9 +96,9 @@ def measure(
     test = scans[TEST]
     pair_users, positives = test.users[test.rows], test.items[:, 0]
     features = read_features(inputs)
-    present: Present = {name: each.present.numpy() for name, each in features.items()}
+    present = {name: each.present.numpy() for name, each in features.items()}
     types = planted_types(config.truth, model, pair_users, positives) if config.truth else None
-    strata = strata_of(TEST, held_out[TEST], model.seen, present, inputs[SPLIT])
+    of_split = strata.of_split(TEST, held_out[TEST], model.seen, present, inputs[SPLIT])
     cosines = None
     if set(features) == set(MODALITIES):
         cosines = Cosines.of(features, config.top_share, positives)
@@ -109,7 +110,7 @@ def measure(
         config,
         pool,
         protocol != "cold-items",
-        groups(len(positives), strata, types),
+        groups(len(positives), of_split, types),
         types,
         cosines,
     )

@@ -20,12 +20,15 @@ Values are means over the users, except for coverage and gini, which are of all 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from brmrs.features import feature_table
 from brmrs.graphs.user_items import UserItems
+from brmrs.stages import FEATURE_TABLES
 
 DEFINITIONS = {
     "coverage": "share of all items that are in the first K of at least one user",
@@ -52,6 +55,16 @@ class Features:
 
     vectors: Tensor
     present: Tensor
+
+
+def read_features(inputs: Mapping[str, Path]) -> dict[str, Features]:
+    """The features of each modality that the run has."""
+    found = {}
+    for modality, file in FEATURE_TABLES.items():
+        if file in inputs:
+            vectors, present = feature_table.read(inputs[file])
+            found[modality] = Features(torch.from_numpy(vectors), torch.from_numpy(present))
+    return found
 
 
 def describe(

@@ -22,7 +22,6 @@ from brmrs.columns import (
     SPLIT_NAMES,
     STRATA,
     TEST,
-    TIMESTAMP,
     USER,
     VALIDATION,
     metric,
@@ -42,13 +41,12 @@ from brmrs.evaluation.metrics import (
 )
 from brmrs.evaluation.paired import interval
 from brmrs.evaluation.ranking import ranked_items, top_k
-from brmrs.features import feature_table
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import bundle
 from brmrs.models.base import Scorer
 from brmrs.models.most_popular import popularity
-from brmrs.stages import FEATURE_TABLES, StageContext
 from brmrs.stages import SPLIT as SPLIT_FILE
+from brmrs.stages import StageContext
 from brmrs.system.files import write_json, write_parquet
 
 METRICS_FILE = "metrics.json"
@@ -75,7 +73,7 @@ def run(context: StageContext) -> None:
     cut_offs = tuple(sorted(set(context.config.evaluate.k)))
     plugins = context.config.plugins
     others = of_plugins(plugins)
-    features = read_features(context.inputs)
+    features = lists.read_features(context.inputs)
     present = {name: each.present.numpy() for name, each in features.items()}
     protocol = context.config.split.protocol
     ranked = rank(model, held_out, max(cut_offs), protocol)
@@ -97,16 +95,6 @@ def run(context: StageContext) -> None:
     write_parquet(context.out / PER_USER_FILE, schema, columns)
     rows = in_strata(model, held_out, ranked, present, context.inputs[SPLIT_FILE])
     pq.write_table(pa.Table.from_pylist(rows, STRATA), context.out / STRATA_FILE)
-
-
-def read_features(inputs: Mapping[str, Path]) -> dict[str, lists.Features]:
-    """The features of each modality that the run has."""
-    found = {}
-    for modality, file in FEATURE_TABLES.items():
-        if file in inputs:
-            vectors, present = feature_table.read(inputs[file])
-            found[modality] = lists.Features(torch.from_numpy(vectors), torch.from_numpy(present))
-    return found
 
 
 def read_coverage(inputs: Mapping[str, Path], present: Present) -> dict[str, Coverage]:
@@ -224,18 +212,9 @@ def in_strata(
     """The rows of `strata.parquet`: Recall@K of every branch and of the baseline."""
     rows: list[dict[str, Any]] = []
     for part, relevant in held_out.items():
-        chosen = strata_of(part, relevant, model.seen, present, split)
+        chosen = strata.of_split(part, relevant, model.seen, present, split)
         rows += strata.rows(part, ranked[part], relevant, chosen)
     return rows
-
-
-def strata_of(
-    part: int, held_out: UserItems, train: UserItems, present: Present, split: Path
-) -> list[strata.Stratum]:
-    """The strata of one part of the split, whose times are read from the split's file."""
-    times = pq.read_table(split, columns=[TIMESTAMP], filters=[(SPLIT, "==", part)])[TIMESTAMP]
-    known = None if times.null_count or not len(times) else times.to_numpy()
-    return strata.strata(held_out, train, present, known)
 
 
 def table(held_out: Mapping[int, UserItems], values: Values) -> dict[str, np.ndarray]:

@@ -7,9 +7,11 @@ these that are in the first K items; the value of the stratum is the mean over s
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -81,6 +83,20 @@ def strata(
         dates = times.astype("datetime64[ms]").astype("datetime64[D]")
         found += _in_groups("time", dates, QUARTERS)
     return [stratum for stratum in found if bool(stratum.pairs.any())]
+
+
+def of_split(
+    part: int,
+    held_out: UserItems,
+    train: UserItems,
+    present: Mapping[str, NDArray[np.bool_]],
+    split: Path,
+) -> list[Stratum]:
+    """The strata of one part of the split, whose times are read from the split's file."""
+    wanted = [(columns.SPLIT, "==", part)]
+    times = pq.read_table(split, columns=[columns.TIMESTAMP], filters=wanted)[columns.TIMESTAMP]
+    known = None if times.null_count or not len(times) else times.to_numpy()
+    return strata(held_out, train, present, known)
 
 
 def rows(

@@ -27,9 +27,11 @@ from brmrs.columns import (
     VISUAL,
     WEIGHT,
 )
+from brmrs.config.features import Replacement
 from brmrs.config.learning import GraphsConfig
 from brmrs.errors import UserError
 from brmrs.features import feature_table
+from brmrs.features.replaced import replaced, sources
 from brmrs.graphs.nearest import nearest
 from brmrs.graphs.similarity import Edges, KnownCosines, Modality, Similarity
 from brmrs.stages import FEATURE_TABLES, GIVEN, GIVEN_KNN, StageContext
@@ -45,7 +47,11 @@ def run(context: StageContext) -> None:
     """Write item, user, text and visual .parquet (EDGES) and statistics.json."""
     config = context.config.graphs
     tables = {name: context.inputs[file] for name, file in FEATURE_TABLES.items()}
-    features = {name: feature_table.read(table) for name, table in tables.items()}
+    replace = context.config.features.replace
+    features = {
+        name: replaced(*feature_table.read(table), getattr(replace, name), replace.seed)
+        for name, table in tables.items()
+    }
     items = len(features[TEXT][1])
     train = training_matrix(context.inputs[SPLIT_TABLE], items)
     # A new item is in no graph: its features place it after training.
@@ -55,7 +61,10 @@ def run(context: StageContext) -> None:
     features = {name: (x, present & nodes) for name, (x, present) in features.items()}
     if config.modality == "knn":
         folders = {name: context.inputs[GIVEN[name]] for name in MODALITIES}
-        known = known_cosines(folders, items, nodes)
+        of = {
+            name: known_order(tables[name], getattr(replace, name), replace.seed) for name in tables
+        }
+        known = known_cosines(folders, items, nodes, of)
         of_items = similarity_of_items(train, known, config)
         of_users = user_similarity(train, {}, config)
     else:
@@ -85,8 +94,22 @@ def training_matrix(split: Path, items: int) -> sp.csr_matrix:
     return matrix
 
 
+def known_order(table: Path, how: Replacement, seed: int) -> NDArray[np.int64] | None:
+    """(I,) the item that each item of a kNN table stands for after `features.replace`.
+
+    None: the table is not used, as there are no neighbours by noise or without features.
+    """
+    present = feature_table.presence(table)
+    if how == "none":
+        return np.arange(len(present))
+    return np.argsort(sources(present, seed)) if how == "permuted" else None
+
+
 def known_cosines(
-    folders: Mapping[str, Path], items: int, nodes: NDArray[np.bool_]
+    folders: Mapping[str, Path],
+    items: int,
+    nodes: NDArray[np.bool_],
+    order: Mapping[str, NDArray[np.int64] | None],
 ) -> dict[str, KnownCosines]:
     """The cosines of the ready-made data set's kNN tables, by modality.
 
@@ -94,20 +117,24 @@ def known_cosines(
         folders: the imported files of each modality.
         items: I.
         nodes: (I,) items whose edges are kept.
+        order: by modality, see `known_order`.
 
     Raises:
         UserError: there is no table at all.
     """
-    known = {}
+    known, found = {}, 0
     for name, folder in folders.items():
-        path = folder / GIVEN_KNN
+        path, stands_for = folder / GIVEN_KNN, order[name]
         if path.is_file():
+            found += 1
+            if stands_for is None:
+                continue
             table = pq.read_table(path)
-            ends = (nodes[table[end].to_numpy()] for end in (ROW, COLUMN))
-            table = table.filter(pa.array(np.logical_and(*ends)))
-            edges = Edges(*(table[column].to_numpy() for column in EDGES.names))
+            rows, columns = (stands_for[table[end].to_numpy()] for end in (ROW, COLUMN))
+            kept = nodes[rows] & nodes[columns]
+            edges = Edges(rows[kept], columns[kept], table[WEIGHT].to_numpy()[kept])
             known[name] = KnownCosines.of(edges, items)
-    if not known:
+    if not found:
         raise UserError(
             "graphs.modality: knn needs the kNN tables of a ready-made data set "
             "(ingest.format=ready-made); set graphs.modality=features"

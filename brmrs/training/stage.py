@@ -20,7 +20,7 @@ from brmrs.columns import (
     USER_ID,
     VALIDATION,
 )
-from brmrs.config.features import Imputation
+from brmrs.config.features import FeaturesConfig
 from brmrs.config.learning import TrainConfig
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
@@ -43,6 +43,11 @@ from brmrs.training.warm_start import start_from
 LOG = logging.getLogger(__name__)
 CURVE_FILE = "curve.parquet"
 CHECKPOINT = "checkpoint.pt"
+REPLACED = {  # what a label adds, as tables show it
+    "permuted": "permuted among the items",
+    "noise": "replaced by noise",
+    "removed": "removed",
+}
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def run(context: StageContext) -> None:
     LOG.info("%s", summary(config, history, high_water()))
     neighbours = config.model.residuals.neighbours > 0
     used = {m for m in ready.folders if neighbours or model.learns_from(m)}
-    described = features(ready.folders, config.features.imputation, used)
+    described = features(ready.folders, config.features, used)
     about = describe(config, history, described, ready.users, ready.items, warm)
     made = with_residuals(bundle(about, model, ready.train), ready, config)
     made.save(context.out)
@@ -151,7 +156,8 @@ def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
     )
     tables = {modality: f"{modality}_features" for modality in MODALITIES}
     folders = {modality: inputs[name] for modality, name in tables.items() if name in inputs}
-    data = assemble(train, folders, inputs.get("graphs"), categories)
+    replace = config.features.replace
+    data = assemble(train, folders, inputs.get("graphs"), categories, replace)
     data = imputed(data, config.features.imputation)
     drawn = torch.unique(train.items) if protocol == "cold-items" else None
     return Prepared(users, items, train, validation, select, folders, data, drawn)
@@ -236,21 +242,26 @@ def selector(
 
 
 def features(
-    folders: Mapping[str, Path], imputation: Imputation, used: Set[str]
+    folders: Mapping[str, Path], config: FeaturesConfig, used: Set[str]
 ) -> dict[str, Feature]:
     """The bundle's entries on the features, from their `meta.json`.
 
     Args:
         folders: the feature folder of each modality.
-        imputation: how missing vectors were filled in.
+        config: how missing vectors were filled in, and what took the place of all.
         used: the modalities whose features, or graphs of them, the recommender reads.
     """
     described = {}
     for modality, folder in folders.items():
         meta = read_json(folder / "meta.json")
         kept = {name: meta[name] for name in ("label", "weights_sha256", "items", "present")}
+        how = getattr(config.replace, modality)
+        if how != "none":
+            kept["label"] = f"{kept['label']}, {REPLACED[how]}"
+        if how == "removed":
+            kept["present"] = 0
         described[modality] = Feature(
-            **kept, used=modality in used and meta["present"] > 0, imputation=imputation
+            **kept, used=modality in used and kept["present"] > 0, imputation=config.imputation
         )
     return described
 

@@ -163,7 +163,7 @@ def test_ctrl_c_does_not_wait_for_training(project: Path) -> None:
     assert process.returncode == 128 + signal.SIGINT, err
     assert "interrupted" in out + err
     summary = run(project, "artifacts")
-    assert ran(summary) == ["train", "evaluate", "publish", "report"]
+    assert ran(summary) == ["train", "evaluate", "diagnosis", "publish", "report"]
 
 
 def files(store: Path) -> set[str]:

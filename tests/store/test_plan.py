@@ -140,7 +140,7 @@ def test_until_takes_what_the_stage_reads_from() -> None:
         needed(config, "split,image")
 
 
-INTERACTIONS = ["ingest", "split", "train", "evaluate", "publish", "report"]
+INTERACTIONS = ["ingest", "split", "train", "evaluate", "diagnosis", "publish", "report"]
 
 
 def of(model: str, **features: str) -> PipelineConfig:

@@ -169,7 +169,7 @@ def test_a_deployment_runs_twice_the_second_time_cached(up: Up) -> None:
     assert "train BRMRS: epoch 1 of at most 2: " in changed.stdout
     states = up.task_states()[0]
     ran = {name for name in names if states[name] == "Completed"}
-    assert ran == {"train", "evaluate", "publish", "report"}
+    assert ran == {"train", "evaluate", "diagnosis", "publish", "report"}
 
     failed = up.deploy_run("config=small.yaml", 'ingest={"k": 1000}')
     assert failed.returncode != 0
