@@ -83,7 +83,13 @@ def test_the_summary_tells_metrics_and_where_things_lie(run: Runner) -> None:
 
 
 def test_another_learning_rate_reruns_training_and_what_follows(run: Runner) -> None:
-    assert ran(run(train={"learning_rate": 0.0123})) == ["train", "evaluate", "diagnosis", "publish", "report"]
+    assert ran(run(train={"learning_rate": 0.0123})) == [
+        "train",
+        "evaluate",
+        "diagnosis",
+        "publish",
+        "report",
+    ]
 
 
 def test_until_stops_there(run: Runner) -> None:
