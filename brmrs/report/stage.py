@@ -9,6 +9,7 @@ from markupsafe import Markup
 from brmrs import columns
 from brmrs.config import conditions
 from brmrs.report import page
+from brmrs.report.cases import cases
 from brmrs.report.data import data
 from brmrs.report.diagnosis import diagnosis
 from brmrs.report.gallery import Gallery
@@ -42,6 +43,7 @@ def render(inputs: Inputs) -> str:
         strata(inputs),
         lists(inputs),
         diagnosis(inputs),
+        cases(inputs, gallery),
         users(inputs, gallery),
         lineage(inputs),
     ]
