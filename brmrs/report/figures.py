@@ -152,7 +152,7 @@ def lines(
         mark: a value of x, and its name.
         height: of the plot area.
     """
-    kind = "log" if log else "linear"
+    kind: Any = "log" if log else "linear"
     form = "~%" if percent else "~g" if log else ",~r"
     names = list(dict.fromkeys(row["series"] for row in rows))
     chart = (
@@ -307,7 +307,8 @@ def density(rows: Rows, x: str, y: str) -> Any:
 
 
 def _data(rows: Rows) -> Any:
-    return alt.Data(values=[dict(row) for row in rows])
+    data: Any = alt.Data
+    return data(values=[dict(row) for row in rows])
 
 
 def _style(name: str, place: int) -> tuple[str, str, list[int]]:
@@ -321,11 +322,11 @@ def _scale(rows: Rows, part: int) -> Any:
 
 
 def _legend(names: Sequence[str], symbol: str | None = None) -> Any:
-    kind = {"symbolType": symbol, "symbolSize": 400} if symbol else {}
+    kind: dict[str, Any] = {"symbolType": symbol, "symbolSize": 400} if symbol else {}
     return alt.Legend(title=None, **kind) if len(names) > 1 else None
 
 
-def _zoom(*axes: str) -> Any:
+def _zoom(*axes: Any) -> Any:
     """Drag to move, shift and wheel to zoom, double click to return."""
     return alt.selection_interval(
         name="zoom",

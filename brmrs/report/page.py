@@ -29,7 +29,7 @@ class Section:
     """A part of the page.
 
     Attributes:
-        name: of its anchor and template.
+        name: of its anchor.
         title: its heading.
         body: HTML.
     """
@@ -45,8 +45,8 @@ def fragment(name: str, /, **values: Any) -> Markup:
 
 
 def section(name: str, title: str, /, **values: Any) -> Section:
-    """A section from the template of its name."""
-    return Section(name, title, fragment(name, **values))
+    """A section from the template of that name; its anchor is the last part."""
+    return Section(name.rpartition(".")[2], title, fragment(name, **values))
 
 
 def render(title: str, heading: Markup, sections: Sequence[Section]) -> str:

@@ -77,7 +77,7 @@ def _lead(inputs: Inputs) -> Markup:
     between = (
         sentence(
             " (95 % interval {})",
-            interval(f"interval.{FUSED}.{TEST_NAME}.{metric}", *ends, "percent"),
+            interval(f"interval.{FUSED}.{TEST_NAME}.{metric}", ends[0], ends[1], "percent"),
         )
         if ends
         else ""
