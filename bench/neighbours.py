@@ -11,6 +11,7 @@ CHECKPOINTS holds the state of the training after every epoch, so it continues a
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,17 +76,20 @@ def extractors(
     untrained = " | "
     yield "text: titles, all-MiniLM-L6-v2", titles(photos), untrained
     yield f"raw pixels, {PIXELS} x {PIXELS}", pixels(paths), untrained
-    packaged = network_of(VisualConfig())
-    name = f"{packaged.about.label}, ImageNet weights, {packaged.preprocessing.size} px"
-    assert packaged.module is not None
-    found = visual_encoder.embed_all(packaged.module, packaged.preprocessing, paths, 32)
-    yield name, found, untrained
+    for fit in ("crop", "pad"):
+        packaged = network_of(VisualConfig(fit=fit))
+        name = f"{packaged.about.label}, {packaged.preprocessing.size} px, {fit}"
+        assert packaged.module is not None
+        found = visual_encoder.embed_all(packaged.module, packaged.preprocessing, paths, 32)
+        yield name, found, untrained
     backbone = backbones.find(random.backbone, None)
     small = backbone.at(training.size)
     network = backbones.build(backbone, random)[0]
     for each in (backbone, small):
-        name = f"{backbone.label}, random weights, {each.preprocessing.size} px"
-        yield name, visual_encoder.embed_all(network, each.preprocessing, paths, 32), untrained
+        for fit in ("crop", "pad"):
+            preprocessing = replace(each.preprocessing, fit=fit)
+            name = f"{backbone.label}, random weights, {preprocessing.size} px, {fit}"
+            yield name, visual_encoder.embed_all(network, preprocessing, paths, 32), untrained
     for method, (weights, curve) in trained.items():
         network.network.load_state_dict(weights)
         last = " | ".join(f"{point[-1]:.3f}" for point in curve[-2:])

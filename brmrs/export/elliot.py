@@ -7,7 +7,9 @@
 | `text/`, `visual/` | `ITEM.npy`, (d,); zeros for an item without the modality |
 | `data.yml` | the section `data_config` of Elliot's configuration |
 
-Elliot drops items without a file of vectors, which would change the split; hence the zeros.
+Elliot drops items without a file of vectors, which would change the split; hence the zeros. It
+takes a text of its configuration for a path if it starts with a dot or names a file with an
+extension; a folder needs the dot. Paths are relative to the configuration file.
 """
 
 from pathlib import Path
@@ -49,9 +51,9 @@ def _settings(data: ExportData) -> dict[str, Any]:
     loaders = [
         {
             "dataloader": "TextualAttribute" if modality == TEXT else "VisualAttribute",
-            f"{'textual' if modality == TEXT else 'visual'}_features": modality,
+            f"{'textual' if modality == TEXT else 'visual'}_features": f"./{modality}",
         }
         for modality in data.vectors
     ]
-    paths = {f"{name}_path": f"{name}.tsv" for name in SPLIT_NAMES.values()}
+    paths = {f"{name}_path": f"./{name}.tsv" for name in SPLIT_NAMES.values()}
     return {"strategy": "fixed", **paths, **({"side_information": loaders} if loaders else {})}

@@ -215,7 +215,7 @@ def _core_statistics(interactions: Interactions, items: list[Item]) -> dict[str,
             "description": sum(bool(item.description) for item in items),
             "text": sum(item.has_text for item in items),
             "image_address": sum(any(map(is_address, item.image_urls)) for item in items),
-            "image_file": sum(not all(map(is_address, item.image_urls)) for item in items),
+            "image_name": sum(not all(map(is_address, item.image_urls)) for item in items),
         },
         "ratings": {f"{star:g}": int(count) for star, count in zip(stars, counts, strict=True)},
         "time": {  # milliseconds since 1970-01-01 UTC

@@ -1,7 +1,7 @@
 """Look at a folder: which files hold interactions, items, users, pictures and vectors."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -10,10 +10,12 @@ import numpy as np
 from brmrs.columns import TEXT, VISUAL
 from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
-from brmrs.images.folder import picture_files
+from brmrs.images.folder import by_item, picture_files
 from brmrs.ingest import formats
 from brmrs.ingest.amazon.kinds import kind_of
+from brmrs.ingest.clean import is_address
 from brmrs.ingest.files import DUMP_NAME, TABLE_NAME, listing
+from brmrs.ingest.stage import Ingested
 from brmrs.ingest.table import recognise
 from brmrs.ingest.table.head import Head, read_head
 from brmrs.ingest.table.names import words
@@ -62,7 +64,7 @@ def look(folder: Path) -> Findings:
         raise UserError(f"{folder}: no such folder; name the folder of your data")
     files = listing(folder, FIELD)
     found = _dump(folder, files)
-    found.pictures, found.n_pictures = _pictures(folder)
+    found.pictures, found.n_pictures = pictures_of(folder)
     return found
 
 
@@ -179,8 +181,14 @@ def _modality(path: Path) -> str | None:
     return VISUAL if found & VISUAL_NAMES else None
 
 
-def _pictures(folder: Path) -> tuple[Path | None, int]:
-    """The folder of pictures: the sub-folder that has all, else the folder itself."""
+def pictures_of(folder: Path) -> tuple[Path | None, int]:
+    """The folder of pictures, and their number: the sub-folder that has all, else the folder.
+
+    None and 0 if there are none.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
     counts: Counter[str] = Counter()
     for name, path in picture_files(folder).named:
         if path.suffix.lower() in PICTURES:
@@ -190,3 +198,20 @@ def _pictures(folder: Path) -> tuple[Path | None, int]:
         return None, 0
     (place,) = counts if len(counts) == 1 else ("",)
     return folder / place, counts.total()
+
+
+def with_picture(folders: Iterable[Path], found: Ingested) -> int:
+    """The number of items that have a file in one of the folders of pictures.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    named = {
+        asin: names
+        for asin, item in zip(found.asins, found.items, strict=True)
+        if (names := [each for each in item.image_urls if not is_address(each)])
+    }
+    there: set[str] = set()
+    for folder in folders:
+        there |= by_item(folder, found.asins, named).keys()
+    return len(there)

@@ -16,7 +16,7 @@ from brmrs.errors import UserError
 from brmrs.ingest.stage import SIZES, ingest
 from brmrs.ingest.table import names
 from brmrs.ingest.table.head import Head
-from brmrs.propose.look import Findings, look
+from brmrs.propose.look import Findings, look, with_picture
 from brmrs.system.files import replacing
 
 FILE = "brmrs.yaml"
@@ -32,8 +32,9 @@ def propose(folder: Path) -> dict[str, Any]:
 
     Returns:
         JSON values: `file`; `format`; `files` by field; `pictures`; `columns` by file and role;
-        `chosen`, by field the reason for its value; `ignored`, by file the reason; `facts`, the
-        statistics of the stage ingest with k = 0.
+        `chosen`, by field the reason for its value; `ignored`, by file the reason; `suggested`,
+        by file the columns that may serve as text; `facts`, the statistics of the stage ingest
+        with k = 0.
 
     Raises:
         UserError: the file exists, the folder holds no interactions, or the data cannot be read.
@@ -42,7 +43,7 @@ def propose(folder: Path) -> dict[str, Any]:
     if target.exists() or target.is_symlink():
         raise UserError(f"{target}: exists and is never overwritten; remove or rename it first")
     found = look(folder)
-    facts = _facts(found.ingest)
+    facts = _facts(found)
     choices = _choices(found, facts)
     columns = _columns(found)
     text = "".join(f"{line}\n" for line in _lines(folder, found, choices))
@@ -61,15 +62,19 @@ def propose(folder: Path) -> dict[str, Any]:
         "columns": columns,
         "chosen": {path: choice.reason for path, choice in choices.items() if choice.reason},
         "ignored": {path.name: reason for path, reason in found.ignored.items()},
+        "suggested": _suggested(found),
         "facts": facts,
     }
 
 
-def _facts(config: IngestConfig) -> dict[str, Any]:
+def _facts(findings: Findings) -> dict[str, Any]:
+    config = findings.ingest
     if config.format == "ready-made":
         return ingest(config).statistics
     everything = {"k": 0, "max_bad_share": MOST_BAD, "allow_truncated": True}
     found = ingest(config.model_copy(update=everything))
+    if findings.pictures:
+        found.statistics["items_with"]["picture"] = with_picture([findings.pictures], found)
     is_split = found.given is not None and found.given.labels is not None
     return {**found.statistics, "is_split": is_split}
 
@@ -107,7 +112,9 @@ def _choices(found: Findings, facts: Mapping[str, Any]) -> dict[str, Choice]:
 def _choose_pictures(found: Findings, facts: Mapping[str, Any], chosen: dict[str, Choice]) -> None:
     if found.pictures:
         place = found.pictures.relative_to(found.folder).as_posix()
-        chosen["images.folder"] = Choice(place, f"{found.n_pictures:,} pictures")
+        owners = facts["items_with"].get("picture")
+        of = "" if owners is None else f", for {owners:,} of {facts['items']:,} items"
+        chosen["images.folder"] = Choice(place, f"{found.n_pictures:,} pictures{of}")
     elif with_address := facts["items_with"]["image_address"]:
         reason = f"{with_address:,} items have addresses of pictures; the run downloads them"
         chosen["images.fetch"] = Choice(True, reason)
@@ -154,6 +161,16 @@ def _columns(found: Findings) -> dict[str, dict[str, str]]:
     }
 
 
+def _suggested(found: Findings) -> dict[str, list[str]]:
+    """Columns of words that are not read, by table of items."""
+    tables = {
+        head.path.name: names.of_words(head, FIND[field](head, ColumnsConfig()).ignored)
+        for field, head in _heads(found)
+        if field == "items"
+    }
+    return {file: columns for file, columns in tables.items() if columns}
+
+
 def _heads(found: Findings) -> Iterator[tuple[str, Head]]:
     for field, heads in found.tables.items():
         if field in FIND:
@@ -185,6 +202,10 @@ def _lines(folder: Path, found: Findings, choices: Mapping[str, Choice]) -> Iter
     if left_out:
         yield "# Not used:"
         yield from (f"#   {_in_comment(line)}" for line in left_out)
+    for file, columns in _suggested(found).items():
+        listed = _in_comment(", ".join(columns))
+        yield f"# Columns of words in {_in_comment(file)}: {listed}. Add them to"
+        yield "# ingest.columns.text to use them."
 
 
 def _chosen_columns(found: Findings) -> dict[str, tuple[str, ...]]:

@@ -42,11 +42,14 @@ class Service:
     Attributes:
         served: the runs in memory.
         pool: computes the answers, so that the event loop stays free.
+        loader: loads other runs, one after the other, so that requests for runs in memory never
+            wait for them.
         counters: of requests.
     """
 
     served: ServedRuns
     pool: ThreadPoolExecutor
+    loader: ThreadPoolExecutor
     counters: Counters
 
     async def answer(
@@ -61,16 +64,25 @@ class Service:
         """
 
         @torch.inference_mode()  # not inherited from the thread that starts this one
-        def work(answering: Answering | None = None) -> Response:
-            return json(function(answering or self.served.get(run)))
+        def work(answering: Answering) -> Response:
+            return json(function(answering))
 
         if brief and run is None:
             return work(self.served.now)
-        return await self.compute(work)
+        return await self.compute(run, work)
 
-    async def compute(self, work: Callable[[], Response]) -> Response:
-        """The answer of a function, computed in the pool."""
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+    async def compute(self, run: str | None, work: Callable[[Answering], Response]) -> Response:
+        """The answer of a function of a run, computed in the pool.
+
+        Args:
+            run: name of a run; None: the served one.
+            work: gives the answer.
+        """
+        loop = asyncio.get_running_loop()
+        answering = self.served.in_memory(run)
+        if answering is None:
+            answering = await loop.run_in_executor(self.loader, self.served.get, run)
+        return await loop.run_in_executor(self.pool, work, answering)
 
 
 @dataclass(frozen=True)
@@ -105,13 +117,14 @@ def create(settings: Settings, served: ServedRuns | None = None) -> FastAPI:
         with (
             tempfile.TemporaryDirectory(prefix="brmrs-service-") as own,
             ThreadPoolExecutor(settings.threads, "brmrs-answer") as pool,
+            ThreadPoolExecutor(1, "brmrs-load") as loader,
         ):
             runs = served or ServedRuns(settings.choice)
             if served is None:
                 runs.load()
             runs.watch()
             counters = Counters(settings.counters or Path(own), endpoints.NAMES)
-            app.state.service = Service(runs, pool, counters)
+            app.state.service = Service(runs, pool, loader, counters)
             yield
             runs.stop()
 

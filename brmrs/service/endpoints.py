@@ -276,16 +276,14 @@ async def picture(request: Request, asin: ItemId, run: RunName = None) -> Respon
     """The picture of an item."""
     service, known = _service(request), request.headers.get("if-none-match", "")
 
-    def work() -> Response:
-        loaded = service.served.get(run).run
-        digest = pictures.digest_of(loaded, asin)
+    def work(answering: Answering) -> Response:
+        digest = pictures.digest_of(answering.run, asin)
         headers = {"etag": f'"{digest}"', "cache-control": "private, max-age=3600"}
         if digest in known:
             return Response(status_code=304, headers=headers)
-        found = pictures.read(loaded, digest)
-        return Response(found.data, media_type=found.kind, headers=headers)
+        return pictures.PictureAnswer(pictures.checked(answering.run, digest), headers)
 
-    return await service.compute(work)
+    return await service.compute(run, work)
 
 
 @router.post("/v1/session", status_code=204, response_class=Response, responses=BODY)

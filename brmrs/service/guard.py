@@ -56,12 +56,18 @@ class Guard:
             await self.app(scope, receive, send)
             return
         start, status, started = time.perf_counter(), 500, False
+        # Every GET endpoint answers HEAD: the same headers without the body.
+        head = scope["method"] == "HEAD"
+        if head:
+            scope = {**scope, "method": "GET"}
 
         async def answer(message: Message) -> None:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
                 message["headers"] = _with_headers(message.get("headers", []))
+            elif head:
+                message = {**message, "body": b""}
             await send(message)
 
         self.waiting += 1

@@ -1,11 +1,15 @@
 """Pictures of items from the artifact of the stage `images`."""
 
+import hashlib
 import os
 import re
 import stat
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from brmrs.images.decode import EXTENSIONS
 from brmrs.images.picture_store import FILES
@@ -13,6 +17,7 @@ from brmrs.service.limits import MOST_PICTURE
 from brmrs.service.loaded import LoadedRun
 from brmrs.service.problem import Problem
 
+CHUNK = 2**16  # bytes of a picture that are sent at once
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 # First bytes and content type of the formats that the stage `images` accepts.
@@ -24,21 +29,40 @@ _TYPES = (
     (re.compile(rb"BM"), "image/bmp"),
     (re.compile(rb"II\*\0|MM\0\*"), "image/tiff"),
 )
+LONGEST_START = 12  # bytes that `_TYPES` look at
 
 
 @dataclass(frozen=True)
-class Bytes:
-    """A picture.
+class Picture:
+    """An open file whose bytes were checked.
 
     Attributes:
-        data: as fetched.
+        file: at its beginning; `PictureAnswer` closes it.
+        size: in bytes.
         kind: content type, by the bytes.
-        sha256: hex.
     """
 
-    data: bytes
+    file: BinaryIO
+    size: int
     kind: str
-    sha256: str
+
+
+class PictureAnswer(Response):
+    """Sends a picture chunk by chunk, so that slow readers hold `CHUNK` bytes each, not a file."""
+
+    def __init__(self, picture: Picture, headers: dict[str, str]) -> None:
+        sizes = {"content-length": str(picture.size)}
+        super().__init__(None, media_type=picture.kind, headers={**headers, **sizes})
+        self.file = picture.file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the headers, then the file."""
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        with self.file:
+            await send({"type": "http.response.start", **start})
+            while chunk := self.file.read(CHUNK):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 def digest_of(run: LoadedRun, asin: str) -> str:
@@ -53,7 +77,7 @@ def digest_of(run: LoadedRun, asin: str) -> str:
     return digest
 
 
-def read(run: LoadedRun, digest: str) -> Bytes:
+def checked(run: LoadedRun, digest: str) -> Picture:
     """A picture by its digest. The artifact is untrusted, so the bytes are checked.
 
     Raises:
@@ -62,28 +86,39 @@ def read(run: LoadedRun, digest: str) -> Bytes:
     assert run.images is not None
     folder = run.images / FILES / digest[:2]
     for extension in EXTENSIONS.values():
-        data = _content(folder / f"{digest}.{extension}")
-        if data is None:
+        file = _opened(folder / f"{digest}.{extension}")
+        if file is None:
             continue
-        kind = next((kind for start, kind in _TYPES if start.match(data)), None)
-        if kind is not None and sha256(data).hexdigest() == digest:
-            return Bytes(data, kind, digest)
+        found = _checked(file, digest)
+        if found is not None:
+            return found
+        file.close()
     raise Problem(404, "the picture is missing or damaged; run the pipeline again")
 
 
-def _content(path: Path) -> bytes | None:
-    """The bytes of a regular file within the limit; None of any other file."""
+def _opened(path: Path) -> BinaryIO | None:
+    """A regular file within the limit; None of any other file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         return None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_PICTURE:
+        os.close(descriptor)
+        return None
+    return open(descriptor, "rb", buffering=0)
+
+
+def _checked(file: BinaryIO, digest: str) -> Picture | None:
+    """The file as a picture, if it has this digest and the first bytes of a known format."""
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_PICTURE:
+        start = file.read(LONGEST_START)
+        kind = next((kind for first, kind in _TYPES if first.match(start)), None)
+        file.seek(0)
+        if kind is None or hashlib.file_digest(file, "sha256").hexdigest() != digest:
             return None
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MOST_PICTURE)
+        size = file.tell()
+        file.seek(0)
     except OSError:
         return None
-    finally:
-        os.close(descriptor)
+    return Picture(file, size, kind)

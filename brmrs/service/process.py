@@ -56,7 +56,7 @@ class Options:
         Raises:
             UserError: the access is unsafe, or the token file unsuitable.
         """
-        # Two at least, so that an answer that loads a run does not stop all others.
+        # Two at least, so that one slow answer does not hold up all others.
         threads = max(2, (os.cpu_count() or 1) // self.workers)
         return Settings(
             Choice(ArtifactStore(self.artifacts), self.run, self.data),

@@ -76,7 +76,8 @@ class ServedRuns:
     problem: str = ""
     swaps: int = 0
     _others: OrderedDict[str, Answering] = field(default_factory=OrderedDict)
-    _loading: threading.Lock = field(default_factory=threading.Lock)
+    _loading: threading.Lock = field(default_factory=threading.Lock)  # held for seconds
+    _memory: threading.Lock = field(default_factory=threading.Lock)  # of `_others`
     _seen: object = None
     _tried: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -100,34 +101,44 @@ class ServedRuns:
         """End the watch."""
         self._stop.set()
 
-    def get(self, name: str | None) -> Answering:
-        """The served run, or another run of the data set by its name. May load it.
+    def in_memory(self, name: str | None) -> Answering | None:
+        """The served run, or another run of the data set by its name; None if it is not loaded.
 
         Raises:
-            Problem: there is no such run, or it cannot be loaded.
+            Problem: there is no such run.
         """
         now = self.now
         if name is None or name == now.run.name:
             return now
         if name not in {row["run"] for row in self.listed}:
             raise Problem(404, f"no run {brief(name)}; GET /v1/status lists the runs")
-        with self._loading:
-            if name not in self._others:
-                self._add(name)
-            self._others.move_to_end(name)
-            return self._others[name]
+        with self._memory:
+            if name in self._others:
+                self._others.move_to_end(name)
+            return self._others.get(name)
 
-    def _add(self, name: str) -> None:
-        while len(self._others) >= OTHERS_LOADED:
-            self._others.popitem(last=False)
+    def get(self, name: str | None) -> Answering:
+        """The served run, or another run of the data set by its name. May load it.
+
+        Raises:
+            Problem: there is no such run, or it cannot be loaded.
+        """
+        with self._loading:
+            return self.in_memory(name) or self._load(str(name))
+
+    def _load(self, name: str) -> Answering:
+        with self._memory:
+            while len(self._others) >= OTHERS_LOADED:
+                self._others.popitem(last=False)
         store = self.choice.store
         try:
             run = find(store, name)
-            self._others[name] = _answering(
-                loaded.load(store, run, others=[self.now.run.run], beside=True)
-            )
+            found = _answering(loaded.load(store, run, others=[self.now.run.run], beside=True))
         except UserError as error:
             raise Problem(404, str(error)) from error
+        with self._memory:
+            self._others[name] = found
+        return found
 
     def _signature(self) -> object:
         """Changes when `current.json` or the set of runs does."""
@@ -155,7 +166,7 @@ class ServedRuns:
             if run.name != self.now.run.name:
                 self.now = _answering(loaded.load(self.choice.store, run, others=others))
                 self.swaps += 1
-                with self._loading:
+                with self._memory:
                     self._others.pop(run.name, None)  # it would be in memory twice
                 LOG.info("run %s is served from now on", run.name)
             self.problem = ""

@@ -11,6 +11,7 @@ from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.records import Artifact, Record
 from brmrs.store.runs import all_runs
 
+MODEL = "model.name"  # the field that decides which other fields and modules there are
 LETTERS = 6  # of a digest, enough to distinguish two
 
 
@@ -126,7 +127,11 @@ def _nearest(parts: keys.Parts, records: list[Record]) -> Record | None:
 
 
 def _changes(old: keys.Parts, new: keys.Parts) -> list[str]:
-    """One line per part that differs; only kinds of parts that `new` has are compared."""
+    """One line per part that differs; only kinds of parts that `new` has are compared.
+
+    Another model is one line: its settings, modules and libraries follow from its name.
+    """
+    another = old.get("configuration", {}).get(MODEL) != new.get("configuration", {}).get(MODEL)
     lines: list[str] = []
     for kind, values in new.items():
         before = old.get(kind, {})
@@ -134,8 +139,16 @@ def _changes(old: keys.Parts, new: keys.Parts) -> list[str]:
             _line(kind, name, before.get(name), values.get(name))
             for name in sorted({*before, *values})
             if before.get(name) != values.get(name)
+            and not (another and _is_of_a_model(kind, name, name in before and name in values))
         ]
     return lines
+
+
+def _is_of_a_model(kind: str, name: str, in_both: bool) -> bool:
+    """Whether a part may differ because the model does."""
+    if kind == "configuration":
+        return name.startswith("model.") and name != MODEL
+    return kind in {"code", "libraries"} and not in_both
 
 
 def _line(kind: str, name: str, old: object, new: object) -> str:

@@ -220,7 +220,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what a dump holds: sizes, times, ratings, texts and pictures, k-cores, bad lines."""
-    from brmrs.ingest.inspect import inspect as look
+    from brmrs.propose.inspect import inspect as look
     from brmrs.system import progress
     from flows.cli import tables_inspect as show
 

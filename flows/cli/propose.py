@@ -46,6 +46,13 @@ def _show(found: dict[str, Any]) -> None:
             line(out, (f"{count:,} unusable: ", "yellow"), reason)
     for path, reason in found["chosen"].items():
         line(out, ("set: ", "yellow"), f"{path}: {reason}")
+    for file, columns in found["suggested"].items():
+        listed = ", ".join(columns)
+        line(
+            out,
+            ("not read: ", "yellow"),
+            f"{file}: words in {listed}; to use them, add them to ingest.columns.text",
+        )
     for file, reason in found["ignored"].items():
         line(out, ("not used: ", "yellow"), f"{file}: {reason}")
     line(out, f"wrote {found['file']}; next: brmrs run -c {found['file']}")

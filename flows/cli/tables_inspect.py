@@ -9,6 +9,8 @@ from rich.text import Text
 
 from flows.cli.console import folding_table, line, plain
 
+AMAZON = {"2014", "2018", "2023"}  # of a dump; other files are called by what they hold
+TABLES = {"reviews": "interactions in", "metadata": "items in"}
 BAR = 40  # characters of the longest
 
 
@@ -29,7 +31,8 @@ def facts(console: Console, found: dict[str, Any]) -> None:
 def _files(found: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
     for kind in ("reviews", "metadata"):
         if found.get(kind, {}).get("lines"):
-            yield kind, _lines(found[kind])
+            amazon = AMAZON & found[kind]["generations"].keys()
+            yield kind if amazon else TABLES[kind], _lines(found[kind])
             for reason, count in sorted(found[kind]["quarantined"].items()):
                 yield "", _warning(f"{count:,} unusable: ", reason)
             for field, count in found[kind]["unusable_fields"].items():

@@ -132,10 +132,34 @@ def test_elliot_finds_a_file_for_each_item(
     folder = tmp_path / "out" / "small"
     settings = yaml.safe_load((folder / "data.yml").read_text())["data_config"]
     for loader in settings["side_information"]:
-        (place,) = (value for key, value in loader.items() if key.endswith("_features"))
+        (place,) = (value[2:] for key, value in loader.items() if key.endswith("_features"))
         files = {int(path.stem): path for path in (folder / place).iterdir()}
         assert files.keys() == set(range(len(data.items)))
         np.testing.assert_array_equal(np.load(files[3]), data.vectors[place].rows[3])
+
+
+def test_elliot_takes_its_paths_for_paths_and_its_tables_without_header(
+    run: Run, store: ArtifactStore, data: ExportData, tmp_path: Path
+) -> None:
+    """By its source (0.3.1): it resolves texts with a leading dot, and calls up to four columns
+    userId, itemId, rating and timestamp; a loader takes the names of its files for whole numbers.
+    """
+    export(run, store, Target.ELLIOT, tmp_path / "out")
+    folder = tmp_path / "out" / "small"
+    settings = yaml.safe_load((folder / "data.yml").read_text())["data_config"]
+    assert settings["strategy"] == "fixed"
+    loaders = settings["side_information"]
+    assert [each["dataloader"] for each in loaders] == ["TextualAttribute", "VisualAttribute"]
+    tables = {key: value for key, value in settings.items() if key.endswith("_path")}
+    assert tables.keys() == {"train_path", "validation_path", "test_path"}
+    folders = [value for each in loaders for key, value in each.items() if key != "dataloader"]
+    for path in (*tables.values(), *folders):
+        assert path.startswith("./")
+        assert (folder / path).exists()
+    for path in tables.values():
+        table = pl.read_csv(folder / path, separator="\t", has_header=False)
+        assert table.dtypes == [pl.Int64, pl.Int64, pl.Float64, pl.Int64]
+        assert table["column_2"].is_between(0, len(data.items) - 1).all()
 
 
 def test_vectors_give_the_scores_of_the_model(

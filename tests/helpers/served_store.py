@@ -17,6 +17,7 @@ import pyarrow as pa
 import torch
 import uvicorn
 from PIL import Image
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from brmrs.columns import (
     ASIN,
@@ -221,11 +222,19 @@ class Maker:
 
 @contextmanager
 def running(
-    store: ArtifactStore, *, run: str | None = None, access: Access | None = None
+    store: ArtifactStore, *, run: str | None = None, access: Access | None = None, under: str = ""
 ) -> Iterator[httpx.Client]:
-    """A server on a free port of this machine, in a thread, and a client of it."""
+    """A server on a free port of this machine, in a thread, and a client of it.
+
+    Args:
+        store: the artifact store.
+        run: name of the served run.
+        access: who may call.
+        under: the path of the service, as behind a proxy that removes it.
+    """
     settings = Settings(Choice(store, run), access or make("127.0.0.1", (), None))
-    config = uvicorn.Config(create(settings), port=0, log_level="warning", lifespan="on", ws="none")
+    app = _without_prefix(create(settings), under)
+    config = uvicorn.Config(app, port=0, log_level="warning", lifespan="on", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -241,3 +250,16 @@ def running(
     finally:
         server.should_exit = True
         thread.join(30)
+
+
+def _without_prefix(app: ASGIApp, prefix: str) -> ASGIApp:
+    """The application under a path of its own; all other paths are unknown."""
+
+    async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            inside = path.startswith(f"{prefix}/")
+            scope = {**scope, "path": path.removeprefix(prefix) if inside else "/outside"}
+        await app(scope, receive, send)
+
+    return proxy

@@ -11,8 +11,8 @@ from brmrs.config.load import parse
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.ingest import formats
-from brmrs.ingest.inspect import inspect
 from brmrs.ingest.stage import ingest
+from brmrs.propose.inspect import inspect
 from brmrs.stages import BY_NAME
 from brmrs.store import keys
 from brmrs.store.fingerprint import fingerprint

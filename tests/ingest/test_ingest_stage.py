@@ -156,7 +156,7 @@ def test_metadata_are_joined(tmp_path: Path) -> None:
         "description": 0,
         "text": 1,
         "image_address": 1,
-        "image_file": 0,
+        "image_name": 0,
     }
 
 

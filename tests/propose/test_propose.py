@@ -17,6 +17,7 @@ from whole_pipeline import changed
 from brmrs.config.load import load
 from brmrs.errors import UserError
 from brmrs.ingest.stage import ingest
+from brmrs.propose.inspect import inspect
 from brmrs.propose.write import propose
 from flows.cli.app import app
 
@@ -83,6 +84,36 @@ def test_what_is_not_used_is_named_with_the_reason(shop: Path) -> None:
     text = (shop / "brmrs.yaml").read_text(encoding="utf-8")
     assert all(f"#   {name}: " in text for name in found)
     assert "#   orders.csv: columns order_no, quantity" in text
+
+
+def test_pictures_are_counted_by_the_items_that_have_one(shop: Path) -> None:
+    (shop / "pictures" / "nobody.png").write_bytes(b"a file of no item")
+    named = {
+        row["sku"]
+        for row in pl.read_csv(shop / "products.csv").iter_rows(named=True)
+        if row["image"]
+    }
+    found = propose(shop)
+    reason = f"{len(named) + 1} pictures, for {len(named)} of 32 items"
+    assert found["chosen"]["images.folder"] == reason
+    (shop / "pictures" / "rug-2.png").unlink()
+    assert inspect([shop])["items_with"]["picture"] == len(named) - 1
+
+
+def test_columns_of_words_that_are_not_read_are_suggested(shop: Path) -> None:
+    frame = pl.read_csv(shop / "products.csv")
+    colours = ["navy blue", "red", None, "grün"] * (len(frame) // 4)
+    codes = [f"C{row % 3}" for row in range(len(frame))]
+    unique = [f"word {'x' * row}" for row in range(len(frame))]
+    more = {"colour": colours, "code": codes, "slug": unique}
+    frame.with_columns(pl.Series(name, values) for name, values in more.items()).write_csv(
+        shop / "products.csv"
+    )
+    assert propose(shop)["suggested"] == {"products.csv": ["colour"]}
+    text = (shop / "brmrs.yaml").read_text(encoding="utf-8")
+    assert "# Columns of words in products.csv: colour." in text
+    found = inspect([shop / "products.csv", shop / "orders.csv"])
+    assert "colour" in found["metadata"]["not_read"]["products.csv"]
 
 
 def test_own_vectors_are_taken(shop: Path) -> None:

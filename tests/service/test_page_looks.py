@@ -151,6 +151,16 @@ def test_a_token_is_asked_for_and_pictures_are_shown_with_it(
         visit.faults.clear()  # the browser logs the 401s
 
 
+def test_the_page_works_under_a_path_of_its_own(store: ArtifactStore, browser: Any) -> None:
+    with (
+        running(store, under="/shop/brmrs") as client,
+        visiting(browser, f"{client.base_url}/shop/brmrs") as visit,
+    ):
+        tab = visit.open(f"?user={USER}")
+        expect(tab.locator(".history img.picture.loaded").first).to_be_visible()
+        assert client.get("/v1/status").status_code == 404
+
+
 def test_another_run_is_served_from_now_on(tmp_path: Path, browser: Any) -> None:
     store = ArtifactStore(tmp_path / "artifacts")
     for name, seed in (("a-first", 0), ("b-second", 1)):

@@ -319,6 +319,31 @@ def test_pictures_have_the_type_of_their_bytes(client: httpx.Client) -> None:
     assert (known.status_code, known.content) == (304, b"")
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/healthz", "/metrics", "/page/main.js", "/v1/status", "/v1/pictures/A%2F00000"],
+)
+def test_head_gives_the_headers_of_get(client: httpx.Client, path: str) -> None:
+    found, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == found.headers["content-type"]
+    if path != "/metrics":  # it counts these requests
+        assert head.headers["content-length"] == str(len(found.content))
+
+
+def test_head_is_counted_and_refused_where_there_is_no_get(client: httpx.Client) -> None:
+    series = 'brmrs_http_requests_total{endpoint="healthz",status="200"} '
+
+    def count() -> int:
+        lines = client.get("/metrics").text.splitlines()
+        return sum(int(line.removeprefix(series)) for line in lines if line.startswith(series))
+
+    before = count()
+    client.head("/healthz")
+    assert count() == before + 1
+    assert client.head("/v1/recommendations").status_code == 405
+
+
 def test_metrics_count_requests_by_endpoint_and_status(client: httpx.Client) -> None:
     client.get("/v1/items/nothing")
     lines = client.get("/metrics").text.splitlines()

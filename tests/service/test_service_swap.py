@@ -168,6 +168,37 @@ def test_a_new_run_is_listed_and_served_where_none_was_promoted(
         assert client.get("/v1/status").json()["run"] == "a"
 
 
+def test_requests_for_runs_that_load_slowly_do_not_hold_up_others(
+    store: ArtifactStore, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(store, "one")
+    may_load, load = threading.Event(), served.loaded.load
+
+    def slow(*args: Any, **options: Any) -> Any:
+        assert may_load.wait(30)
+        return load(*args, **options)
+
+    found: list[Any] = []
+    with running(store) as client:
+        monkeypatch.setattr(served.loaded, "load", slow)
+        url = f"{client.base_url}/v1/users"
+        waiting = [
+            threading.Thread(
+                target=lambda: found.append(httpx.get(url, params={"run": "two"}, timeout=30))
+            )
+            for _ in range(4)  # more than the threads that compute answers
+        ]
+        for thread in waiting:
+            thread.start()
+        time.sleep(0.3)
+        assert client.get("/v1/users", timeout=5).json()["run"] == "one"
+        assert client.get("/v1/users", params={"run": "no"}, timeout=5).status_code == 404
+        may_load.set()
+        for thread in waiting:
+            thread.join(30)
+    assert [(each.status_code, each.json()["run"]) for each in found] == [(200, "two")] * 4
+
+
 def test_a_run_without_pictures_and_features_takes_those_of_another(store: ArtifactStore) -> None:
     features = ("text_features", "visual_features")
     Maker(store, "b-bare").write("ease", without=("images", "split", *features))

@@ -1,5 +1,6 @@
 """A store that was copied from anywhere: links, pipes, forged names, damaged tables, bad models."""
 
+import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 import torch
 from rewritten import rewrite
 from served_store import Maker, running
+from starlette.types import Message
 
 from brmrs.columns import SHA256, TITLE
 from brmrs.errors import UserError
@@ -87,6 +89,25 @@ def test_a_large_picture_is_not_read(store: ArtifactStore, monkeypatch: pytest.M
     assert limits.MOST_PICTURE > 2**20
     with running(store) as client:
         assert client.get(PICTURE).status_code == 404
+
+
+def test_a_picture_is_sent_in_chunks_from_a_file_that_is_closed_afterwards(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 1000
+    (tmp_path / "picture").write_bytes(data)
+    file = (tmp_path / "picture").open("rb")
+    answer = pictures.PictureAnswer(pictures.Picture(file, len(data), "image/bmp"), {})
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(answer({"type": "http"}, None, send))  # type: ignore[arg-type]
+    bodies = [message["body"] for message in sent[1:]]
+    assert b"".join(bodies) == data
+    assert max(map(len, bodies)) == pictures.CHUNK
+    assert [message.get("more_body", False) for message in sent[1:]] == [True] * 4 + [False]
+    assert (b"content-length", b"256000") in sent[0]["headers"]
+    assert file.closed
 
 
 def replace_column(path: Path, name: str, values: list[object]) -> None:

@@ -15,7 +15,8 @@ from brmrs.models.registry import load
 from brmrs.stages import BY_NAME, STAGES, Stage, externals, needed, refuse_unread
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
-from brmrs.store.plan import Step, plan
+from brmrs.store.keys import fixed_parts
+from brmrs.store.plan import Step, _changes, plan
 from brmrs.store.runs import Run, save
 from brmrs.system import code
 
@@ -181,6 +182,27 @@ def test_models_declare_what_they_read(name: str) -> None:
     parts = ("features", "item_graph", "user_graph", "modality_graphs")
     mentioned = {part for part in parts if re.search(rf"data\.{part}\b", source)}
     assert mentioned == {*model.needs, *model.uses}
+
+
+def test_another_model_is_one_reason() -> None:
+    """Its settings and modules are not listed; whatever else differs is."""
+    train = next(stage for stage in STAGES if stage.name == "train")
+    one, other = (
+        PipelineConfig.model_validate({"model": {"name": name}, "train": {"seed": seed}})
+        for seed, name in enumerate(("br-mrs", "bm3"))
+    )
+    found = _changes(fixed_parts(train, one), fixed_parts(train, other))
+    assert found == ["configuration model.name br-mrs -> bm3", "configuration train.seed 0 -> 1"]
+
+
+def test_another_setting_of_the_same_model_is_listed() -> None:
+    train = next(stage for stage in STAGES if stage.name == "train")
+    one, other = (
+        PipelineConfig.model_validate({"model": {"name": "br-mrs", "layers": layers}})
+        for layers in (2, 3)
+    )
+    found = _changes(fixed_parts(train, one), fixed_parts(train, other))
+    assert found == ["configuration model.layers 2 -> 3"]
 
 
 def test_the_reasons_compare_with_the_last_run_of_this_data_set(store: ArtifactStore) -> None:

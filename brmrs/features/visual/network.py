@@ -1,5 +1,6 @@
 """The network that embeds pictures: a convolutional backbone or a vision tower, ready to run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
         tower, preprocessing, dimension = towers.find(config.backbone)
         name = text_model.label(config.backbone)
         about = Extractor(VISUAL, name, name, config.weights, table.digest(tower.state_dict()))
-        return Network(tower, preprocessing, dimension, about)
+        return Network(tower, replace(preprocessing, fit=config.fit), dimension, about)
     backbone = backbones.find(config.backbone, config.layer)
     if config.weights in SELF_SUPERVISED:
         backbone = backbone.at(config.training.size)
@@ -62,7 +63,8 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
         folding.fold(module, torch.zeros(1, 3, side, side))
     about = _extractor(backbone, config, digest)
     network = regions.WithRegions(module, place) if module and place else module
-    return Network(network, backbone.preprocessing, backbone.dimension, about, place)
+    preprocessing = replace(backbone.preprocessing, fit=config.fit)
+    return Network(network, preprocessing, backbone.dimension, about, place)
 
 
 def _extractor(

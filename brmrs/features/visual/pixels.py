@@ -17,27 +17,31 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from brmrs.images.decode import to_rgb
 
 FEW = 64  # up to this number of pictures, threads decode: starting workers would take longer
+Fit = Literal["pad", "crop"]
 LONGEST = 20  # times the breadth
 AHEAD = 4  # batches that are decoded in advance
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The preprocessing of pictures for a network, as in torchvision and CLIP.
+    """The preprocessing of pictures for a network.
 
     Attributes:
-        shorter: pixels that the shorter side is resized to.
-        size: side of the square that is cropped from the middle.
+        shorter: pixels that the shorter side is resized to, if `fit` is "crop".
+        size: side of the square that the network takes, in pixels.
         filter: of Pillow's resampling, by number.
         mean: of the channels, from 0 to 1.
         std: of the channels, from 0 to 1.
+        fit: "crop": resize the shorter side and crop a square from the middle, as in torchvision
+            and CLIP; "pad": resize the longer side to `size` and add white margins.
     """
 
     shorter: int
@@ -45,9 +49,10 @@ class Preprocessing:
     filter: int = Image.Resampling.BILINEAR
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    fit: Fit = "crop"
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """An RGB picture to (size, size, 3) uint8, equal to torchvision's to the bit.
+        """An RGB picture to (size, size, 3) uint8; a crop equals torchvision's to the bit.
 
         Pictures longer than `LONGEST` times their width are an exception. Their ends are cropped
         first, as a line of a million pixels would take gigabytes.
@@ -55,9 +60,11 @@ class Preprocessing:
         short = min(image.size)
         if max(image.size) > LONGEST * short:
             image = _middle(image, *(min(side, LONGEST * short) for side in image.size))
+        method = Image.Resampling(self.filter)
+        if self.fit == "pad":
+            return np.asarray(ImageOps.pad(image, (self.size, self.size), method, "white"))
         width, height = (int(self.shorter * side / short) for side in image.size)
-        image = image.resize((width, height), Image.Resampling(self.filter))
-        return np.asarray(_middle(image, self.size, self.size))
+        return np.asarray(_middle(image.resize((width, height), method), self.size, self.size))
 
 
 def _middle(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -282,6 +282,17 @@ def _is_text(name: str, head: Head) -> bool:
     return sum(lettered) >= WORDS_OF_A_TEXT * len(values)
 
 
+def of_words(head: Head, columns: Iterable[str]) -> list[str]:
+    """The columns whose values are words that several rows share, such as colours."""
+    found = []
+    for name in columns:
+        values = [value for row in head.rows if (value := row.get(name))]
+        worded = [value for value in values if re.fullmatch(r"[^\W\d_]{2,}[^\d]*", value)]
+        if values and len(worded) > len(values) / 2 and 1 < len(set(values)) <= len(values) / 2:
+            found.append(name)
+    return found
+
+
 def role_of(head: Head) -> str | None:
     """What a table holds by the names of its columns: a field of the section `ingest`, or None."""
     config = ColumnsConfig()

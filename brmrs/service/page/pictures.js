@@ -21,7 +21,8 @@ export function pictureOf(item) {
     image.before(el("img.backdrop", { alt: "", src: image.src, draggable: "false" }));
   });
   image.addEventListener("error", () => image.replaceWith(cover(item)));
-  image.src = item.picture;
+  // Relative to the page, as a proxy may serve both under a path of its own.
+  image.src = new URL(item.picture.slice(1), document.baseURI).href;
   return image;
 }
 

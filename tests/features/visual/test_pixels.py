@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torchvision.models import get_model_weights
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
 from brmrs.features.visual import backbones
-from brmrs.features.visual.pixels import AHEAD, FEW, LONGEST, Preprocessing, batches, decode
+from brmrs.features.visual.pixels import AHEAD, FEW, LONGEST, Fit, Preprocessing, batches, decode
 
 SMALL = Preprocessing(shorter=36, size=32)
 
@@ -38,9 +39,33 @@ def test_preprocessing_is_that_of_torchvision_s_weights(name: str) -> None:
     assert (pixels - preprocessing.mean) / preprocessing.std == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad"])
 @pytest.mark.parametrize("size", [(1, 50_000), (50_000, 1), (2, 9)])
-def test_a_line_of_pixels_stays_small(size: tuple[int, int]) -> None:
-    assert SMALL.pixels(Image.new("RGB", size, "red")).shape == (32, 32, 3)
+def test_a_line_of_pixels_stays_small(size: tuple[int, int], fit: Fit) -> None:
+    found = replace(SMALL, fit=fit).pixels(Image.new("RGB", size, "red"))
+    assert found.shape == (32, 32, 3)
+
+
+def test_padding_shows_the_whole_picture_in_the_middle_of_a_white_square() -> None:
+    upright = Image.new("RGB", (20, 80), "blue")
+    upright.paste("red", (0, 0, 20, 10))
+    red, blue, white = (np.array(each) for each in ([255, 0, 0], [0, 0, 255], [255] * 3))
+    for image, turned in ((upright, False), (upright.transpose(Image.Transpose.ROTATE_90), True)):
+        found = replace(SMALL, fit="pad").pixels(image)
+        if turned:
+            found = np.rot90(found, -1)
+        assert (found[:, :12] == white).all()
+        assert (found[:, 20:] == white).all()
+        assert (found[:3, 12:20] == red).all()
+        assert (found[5:, 12:20] == blue).all()
+
+
+def test_a_square_picture_is_only_resized() -> None:
+    image = photo(2, size=(50, 50))
+    padded, cropped = (
+        Preprocessing(shorter=32, size=32, fit=fit).pixels(image) for fit in ("pad", "crop")
+    )
+    assert np.array_equal(padded, cropped)
 
 
 @pytest.fixture(scope="module")

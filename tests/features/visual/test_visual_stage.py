@@ -35,8 +35,10 @@ MISSING = Picture(Status.MISSING)
 MANY, SHARD = FEW + 32, 16
 
 
-def stage(folder: Path, data: list[bytes | None], config: VisualConfig) -> None:
-    """The stage on these pictures (None: missing), into folder/out."""
+def stage(
+    folder: Path, data: list[bytes | None], config: VisualConfig, cache: Path | None = None
+) -> dict[str, Any]:
+    """The stage on these pictures (None: missing), into folder/out; its notes."""
     store, artifact = PictureStore(folder / "store"), folder / "images"
     pictures = [check(each, 10**6, 10**6) if each else MISSING for each in data]
     for picture, each in zip(pictures, data, strict=True):
@@ -47,7 +49,11 @@ def stage(folder: Path, data: list[bytes | None], config: VisualConfig) -> None:
     images.write(pictures, artifact)
     configuration = PipelineConfig.model_validate({"features": {"visual": config}})
     inputs = {"images": artifact, "visual_training": folder / "training"}
-    visual.run(StageContext(configuration, inputs, folder / "out", folder / "scratch"))
+    context = StageContext(
+        configuration, inputs, folder / "out", folder / "scratch", stage_cache=cache
+    )
+    visual.run(context)
+    return context.notes
 
 
 def run(folder: Path) -> None:
@@ -121,6 +127,20 @@ def test_regions_are_written_beside_the_same_vectors(tmp_path: Path) -> None:
     # ResNet's vector is the mean of its map; the table has random weights' vectors centred.
     means = maps[[0, 2]].reshape(2, 49, 512).mean(axis=1, dtype=np.float32)
     assert visual.centred(means) == pytest.approx(vectors(tmp_path / "regions")[[0, 2]], abs=1e-3)
+
+
+def test_the_fit_of_a_picture_is_part_of_the_cache_s_key(tmp_path: Path) -> None:
+    data = [jpeg(1), jpeg(2), None]
+    for name, fit, rows in (
+        ("pad", "pad", {"embedded": 2, "reused": 0}),
+        ("again", "pad", {"embedded": 0, "reused": 2}),
+        ("crop", "crop", {"embedded": 2, "reused": 0}),
+    ):
+        config = VisualConfig(backbone="resnet18", weights="random", fit=fit)
+        assert stage(tmp_path / name, data, config, tmp_path / "cache")["rows"] == rows
+    pad, again, crop = (content(tmp_path / name / "out") for name in ("pad", "again", "crop"))
+    assert pad == again
+    assert pad["features.parquet"] != crop["features.parquet"]
 
 
 def test_no_picture_no_regions(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from brmrs.config.data import IngestConfig
 from brmrs.config.load import parse
 from brmrs.errors import UserError
 from brmrs.ingest import formats
-from brmrs.ingest.inspect import inspect
 from brmrs.ingest.stage import Ingested, ingest
+from brmrs.propose.inspect import inspect
 
 ROWS = [
     {"user": "007", "item": "é", "rating": "5", "time": "1704164645"},
@@ -232,7 +232,7 @@ def test_items_with_texts_lists_and_pictures(tmp_path: Path) -> None:
     assert item.description == "red many words that describe it well"
     assert item.image_urls == ("a.jpg", "http://x.org/b.jpg")
     assert found.statistics["metadata"]["never_reviewed"] == 1
-    assert found.statistics["items_with"]["image_file"] == 1
+    assert found.statistics["items_with"]["image_name"] == 1
 
 
 def test_parquet_of_lists_and_structs(tmp_path: Path) -> None:

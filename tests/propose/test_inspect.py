@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brmrs.errors import UserError
-from brmrs.ingest.inspect import inspect
 from brmrs.ingest.kcore import core_sizes, k_core
+from brmrs.propose.inspect import inspect
 
 
 def write(path: Path, *rows: object) -> Path:
@@ -62,7 +62,7 @@ def test_a_folder_of_reviews_and_metadata(folder: Path) -> None:
         "description": 1,
         "text": 1,
         "image_address": 1,
-        "image_file": 0,
+        "image_name": 0,
     }
     sizes = {core["k"]: core["interactions"] for core in found["cores"]}
     assert list(sizes) == list(range(2, 11))

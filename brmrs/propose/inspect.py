@@ -17,6 +17,7 @@ from brmrs.ingest.amazon.metadata import METADATA, describe
 from brmrs.ingest.amazon.records import read
 from brmrs.ingest.dataset import Reading
 from brmrs.ingest.stage import ingest
+from brmrs.propose.look import pictures_of, with_picture
 
 LOW_RATING = 2.0  # stars
 CONFIGURATION = {".yaml", ".yml"}
@@ -27,8 +28,9 @@ def inspect(paths: Sequence[Path], plugins: Sequence[Path] = ()) -> dict[str, An
 
     Returns:
         The statistics of the stage ingest with k = 0 (JSON values). Added are `notes`, sentences on
-        defaults that matter for these data, and the sizes of `split`, if the files contain one. For
-        metadata without reviews: `metadata`, `items` and `items_with`.
+        defaults that matter for these data, and the sizes of `split`, if the files contain one. If
+        a folder holds pictures, `items_with` also counts the items that have a picture there.
+        For metadata without reviews: `metadata`, `items` and `items_with`.
 
     Raises:
         UserError: a path is missing or a configuration, or no format can read a file.
@@ -41,6 +43,9 @@ def inspect(paths: Sequence[Path], plugins: Sequence[Path] = ()) -> dict[str, An
         return _of_metadata(config.metadata)
     everything = {"k": 0, "max_bad_share": 1.0, "allow_truncated": True}
     found = ingest(config.model_copy(update=everything), plugins)
+    folders = [place for path in paths if path.is_dir() and (place := pictures_of(path)[0])]
+    if folders:
+        found.statistics["items_with"]["picture"] = with_picture(folders, found)
     labels = found.given.labels if found.given else None
     if labels is not None:
         split = {name: int((labels == value).sum()) for value, name in SPLIT_NAMES.items()}
