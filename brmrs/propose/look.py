@@ -1,7 +1,7 @@
 """Look at a folder: which files hold interactions, items, users, pictures and vectors."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from brmrs.columns import TEXT, VISUAL
 from brmrs.config.data import IngestConfig
+from brmrs.config.tables import ColumnsConfig
 from brmrs.errors import UserError
 from brmrs.images.folder import by_item, picture_files
 from brmrs.ingest import formats
@@ -16,9 +17,10 @@ from brmrs.ingest.amazon.kinds import kind_of
 from brmrs.ingest.clean import is_address
 from brmrs.ingest.files import DUMP_NAME, TABLE_NAME, listing
 from brmrs.ingest.stage import Ingested
-from brmrs.ingest.table import recognise
+from brmrs.ingest.table import names, recognise
 from brmrs.ingest.table.head import Head, read_head
 from brmrs.ingest.table.names import words
+from brmrs.ingest.table.recognise import Survey
 
 FIELD = "folder"
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -78,7 +80,7 @@ def _dump(folder: Path, files: Sequence[Path]) -> Findings:
     survey = recognise.survey(tables)
     config = recognise.configuration(survey)
     if config is None:
-        return _amazon(folder, tables, others)
+        return _amazon(folder, tables, others, {**survey.others, **_without_user_or_item(survey)})
     of_parquet = {
         path: found for path in survey.others if (found := _parquet_vectors(path)) is not None
     }
@@ -103,8 +105,27 @@ def _is_known(path: Path) -> bool:
     return bool(TABLE_NAME.fullmatch(path.name)) or path.suffix.lower() in {*PICTURES, ".npy"}
 
 
-def _amazon(folder: Path, tables: Sequence[Path], ignored: dict[Path, str]) -> Findings:
+def _without_user_or_item(survey: Survey) -> dict[Path, str]:
+    """Why each table is none of interactions, by its file."""
+    reasons = {}
+    for head in (head for heads in survey.heads.values() for head in heads):
+        try:
+            names.interactions(head, ColumnsConfig())
+        except UserError as error:
+            reasons[head.path] = str(error).removeprefix(f"{head.path}: ")
+    return reasons
+
+
+def _amazon(
+    folder: Path, tables: Sequence[Path], ignored: dict[Path, str], reasons: Mapping[Path, str]
+) -> Findings:
     """Reviews and metadata of an Amazon dump.
+
+    Args:
+        folder: that they are in.
+        tables: the files that may be some of them.
+        ignored: other files, and why; receives the tables that are neither.
+        reasons: why each table has no role as a table of one's own.
 
     Raises:
         UserError: there are no reviews.
@@ -114,17 +135,19 @@ def _amazon(folder: Path, tables: Sequence[Path], ignored: dict[Path, str]) -> F
         try:
             kind = kind_of(path) if DUMP_NAME.fullmatch(path.name) else None
         except UserError as error:
-            ignored[path] = str(error).removeprefix(f"{path}: ")
+            ignored[path] = reasons.get(path) or str(error).removeprefix(f"{path}: ")
             continue
         if kind is None:
-            ignored[path] = "neither a table with users and items, nor reviews, nor metadata"
+            other = "neither a table with users and items, nor reviews, nor metadata"
+            ignored[path] = reasons.get(path, other)
         else:
             kinds[kind].append(path)
     if not kinds["reviews"]:
-        reasons = "; ".join(f"{path.name}: {why}" for path, why in list(ignored.items())[:3])
+        shown = "; ".join(f"{path.name}: {ignored[path]}" for path in tables[:3])
         raise UserError(
             f"{folder}: no file with interactions: a table needs a column of users and one of "
-            f"items{f' ({reasons})' if reasons else ''}"
+            f"items{f' ({shown})' if shown else ''}; rename the columns, or write "
+            f"{folder}/brmrs.yaml with ingest.columns (docs/own-data.md)"
         )
     config = IngestConfig(reviews=tuple(kinds["reviews"]), metadata=tuple(kinds["metadata"]))
     return Findings(folder, config, ignored=ignored)

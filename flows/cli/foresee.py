@@ -12,6 +12,7 @@ from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.features.catalogue.packaged import backbone_weights
 from brmrs.ingest import formats
+from brmrs.ingest.table.format import NAME as TABLE
 from brmrs.models.registry import needs
 from brmrs.stages import externals, needed
 from brmrs.store.fingerprint import fingerprint
@@ -26,6 +27,7 @@ def looks(config: PipelineConfig, artifacts: Path) -> list[tuple[str, Callable[[
     """The checks by name; each returns its finding, or raises UserError."""
     return [
         ("inputs", lambda: _inputs(config)),
+        *([("columns", lambda: _columns(config))] if config.ingest.format == TABLE else []),
         ("model", lambda: _model(config)),
         ("visual weights", lambda: _visual_weights(config)),
         ("room", lambda: _room(config, artifacts)),
@@ -37,6 +39,16 @@ def _inputs(config: PipelineConfig) -> str:
     found = fingerprint(config, externals(needed(config)))
     files = [file for entry in found.values() for file in entry["files"]]
     return f"{len(files):,} files, {sum(file['bytes'] for file in files) / 1e9:.2f} GB"
+
+
+def _columns(config: PipelineConfig) -> str:
+    """Check that the tables have the configured columns, and name those that are guessed."""
+    from brmrs.ingest.table.recognise import described  # loads polars
+
+    return "; ".join(
+        f"{file}: {', '.join(f'{role} = {column}' for role, column in columns.items())}"
+        for file, columns in described(config.ingest).items()
+    )
 
 
 def _model(config: PipelineConfig) -> str:

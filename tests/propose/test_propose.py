@@ -180,7 +180,14 @@ def test_an_amazon_dump(small_sample: Path, tmp_path: Path) -> None:
     ("files", "message"),
     [
         ({}, "no file with interactions: a table needs a column of users and one of items"),
-        ({"a.csv": "x,y\n1,2\n"}, r"no file with interactions.*\(a\.csv: "),
+        (
+            {"a.csv": "who,what\n1,2\n"},
+            r"with interactions.*\(a\.csv: columns without a known role: who, what\); rename",
+        ),
+        (
+            {"a.csv": "who,sku\n1,2\n"},
+            r"\(a\.csv: no column looks like the user; its columns are who, sku; set ingest",
+        ),
         ({"a.csv": "user,item\n" + ",i\n" * 50 + "u,i\n"}, "50 of 51 lines cannot be used"),
     ],
 )

@@ -35,13 +35,15 @@ class Preprocessing:
     """The preprocessing of pictures for a network.
 
     Attributes:
-        shorter: pixels that the shorter side is resized to, if `fit` is "crop".
-        size: side of the square that the network takes, in pixels.
+        shorter: side of the square that is resized to, in pixels: by `fit`, the shorter side of the
+            picture, or the padded picture.
+        size: side of the square that is then cropped from the middle.
         filter: of Pillow's resampling, by number.
         mean: of the channels, from 0 to 1.
         std: of the channels, from 0 to 1.
-        fit: "crop": resize the shorter side and crop a square from the middle, as in torchvision
-            and CLIP; "pad": resize the longer side to `size` and add white margins.
+        fit: "crop": as it is, as in torchvision and CLIP; "pad": white margins make the picture a
+            square first, so that only the edges of the longer side are cropped. A square picture
+            gives the same pixels by both.
     """
 
     shorter: int
@@ -62,9 +64,11 @@ class Preprocessing:
             image = _middle(image, *(min(side, LONGEST * short) for side in image.size))
         method = Image.Resampling(self.filter)
         if self.fit == "pad":
-            return np.asarray(ImageOps.pad(image, (self.size, self.size), method, "white"))
-        width, height = (int(self.shorter * side / short) for side in image.size)
-        return np.asarray(_middle(image.resize((width, height), method), self.size, self.size))
+            resized = ImageOps.pad(image, (self.shorter, self.shorter), method, "white")
+        else:
+            width, height = (int(self.shorter * side / short) for side in image.size)
+            resized = image.resize((width, height), method)
+        return np.asarray(_middle(resized, self.size, self.size))
 
 
 def _middle(image: Image.Image, width: int, height: int) -> Image.Image:

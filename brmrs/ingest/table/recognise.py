@@ -7,7 +7,7 @@ from pathlib import Path
 
 from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest.files import TABLE_NAME, listing
+from brmrs.ingest.files import TABLE_NAME, dump_files, listing
 from brmrs.ingest.table import names, splits
 from brmrs.ingest.table.head import Head, Kind, read_head
 
@@ -106,3 +106,23 @@ def _keep_one_table(found: Survey) -> None:
                     f"interactions with other columns than {largest.path.name}, the largest table"
                 )
         found.heads["interactions"] = [each for each in heads if each.names == largest.names]
+
+
+def described(config: IngestConfig) -> dict[str, dict[str, str]]:
+    """The columns by role of each configured table, by its file; reads only the heads.
+
+    Raises:
+        UserError: a file is no table, or a column is missing.
+    """
+    found = {}
+    for name, find, roles in (
+        ("interactions", names.interactions, names.OF_INTERACTIONS),
+        ("items", names.items, names.OF_ITEMS),
+        ("users", names.users, ()),
+    ):
+        paths = getattr(config, name)
+        heads = [read_head(path) for path in dump_files(paths, f"ingest.{name}", TABLE_NAME)]
+        if heads:
+            names.refuse_missing(heads, config.columns, roles)
+        found |= {head.path.name: find(head, config.columns).described() for head in heads}
+    return found

@@ -46,7 +46,8 @@ def test_a_line_of_pixels_stays_small(size: tuple[int, int], fit: Fit) -> None:
     assert found.shape == (32, 32, 3)
 
 
-def test_padding_shows_the_whole_picture_in_the_middle_of_a_white_square() -> None:
+def test_padding_keeps_the_long_side_between_white_margins() -> None:
+    """An upright picture of 20 x 80 pixels becomes 9 x 36, of which 2 are cropped at each end."""
     upright = Image.new("RGB", (20, 80), "blue")
     upright.paste("red", (0, 0, 20, 10))
     red, blue, white = (np.array(each) for each in ([255, 0, 0], [0, 0, 255], [255] * 3))
@@ -54,17 +55,17 @@ def test_padding_shows_the_whole_picture_in_the_middle_of_a_white_square() -> No
         found = replace(SMALL, fit="pad").pixels(image)
         if turned:
             found = np.rot90(found, -1)
-        assert (found[:, :12] == white).all()
-        assert (found[:, 20:] == white).all()
-        assert (found[:3, 12:20] == red).all()
-        assert (found[5:, 12:20] == blue).all()
+        assert (found[:, :11] == white).all()
+        assert (found[:, 21:] == white).all()
+        assert (found[:2, 12:20] == red).all()
+        assert (found[4:, 12:20] == blue).all()
 
 
-def test_a_square_picture_is_only_resized() -> None:
-    image = photo(2, size=(50, 50))
-    padded, cropped = (
-        Preprocessing(shorter=32, size=32, fit=fit).pixels(image) for fit in ("pad", "crop")
-    )
+@given(st.integers(8, 90))
+@settings(max_examples=10, deadline=None)
+def test_a_square_picture_is_neither_padded_nor_cropped_differently(side: int) -> None:
+    image = photo(2, size=(side, side))
+    padded, cropped = (replace(SMALL, fit=fit).pixels(image) for fit in ("pad", "crop"))
     assert np.array_equal(padded, cropped)
 
 

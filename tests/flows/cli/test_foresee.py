@@ -51,6 +51,23 @@ def test_a_model_that_needs_texts_or_pictures(
         finding("model", config)
 
 
+def test_columns_of_tables_are_checked_before_the_run(
+    small_config: PipelineConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "orders.csv").write_text("customer,article,when\n1,2,2024-01-01\n")
+    tables = {"format": "table", "interactions": [tmp_path / "orders.csv"]}
+
+    def columns(**configured: str) -> str:
+        ingest = {**BARE["ingest"], "reviews": [], **tables, "columns": configured}
+        return finding("columns", changed(small_config, ingest=ingest))
+
+    assert columns(time="when") == (
+        "orders.csv: user = customer (guessed), item = article (guessed), time = when"
+    )
+    with pytest.raises(UserError, match=r"columns\.item: no column 'sku'.*customer, article, when"):
+        columns(item="sku")
+
+
 def test_a_model_that_needs_interactions_only(small_config: PipelineConfig) -> None:
     config = changed(small_config, **BARE, model={"name": "lightgcn", "dim": 8})
     assert finding("model", config) == "lightgcn needs interactions only"
