@@ -101,9 +101,9 @@ class VisualConfig(Section):
     torchvision. `random`: for tests. The others train on the items' own pictures by that method."""
     weights_path: Location = None
     """File with the weights (a state dict, .safetensors or .pth), instead of the published ones."""
-    fit: Literal["pad", "crop"] = "pad"
-    """How a picture becomes a square. `pad`: the whole picture, with white margins. `crop`: a
-    square from its middle, as when the published weights were trained."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How a picture becomes a square. `crop`: a square from its middle, as when the published
+    weights were trained. `pad`: with white margins, so that less of its longer side is cut off."""
     precision: Precision = "auto"
     """Arithmetic of the backbone, as for texts; random weights always take fp32."""
     regions: bool = False

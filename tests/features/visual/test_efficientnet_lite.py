@@ -71,10 +71,10 @@ def test_padding_is_that_of_tensorflow() -> None:
         assert found[0, 0, 0].tolist() == sums
 
 
-def test_it_is_the_default_with_its_authors_preprocessing_but_for_the_whole_picture() -> None:
-    assert networks.load(VisualConfig(), weights=False).preprocessing.fit == "pad"
+def test_it_is_the_default_and_has_its_authors_preprocessing() -> None:
+    assert networks.load(VisualConfig(), weights=False).preprocessing.fit == "crop"
+    assert networks.load(VisualConfig(fit="pad"), weights=False).preprocessing.fit == "pad"
     backbone = backbones.find(VisualConfig().backbone, None)
-    assert backbone.preprocessing.fit == "crop"
     assert (backbone.name, backbone.dimension, backbone.label) == (NAME, 1280, "EfficientNet-Lite0")
     used = backbone.preprocessing
     assert (used.size, used.size / used.shorter) == (224, 0.875)

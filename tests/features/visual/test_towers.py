@@ -53,7 +53,7 @@ def test_vectors_equal_those_of_the_model_s_encode(clip: Path, tmp_path: Path) -
     paths = [tmp_path / f"{seed}.jpg" for seed in range(5)]
     for seed, path in enumerate(paths):
         path.write_bytes(jpeg(seed))
-    network = networks.load(VisualConfig(backbone=str(clip), fit="crop"))
+    network = networks.load(VisualConfig(backbone=str(clip)))
     assert network.module is not None
     found = visual_encoder.embed_all(network.module, network.preprocessing, paths, 2)
     model = SentenceTransformer(str(clip), device="cpu")
