@@ -6,7 +6,9 @@
 A share of the users with test items is drawn. One model trains without any interaction of these
 users, in its graphs neither, and gets their training items as histories afterwards. The other model
 trains on all users, as in a run. Both rank for the drawn users, on their test items. The most
-popular items, counted without the drawn users, are the lower reference.
+popular items, counted without the drawn users, are the lower reference. "Same items" is fold-in on
+the model of all users, fitted without the drawn ones: it isolates the rule from the items'
+training.
 """
 
 import argparse
@@ -51,8 +53,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    print("| model | users | most popular | fold-in | retrained | difference (95 %) |")
-    print("|---|---|---|---|---|---|")
+    print("| model | users | most popular | fold-in | same items | retrained | difference (95 %) |")
+    print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for model in arguments.model:
             for line in compare(arguments, model, Path(folder)):
@@ -90,14 +92,16 @@ def compare(arguments: argparse.Namespace, model: Path, folder: Path) -> Iterato
         UserItems.read(inputs[SPLIT_FILE], part, n_users, n_items) for part in (TEST, TRAIN)
     )
     test, histories = (only(each, held_out, n_users) for each in (test, histories))
-    full, _ = trained(inputs, config)
+    full, everyone = trained(inputs, config)
+    others = only(everyone, np.setdiff1d(np.arange(n_users), held_out), n_users)
     partial, seen = trained(without, config)
     popular = popularity(seen.items, n_users, n_items)
     with torch.no_grad():
         new = partial.fold_in(seen)(histories)
+        same = full.fold_in(others)(histories)
     rows = {
         name: measure(scorer, test, histories, (20,))
-        for name, scorer in (("popular", popular), ("new", new), ("full", full))
+        for name, scorer in (("popular", popular), ("new", new), ("same", same), ("full", full))
     }
     for metric in METRICS:
         values = {name: row[metric].numpy() for name, row in rows.items()}
