@@ -65,7 +65,7 @@ def sizes(run: Run) -> Values:
         "items_with.description": sum(bool(row["description"]) for row in run.items),
         "items_with.text": sum(texts),
         "items_with.image_address": 0,
-        "items_with.image_file": 0,
+        "items_with.image_name": 0,
     }
     statuses = [row["status"] for row in run.rows("images", "images")]
     found |= {f"pictures.{status}": statuses.count(status) for status in statuses}
