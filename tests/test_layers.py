@@ -97,6 +97,7 @@ ALLOWED: dict[str, set[str]] = {
         "brmrs.stages",
         "brmrs.models",
         "brmrs.evaluation",
+        "brmrs.diagnosis",
         "brmrs.training",
         "brmrs.store",
     },

@@ -15,6 +15,7 @@ import typer
 from brmrs.errors import StageError, UserError, missing_package, os_fault
 from flows.cli import compare as cli_benchmark
 from flows.cli import config as cli_config
+from flows.cli import diagnose as cli_diagnose
 from flows.cli import export as cli_export
 from flows.cli import propose as cli_propose
 from flows.cli import recommend as cli_recommend
@@ -320,6 +321,7 @@ def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:
 
 app.add_typer(cli_store.app)
 app.add_typer(cli_benchmark.app)
+app.add_typer(cli_diagnose.app)
 app.add_typer(cli_config.app)
 app.add_typer(cli_recommend.app)
 app.add_typer(cli_report.app)
