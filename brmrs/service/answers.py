@@ -174,7 +174,7 @@ class Contribution(Card):
     """An item of the history."""
 
     contribution: float
-    """To the fused score, as `method` says."""
+    """To the fused score, computed as `method` describes."""
 
 
 class Explanation(Card):
@@ -189,7 +189,7 @@ class Explanation(Card):
     history: list[Contribution]
     """The largest contribution first."""
     history_score: float | None
-    """The fused score of the history, as `method` says; null without a history."""
+    """The fused score of the history, computed as `method` describes; null without a history."""
     history_left_out: int
     """Items of a long history whose contribution was not computed."""
     method: str

@@ -137,7 +137,7 @@ async def _read_body(
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body once, then what the server says."""
+    """A `receive` that gives the body once, then the messages of the server."""
     given = False
 
     async def once() -> Message:

@@ -12,7 +12,7 @@ from brmrs.ingest.table import names, splits
 from brmrs.ingest.table.head import Head, Kind, read_head
 
 LOG = logging.getLogger(__name__)
-# Columns of Amazon's dumps. The format `amazon` reads these files, and knows more about them.
+# Columns of Amazon's dumps. The format `amazon` reads these files, with more of their fields.
 OF_AMAZON = {"parent_asin", "asin", "reviewerID", "unixReviewTime"}
 
 
