@@ -115,6 +115,7 @@ def stage_task(stage: Stage, root: Path, run: str) -> Task[..., str]:
 
     @task(
         name=stage.name,
+        description=description(stage),
         cache_policy=StageCache(stage, root, run),
         result_storage=root / RESULTS,
         result_serializer=PLAIN_JSON,
@@ -138,6 +139,13 @@ def stage_task(stage: Stage, root: Path, run: str) -> Task[..., str]:
         return record.to_text()
 
     return run_stage
+
+
+def description(stage: Stage) -> str:
+    """What the stage reads, for Prefect's page."""
+    reads = ", ".join((*stage.reads, *stage.external)) or "nothing"
+    settings = ", ".join(stage.config) or "none"
+    return f"Stage {stage.name} ({stage.module}). Reads: {reads}. Settings: {settings}."
 
 
 def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:

@@ -11,15 +11,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from brmrs.columns import TEST
 from brmrs.errors import UserError, first_line
-from brmrs.experiments.compare_runs import compare_runs
 from brmrs.report.numbers import Table, interval, number, sentence
 from brmrs.report.page import fragment
+from brmrs.report.previous import against_previous
 from brmrs.stages import BY_NAME
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.lineage import difference
-from brmrs.store.runs import MOMENT, Run, all_runs
+from brmrs.store.runs import MOMENT, Run
 from brmrs.system import untrusted
 from brmrs.system.files import replacing
 
@@ -28,7 +26,6 @@ from brmrs.system.files import replacing
 HEADING, PREVIOUS, RUN = (f"<!-- brmrs: {name} -->" for name in ("heading", "previous run", "run"))
 MOST_BYTES = 16 * 2**20  # of the stage's page
 LETTERS = 12  # of a digest
-MOST_CHANGES = 12  # that are listed
 MOST_FILES = 3  # of an input
 PAGE = "report/report.html"
 
@@ -97,38 +94,12 @@ def _started(name: str) -> str:
 
 
 def _previous(run: Run, store: ArtifactStore) -> Markup:
-    """The comparison with the newest earlier evaluated run of the same data set."""
-    values: dict[str, Any] = {"earlier": None, "refused": "", "same": False, "table": None}
-    try:
-        earlier = previous(run, store)
-        if earlier is not None:
-            values["earlier"] = earlier.name
-            values["same"] = _evaluation(earlier) == _evaluation(run)
-            values["changes"], values["more"] = changes(earlier, run, store)
-            if not values["same"]:
-                values["table"] = against(compare_runs([earlier, run], store, TEST), "previous")
-    except UserError as error:
-        values["refused"] = str(error)
-    values.setdefault("changes", [])
-    values.setdefault("more", 0)
-    return fragment("run_page.previous", **values)
-
-
-def previous(run: Run, store: ArtifactStore) -> Run | None:
-    """The newest run of the same data set that is earlier and was evaluated; None without one.
-
-    Raises:
-        UserError: the manifest of a run is damaged.
-    """
-    for other in all_runs(store):
-        same = other.config["name"] == run.config["name"]
-        if other.name < run.name and same and "evaluate" in other.stages:
-            return other
-    return None
-
-
-def _evaluation(run: Run) -> str:
-    return run.artifact("evaluate").digest
+    found = against_previous(run, store)
+    return fragment(
+        "run_page.previous",
+        found=found,
+        table=against(found.compared, "previous") if found.compared else None,
+    )
 
 
 def against(compared: dict[str, Any], name: str) -> Table:
@@ -154,23 +125,6 @@ def against(compared: dict[str, Any], name: str) -> Table:
         )
     head = ["test", "previous run", "this run", "difference", "95 % interval", "p (Holm)"]
     return Table(head, rows)
-
-
-def changes(old: Run, new: Run, store: ArtifactStore) -> tuple[list[str], int]:
-    """What differs between two runs, as text; and how many differences are left out."""
-    found = difference(old, new, store)
-    lines = [
-        f"{name}: {_text(before)} → {_text(after)}"
-        for name, (before, after) in found["configuration"].items()
-    ]
-    for kind in ("input", "code", "libraries"):
-        lines += [f"{kind}: {name}" for name in found[kind]]
-    return lines[:MOST_CHANGES], max(0, len(lines) - MOST_CHANGES)
-
-
-def _text(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _lineage(run: Run) -> Markup:

@@ -23,7 +23,7 @@ from brmrs.report.inputs import Inputs
 from brmrs.report.numbers import Table, interval, number, sentence
 from brmrs.report.of_run import inputs_of
 from brmrs.report.page import Section, fragment, section
-from brmrs.report.run_page import changes
+from brmrs.report.previous import changes
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import REPORTS, Run
 from brmrs.system.files import replacing
@@ -123,8 +123,7 @@ def _result(sides: list[Side], compared: dict[str, Any]) -> Section:
         ends = side.inputs.metrics["intervals"][FUSED]["test"].get(metric, (value, value))
         span = {"value": value, "low": ends[0], "high": ends[1], "text": f"{value:.4f}"}
         dots.append({"name": side.name, "series": side.name, **span})
-        for name in compared["metrics"]:
-            rows.append(_difference(side, row, name))
+        rows += [_difference(side, row, name) for name in compared["metrics"]]
     drawn = figures.figure(
         "runs",
         f"Test {metric} of each run, with 95 % bootstrap interval over the users",

@@ -1,7 +1,9 @@
-"""The output of a run on Prefect's page: summary, metrics, path of the report."""
+"""The output of a run on Prefect's page: headline, comparison, metrics, link to the report."""
 
+import re
 from base64 import b64encode
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -11,11 +13,14 @@ from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from brmrs.columns import by_metric
+from brmrs.columns import FUSED, by_metric, metric
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.serving.current import Verdict
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run
+
+if TYPE_CHECKING:
+    from brmrs.report.previous import Previous
 
 
 def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -> None:
@@ -23,27 +28,85 @@ def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -
     create_table_artifact(
         key="run-summary",
         table=[_row(stage) for stage in summary["stages"]],
-        description=f"Run {run.name}: {summary['name']}, {summary['model']}",
+        description=f"Stages of run {run.name}: {summary['name']}, {summary['model']}",
     )
-    metrics = summary["metrics"]
-    if metrics:
-        rows = [
-            {"metric": name, **{split: f"{values[name]:.4f}" for split, values in metrics.items()}}
-            for name in sorted(metrics["test"], key=by_metric)
-        ]
-        create_table_artifact(
-            key="metrics", table=rows, description=f"Run {run.name} {summary['note']}".strip()
-        )
-    if "report" in run.stages:
-        path = store.path(run.artifact("report")) / "report.html"
-        # Not a link, because browsers do not follow file:// links.
+    if summary["metrics"]:
+        _publish_results(run, summary, store)
+    if summary["report"]:
+        path = Path(summary["report"]).resolve()
+        # Browsers do not follow file:// links from a page of a server; the address can be copied.
         create_markdown_artifact(
-            f"Open this file in a browser:\n\n```\n{path.resolve()}\n```\n",
+            f"[{path.as_uri()}]({path.as_uri()})\n\nOpen this address in a browser:\n\n"
+            f"```\n{path}\n```\n",
             key="report",
-            description=f"Report of run {run.name}",
+            description=f"Link to the report of run {run.name}, one HTML file",
         )
     if "train" in run.stages and run.stages["train"].run == run.name:
         _publish_curve(run, store)
+
+
+def _publish_results(run: Run, summary: dict[str, Any], store: ArtifactStore) -> None:
+    """Headline, metrics, and the comparison with the previous run."""
+    from brmrs.report.previous import against_previous  # loads scipy
+
+    metrics = summary["metrics"]
+    create_markdown_artifact(
+        headline(run, store), key="headline", description=f"The result of run {run.name}"
+    )
+    rows = [
+        {"metric": name, **{split: f"{values[name]:.4f}" for split, values in metrics.items()}}
+        for name in sorted(metrics["test"], key=by_metric)
+    ]
+    note = f", {summary['note']}" if summary["note"] else ""
+    create_table_artifact(
+        key="metrics", table=rows, description=f"Metrics of run {run.name}{note}, all users"
+    )
+    found = against_previous(run, store)
+    earlier = found.run.name if found.run else "none"
+    what = f"Run {run.name} against the previous run of {summary['name']}, {earlier}"
+    create_table_artifact(key="comparison", table=comparison(found), description=what)
+
+
+def headline(run: Run, store: ArtifactStore) -> str:
+    """The result in one sentence, as Markdown."""
+    found = run.evaluation(store)
+    assert found is not None
+    k = max(int(name.partition("@")[2]) for name in found["test"])
+    recall = metric("recall", k)
+    low_high = found["intervals"][FUSED]["test"].get(recall)
+    between = f" (95 % interval {low_high[0]:.4f} to {low_high[1]:.4f})" if low_high else ""
+    baseline, values = next(iter(found["baseline"].items()))
+    return (
+        f"**{_plain(found['model'])}** on {_plain(run.config['name'])}: test {recall} "
+        f"**{found['test'][recall]:.4f}**{between}; {baseline} {values['test'][recall]:.4f}."
+    )
+
+
+def comparison(found: "Previous") -> list[dict[str, Any]]:
+    """Rows of the comparison with the previous run; one row of text without one."""
+    if found.compared is None:
+        text = found.refused or "there is no earlier evaluated run of this data set"
+        return [{"comparison": "the results are the same" if found.same else text}]
+    first, second = found.compared["rows"]
+    rows = []
+    for name in found.compared["metrics"]:
+        each = second["against_first"][name]
+        rows.append(
+            {
+                "metric": f"test {name}",
+                "previous": f"{first['values'][name]:.4f}",
+                "this run": f"{second['values'][name]:.4f}",
+                "difference": f"{each['difference']:+.4f}",
+                "95 % interval": f"{each['low']:+.4f} to {each['high']:+.4f}",
+                "p (Holm)": f"{each['p_holm']:.2g}",
+            }
+        )
+    return rows
+
+
+def _plain(text: str) -> str:
+    """A name without the characters that Markdown reads as markup."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>])", r"\\\1", text)
 
 
 def _row(stage: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import httpx
 import pyarrow.parquet as pq
@@ -150,7 +152,24 @@ def test_prefect_shows_the_run_its_tasks_and_artifacts(
         }
     assert flow_run.name == "small-br-mrs"
     assert {"small", "br-mrs"} <= set(flow_run.tags)
-    assert {"run-summary", "metrics", "report", "training-curve"} <= set(artifacts)
+    assert {
+        "run-summary",
+        "headline",
+        "comparison",
+        "metrics",
+        "report",
+        "training-curve",
+    } <= set(artifacts)
+    assert all(each.description for each in artifacts.values())
+    assert "**br-mrs** on small: test recall@20 **0." in artifacts["headline"].data
+    (first, _) = json.loads(artifacts["comparison"].data)
+    assert first["metric"] == "test recall@20"
+    assert first["difference"][0] in "+-"
+    address = artifacts["report"].data.partition("](")[2].partition(")")[0]
+    assert address.startswith("file:///")
+    page = Path(url2pathname(urlsplit(address).path)).read_text()
+    assert "Compared with the previous run" in page
+    assert "→ 0.02" in page
     assert artifacts["progress-train"].data == 100
     assert artifacts["progress-train"].task_run_id is not None
 

@@ -1,0 +1,122 @@
+"""The report of a run: its name, the previous run, lineage; and several runs side by side."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from browsing import visiting
+
+from brmrs.diagnosis import schemas
+from brmrs.errors import UserError
+from brmrs.report.previous import previous
+from brmrs.report.run_page import PAGE, RUN, write
+from brmrs.report.side_by_side import moved
+from brmrs.report.side_by_side import write as write_side_by_side
+from brmrs.store import runs
+from brmrs.store.artifacts import ArtifactStore
+
+Made = tuple[ArtifactStore, runs.Run, runs.Run]
+
+
+def test_a_page_names_its_run_and_the_run_that_rendered_it(made: Made) -> None:
+    store, first, _ = made
+    text = write(first, store).read_text()
+    assert f'Run <span class="id">{first.name}</span>' in text
+    assert "rendered in this run" in text
+    assert "There is no earlier evaluated run" in text
+    # A later run with the same inputs has the same artifact.
+    later = runs.Run(**{**vars(first), "name": runs.new_name(store)})
+    text = write(later, store).read_text()
+    assert f'rendered in run <span class="id">{first.name}</span>' in text
+
+
+def test_the_previous_run_is_compared(made: Made) -> None:
+    store, first, second = made
+    found = previous(second, store)
+    assert found is not None
+    assert found.name == first.name
+    text = write(second, store).read_text()
+    assert "train.learning_rate: 0.001 → 0.05" in text
+    own, other = (
+        json.loads((store.path(run.artifact("evaluate")) / "metrics.json").read_text())["test"]
+        for run in (second, first)
+    )
+    difference = own["recall@20"] - other["recall@20"]
+    key = '<data data-key="previous.recall@20.difference" value="'
+    value = float(text.partition(key)[2].partition('"')[0])
+    assert value == pytest.approx(difference, abs=1e-12)
+
+
+def test_lineage_shows_every_stage_and_its_origin(made: Made) -> None:
+    store, first, second = made
+    text = write(second, store).read_text()
+    for record in second.stages.values():
+        assert record.artifact.digest[:12] in text
+    assert second.stages["ingest"].run == first.name
+    assert text.count(f'<span class="id">{first.name}</span>') >= 5
+
+
+def test_equal_results_are_said_to_be_equal(made: Made) -> None:
+    store, _, second = made
+    later = runs.Run(**{**vars(second), "name": runs.new_name(store)})
+    assert "byte for byte" in write(later, store).read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", f"{RUN}{RUN}".encode(), b"old page"])
+def test_another_page_is_refused_in_one_line(made: Made, tmp_path: Path, content: bytes) -> None:
+    _, first, _ = made
+    copy = ArtifactStore(tmp_path / "store")
+    target = copy.path(first.artifact("report"), PAGE)
+    target.parent.mkdir(parents=True)
+    target.write_bytes(content)
+    with pytest.raises(UserError, match="run the pipeline again"):
+        write(first, copy)
+    target.unlink()
+    with pytest.raises(UserError, match="run the pipeline again"):
+        write(first, copy)
+
+
+def test_a_run_without_report_is_refused(made: Made) -> None:
+    store, first, _ = made
+    stages = {name: record for name, record in first.stages.items() if name != "report"}
+    with pytest.raises(UserError, match="did not reach report"):
+        write(runs.Run(**{**vars(first), "stages": stages}), store)
+
+
+def test_side_by_side(made: Made, browser: Any, tmp_path: Path) -> None:
+    store, first, second = made
+    path = write_side_by_side([first, second], store, users=2)
+    assert path.stem == f"{first.name}+{second.name}"
+    text = path.read_text()
+    for run in (first, second):
+        assert f"br-mrs {run.name[-8:]}" in text
+    assert text.count('<div class="story">') == 2
+    assert "learning_rate: 0.001 → 0.05" in text
+    with visiting(browser, path.as_uri()) as visit:
+        visit.tab.goto(path.as_uri())
+        assert visit.tab.locator("#figure-runs svg").count() == 1
+    assert write_side_by_side([first, second], store, 0, tmp_path / "x.html").is_file()
+    assert "story" not in (tmp_path / "x.html").read_text().partition("<main>")[2]
+
+
+def test_side_by_side_needs_the_artifacts(made: Made, tmp_path: Path) -> None:
+    store, first, second = made
+    copy = tmp_path / "store"
+    shutil.copytree(store.root, copy)
+    shutil.rmtree(ArtifactStore(copy).path(second.artifact("diagnosis")))
+    with pytest.raises(UserError, match=r"diagnosis of run .* is missing or damaged"):
+        write_side_by_side([first, second], ArtifactStore(copy), 1)
+
+
+def test_pairs_move_between_sets() -> None:
+    ids = {"user": [0, 0, 1], "item": [1, 2, 1]}
+    first = pl.DataFrame({**ids, schemas.SET: ["both", "none", "none"]})
+    other = pl.DataFrame({**ids, schemas.SET: ["both", "synergy", "none"]})
+    assert moved(first, other.reverse()) == {
+        ("both", "both"): 1,
+        ("none", "synergy"): 1,
+        ("none", "none"): 1,
+    }
