@@ -35,9 +35,11 @@ def test_a_model_is_trained_on_texts_alone_and_everything_says_so(
     assert set(covered[VISUAL].values()) == {0.0}
     assert covered[TEXT]["items"] > 0.9
     page = (folders["report"] / "report.html").read_text(encoding="utf-8")
-    (row,) = [line for line in page.splitlines() if meta["label"] in line and "<tr><td>" in line]
-    assert row.count("0.0") == 3
-    assert "<p><b>Learned from text only</b>" in page
+    (row,) = [line for line in page.splitlines() if f"<td>{meta['label']}</td>" in line]
+    assert row.count(">0.0 %</data>") == 3
+    assert "A recommender learned from text only" in page
+    assert "has no visual branch here" in page  # the diagnosis
+    assert '<section id="cases">' not in page
     warned = r"visual features: 0 of \d+ items have a picture; models are trained without"
     assert re.search(warned, caplog.text)
 

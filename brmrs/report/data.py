@@ -210,7 +210,7 @@ def timeline(times: Histogram) -> figures.Figure:
         "From {} to {}; most interactions, {}, are in the {} of {}.",
         times.starts[0],
         times.starts[-1],
-        number("time.most", max(totals), "count"),
+        number(f"time.{times.unit}.most", max(totals), "count"),
         times.unit,
         times.starts[most],
     )

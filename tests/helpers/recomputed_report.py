@@ -6,8 +6,9 @@ Only what is in no Parquet file comes from JSON: k-cores, counts of lines, some 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from recomputed_diagnosis import cases, diagnosis, sets, strata
@@ -51,21 +52,14 @@ def sizes(run: Run) -> Values:
         for d in set(degrees.tolist()):
             found[f"degree.{kind}s.{d}.d"] = d
             found[f"degree.{kind}s.{d}"] = float((degrees >= d).mean())
-    months: dict[date, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in run.split:
-        moment = datetime.fromtimestamp(row["timestamp"] / 1000, UTC)
-        months[date(moment.year, moment.month, 1)][PARTS[row["split"]]] += 1
-    for month, counts in months.items():
-        for name in PARTS.values():
-            found[f"time.month.{month}.{name}"] = counts[name]
-    found["time.most"] = max(sum(counts.values()) for counts in months.values())
+    found |= _times(run)
     texts = [bool(row["title"] or row["description"]) for row in run.items]
     found |= {
         "items_with.title": sum(bool(row["title"]) for row in run.items),
         "items_with.description": sum(bool(row["description"]) for row in run.items),
         "items_with.text": sum(texts),
-        "items_with.image_address": 0,
-        "items_with.image_name": 0,
+        "items_with.image_address": sum(_web(row) > 0 for row in run.items),
+        "items_with.image_name": sum(_web(row) < len(row["image_urls"]) for row in run.items),
     }
     statuses = [row["status"] for row in run.rows("images", "images")]
     found |= {f"pictures.{status}": statuses.count(status) for status in statuses}
@@ -79,6 +73,35 @@ def sizes(run: Run) -> Values:
             f"coverage.{modality}.{name}": round(float(of.mean()), 6) for name, of in shares.items()
         }
     return found | _ingested(run)
+
+
+def _web(row: dict[str, Any]) -> int:
+    """How many of the pictures of an item have an address on the web."""
+    return sum(url.startswith(("http://", "https://")) for url in row["image_urls"])
+
+
+def _times(run: Run) -> Values:
+    """Interactions per bin, in bins of every length; the page has one of them."""
+    counts: dict[str, int] = defaultdict(int)
+    for row in run.split:
+        day = datetime.fromtimestamp(row["timestamp"] / 1000, UTC).date()
+        starts = {
+            "day": day,
+            "week": day - timedelta(days=day.weekday()),
+            "month": day.replace(day=1),
+            "quarter": date(day.year, day.month - (day.month - 1) % 3, 1),
+            "year": date(day.year, 1, 1),
+        }
+        for unit, start in starts.items():
+            for part in PARTS.values():
+                counts[f"time.{unit}.{start}.{part}"] += PARTS[row["split"]] == part
+            counts[f"time.{unit}.most.{start}"] += 1
+    found: Values = dict(counts)
+    for unit in ("day", "week", "month", "quarter", "year"):
+        found[f"time.{unit}.most"] = max(
+            n for key, n in counts.items() if key.startswith(f"time.{unit}.most.")
+        )
+    return found
 
 
 def _ingested(run: Run) -> Values:

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 from browsing import visiting
+from report_numbers import Numbers, wrong
 
 from brmrs.diagnosis import schemas
 from brmrs.errors import UserError
@@ -15,6 +16,7 @@ from brmrs.report.previous import previous
 from brmrs.report.run_page import PAGE, RUN, write
 from brmrs.report.side_by_side import moved
 from brmrs.report.side_by_side import write as write_side_by_side
+from brmrs.serving.housekeeping import collect
 from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore
 
@@ -120,3 +122,38 @@ def test_pairs_move_between_sets() -> None:
         ("none", "synergy"): 1,
         ("none", "none"): 1,
     }
+
+
+def test_the_numbers_of_the_run_are_those_of_its_manifest(made: Made) -> None:
+    store, _, second = made
+    page = write(second, store).read_text()
+    manifest = json.loads((store.root / "runs" / f"{second.name}.json").read_text())
+    expected = {"run.seconds": manifest["seconds"]}
+    for name, record in manifest["stages"].items():
+        expected[f"stage.{name}.seconds"] = record["seconds"]
+        expected[f"stage.{name}.bytes"] = record["artifact"]["bytes"] / 1000
+    for entry, digests in manifest["fingerprint"].items():
+        sizes = [file["bytes"] / 1000 for file in digests["files"]]
+        for file, size in zip(digests["files"], sizes, strict=True):
+            expected[f"file.{entry}.{file['name']}"] = size
+        expected[f"files.{entry}"] = sum(sizes[3:])
+    found = [
+        (key, value)
+        for key, value, _ in Numbers(page).found
+        if key.partition(".")[0] in ("run", "stage", "file", "files")
+    ]
+    assert len(found) > 25
+    assert not [fault for key, value in found if (fault := wrong(key, value, expected))]
+
+
+def test_pages_go_with_their_runs(made: Made, tmp_path: Path) -> None:
+    store, first, second = made
+    copy = ArtifactStore(tmp_path / "store")
+    shutil.copytree(store.root, copy.root)
+    for run in (first, second):
+        write(run, copy)
+    write_side_by_side([first, second], copy, 0)
+    newest = next(iter(runs.all_runs(copy)))
+    collect(copy, keep=1)
+    kept = {path.stem for path in (copy.root / "reports").iterdir()}
+    assert kept == {newest.name}
