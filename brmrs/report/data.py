@@ -19,7 +19,8 @@ DAY = 86_400_000  # ms
 UNITS = (("1d", "day", 1.0), ("1w", "week", 7.0), ("1mo", "month", 28.0), ("1q", "quarter", 89.0))
 YEARS = ("1y", "year", 365.0)
 MOST_BINS = 120
-MOST_ROWS = 40  # of a figure's table
+MOST_ROWS = 20  # of a curve in a table
+MOST_POINTS = 200  # of a curve in a figure
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def degrees(split: pl.DataFrame) -> figures.Figure:
     rows = [
         {"series": each.name, "x": x, "y": y}
         for each in curves
-        for x, y in zip(each.x, each.y, strict=True)
+        for x, y in _thinned(list(zip(each.x, each.y, strict=True)), MOST_POINTS)
     ]
     return figures.figure(
         "degrees",
@@ -139,15 +140,14 @@ def degrees(split: pl.DataFrame) -> figures.Figure:
                     number(f"degree.{each.name}.{x}", y, "percent"),
                 ]
                 for each in curves
-                for x, y in _thinned(list(zip(each.x, each.y, strict=True)))
+                for x, y in _thinned(list(zip(each.x, each.y, strict=True)), MOST_ROWS)
             ],
         ),
     )
 
 
-def _thinned(values: list[Any]) -> list[Any]:
-    """At most `MOST_ROWS / 2` values, evenly chosen, with the first and the last."""
-    most = MOST_ROWS // 2
+def _thinned(values: list[Any], most: int) -> list[Any]:
+    """At most so many values, evenly chosen, with the first and the last."""
     if len(values) <= most:
         return values
     places = np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))
@@ -214,7 +214,7 @@ def timeline(times: Histogram) -> figures.Figure:
         times.unit,
         times.starts[most],
     )
-    chosen = _thinned(list(range(len(times.starts))))
+    chosen = _thinned(list(range(len(times.starts))), MOST_ROWS)
     table = [
         [
             f"{times.starts[place]}",

@@ -16,6 +16,7 @@ from brmrs.store.tables import read_table
 
 THUMBNAIL = 128  # pixels; shown at 96 to 110
 QUALITY = 78  # of JPEG; a thumbnail has about 4 kB
+MOST_CHARACTERS = 3_000_000  # of all pictures, so that the page has less than 5 MB
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Gallery:
         self._files: dict[str, Path] = {}
         self._digests: list[str | None] = [None] * len(self._items)
         self._cards: dict[int, Card] = {}
+        self._room = MOST_CHARACTERS
+        self.left_out = 0  # pictures that would have made the page too large
         if folder := inputs.paths.get("images"):
             self._files = stored_files(folder)
             table = read_table(folder / TABLE, columns.IMAGES, [columns.SHA256])
@@ -59,7 +62,12 @@ class Gallery:
             specific = next((each for each in reversed(categories) if each), "")
             words = [each for each in (brand, specific) if each and title]
             self._cards[item] = Card(name, " · ".join(words), self._thumbnail(item))
-        return replace(self._cards[item], mark=mark, note=note)
+        card = replace(self._cards[item], mark=mark, note=note)
+        if len(card.picture) > self._room:
+            self.left_out += 1
+            return replace(card, picture="")
+        self._room -= len(card.picture)
+        return card
 
     def _thumbnail(self, item: int) -> str:
         digest = self._digests[item]

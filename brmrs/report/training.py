@@ -16,6 +16,7 @@ from brmrs.store.tables import read_table
 from brmrs.system import untrusted
 
 ROWS = 20  # of the figures' tables
+POINTS = 400  # of a curve in a figure
 
 
 def training(inputs: Inputs) -> Section:
@@ -87,7 +88,7 @@ def _validation(points: pl.DataFrame, best: int) -> figures.Figure:
         ],
     )
     chart = figures.lines(
-        rows, "epoch", f"validation {name}", points=False, mark=(best, f"epoch {best}")
+        _drawn(rows), "epoch", f"validation {name}", points=False, mark=(best, f"epoch {best}")
     )
     return figures.figure("validation", f"Validation {name}", chart, text, table)
 
@@ -116,7 +117,7 @@ def _losses(points: pl.DataFrame) -> figures.Figure:
             for epoch in _chosen(epochs, epochs[-1])
         ],
     )
-    chart = figures.lines(rows, "epoch", "mean per batch", points=False)
+    chart = figures.lines(_drawn(rows), "epoch", "mean per batch", points=False)
     text = sentence("First to last epoch: {}.", Markup(", ").join(ends))
     return figures.figure("losses", "Loss terms", chart, text, table)
 
@@ -127,6 +128,15 @@ def _rows(points: pl.DataFrame) -> list[dict[str, Any]]:
         {"series": name, "x": epoch, "y": value}
         for name, epoch, value in points.select(names).rows()
     ]
+
+
+def _drawn(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At most about `POINTS` values of each series, evenly chosen."""
+    series: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        series.setdefault(row["series"], []).append(row)
+    step = 1 + max(map(len, series.values())) // POINTS
+    return [row for each in series.values() for row in each[::step]]
 
 
 def _chosen(epochs: list[int], best: int) -> list[int]:

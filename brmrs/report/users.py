@@ -39,7 +39,9 @@ class Story:
 def users(inputs: Inputs, gallery: Gallery) -> Section | None:
     """The first users that have test items; None if none is to be shown."""
     found = stories(inputs, gallery, inputs.config.report.users)
-    return section("users", "Example users", stories=found) if found else None
+    if not found:
+        return None
+    return section("users", "Example users", stories=found, left_out=gallery.left_out)
 
 
 def stories(inputs: Inputs, gallery: Gallery, count: int) -> list[Story]:
