@@ -73,8 +73,8 @@ def _kinds(pairs: pl.DataFrame, k: int) -> list[tuple[str, str, pl.DataFrame]]:
         found.append(
             (
                 f"The {word} confuses",
-                f"The fusion ranks an item first that the {word} does not tell from the held-out "
-                f"item; the {WORDS[other]} does.",
+                f"The fusion ranks another item higher than the held-out one. The {word} does not "
+                f"separate the two; the {WORDS[other]} does.",
                 rows.sort(alike, USER, ITEM, descending=[True, False, False], nulls_last=True),
             )
         )

@@ -9,7 +9,7 @@ from brmrs.columns import FUSED, SPLIT, SPLIT_NAMES, TEST, USER, VALIDATION
 from brmrs.evaluation.comparison import Comparison, compare
 from brmrs.report import figures
 from brmrs.report.inputs import BASELINE, Inputs
-from brmrs.report.numbers import Table, interval, number, sentence
+from brmrs.report.numbers import Table, interval, listed, number, sentence
 from brmrs.report.page import Section, section
 
 TEST_NAME = SPLIT_NAMES[TEST]
@@ -174,12 +174,12 @@ def _against(inputs: Inputs, found: dict[str, Comparison]) -> str:
     """Which branches the model is better than, by the intervals."""
     if not found:
         return ""
-    model = inputs.called(FUSED)
-    words = []
+    by_verb: dict[str, list[str]] = {}
     for name, each in found.items():
         verb = "gains over" if each.low > 0 else "loses to" if each.high < 0 else "ties with"
-        words.append(f"{verb} the {inputs.called(name)}")
-    return f"{model} {', '.join(words)} (by the 95 % interval of the paired difference)."
+        by_verb.setdefault(verb, []).append(f"the {inputs.called(name)}")
+    words = [f"{verb} {listed(names)}" for verb, names in by_verb.items()]
+    return f"{inputs.called(FUSED)} {listed(words)}, by the 95 % interval of the paired difference."
 
 
 def _lift(inputs: Inputs) -> dict[str, Any]:

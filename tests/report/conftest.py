@@ -27,6 +27,7 @@ def made(
     """A store with two runs of the small sample, the second with another learning rate."""
     store = ArtifactStore(tmp_path_factory.mktemp("report") / "artifacts")
     config = changed(small_config, "diagnosis.truth", small_sample / "truth")
+    config = changed(config, "features.visual.layer", "avgpool")
     config = changed(config, "features.visual.backbone", "mobilenet_v3_small")  # the fastest
     other = changed(config, "train.learning_rate", 0.05)
     return store, _run(store, config), _run(store, other)

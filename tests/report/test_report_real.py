@@ -38,7 +38,9 @@ def folders(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
             "min_rating": 4,
         },
         "images": {"folder": dump / "images", "fetch": False},
-        "features": {"visual": {"backbone": "mobilenet_v3_small", "weights": "random"}},
+        "features": {
+            "visual": {"backbone": "mobilenet_v3_small", "layer": "avgpool", "weights": "random"}
+        },
         "model": {"name": "br-mrs", "dim": 8},
         "train": {"epochs": 2},
     }

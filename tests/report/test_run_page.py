@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from browsing import visiting
 from report_numbers import Numbers, wrong
+from typer.testing import CliRunner
 
 from brmrs.diagnosis import schemas
 from brmrs.errors import UserError
@@ -19,6 +20,7 @@ from brmrs.report.side_by_side import write as write_side_by_side
 from brmrs.serving.housekeeping import collect
 from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore
+from flows.cli.app import app
 
 Made = tuple[ArtifactStore, runs.Run, runs.Run]
 
@@ -157,3 +159,15 @@ def test_pages_go_with_their_runs(made: Made, tmp_path: Path) -> None:
     collect(copy, keep=1)
     kept = {path.stem for path in (copy.root / "reports").iterdir()}
     assert kept == {newest.name}
+
+
+def test_the_command_prints_the_path(made: Made, tmp_path: Path) -> None:
+    store, first, second = made
+    where = ["--artifacts", str(store.root)]
+    done = CliRunner().invoke(app, ["report", second.name, *where])
+    assert done.exit_code == 0
+    assert Path(done.stdout.replace("\n", "")) == second.report(store)
+    to = tmp_path / "both.html"
+    words = ["report", first.name, "--compare", second.name, "--users", "1", "--to", str(to)]
+    assert CliRunner().invoke(app, [*words, *where]).exit_code == 0
+    assert second.name in to.read_text()
