@@ -6,6 +6,7 @@ draws U of the U users with replacement (Efron & Tibshirani, 1993). All quantiti
 the same resamples, so functions of several of them have intervals, too.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,19 +40,26 @@ def resampled(parts: Floats, wholes: Floats, seed: int) -> Floats:
         wholes: (U, Q), b_u.
         seed: of the resamples.
     """
-    users = len(parts)
-    rng = np.random.default_rng(seed)
-    sums = [np.concatenate([parts.sum(axis=0), wholes.sum(axis=0)])[None]]
     both = np.concatenate([parts, wholes], axis=1)
-    for start in range(0, RESAMPLES, _ROWS):
-        rows = min(_ROWS, RESAMPLES - start)
-        drawn = rng.integers(users, size=(rows, users)) if users else np.empty((rows, 0), np.int64)
-        counts = np.stack([np.bincount(row, minlength=users) for row in drawn])
-        sums.append(counts.astype(np.float64) @ both)
-    numerators, denominators = np.split(np.concatenate(sums), 2, axis=1)
+    counts = _counts(len(parts), seed)
+    blocks = (counts[start : start + _ROWS] for start in range(0, RESAMPLES, _ROWS))
+    sums = [block.astype(np.float64) @ both for block in blocks]
+    whole = np.concatenate([both.sum(axis=0, keepdims=True), *sums])
+    numerators, denominators = np.split(whole, 2, axis=1)
     found: Floats = np.full_like(numerators, np.nan)
     np.divide(numerators, denominators, out=found, where=denominators != 0)
     return found
+
+
+@lru_cache(maxsize=1)  # every call for one model has the same users
+def _counts(users: int, seed: int) -> NDArray[np.uint8]:
+    """(RESAMPLES, U) how often each user is in each resample, a kilobyte per user."""
+    rng = np.random.default_rng(seed)
+    counts = np.empty((RESAMPLES, users), dtype=np.uint8)
+    for row in counts:
+        drawn = rng.integers(users, size=users) if users else np.empty(0, dtype=np.int64)
+        row[:] = np.bincount(drawn, minlength=users)
+    return counts
 
 
 def estimates(samples: Floats) -> list[Estimate]:

@@ -36,8 +36,9 @@ from brmrs.diagnosis.schemas import (
 from brmrs.evaluation.lists import Features
 from brmrs.graphs.user_items import UserItems
 
-COMPARED_ITEMS = 2000  # evenly spaced items whose cosines give the threshold of the top share
-NUMBERS = 2**23  # of vectors held at once
+COMPARED_ITEMS = 1000  # evenly spaced items whose cosines give the threshold of the top share
+NUMBERS = 2**23  # of cosines or vectors held at once
+NUMBERS_OF_PAIRS = 2**18  # of vectors gathered at once, 1 MB: they stay in the processor's cache
 EDGES = np.linspace(-4, 4, 21)  # of the margins' histogram; the outer bins hold what is beyond
 
 Bools = NDArray[np.bool_]
@@ -155,7 +156,7 @@ class Cosines:
     def pairs(self, modality: str, items: Tensor, others: Tensor) -> Tensor:
         """(P,) cosines of (P,) items with (P,) others."""
         unit = self.unit[modality]
-        size = max(1, NUMBERS // unit.shape[1])
+        size = max(1, NUMBERS_OF_PAIRS // unit.shape[1])
         found = [
             torch.linalg.vecdot(unit[i], unit[j])
             for i, j in zip(torch.split(items, size), torch.split(others, size), strict=True)

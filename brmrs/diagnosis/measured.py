@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brmrs.columns import FUSED, MODALITIES, TEXT, VISUAL
+from brmrs.columns import MODALITIES, TEXT, VISUAL
 from brmrs.config.learning import DiagnosisConfig
 from brmrs.diagnosis import confusion, information, samplers
 from brmrs.diagnosis.bootstrap import Floats, Ints
@@ -155,8 +155,3 @@ class Measured:
             margins[name][kept].double().numpy() / self.units[name] for name in (TEXT, VISUAL)
         )
         return text, visual
-
-    @property
-    def fused_ranks(self) -> Ints:
-        """(P,) counted from 1."""
-        return self.test.ranks[FUSED].numpy()

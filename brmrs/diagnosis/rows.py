@@ -1,4 +1,4 @@
-"""The tables of the diagnosis, as columns or rows (see `schemas`)."""
+"""The rows of the tables of the diagnosis (see `schemas`)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,19 +17,20 @@ from brmrs.diagnosis.summary import information_samples, sampler_margins
 TYPES = columns.STRATA  # the schema of types.parquet
 
 
-def pairs(measured: Measured) -> dict[str, Any]:
-    """The columns of `pairs.parquet`."""
+def pairs(measured: Measured) -> Iterator[dict[str, Any]]:
+    """The rows of `pairs.parquet`."""
     test = measured.test
     users, items = test.users[test.rows].numpy(), measured.positives.numpy()
     types = measured.types if measured.types is not None else [None] * len(items)
     found: dict[str, Any] = {columns.USER: users, columns.ITEM: items}
     found[schemas.SET] = np.array(SETS)[measured.sets]
-    found[columns.TYPE] = list(types)
+    found[columns.TYPE] = types
     found |= {f"{branch}_score": test.scores[branch][:, 0].numpy() for branch in BRANCHES}
     found |= {f"{branch}_rank": test.ranks[branch].numpy() for branch in BRANCHES}
     found |= _confusion(measured)
-    order = np.lexsort((items, users))
-    return {name: [column[i] for i in order] for name, column in found.items()}
+    plain = [x if isinstance(x, list) else x.tolist() for x in found.values()]
+    for row in zip(*plain, strict=True):  # by user and item, as the pairs are
+        yield dict(zip(found, row, strict=True))
 
 
 def _confusion(measured: Measured) -> dict[str, Any]:

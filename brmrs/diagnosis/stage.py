@@ -3,7 +3,7 @@
 Validation pairs fit the regression of `information`; everything else is of test pairs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ from brmrs.system.files import write_json
 
 NEGATIVES = 8  # drawn for each pair at least
 
+Rows = Iterable[dict[str, Any]]
+
 
 def run(context: StageContext) -> None:
     """Scan the branches, and write `diagnosis.json` and the tables of `schemas`."""
@@ -58,7 +60,7 @@ def run(context: StageContext) -> None:
     write_json(
         context.out / DIAGNOSIS_FILE, {**about, **summary(measured), "definitions": DEFINITIONS}
     )
-    tables: dict[str, tuple[pa.Schema, Any]] = {TYPES_FILE: (rows.TYPES, rows.recall(measured))}
+    tables: dict[str, tuple[pa.Schema, Rows]] = {TYPES_FILE: (rows.TYPES, rows.recall(measured))}
     if not about["cannot"]:
         tables |= {
             PAIRS_FILE: (PAIRS, rows.pairs(measured)),
@@ -68,10 +70,7 @@ def run(context: StageContext) -> None:
             INFORMATION_FILE: (INFORMATION, rows.information(measured)),
         }
     for file, (schema, content) in tables.items():
-        made = pa.table(content, schema) if isinstance(content, dict) else None
-        if made is None:
-            made = pa.Table.from_pylist(list(content), schema)
-        pq.write_table(made, context.out / file)
+        pq.write_table(pa.Table.from_pylist(list(content), schema), context.out / file)
 
 
 def measure(

@@ -35,10 +35,23 @@ def diagnosis(
         _of_branches(console, found)
     if found["types"]:
         _types(console, found["types"], sets)
+    if not found["cannot"]:
+        line(console, "")
+        for name, text in found["definitions"].items():
+            line(console, f"{name}: {text}")
     if "transitions" in found:
         _transitions(console, found["transitions"], found["against"])
     if "retrained" in found:
         _retrained(console, found["retrained"])
+
+
+def _table(
+    console: Console, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """A table of one column of names and columns of numbers, with its title in a line above."""
+    line(console, "")
+    line(console, (title, "bold"))
+    fitting_table(console, names, rows, numbers=names[1:])
 
 
 def _of_branches(console: Console, found: Mapping[str, Any]) -> None:
@@ -53,35 +66,34 @@ def _of_branches(console: Console, found: Mapping[str, Any]) -> None:
     if found["information"]:
         title = "bits about the order of a held-out and a random item"
         _shares(console, title, PARTS, found["information"]["parts"], digits=3)
-    for name, text in found["definitions"].items():
-        line(console, f"{name}: {text}")
 
 
 def _shares(
     console: Console, title: str, names: Sequence[str], found: Mapping[str, Any], digits: int = 4
 ) -> None:
     rows = [[name, *(_share(found[name][end], digits) for end in ENDS)] for name in names]
-    fitting_table(console, ["", *ENDS], rows, numbers=ENDS, title=title)
+    _table(console, title, ["", *ENDS], rows)
 
 
 def _confusion(console: Console, found: Mapping[str, Any]) -> None:
     names = ["", *ENDS, "of uniform", "negatives"]
     rows = []
-    for by, kinds in found.items():
+    for by in ("by_score", "by_cosine"):
+        kinds = found[by]
         if kinds is None:
-            rows.append([by, "no features of both modalities", *[""] * 4])
+            rows.append([by, *["-"] * 5])
             continue
         above, uniform = kinds[schemas.ABOVE], kinds[schemas.UNIFORM]
         cells = [*(_share(above[end]) for end in ENDS), _share(uniform["value"])]
         rows.append([by, *cells, f"{above['negatives']:,}"])
     title = "negatives above the held-out item that exactly one modality confuses"
-    fitting_table(console, names, rows, numbers=names[1:], title=title)
+    _table(console, title, names, rows)
 
 
 def _quadrants(console: Console, found: Mapping[str, Any]) -> None:
     names = ["", *NEGATIVES]
     rows = [[q, *(_share(found[kind][q]["value"]) for kind in NEGATIVES)] for q in QUADRANTS]
-    fitting_table(console, names, rows, numbers=names[1:], title="negatives by what separates them")
+    _table(console, "negatives by what separates them", names, rows)
 
 
 def _samplers(console: Console, found: Mapping[str, Any], pool: int) -> None:
@@ -92,7 +104,7 @@ def _samplers(console: Console, found: Mapping[str, Any], pool: int) -> None:
         cells = [_share(sampler["margin"][b]["value"], 2) for b in schemas.BRANCHES]
         rows.append([name, *cells, _share(sampler["false_negatives"], 5)])
     title = f"negatives of the samplers, pool of {pool}; margins in standard deviations"
-    fitting_table(console, names, rows, numbers=names[1:], title=title)
+    _table(console, title, names, rows)
 
 
 def _types(
@@ -114,16 +126,14 @@ def _types(
         cells += [_share(shares.get((kind, SYNERGY)))] if shares else []
         rows.append([kind, f"{pairs[kind]:,}", *cells])
     title = f"{types[0]['name']} by planted type, and the share that only the fused branch has"
-    fitting_table(console, names, rows, numbers=names[1:], title=title)
+    _table(console, title, names, rows)
 
 
 def _transitions(console: Console, rows: Sequence[Mapping[str, Any]], against: str) -> None:
     counts = {(row["from"], row["to"]): row["pairs"] for row in rows}
     names = ["from / to", *SETS]
     cells = [[old, *(f"{counts[old, new]:,}" for new in SETS)] for old in SETS]
-    fitting_table(
-        console, names, cells, numbers=names[1:], title=f"pairs since run {against}, from and to"
-    )
+    _table(console, f"pairs since run {against}, from and to", names, cells)
 
 
 def _retrained(console: Console, found: Mapping[str, Any]) -> None:
@@ -136,9 +146,9 @@ def _retrained(console: Console, found: Mapping[str, Any]) -> None:
             what = f"{row['modality']} {row['replaced']}"
             rows.append([what, f"{row['values'][metric]:.4f}", *cells, f"{of['p_holm']:.2g}"])
         title = f"trained again with other features, {found['users']:,} users"
-        fitting_table(console, names, rows, numbers=names[1:], title=title)
+        _table(console, title, names, rows)
     line(console, found["definition"])
 
 
 def _share(value: float | None, digits: int = 4) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"

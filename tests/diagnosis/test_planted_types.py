@@ -63,11 +63,13 @@ def measured() -> Measured:
     order = np.lexsort((rng.random(len(user)), user))
     place = np.empty_like(order)
     place[order] = np.arange(len(user)) - np.searchsorted(user, user[order])  # 0, 1, ... per user
-    parts = {}
-    for part, chosen in ((VALIDATION, place == 0), (TEST, place == 1), ("train", place > 1)):
-        pairs = (torch.from_numpy(x[chosen]) for x in (user, item))
-        parts[part] = UserItems.from_pairs(*pairs, USERS, ITEMS)
-    train = parts.pop("train")
+
+    def items_of(chosen: NDArray[np.bool_]) -> UserItems:
+        users, items = (torch.from_numpy(x[chosen]) for x in (user, item))
+        return UserItems.from_pairs(users, items, USERS, ITEMS)
+
+    parts = {VALIDATION: items_of(place == 0), TEST: items_of(place == 1)}
+    train = items_of(place > 1)
     kinds = {(u, i): (*PARTS, NO_PART)[k] for u, i, k in zip(user, item, kind, strict=True)}
     test = parts[TEST]
     pairs_of_test = zip(test.users.tolist(), test.items.tolist(), strict=True)

@@ -45,8 +45,12 @@ def board() -> tuple[torch.Tensor, UserItems, UserItems]:
         train += [(user, int(item)) for item in items[n : n + 10]]
         scores[user, items[:n]] += ITEMS * rng.random(n)  # some hits in every list
     assert all(len(np.unique(row)) == ITEMS for row in scores)
-    sets = (UserItems.from_pairs(*torch.tensor(each).T, USERS, ITEMS) for each in (train, held_out))
-    return torch.from_numpy(scores), *sets
+    return torch.from_numpy(scores), _items(train), _items(held_out)
+
+
+def _items(pairs: list[tuple[int, int]]) -> UserItems:
+    users, items = torch.tensor(pairs).T
+    return UserItems.from_pairs(users, items, USERS, ITEMS)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ from board_artifacts import config, write_inputs
 
 from brmrs.columns import MODALITIES
 from brmrs.config.learning import DiagnosisConfig
+from brmrs.diagnosis import result
 from brmrs.diagnosis.schemas import DIAGNOSIS_FILE, PAIRS, PAIRS_FILE, SETS
+from brmrs.diagnosis.transitions import transitions
 from brmrs.errors import UserError
 from brmrs.experiments import diagnose_run
 from brmrs.stages import needed
@@ -129,7 +131,7 @@ def test_other_pairs_have_no_transitions(board: Board) -> None:
     store, made = board
     pairs = diagnose_run.diagnosed(made["early"], store).pairs()
     with pytest.raises(UserError, match="other test pairs"):
-        diagnose_run.transitions(pairs, pairs.slice(1))
+        transitions(pairs, pairs.slice(1))
 
 
 def test_each_modality_is_replaced_and_trained_again(board: Board) -> None:
@@ -189,7 +191,7 @@ def test_a_damaged_headline_is_one_line(
     copy = diagnosed_copy(board, tmp_path)
     write_json(tmp_path / DIAGNOSIS_FILE, {**read_json(tmp_path / DIAGNOSIS_FILE), **change})
     with pytest.raises(UserError, match="no diagnosis of a run") as caught:
-        diagnose_run.result.read(copy.folder)
+        result.read(copy.folder)
     assert "\n" not in str(caught.value)
 
 
@@ -199,10 +201,10 @@ def test_missing_and_damaged_tables_are_one_line(board: Board, tmp_path: Path) -
     other = pairs.set_column(2, "set", [["only_smell"] * len(pairs)]).cast(PAIRS)
     pq.write_table(other, tmp_path / PAIRS_FILE)
     with pytest.raises(UserError, match="only_smell"):
-        diagnose_run.transitions(pairs, copy.pairs())
+        transitions(pairs, copy.pairs())
     (tmp_path / PAIRS_FILE).write_bytes(b"no table")
     with pytest.raises(UserError, match="no table of a run"):
         copy.pairs()
     (tmp_path / DIAGNOSIS_FILE).unlink()
     with pytest.raises(UserError, match="no diagnosis of a run"):
-        diagnose_run.result.read(tmp_path)
+        result.read(tmp_path)
