@@ -7,6 +7,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each worker and what it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from brmrs.config.load import parse
 from brmrs.config.pipeline import PipelineConfig

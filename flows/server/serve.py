@@ -12,8 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.server.recognise import Who, who_answers
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 HOST = "127.0.0.1"
 HOSTS = [HOST, "localhost"]
@@ -69,20 +73,25 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
+def application() -> "ASGIApp":
+    """Prefect's server; requests from outside must name one of `HOSTS`."""
+    from fastapi.middleware.trustedhost import TrustedHostMiddleware
+    from prefect.server.api.server import create_app
+
+    # Around the application, not in it: Prefect's automations call it within the process, under
+    # the host name prefect-in-memory.
+    return TrustedHostMiddleware(create_app(final=True), allowed_hosts=HOSTS, www_redirect=False)
+
+
 def main() -> None:
     """Serve on the port given as the argument."""
     import uvicorn
-    from fastapi.middleware.trustedhost import TrustedHostMiddleware
-    from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
 
     if END_WITH_PARENT in sys.argv:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Around the application, not in it: Prefect's automations call it within the process, under
-    # the host name prefect-in-memory.
-    app = TrustedHostMiddleware(create_app(final=True), allowed_hosts=HOSTS, www_redirect=False)
     level = get_current_settings().server.logging_level.lower()
-    uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level=level)
+    uvicorn.run(application(), host=HOST, port=int(sys.argv[1]), log_level=level)
 
 
 if __name__ == "__main__":
