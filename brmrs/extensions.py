@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from brmrs.errors import UserError
 from brmrs.system import code
+from brmrs.system.named_file import read_named
 
 Kind = Literal["model", "metric", "backbone", "stage", "dump format"]
 BUILT_IN: dict[str, str] = {
@@ -163,7 +164,7 @@ def of_file(file: Path) -> tuple[Extension, ...]:
     """
     path = file.resolve()
     try:
-        text = path.read_bytes()
+        text = read_named(path)
     except OSError as error:
         raise UserError(f"plugins: {file}: {error.strerror}; name an existing file") from error
     found = _scanned(text, path, _module_name(path))

@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "brmrs.columns": set(),
     "brmrs.system": {"brmrs.errors"},
     "brmrs.extensions": {"brmrs.errors", "brmrs.system"},
-    "brmrs.config": {"brmrs.columns", "brmrs.errors", "brmrs.extensions"},
+    "brmrs.config": {"brmrs.columns", "brmrs.errors", "brmrs.extensions", "brmrs.system"},
     "brmrs.stages": {"brmrs.columns", "brmrs.config", "brmrs.errors", "brmrs.extensions"},
     "brmrs.sample": {*BASE},
     # The formats do not import the stage, which reaches them through brmrs.ingest.formats.

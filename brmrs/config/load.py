@@ -14,6 +14,7 @@ from brmrs.config.places import anchored
 from brmrs.config.section import PLACE
 from brmrs.config.shipped import find
 from brmrs.errors import UserError
+from brmrs.system.named_file import read_named
 
 PLUGINS = "plugins"
 SHOWN = 80  # characters of an override in an error
@@ -89,7 +90,7 @@ def parse(values: dict[str, Any], source: str) -> PipelineConfig:
 def _of_file(path: Path) -> _Layer:
     """The plain values of one file."""
     try:
-        values = plain.from_yaml(find(path).read_text(encoding="utf-8"))
+        values = plain.from_yaml(read_named(find(path)).decode())
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
     except UnicodeDecodeError as error:

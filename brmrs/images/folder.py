@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import NamedTuple
+from unicodedata import normalize
 
 from brmrs.errors import UserError
 
@@ -97,6 +98,7 @@ def by_item(
             _examples(left_out),
         )
     wanted = set(ids)
+    composed = {normalize("NFC", item): item for item in sorted(wanted)}
     found: dict[str, list[Path]] = defaultdict(list)
     numbered: dict[str, list[tuple[int, Path]]] = defaultdict(list)
     without_item = []
@@ -113,10 +115,10 @@ def by_item(
             continue
         stem = PurePosixPath(name).stem
         match = _NUMBERED.fullmatch(stem)
-        if stem in wanted:
-            found[stem].append(path)
-        elif match and match[1] in wanted:
-            numbered[match[1]].append((int(match[2]), path))
+        if (item := _spelled(stem, wanted, composed)) is not None:
+            found[item].append(path)
+        elif match and (item := _spelled(match[1], wanted, composed)) is not None:
+            numbered[item].append((int(match[2]), path))
         else:
             without_item.append(name)
     for item, more in numbered.items():
@@ -124,6 +126,11 @@ def by_item(
     found = {item: paths for item, paths in found.items() if paths}
     _warn(folder, sorted(wanted - found.keys()), len(wanted), without_item, len(files))
     return found
+
+
+def _spelled(name: str, ids: Collection[str], composed: Mapping[str, str]) -> str | None:
+    """The id that is this name. Some systems write "é" as two characters (NFD)."""
+    return name if name in ids else composed.get(normalize("NFC", name))
 
 
 def _in_folder(name: str, there: Collection[str]) -> str | None:

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_TIME = -1  # an absent timestamp; others are not negative
+END_OF_TIME = 4_102_444_800_000  # ms; the year 2100. Later times are refused.
+LARGEST_RATING = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ OTHER_FORMATS = {
     b"Rar!": "a rar archive; unpack it first",
     b"PAR1": "a Parquet file; set ingest.format=table, which reads it",
     b"ARROW1": "an Arrow file; write it as JSON lines first (polars: write_ndjson)",
+    b"\xff\xfe\0\0": "UTF-32 text; convert it first (iconv -f UTF-32 -t UTF-8)",
     b"\xff\xfe": "UTF-16 text; convert it first (iconv -f UTF-16 -t UTF-8)",
     b"\xfe\xff": "UTF-16 text; convert it first (iconv -f UTF-16 -t UTF-8)",
 }
@@ -139,6 +140,8 @@ def read_blocks(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[in
     try:
         with path.open("rb") as file:
             for block in whole_lines(_content(path, file, advance)):
+                if not number:
+                    _refuse_returns(path, block)
                 whole = block if number else block.removeprefix(UTF8_BOM)
                 if whole:
                     yield number + 1, whole
@@ -156,6 +159,15 @@ def read_blocks(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[in
         raise _damaged(path, number, error) from error
     except (zlib.error, lzma.LZMAError, _DamagedError) as error:
         raise _damaged(path, number, error) from error
+
+
+def _refuse_returns(path: Path, block: bytes) -> None:
+    """Refuse line ends of old Macs, which would make one line of the whole file."""
+    if b"\r" in block[:-1] and b"\n" not in block:
+        raise UserError(
+            f"{path}: its lines end with carriage returns alone; convert it first "
+            "(tr '\\r' '\\n' < FILE > NEW)"
+        )
 
 
 def _damaged(path: Path, line: int, error: Exception) -> UserError:

@@ -12,7 +12,6 @@ user's taste w has the same five parts:
     redundant      z_r         shown by the text and by the picture
 """
 
-import math
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -28,6 +27,7 @@ DIMENSIONS = {TEXT_UNIQUE: 3, VISUAL_UNIQUE: 3, ADDITIVE: 4, SYNERGY: 3, REDUNDA
 CUTS = (-1.2, -0.4, 0.4, 1.2)  # of a standard normal coordinate, into levels 0 to 4
 KINDS = 12  # number of values of z_r, the kinds of products
 NOISE = 0.6  # standard deviation of the score's noise; each part's contribution has its strength
+STRONGEST = 1_000_000  # largest strength of a part
 POPULARITY = 0.2  # standard deviation of the items' popularity
 CHOOSY = 2.0  # standard deviations of the score above which an item is taken, about
 FEWEST, MEAN_MORE = 5, 2.0  # interactions of a user: at least, and how many more on average
@@ -38,7 +38,7 @@ class Strengths:
     """gamma: the standard deviation of each part's contribution to the score, about.
 
     Raises:
-        UserError: a strength is negative or not finite, or all are 0.
+        UserError: a strength is negative or above `STRONGEST`, or all are 0.
     """
 
     text_unique: float = 1.0
@@ -49,9 +49,9 @@ class Strengths:
 
     def __post_init__(self) -> None:
         for part, strength in asdict(self).items():
-            if not 0 <= strength < math.inf:
+            if not 0 <= strength <= STRONGEST:
                 raise UserError(
-                    f"the strength of {part} is {strength}; give a number of at least 0"
+                    f"the strength of {part} is {strength}; give a number of 0 to {STRONGEST:,}"
                 )
         if not any(asdict(self).values()):
             raise UserError("all strengths of the sample are 0; raise one")

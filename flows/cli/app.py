@@ -1,5 +1,6 @@
 """The `brmrs` command. It may import everything; nothing imports it."""
 
+import io
 import json
 import logging
 import os
@@ -182,7 +183,7 @@ def models(plugins: Plugins = [], as_json: AsJson = False) -> None:  # noqa: B00
 @app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(help="Folder to write to, such as data/sample.")],
-    seed: Annotated[int, typer.Option(help="Seed; the same seed gives the same bytes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same bytes.")] = 0,
     users: Annotated[int, typer.Option(min=20, help="Users in the 5-core, about.")] = 1500,
     items: Annotated[int, typer.Option(min=20, help="Items in the 5-core, about.")] = 500,
     text_unique: Annotated[
@@ -333,7 +334,9 @@ app.add_typer(cli_service.app)
 
 def main() -> None:
     """Entry point. An error is one line; exit code 2 for user errors, 1 for internal ones."""
+    _show_any_text()
     try:
+        _refuse_removed_folder()
         app()
     except UserError as error:
         _end(error, 2)
@@ -349,6 +352,20 @@ def main() -> None:
         if refused is None:
             raise
         _end(refused, 2)
+
+
+def _show_any_text() -> None:
+    """Show a question mark for a character that the terminal's encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _refuse_removed_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the current folder was removed; change to another one") from error
 
 
 def _end(error: Exception, code: int) -> NoReturn:

@@ -39,6 +39,8 @@ def _files(found: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
                 yield "", _warning(f"{count:,} of a wrong type, left out: ", field)
             if count := found[kind].get("times_in_other_unit"):
                 yield "", _warning(f"{count:,} dated in s instead of ms, or in ms instead of s")
+            if count := found[kind].get("times_before_1995"):
+                yield "", _warning(f"{count:,} dated before 1995: are these numbers seconds?")
             yield from _columns(found[kind])
 
 

@@ -125,14 +125,14 @@ SCALARS = (
 PARTS = [*PipelineConfig.model_fields, "text", "visual", "beta", "dim", "epochs", "", "x", "0"]
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @example(field="train.epochs", value="0x_")
 @given(field=st.lists(st.sampled_from(PARTS), max_size=3).map(".".join), value=SCALARS)
 def test_no_override_ends_in_another_exception(empty: Path, field: str, value: Any) -> None:
     outcome(empty, f"{field}={value}")
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(
     text=st.text("abtrainmodelsgph0123456789:-?[]{}&*!|>'\"%@`#,. \n\t\\_~<=", max_size=60)
     | st.binary(max_size=40)
@@ -148,7 +148,7 @@ def test_no_file_ends_in_another_exception(
         assert "\n" not in str(error)
 
 
-@settings(max_examples=EXAMPLES // 2, deadline=None)
+@settings(max_examples=EXAMPLES // 2)
 @given(
     values=st.recursive(
         SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(PARTS), inner)

@@ -87,14 +87,14 @@ def cases(draw: st.DrawFn) -> tuple[Similarity, list[list[float]]]:
     return build(sets, features, beta, alpha, overlap), expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(case=cases())
 def test_rows_equal_the_literal_formula(case: tuple[Similarity, list[list[float]]]) -> None:
     similarity, expected = case
     assert np.allclose(similarity.rows(slice(None)), expected, atol=1e-6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(case=cases(), k=st.integers(1, 10))
 def test_nearest_are_the_top_of_the_literal_formula(
     case: tuple[Similarity, list[list[float]]], k: int
@@ -113,7 +113,7 @@ def test_nearest_are_the_top_of_the_literal_formula(
         assert all(row[j] <= worst + 1e-6 for j in candidates if j not in mine)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(case=cases(), k=st.integers(1, 4))
 def test_symmetric_and_independent_of_the_block(
     case: tuple[Similarity, list[list[float]]], k: int
@@ -127,7 +127,7 @@ def test_symmetric_and_independent_of_the_block(
         assert np.array_equal(other.weights, edges[0].weights)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(case=cases(), k=st.integers(1, 10), block_bytes=st.integers(1, 4000))
 def test_nearest_equals_a_stable_sort_of_the_rows(
     case: tuple[Similarity, list[list[float]]], k: int, block_bytes: int
@@ -139,7 +139,7 @@ def test_nearest_equals_a_stable_sort_of_the_rows(
     assert_sorted_alike(overlaps_alone, k, block_bytes)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(case=cases(), k=st.integers(1, 4), seed=st.integers(0, 99))
 def test_nearest_by_known_cosines(
     case: tuple[Similarity, list[list[float]]], k: int, seed: int

@@ -1,5 +1,6 @@
 import logging
 import os
+import unicodedata
 from hashlib import sha256
 from pathlib import Path
 
@@ -151,6 +152,22 @@ def test_odd_file_names(folder: Path) -> None:
         file.write(jpeg())
     (folder / "D[1]*?.jpg").write_bytes(jpeg())
     assert sources(found(folder, "B00.1 x", "C", "D[1]*?")) == ["B00.1 x.jpg", "C.?", "D[1]*?.jpg"]
+
+
+def test_a_name_of_composed_characters_is_the_id_of_single_ones(folder: Path) -> None:
+    """Archives made on a Mac hold "é" as e and an accent."""
+    decomposed = unicodedata.normalize("NFD", "café")
+    (folder / f"{decomposed}.jpg").write_bytes(jpeg(1))
+    (folder / f"{decomposed}2_0.jpg").write_bytes(jpeg(2))
+    (folder / f"{decomposed}3.jpg").write_bytes(jpeg(3))
+    (folder / "café3.jpg").write_bytes(jpeg(4))
+    pictures = by_item(folder, ["café", "café2", "café3", f"{decomposed}3"])
+    assert {item: [path.name for path in paths] for item, paths in pictures.items()} == {
+        "café": [f"{decomposed}.jpg"],
+        "café2": [f"{decomposed}2_0.jpg"],
+        "café3": ["café3.jpg"],
+        f"{decomposed}3": [f"{decomposed}3.jpg"],
+    }
 
 
 def test_local_limits(folder: Path) -> None:

@@ -103,6 +103,8 @@ def test_what_was_read_before_the_cut_comes_out(tmp_path: Path) -> None:
         (b"PK\x03\x04rest", "found a zip archive; unpack it first"),
         (b"PAR1....", "found a Parquet file; set ingest.format=table"),
         ('{"a": 1}'.encode("utf-16"), "found UTF-16 text; convert it first"),
+        ('{"a": 1}'.encode("utf-32"), "found UTF-32 text; convert it first"),
+        (b"user,item\ru,i\r", r"lines end with carriage returns alone; .* \(tr '"),
         (bz2.compress(b"x" * 5000)[:-8] + b"\0" * 8, "damaged"),
         (bz2.compress(b"x\n")[:20], "cut off"),
         (lzma.compress(b"x" * 5000)[:-8] + b"\1" * 8, "damaged"),

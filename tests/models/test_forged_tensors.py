@@ -74,7 +74,6 @@ def forged(draw: st.DrawFn, tensor: Tensor) -> Tensor:
 
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())

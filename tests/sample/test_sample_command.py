@@ -24,7 +24,16 @@ def test_the_strengths_are_options(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("options", [["--synergy", "-1"], ["--items", "1"], ["--users", "x"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--synergy", "-1"],
+        ["--synergy", "nan"],
+        ["--seed", "-1"],
+        ["--items", "1"],
+        ["--users", "x"],
+    ],
+)
 def test_an_impossible_value_is_refused(tmp_path: Path, options: list[str]) -> None:
     done = CliRunner().invoke(app, ["sample", str(tmp_path / "dump"), *options])
     assert done.exit_code == 2

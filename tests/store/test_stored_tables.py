@@ -64,7 +64,6 @@ def test_a_pipe_and_a_missing_file_are_named(file: Path) -> None:
 
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(at=st.integers(0, 3000), damage=st.binary(min_size=1, max_size=8), cut=st.booleans())

@@ -276,7 +276,7 @@ VALID: dict[str, Any] = {
 }
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*VALID, "notes", "machine"]), ANY, max_size=3), st.binary())
 def test_no_record_breaks_the_reader(
     tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any], tail: bytes
@@ -287,7 +287,7 @@ def test_no_record_breaks_the_reader(
     assert record is None or from_text(record.to_text()) == record
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(ANY)
 def test_no_manifest_or_pointer_breaks_the_readers(
     tmp_path_factory: pytest.TempPathFactory, content: Any

@@ -14,17 +14,17 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
 from brmrs.ingest.amazon.records import MAX_ID, RejectedError, identifier
+from brmrs.ingest.interactions import END_OF_TIME
 from brmrs.ingest.lines import MAX_LINE
 
 # All three data sets document stars from 1 to 5; a rating of 0 or 100 is no rating.
 MIN_RATING, MAX_RATING = 1.0, 5.0
 # Times are ms since 1970. The oldest reviews are of 1995: a smaller number counts seconds.
 SECONDS_BELOW = 788_918_400_000  # ms; 1995-01-01
-MAX_TIME = 4_102_444_800_000  # ms; the year 2100
 IN_SECONDS = {"2014": True, "2018": True, "2023": False}  # as each generation documents it
 
 Stars = Annotated[float, Meta(ge=MIN_RATING, le=MAX_RATING)]
-Time = Annotated[int, Meta(ge=0, lt=MAX_TIME)]
+Time = Annotated[int, Meta(ge=0, lt=END_OF_TIME)]
 OLD = {"user": "reviewerID", "item": "asin", "rating": "overall", "time": "unixReviewTime"}
 NEW = {"user": "user_id", "item": "parent_asin", "time": "timestamp"}
 
@@ -117,7 +117,7 @@ def decode(block: bytes) -> Reviews | None:
     time = np.array([row.time for row in rows], dtype=np.int64)
     seconds = time < SECONDS_BELOW
     time = np.where(seconds, time * 1000, time)
-    if (time >= MAX_TIME).any():
+    if (time >= END_OF_TIME).any():
         return None
     other_unit = int((seconds != IN_SECONDS[generation]).sum())
     return Reviews(user, item, rating, time, {generation: count}, other_unit)

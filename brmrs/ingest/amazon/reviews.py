@@ -19,12 +19,11 @@ from brmrs.ingest.amazon import fast_decode
 from brmrs.ingest.amazon.fast_decode import (
     IN_SECONDS,
     MAX_RATING,
-    MAX_TIME,
     MIN_RATING,
     SECONDS_BELOW,
 )
 from brmrs.ingest.amazon.records import Kind, RejectedError, identifier, json_object
-from brmrs.ingest.interactions import NO_TIME
+from brmrs.ingest.interactions import END_OF_TIME, NO_TIME
 
 USER, ITEM = ("reviewerID", "user_id"), ("parent_asin", "asin")
 RATING, TIME = ("overall", "rating"), ("unixReviewTime", "timestamp")
@@ -148,6 +147,6 @@ def check_time(value: Any) -> int | None:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise RejectedError("time is not a whole number")
-    if not 0 <= value < MAX_TIME or MAX_TIME // 1000 <= value < SECONDS_BELOW:
+    if not 0 <= value < END_OF_TIME or END_OF_TIME // 1000 <= value < SECONDS_BELOW:
         raise RejectedError("time is not within 1970 to 2100")
     return value

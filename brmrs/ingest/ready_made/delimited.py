@@ -14,12 +14,12 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from brmrs.errors import UserError
+from brmrs.ingest.lines import read_blocks
 
 MAX_DIGITS = 10  # of an id
 WHOLE = rf"^\d{{1,{MAX_DIGITS}}}$"
 NUMBER = r"^-?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?$"
 CONTENT_SHOWN = 40  # characters
-UTF8_BOM = b"\xef\xbb\xbf"
 NO_OTHERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -50,10 +50,8 @@ class Delimited:
             UserError: it cannot be read, lacks a column or any row, or has a row of another width.
         """
         try:
-            raw = path.read_bytes().removeprefix(UTF8_BOM)
+            raw = b"".join(block for _, block in read_blocks(path, lambda _: None))
             text = _without_blank_end(raw).decode()
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}; correct the path") from error
         except UnicodeDecodeError as error:
             number = raw.count(b"\n", 0, error.start) + 1
             raise UserError(f"{path}, line {number}: not UTF-8; correct the line") from error

@@ -43,7 +43,7 @@ from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest.dataset import Dataset, Given, Reading
 from brmrs.ingest.files import listing
-from brmrs.ingest.interactions import NO_TIME, Interactions
+from brmrs.ingest.interactions import END_OF_TIME, LARGEST_RATING, NO_TIME, Interactions
 from brmrs.ingest.ready_made.delimited import Delimited
 
 LOG = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ LABELS = {
     **dict.fromkeys(("valid", "val"), VALIDATION),
 }
 LIKE_FEATURES = {".npy", ".npz", ".pt", ".pth", ".parquet", ".pkl"}  # suffixes
-SECONDS_BELOW = 100_000_000_000  # a time stamp under it counts seconds, else milliseconds
+SECONDS_BELOW = 100_000_000_000  # smaller timestamps are seconds, others milliseconds
 COSINE_SLACK = 1e-3  # tolerance for cosines above 1 by rounding
 
 
@@ -192,13 +192,27 @@ def _interactions(
                 f"{path}: no row has {LAYOUT_SPLIT} {value} ({name}); the layout needs rows of "
                 "train, validation and test: relabel some rows"
             )
-    rating = table.numbers(RATING).astype(np.float32)
-    time = table.numbers(TIMESTAMP)
-    table.refuse_first((time < 0) | (time >= 2.0**53), f"{TIMESTAMP} is no time")
-    scale = 1000 if np.nanmax(time, initial=0) < SECONDS_BELOW else 1
-    timestamp = np.where(np.isnan(time), NO_TIME, np.nan_to_num(time) * scale).astype(np.int64)
-    interactions = Interactions(user.astype(np.int32), item.astype(np.int32), rating, timestamp)
+    interactions = Interactions(
+        user.astype(np.int32), item.astype(np.int32), _ratings(table), _timestamps(table)
+    )
     return interactions.take(order), labels[order]
+
+
+def _ratings(table: Delimited) -> NDArray[np.float32]:
+    """(N,) stars; NaN where absent."""
+    rating = table.numbers(RATING)
+    table.refuse_first(np.abs(rating) > LARGEST_RATING, f"{RATING} is above {LARGEST_RATING:g}")
+    return rating.astype(np.float32)
+
+
+def _timestamps(table: Delimited) -> NDArray[np.int64]:
+    """(N,) ms since 1970, `NO_TIME` where absent. Each number shows its unit by its size."""
+    time = table.numbers(TIMESTAMP)
+    time = np.where(time < SECONDS_BELOW, time * 1000, time)
+    table.refuse_first(
+        (time < 0) | (time >= END_OF_TIME), f"{TIMESTAMP} is not within 1970 to 2100, in s or ms"
+    )
+    return np.where(np.isnan(time), NO_TIME, np.nan_to_num(time)).astype(np.int64)
 
 
 def _repeats(values: NDArray[np.generic]) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """Interactions of tables: texts to integers, with a reason for each row that is left out."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from brmrs.columns import SPLIT_NAMES, TRAIN, VALIDATION
 from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
 from brmrs.ingest.dataset import Given, Reading
-from brmrs.ingest.interactions import NO_TIME, Interactions
+from brmrs.ingest.interactions import LARGEST_RATING, NO_TIME, Interactions
 from brmrs.ingest.table import names, splits
 from brmrs.ingest.table.chunks import Chunk
 from brmrs.ingest.table.names import Named
@@ -19,7 +20,9 @@ from brmrs.ingest.table.reading import Tables
 from brmrs.ingest.table.times import milliseconds
 from brmrs.ingest.table.values import stripped
 
+LOG = logging.getLogger(__name__)
 MAX_ID = 256  # characters, as in dumps
+CONTENT_SHOWN = 80  # characters of a bad row in an error
 PLAIN = r"^[\x20-\x7e]*$"  # printable for certain
 DECIMAL_COMMA = r"^(-?\d+),(\d+)$"
 LABELS = {
@@ -28,6 +31,9 @@ LABELS = {
     **dict.fromkeys(("valid", "val", "dev"), VALIDATION),
     "training": TRAIN,
 }
+ZERO = np.float32(0.0)  # added to -0, it gives 0
+OLD = 788_918_400_000  # ms; 1995-01-01
+TIMES_BEFORE_1995 = "times_before_1995"  # the count of them
 USER, ITEM, RATING, TIME, SPLIT, REASON = "user", "item", "rating", "time", "split", "reason"
 
 
@@ -56,20 +62,47 @@ def read(config: IngestConfig) -> tuple[Interactions, pa.Array, pa.Array, Readin
     tables.end()
     whole = pl.concat(frames).rechunk()
     if not len(whole):
-        listed = ", ".join(str(head.path) for head in tables.heads)
-        raise UserError(f"ingest.interactions: {listed}: no row can be used; correct the files")
+        raise UserError(_no_row(tables))
     (user, user_ids), (item, item_ids) = _codes(whole[USER]), _codes(whole[ITEM])
     found = Interactions(
         user,
         item,
-        whole[RATING].fill_null(float("nan")).to_numpy().astype(np.float32),
+        whole[RATING].fill_null(float("nan")).to_numpy().astype(np.float32) + ZERO,
         whole[TIME].fill_null(NO_TIME).to_numpy().astype(np.int64),
     )
+    _report_old(found, tables.reading)
     if not has_split:
         return found, user_ids, item_ids, tables.reading, None
     kept, given = splits.given(found, whole[SPLIT].to_numpy().astype(np.int8), config)
     tables.reading.notes["duplicates_across_splits"] = len(found) - len(kept)
     return kept, user_ids, item_ids, tables.reading, given
+
+
+def _report_old(found: Interactions, reading: Reading) -> None:
+    """Count times before 1995 and warn of them: they may be days, or another unit."""
+    dated = found.timestamp != NO_TIME
+    old = int((dated & (found.timestamp < OLD)).sum())
+    reading.notes[TIMES_BEFORE_1995] = old
+    if old:
+        LOG.warning(
+            "ingest.interactions: %s of %s times are before 1995; a number is read as seconds, or "
+            "as a smaller unit if it is too large for that",
+            f"{old:,}",
+            f"{int(dated.sum()):,}",
+        )
+
+
+def _no_row(tables: Tables) -> str:
+    """The message that no row can be used, with the first reason."""
+    listed = ", ".join(str(head.path) for head in tables.heads)
+    if not tables.reading.quarantine:
+        return f"ingest.interactions: {listed}: no rows below the header; correct the files"
+    first = tables.reading.quarantine[0]
+    return (
+        f"ingest.interactions: {listed}: none of the {tables.reading.lines:,} rows can be used; "
+        f"the first is line {first.line} of {first.file}: {first.reason} "
+        f"({first.content[:CONTENT_SHOWN]!r}); correct the files"
+    )
 
 
 def _codes(ids: pl.Series) -> tuple[NDArray[np.int32], pa.Array]:
@@ -89,7 +122,7 @@ def _checked(
         stripped(column).alias(role) if (column := named.one(role)) else _absent(role)
         for role in (USER, ITEM, RATING, TIME, SPLIT)
     )
-    number = frame[RATING].str.replace(DECIMAL_COMMA, "${1}.${2}").cast(pl.Float64, strict=False)
+    number = _numbers(frame[RATING])
     time = milliseconds(frame[TIME], config.columns.time_format)
     if named.one(SPLIT):
         spelled = frame[SPLIT].str.to_lowercase()
@@ -100,7 +133,8 @@ def _checked(
         pl.coalesce(
             _fault_of_id(USER),
             _fault_of_id(ITEM),
-            pl.when(pl.col(RATING).is_not_null() & ~number.is_finite().fill_null(value=False)).then(
+            _header_again(named),
+            pl.when(pl.col(RATING).is_not_null() & number.is_null()).then(
                 pl.lit("rating is not a number")
             ),
             pl.when(pl.col(TIME).is_not_null() & time.is_null()).then(
@@ -127,12 +161,27 @@ def _checked(
     return kept
 
 
+def _numbers(texts: pl.Series) -> pl.Series:
+    """Ratings that are finite as float32; else null."""
+    found = texts.str.replace(DECIMAL_COMMA, "${1}.${2}").cast(pl.Float64, strict=False)
+    fits = (found.abs() <= LARGEST_RATING).fill_null(value=False)  # NaN is the largest for polars
+    return found.set(~fits, None)
+
+
+def _header_again(named: Named) -> pl.Expr:
+    """A header within the rows: files were joined."""
+    is_header = (pl.col(USER) == named.one(USER)) & (pl.col(ITEM) == named.one(ITEM))
+    return pl.when(is_header).then(pl.lit("the header again"))
+
+
 def _absent(role: str) -> pl.Expr:
     return pl.lit(None, pl.String).alias(role)
 
 
 def _no_time(form: str) -> str:
-    return f"time is not of the form {form}" if form else "time is no number or ISO date since 1970"
+    if form:
+        return f"time is not of the form {form}"
+    return "time is no number or ISO date since 1970 (see ingest.columns.time_format)"
 
 
 def _fault_of_id(role: str) -> pl.Expr:

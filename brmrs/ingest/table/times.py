@@ -2,7 +2,9 @@
 
 import polars as pl
 
-LAST_SECOND = 4_102_444_800  # 2100-01-01
+from brmrs.ingest.interactions import END_OF_TIME
+
+LAST_SECOND = END_OF_TIME // 1000
 # Smallest number of a unit, and how many of it are a millisecond. A number below the first counts
 # seconds. Milliseconds before 1973 would be taken for seconds, so they are refused as out of range.
 UNITS = ((10**11, 1), (10**14, 1_000), (10**17, 1_000_000))
@@ -67,5 +69,5 @@ def _of_iso(text: pl.Series) -> pl.Series:
 
 
 def _in_range(times: pl.Series) -> pl.Series:
-    good = (times >= 0) & (times < LAST_SECOND * 1000)
+    good = (times >= 0) & (times < END_OF_TIME)
     return times.set(~good.fill_null(value=False), None)

@@ -20,7 +20,7 @@ SMALL = Preprocessing(shorter=36, size=32)
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([(36, 32), (32, 32), (40, 31)]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_pixels_are_those_of_torchvision(width: int, height: int, sizes: tuple[int, int]) -> None:
     if max(width, height) > LONGEST * min(width, height):
         return

@@ -37,7 +37,6 @@ EXAMPLES = int(os.environ.get("BRMRS_FUZZ", "60"))
 NAMES = ("20260101-000000-000-aaaa", "20260101-000001-000-bbbb")
 fuzz = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 METRICS: dict[str, Any] = {

@@ -2,11 +2,13 @@
 
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import COMMAND, environment
 from typer.testing import CliRunner
 
 from brmrs.config.pipeline import PipelineConfig
@@ -109,3 +111,42 @@ def test_an_error_cannot_command_the_terminal(
         told = fails(capsys, monkeypatch, "plan", "-c", str(path), "--set", f"train.epochs={value}")
         assert "\x1b" not in told
         assert told.startswith("error: --set train.epochs=")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_unicode_shows_question_marks(tmp_path: Path, encoding: str) -> None:
+    table = tmp_path / "orders.csv"
+    table.write_text("user,item,rating\n\u4e2d,\u00fc,5\n\u0416,\u00fc,4\n", encoding="utf-8")
+    done = subprocess.run(
+        [*COMMAND, "inspect", str(table)],
+        env={**environment(tmp_path), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"????" in done.stdout  # the bars of the ratings
+
+
+def test_a_removed_current_folder_is_named(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = "import os; os.rmdir(os.getcwd()); from flows.cli.app import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "models"],
+        cwd=gone,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: the current folder was removed; change to another one\n"
+
+
+@pytest.mark.parametrize("option", ["-c", "--plugin"])
+def test_a_file_without_end_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    config = ["-c", "configs/sample.yaml"] if option == "--plugin" else []
+    shown = fails(capsys, monkeypatch, "plan", *config, option, "/dev/zero")
+    assert "/dev/zero: more than 10,000,000 bytes; name another file" in shown

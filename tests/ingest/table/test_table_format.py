@@ -18,6 +18,7 @@ from brmrs.ingest import formats
 from brmrs.ingest.stage import Ingested, ingest
 from brmrs.propose.inspect import inspect
 
+NO_TIME = "time is no number or ISO date since 1970 (see ingest.columns.time_format)"
 ROWS = [
     {"user": "007", "item": "é", "rating": "5", "time": "1704164645"},
     {"user": "7", "item": "b/../c", "rating": "3.5", "time": "1704251045000"},
@@ -140,9 +141,9 @@ BAD = [
     (b"u,None,1,\n", "no item id"),
     (b"u,i,good,\n", "rating is not a number"),
     (b"u,i,inf,\n", "rating is not a number"),
-    (b"u,i,1,soon\n", "time is no number or ISO date since 1970"),
-    (b"u,i,1,-5\n", "time is no number or ISO date since 1970"),
-    (b"u,i,1,2024-02-31\n", "time is no number or ISO date since 1970"),
+    (b"u,i,1,soon\n", NO_TIME),
+    (b"u,i,1,-5\n", NO_TIME),
+    (b"u,i,1,2024-02-31\n", NO_TIME),
     (b"u,i,1\n", "not 4 values"),
     (b"u,i,1,,\n", "not 4 values"),
     (b"u,\xff,1,\n", "not UTF-8"),

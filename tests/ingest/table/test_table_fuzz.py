@@ -45,7 +45,7 @@ def stripped(rows: Any) -> list[list[str]]:
     return [[value.strip() for value in row] for row in rows]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.lists(TEXTS, min_size=3, max_size=3), max_size=6), SEPARATORS)
 def test_what_csv_writes_is_read_alike(rows: list[list[str]], separator: str) -> None:
     """Of any texts, with quotes and line feeds in them."""
@@ -57,7 +57,7 @@ def test_what_csv_writes_is_read_alike(rows: list[list[str]], separator: str) ->
     assert bad == 0
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(PIECES, SEPARATORS)
 def test_any_text_is_read_as_csv_reads_it(text: str, separator: str) -> None:
     """Rows that the module csv reads and whose width fits are the same; none is lost silently."""
@@ -80,7 +80,7 @@ IDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(IDS, IDS), min_size=1, max_size=8), st.sampled_from(["csv", "json", "pq"])
 )
@@ -102,7 +102,7 @@ def test_ids_survive_in_every_kind_of_file(pairs: list[tuple[str, str]], kind: s
     assert {(found.user_ids[u], found.asins[i]) for u, i in rows} == set(pairs)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused_in_one_line(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
