@@ -115,10 +115,10 @@ def by_item(
             continue
         stem = PurePosixPath(name).stem
         match = _NUMBERED.fullmatch(stem)
-        if (item := _spelled(stem, wanted, composed)) is not None:
-            found[item].append(path)
-        elif match and (item := _spelled(match[1], wanted, composed)) is not None:
-            numbered[item].append((int(match[2]), path))
+        if (owner := _spelled(stem, wanted, composed)) is not None:
+            found[owner].append(path)
+        elif match and (owner := _spelled(match[1], wanted, composed)) is not None:
+            numbered[owner].append((int(match[2]), path))
         else:
             without_item.append(name)
     for item, more in numbered.items():
