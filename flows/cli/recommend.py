@@ -1,5 +1,6 @@
 """The commands of `brmrs` that recommend from a run, and that choose the served run."""
 
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -38,12 +39,13 @@ Data = Annotated[
 def recommend(
     user: Annotated[str | None, typer.Option(help="User id, as in the data.")] = None,
     history: Annotated[
-        str | None,
+        list[str],
         typer.Option(
             metavar="ID,ID,...",
-            help="Items of a new user, with commas between them; instead of --user.",
+            help="Items of a new user, with commas between them, instead of --user. Repeat the "
+            "option for ids that have commas.",
         ),
-    ] = None,
+    ] = [],  # noqa: B006
     k: Count = 10,
     run_name: RunName = None,
     data: Data = None,
@@ -54,7 +56,7 @@ def recommend(
     from brmrs.serving.recommend import recommend as best
     from brmrs.serving.recommend import recommend_to_new_user
 
-    if (user is None) == (history is None):
+    if (user is None) == (not history):
         raise UserError("name a user of the data by --user, or a new user's items by --history")
     store = ArtifactStore(artifacts)
     run = _answering(store, run_name, data)
@@ -62,11 +64,17 @@ def recommend(
     if user is not None:
         _show_items(store, run, best(model, user, k), as_json)
         return
-    items = [item.strip() for item in (history or "").split(",") if item.strip()]
+    items = _ids(history, model.item_index)
     ranked, unknown = recommend_to_new_user(model, items, k)
     if unknown and not as_json:
         line(out, f"not in the data, left out of the history: {', '.join(unknown)}")
     _show_items(store, run, ranked, as_json, history=items, unknown=unknown)
+
+
+def _ids(values: Sequence[str], known: Container[str]) -> list[str]:
+    """Each value that is a known id, and the parts between the commas of all others."""
+    parts = ([value] if value in known else value.split(",") for value in values)
+    return [part.strip() for several in parts for part in several if part.strip()]
 
 
 @app.command()
