@@ -139,7 +139,7 @@ def test_doctor_finds_this_environment_fit(project: Path) -> None:
 def test_run_then_recommend_then_similar(project: Path) -> None:
     done = brmrs(project, "run", "-c", "small.yaml", "--json", "summary.json")
     assert done.returncode == 0, done.stderr
-    assert "report.html" in done.stdout
+    assert "report: artifacts/reports/20" in done.stdout
     assert "next: brmrs serve; serve and recommend take the newest run until" in done.stdout
     assert "random weights" in done.stdout
     summary = json.loads((project / "summary.json").read_text())
