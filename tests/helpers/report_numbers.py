@@ -4,8 +4,6 @@ import math
 from html.parser import HTMLParser
 from typing import Any
 
-NOISE = 0.1  # of the width of an interval: two bootstraps differ by that
-
 
 class Numbers(HTMLParser):
     """The (key, value, text) of each `<data>` element."""
@@ -37,8 +35,6 @@ def wrong(key: str, value: str, expected: dict[str, Any]) -> str:
         close = math.isclose(own, right, rel_tol=1e-6, abs_tol=1e-9)
         return "" if close else f"{key}: {own}, not {right}"
     if f"{key}~" in expected and own is not None:
-        right, width = expected[f"{key}~"]
-        return (
-            "" if abs(own - right) <= NOISE * width + 1e-9 else f"{key}: {own}, not about {right}"
-        )
+        right, tolerance = expected[f"{key}~"]
+        return "" if abs(own - right) <= tolerance else f"{key}: {own}, not about {right}"
     return f"{key}: nobody recomputes it"
