@@ -237,6 +237,7 @@ def _diagnosis(sides: list[Side]) -> Section | None:
     able = [side for side in sides if not side.inputs.diagnosis["cannot"]]
     if not able:
         return None
+    quantities: list[tuple[str, tuple[str, ...]]]
     quantities = [("cross-modal confusion, by score", ("confusion", "by_score", "above"))]
     quantities += [(name, (name,)) for name in (schemas.DEGENERATION, schemas.SYNERGY)]
     quantities += [(f"set: {text}", ("sets", name)) for name, text in SET_NAMES.items()]

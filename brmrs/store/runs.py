@@ -82,6 +82,8 @@ class Evaluation(TypedDict):
     users: dict[str, int]
     features: dict[str, _Feature]
     coverage: dict[str, Any]
+    # By branch, split and metric: low and high. Absent in runs of earlier versions.
+    intervals: NotRequired[dict[str, dict[str, dict[_MetricName, tuple[float, float]]]]]
     ranking: NotRequired[str]  # absent in runs of earlier versions, which ranked all items
 
 

@@ -73,8 +73,8 @@ def headline(run: Run, store: ArtifactStore) -> str:
     assert found is not None
     k = max(int(name.partition("@")[2]) for name in found["test"])
     recall = metric("recall", k)
-    low_high = found["intervals"][FUSED]["test"].get(recall)
-    between = f" (95 % interval {low_high[0]:.4f} to {low_high[1]:.4f})" if low_high else ""
+    ends = found.get("intervals", {}).get(FUSED, {}).get("test", {}).get(recall)
+    between = " (95 % interval {:.4f} to {:.4f})".format(*ends) if ends else ""
     baseline, values = next(iter(found["baseline"].items()))
     return (
         f"**{_plain(found['model'])}** on {_plain(run.config['name'])}: test {recall} "

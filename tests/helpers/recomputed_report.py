@@ -64,11 +64,11 @@ def sizes(run: Run) -> Values:
     statuses = [row["status"] for row in run.rows("images", "images")]
     found |= {f"pictures.{status}": statuses.count(status) for status in statuses}
     item = np.array([row["item"] for row in run.split])
-    part = np.array([row["split"] for row in run.split])
+    tested = np.array([row["split"] == 2 for row in run.split])
     for modality, (vectors, present) in run.features.items():
         found[f"features.{modality}.dimension"] = vectors.shape[1]
         found[f"features.{modality}.present"] = int(present.sum())
-        shares = {"items": present, "interactions": present[item], "test": present[item[part == 2]]}
+        shares = {"items": present, "interactions": present[item], "test": present[item[tested]]}
         found |= {
             f"coverage.{modality}.{name}": round(float(of.mean()), 6) for name, of in shares.items()
         }
