@@ -1,6 +1,6 @@
 """Seconds and memory of `evaluate` and `diagnosis` at the size of Amazon Baby, on made-up data.
 
-    OMP_NUM_THREADS=2 python bench/diagnosis.py               # 19,445 users, 7,050 items, and half
+    OMP_NUM_THREADS=2 python bench/diagnosis.py               # 19,445 users, 7,050 items; half the users
     OMP_NUM_THREADS=2 python bench/diagnosis.py --users 40000 --items 20000
 
 Each size runs in a process of its own, which gives its peak memory; the part before the stage, with
@@ -48,7 +48,7 @@ from brmrs.system.machine import high_water
 USERS, ITEMS, INTERACTIONS = 19_445, 7_050, 160_792  # Baby; interactions grow with the users
 HELD_OUT = 0.13  # share of the interactions in each of validation and test
 DIMENSIONS = {"text": 384, "visual": 4096}
-STAGES = ("evaluate", "diagnosis")
+STAGES = ("diagnosis", "evaluate")
 
 
 def write(folder: Path, users: int, items: int, interactions: int) -> dict[str, Path]:
@@ -132,7 +132,7 @@ def main() -> None:
         return
     print("| stage | users | items | seconds | processor seconds | peak MB | of it the stage |")
     print("|---|---|---|---|---|---|---|")
-    for users in (given.users // 2, given.users):
+    for users in (given.users, given.users // 2):
         with tempfile.TemporaryDirectory() as folder:
             write(Path(folder), users, given.items, INTERACTIONS * users // USERS)
             for stage in STAGES:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding_bag, normalize
 
 from brmrs.features import feature_table
 from brmrs.graphs.user_items import UserItems
@@ -110,16 +110,18 @@ def diversity(lists: Tensor, features: Features) -> Tensor:
     """(B,) mean of 1 - cosine over the pairs of each list; NaN with fewer than two such items.
 
     The sum of the cosines of all pairs is (|sum of the unit vectors|^2 - n) / 2, so no pair is
-    formed.
+    formed, and only the sums are held.
     """
     unit = normalize(features.vectors.float(), dim=1) * features.present.unsqueeze(1)
+    squares = torch.linalg.vecdot(unit, unit).double()
     values = []
     for block in torch.split(lists, USERS_PER_BLOCK):
-        has = (block >= 0) & features.present[block.clamp(min=0)]
-        rows = unit[block.clamp(min=0)] * has.unsqueeze(-1)
+        items = block.clamp(min=0)
+        has = (block >= 0) & features.present[items]
+        sums = embedding_bag(items, unit, mode="sum", per_sample_weights=has.float()).double()
         n = has.sum(dim=1).double()
         pairs = n * (n - 1)
-        cosines = rows.double().sum(dim=1).square().sum(dim=1) - rows.double().square().sum((1, 2))
+        cosines = torch.linalg.vecdot(sums, sums) - (squares[items] * has).sum(dim=1)
         values.append(1 - cosines / torch.where(pairs > 0, pairs, torch.nan))
     return torch.cat(values) if values else torch.empty(0, dtype=torch.float64)
 
