@@ -1,6 +1,6 @@
 """Seconds and memory of `evaluate` and `diagnosis` at the size of Amazon Baby, on made-up data.
 
-    OMP_NUM_THREADS=2 python bench/diagnosis.py               # 19,445 users, 7,050 items; half the users
+    OMP_NUM_THREADS=2 python bench/diagnosis.py   # 19,445 users, 7,050 items; and half the users
     OMP_NUM_THREADS=2 python bench/diagnosis.py --users 40000 --items 20000
 
 Each size runs in a process of its own, which gives its peak memory; the part before the stage, with
