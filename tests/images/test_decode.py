@@ -121,15 +121,15 @@ SLOW = {
 
 @pytest.mark.parametrize("name", SLOW)
 def test_a_picture_that_takes_long_is_refused_at_once(name: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert check(SLOW[name], 10**8, 10**6).status == Status.TOO_LARGE
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_many_chunks_and_blocks_are_accepted_in_a_moment() -> None:
     """As many as the limits allow, in the kinds that take Pillow longest."""
     some = MAX_CHUNKS - 50
-    started = time.monotonic()
+    started = time.process_time()
     for data in (
         with_chunks(some),
         with_chunks(some, b"tEXt", b"k\0v"),
@@ -137,7 +137,7 @@ def test_many_chunks_and_blocks_are_accepted_in_a_moment() -> None:
         with_blocks(b"\x21\xfe" + b"\xff".ljust(256, b"a") * some + b"\0"),
     ):
         assert check(data, 10**8, 10**6).status == Status.OK
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_metadata_of_usual_size_is_accepted() -> None:
