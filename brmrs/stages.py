@@ -272,7 +272,7 @@ def of_model(config: PipelineConfig) -> tuple[Stage, ...]:
 
 def _unread(config: PipelineConfig) -> set[str]:
     """The stages of `MODEL_INPUTS` that the model does not read."""
-    if config.model.residuals.neighbours > 0:  # of texts and pictures
+    if config.model.residuals.reading_neighbours:  # of texts and pictures
         return set()
     options = config.model.extension.options
     parts = {*options.get("needs", ()), *options.get("uses", ())}

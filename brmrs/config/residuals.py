@@ -18,6 +18,11 @@ class ResidualsConfig(Section):
 
     ease: Weight = 0.0
     """Weight of EASE, the ridge regression of each item on the others (Steck 2019)."""
+    ease_history: Weight = 0.0
+    """c of the model content-ease: weight of the nearest neighbours, by text or picture, of the
+    user's items in EASE."""
+    ease_candidates: Weight = 0.0
+    """d of the model content-ease: weight of the nearest neighbours of a candidate in EASE."""
     neighbours: Weight = 0.0
     """Weight of R K: the cosines of an item with the user's items that have it among their nearest
     neighbours by text or picture."""
@@ -38,12 +43,18 @@ class ResidualsConfig(Section):
         given = (self.ease, self.neighbours, self.graph_filter)
         return {name: w for name, w in zip(RESIDUALS, given, strict=True) if w > 0}
 
+    @property
+    def reading_neighbours(self) -> list[str]:
+        """The fields above 0 that read the nearest neighbours by text and picture."""
+        names = ("ease_history", "ease_candidates", "neighbours")
+        return [name for name in names if getattr(self, name) > 0]
+
     @model_validator(mode="after")
     def _every_field_has_an_effect(self) -> Self:
         if not self.weights:
             refuse(self, ("search",), "every weight is 0; the search starts from those given")
         if self.ease == 0:
-            refuse(self, ("ridge",), "ease is 0")
-        if self.neighbours == 0:
-            refuse(self, ("visual_weight",), "neighbours is 0")
+            refuse(self, ("ridge", "ease_history", "ease_candidates"), "ease is 0")
+        if not self.reading_neighbours:
+            refuse(self, ("visual_weight",), "nothing reads the neighbours")
         return self

@@ -6,6 +6,7 @@ by gradient, and only the training interactions and the items' nearest neighbour
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brmrs.columns import FUSED, MODEL, TEXT, VISUAL
+from brmrs.columns import FUSED, MODEL
 from brmrs.config.residuals import ResidualsConfig
 from brmrs.errors import UserError
 from brmrs.graphs import modality
+from brmrs.graphs.sparse import SparseMatrix
 from brmrs.graphs.top_k import largest
-from brmrs.models import ease
+from brmrs.models import content_ease, ease
 from brmrs.models.base import Scorer, TrainingData
 from brmrs.models.item_knn import history, interactions
 from brmrs.models.scorers import ItemNeighbours, ItemWeights
@@ -27,6 +29,7 @@ from brmrs.system.memory import free_memory
 
 DENSE_ITEMS = 10_000  # up to here EASE is solved as one (I, I) matrix, in 12 I^2 bytes
 NEIGHBOURS_PER_ITEM = 200  # beyond: co-occurring items that each column of EASE is solved over
+BLOCK_COLUMNS = 256  # columns of a sparse EASE extended at once; bounds memory, not the result
 
 
 def refuse_what_cannot_be_fitted(config: ResidualsConfig, data: TrainingData) -> None:
@@ -35,10 +38,10 @@ def refuse_what_cannot_be_fitted(config: ResidualsConfig, data: TrainingData) ->
     Raises:
         UserError: a score needs graphs that the data lack, or more memory than is free.
     """
-    if config.neighbours > 0 and not data.modality_graphs:
+    if config.reading_neighbours and not data.modality_graphs:
         raise UserError(
-            "model.residuals.neighbours needs the nearest neighbours of the items' texts or "
-            "pictures, and the data have none; set it to 0"
+            f"model.residuals.{config.reading_neighbours[0]} needs the nearest neighbours of the "
+            "items' texts or pictures, and the data have none; set it to 0"
         )
     dense = config.ease > 0 and data.items <= DENSE_ITEMS
     needed, free = ease.BYTES_PER_PAIR * data.items**2 * dense, free_memory(data.device)
@@ -63,9 +66,10 @@ def fitted(config: ResidualsConfig, data: TrainingData) -> dict[str, Scorer]:
 def _fit(name: str, config: ResidualsConfig, data: TrainingData) -> Scorer:
     """The scorer of one residual score, a name of `columns.RESIDUALS`."""
     if name == "ease":
-        return _ease(data, config.ridge)
+        return _ease(data, config)
     if name == "neighbours":
-        return _scorer(data, _nearest_items(data, config.visual_weight))
+        near = content_ease.nearest(data.modality_graphs, config.visual_weight)
+        return _scorer(data, _scipy(near))
     return _scorer(data, _filter(interactions(data)))
 
 
@@ -91,12 +95,51 @@ def _device(parts: Mapping[str, Scorer]) -> torch.device:
     return next(v.device for v in vars(parts[MODEL]).values() if isinstance(v, Tensor))
 
 
-def _ease(data: TrainingData, ridge: float) -> Scorer:
-    """EASE (Steck 2019), dense up to `DENSE_ITEMS` items, beyond over co-occurring items only."""
-    r = interactions(data)
+def _ease(data: TrainingData, config: ResidualsConfig) -> Scorer:
+    """EASE, extended to neighbours by content as in `content_ease` if the settings say so.
+
+    Dense up to `DENSE_ITEMS` items; beyond, over co-occurring items only, and with the
+    `NEIGHBOURS_PER_ITEM` largest weights of each column.
+    """
+    r, steps = interactions(data), (config.ease_history, config.ease_candidates)
+    near = None
+    if any(steps):
+        graph = content_ease.nearest(data.modality_graphs, config.visual_weight)
+        near = content_ease.normalised(graph)
     if data.items <= DENSE_ITEMS:
-        return ItemWeights(*history(r, data.device), ease.item_weights(r, ridge, data.device))
-    return _scorer(data, co_occurring_ease(r, ridge, NEIGHBOURS_PER_ITEM))
+        weights = ease.item_weights(r, config.ridge, data.device)
+        if near is not None:
+            weights = content_ease.extended(weights, near, *steps)
+        return ItemWeights(*history(r, data.device), weights)
+    sparse = co_occurring_ease(r, config.ridge, NEIGHBOURS_PER_ITEM)
+    if near is not None:
+        sparse = extended(sparse, _scipy(near), *steps, NEIGHBOURS_PER_ITEM)
+    return _scorer(data, sparse)
+
+
+def extended(
+    weights: sp.csr_matrix, near: sp.csr_matrix, of_history: float, of_candidates: float, k: int
+) -> sp.csr_matrix:
+    """(I + c K~) B (I + d K~) with the k entries of each column that are largest in size.
+
+    Args:
+        weights: (I, I) B.
+        near: (I, I) K~, symmetric.
+        of_history: c.
+        of_candidates: d.
+        k: entries of a column, at most.
+    """
+    n_items = weights.shape[0]
+    one = sp.identity(n_items, dtype=np.float32, format="csr")
+    left = sp.csr_matrix(one + of_history * near)
+    right = sp.csc_matrix(one + of_candidates * near)
+    columns = []
+    for start, stop in pairwise([*range(0, n_items, BLOCK_COLUMNS), n_items]):
+        block = sp.coo_matrix((left @ (weights @ right[:, start:stop])).T.tocsr())
+        kept = largest(block.row, np.abs(block.data), k)
+        ends = block.row[kept], block.col[kept]
+        columns.append(sp.csr_matrix((block.data[kept], ends), shape=block.shape))
+    return sp.csr_matrix(sp.vstack(columns).T)
 
 
 def co_occurring_ease(r: sp.csr_matrix, ridge: float, k: int) -> sp.csr_matrix:
@@ -132,14 +175,11 @@ def _columns(
         yield near, np.linalg.solve(square, moment)
 
 
-def _nearest_items(data: TrainingData, visual_weight: float) -> sp.csr_matrix:
-    """K = sum_m a_m K_m of the cosines of each item with its nearest ones by text and picture."""
-    weights = {TEXT: 1 - visual_weight, VISUAL: visual_weight}
-    single = len(data.modality_graphs) == 1
-    parts = ((1.0 if single else weights[m], graph) for m, graph in data.modality_graphs.items())
-    rows, columns, values = modality.edges(modality.mixture(parts))
+def _scipy(graph: SparseMatrix) -> sp.csr_matrix:
+    """The same matrix on the CPU, as scipy's."""
+    rows, columns, values = modality.edges(graph)
     ends = rows.cpu().numpy(), columns.cpu().numpy()
-    return sp.csr_matrix((values.cpu().numpy(), ends), shape=(data.items, data.items))
+    return sp.csr_matrix((values.cpu().numpy(), ends), shape=graph.shape)
 
 
 def _filter(r: sp.csr_matrix) -> sp.csr_matrix:

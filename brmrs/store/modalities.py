@@ -42,10 +42,10 @@ def check_modalities(config: PipelineConfig, stages: Iterable[Stage]) -> None:
     """
     described = "items" if config.ingest.format == "table" else "metadata"
     trains = any(stage.name == "train" for stage in stages)
-    neighbours = config.model.residuals.neighbours > 0
-    required = neighbours or FROM_MODALITIES & set(needs(config.model))
+    residuals = config.model.residuals.reading_neighbours
+    required = residuals or FROM_MODALITIES & set(needs(config.model))
     if trains and required and not any(modalities(config)):
-        what = "model.residuals.neighbours" if neighbours else f"model {config.model.name}"
+        what = f"model.residuals.{residuals[0]}" if residuals else f"model {config.model.name}"
         raise UserError(
             f"{what} needs texts or pictures, and there are none: set "
             f"ingest.{described} or images.folder, or choose a model that needs interactions only "

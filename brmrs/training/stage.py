@@ -43,6 +43,7 @@ from brmrs.training.warm_start import start_from
 LOG = logging.getLogger(__name__)
 CURVE_FILE = "curve.parquet"
 CHECKPOINT = "checkpoint.pt"
+NEIGHBOURS_ONLY = "graph of the nearest neighbours"
 REPLACED = {  # what a label adds, as tables show it
     "permuted": "permuted among the items",
     "noise": "replaced by noise",
@@ -91,9 +92,10 @@ def run(context: StageContext) -> None:
     history = fit(model, ready.train, ready.select, config.train, file, ready.drawn)
     context.notes.update(measured(history, ready.data.device))
     LOG.info("%s", summary(config, history, high_water()))
-    neighbours = config.model.residuals.neighbours > 0
-    used = {m for m in ready.folders if neighbours or model.learns_from(m)}
+    neighbours = bool(config.model.residuals.reading_neighbours)
+    used = {m for m in MODALITIES if neighbours or model.learns_from(m)}
     described = features(ready.folders, config.features, used)
+    described |= of_graphs(ready.data, config.features, used - ready.folders.keys())
     about = describe(config, history, described, ready.users, ready.items, warm)
     made = with_residuals(bundle(about, model, ready.train), ready, config)
     made.save(context.out)
@@ -264,6 +266,28 @@ def features(
             **kept, used=modality in used and kept["present"] > 0, imputation=config.imputation
         )
     return described
+
+
+def of_graphs(data: TrainingData, config: FeaturesConfig, used: Set[str]) -> dict[str, Feature]:
+    """The same entries for modalities of which only the nearest neighbours are read.
+
+    Args:
+        data: with the graphs.
+        config: as for `features`.
+        used: the modalities whose graphs the recommender reads, and not their features.
+    """
+    return {
+        modality: Feature(
+            label=NEIGHBOURS_ONLY,
+            weights_sha256=None,
+            items=data.items,
+            present=int((graph.csr.crow_indices().diff() > 0).sum()),
+            used=True,
+            imputation=config.imputation,
+        )
+        for modality, graph in data.modality_graphs.items()
+        if modality in used
+    }
 
 
 def describe(

@@ -1,4 +1,4 @@
-"""Item-kNN, content-kNN and EASE against their dense formulas in numpy."""
+"""Item-kNN, content-kNN, EASE and content-EASE against their dense formulas in numpy."""
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from brmrs.errors import UserError
 from brmrs.graphs import bipartite
 from brmrs.models import content_knn, item_knn, registry
 from brmrs.models.base import TrainingData
+from brmrs.models.content_ease import ContentEASE
 from brmrs.models.content_knn import ContentKNN
 from brmrs.models.ease import EASE
 from brmrs.models.item_knn import ItemKNN
@@ -133,3 +134,42 @@ def test_content_knn_by_the_letter(k: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 def unit_length(x: Floats) -> Floats:
     return x / np.linalg.norm(x) if x.any() else x
+
+
+@pytest.mark.parametrize(("c", "d"), [(0.0, 0.0), (3.0, 0.0), (0.0, 1.0), (2.0, 0.5)])
+def test_content_ease_by_the_letter(c: float, d: float) -> None:
+    data = small_data()
+    x = dense(data)
+    n = 0.7 * data.modality_graphs["text"].csr.to_dense().double().numpy()
+    n += 0.3 * data.modality_graphs["visual"].csr.to_dense().double().numpy()
+    k = np.maximum(n, n.T).clip(0)
+    degrees = k.sum(1)
+    near = k / np.sqrt(degrees[:, None] * degrees)
+    p = np.linalg.inv(x.T @ x + 2.0 * np.eye(ITEMS))
+    b = -p / np.diag(p)
+    np.fill_diagonal(b, 0)
+    expected = x @ (np.eye(ITEMS) + c * near) @ b @ (np.eye(ITEMS) + d * near)
+    config = configure("content-ease", ridge=2.0, history=c, candidates=d, visual_weight=0.3)
+    found = registry.build(config, data, seed=0).branches()[FUSED].scores(torch.arange(USERS))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_content_ease_without_steps_is_ease() -> None:
+    data = small_data()
+    without = configure("content-ease", ridge=2.0, history=0.0, candidates=0.0)
+    one, other = (
+        registry.build(config, data, seed=0).branches()[FUSED].scores(torch.arange(USERS))
+        for config in (without, configure("ease", ridge=2.0))
+    )
+    assert torch.equal(one, other)
+    assert isinstance(registry.build(without, data, seed=0), ContentEASE)
+
+
+def test_content_ease_scores_a_new_item_by_its_neighbours() -> None:
+    """Item 4 has no interactions; its nearest neighbours by text are items 2 and 3."""
+    data = small_data()
+    config = configure("content-ease", ridge=2.0, history=0.0, candidates=1.0)
+    scores = registry.build(config, data, seed=0).branches()[FUSED].scores(torch.arange(USERS))
+    assert scores[0, 4] != 0
+    without = registry.build(configure("ease", ridge=2.0), data, seed=0).branches()[FUSED]
+    assert without.scores(torch.tensor([0]))[0, 4] == 0

@@ -58,6 +58,35 @@ def test_the_scores_are_their_formulas() -> None:
         np.testing.assert_allclose(found, values, atol=1e-5, err_msg=name)
 
 
+def test_ease_is_extended_as_in_content_ease(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"ridge": 2.0, "visual_weight": 0.3}
+    config = ResidualsConfig(ease=0.2, ease_history=2.0, ease_candidates=0.5, **settings)
+    model = configure("content-ease", history=2.0, candidates=0.5, **settings)
+    expected = registry.build(model, DATA, seed=0).branches()[FUSED].scores(EVERYONE)
+    found = residuals.fitted(config, DATA)["ease"].scores(EVERYONE)
+    assert torch.equal(found, expected)
+    # Beyond DENSE_ITEMS: exact where a column may keep every entry. On the board all items of a
+    # colour co-occur, and the weights between colours are 0.
+    monkeypatch.setattr(residuals, "DENSE_ITEMS", 1)
+    monkeypatch.setattr(residuals, "BLOCK_COLUMNS", 5)
+    sparse = residuals.fitted(config, DATA)["ease"].scores(EVERYONE)
+    torch.testing.assert_close(sparse, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_an_extended_sparse_matrix_keeps_the_largest_of_each_column() -> None:
+    generator = np.random.default_rng(0)
+    b = sp.random(30, 30, 0.2, "csr", np.float32, generator)
+    b.data -= 0.5
+    k = sp.random(30, 30, 0.1, "csr", np.float32, generator)
+    k = k + k.T
+    whole = (np.eye(30) + 2 * k.toarray()) @ b.toarray() @ (np.eye(30) + 0.5 * k.toarray())
+    found = residuals.extended(b, k, 2.0, 0.5, 4).toarray()
+    for column, of in zip(found.T, whole.T, strict=True):
+        places = np.sort(np.argsort(-np.abs(of), kind="stable")[:4])
+        np.testing.assert_array_equal(np.flatnonzero(column), places)
+        np.testing.assert_allclose(column[places], of[places], rtol=1e-4)
+
+
 def test_only_scores_with_a_weight_are_fitted() -> None:
     assert list(residuals.fitted(ResidualsConfig(graph_filter=1.0), DATA)) == ["graph-filter"]
     assert residuals.fitted(ResidualsConfig(), DATA) == {}
@@ -167,6 +196,8 @@ def test_data_without_neighbours_are_refused() -> None:
     bare = dataclasses.replace(DATA, modality_graphs={})
     with pytest.raises(UserError, match="neighbours needs the nearest"):
         residuals.refuse_what_cannot_be_fitted(ALL, bare)
+    with pytest.raises(UserError, match="ease_candidates needs the nearest"):
+        residuals.refuse_what_cannot_be_fitted(ResidualsConfig(ease=1, ease_candidates=1), bare)
     residuals.refuse_what_cannot_be_fitted(ResidualsConfig(ease=1.0), bare)
 
 
@@ -175,7 +206,8 @@ def test_data_without_neighbours_are_refused() -> None:
     [
         ({"search": True}, "every weight is 0"),
         ({"ridge": 3.0, "neighbours": 1.0}, "ease is 0"),
-        ({"visual_weight": 0.5, "ease": 1.0}, "neighbours is 0"),
+        ({"visual_weight": 0.5, "ease": 1.0}, "nothing reads the neighbours"),
+        ({"ease_history": 1.0, "neighbours": 1.0}, "ease is 0"),
     ],
 )
 def test_a_setting_without_effect_is_refused(values: dict[str, Any], reason: str) -> None:
