@@ -202,8 +202,8 @@ def _lines(folder: Path, found: Findings, choices: Mapping[str, Choice]) -> Iter
     if left_out:
         yield "# Not used:"
         yield from (f"#   {_in_comment(line)}" for line in left_out)
-    for file, columns in _suggested(found).items():
-        listed = _in_comment(", ".join(columns))
+    for file, of_words in _suggested(found).items():
+        listed = _in_comment(", ".join(of_words))
         yield f"# Columns of words in {_in_comment(file)}: {listed}. Add them to"
         yield "# ingest.columns.text to use them."
 

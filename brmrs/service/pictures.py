@@ -5,8 +5,8 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -42,7 +42,7 @@ class Picture:
         kind: content type, by the bytes.
     """
 
-    file: BinaryIO
+    file: FileIO
     size: int
     kind: str
 
@@ -96,7 +96,7 @@ def checked(run: LoadedRun, digest: str) -> Picture:
     raise Problem(404, "the picture is missing or damaged; run the pipeline again")
 
 
-def _opened(path: Path) -> BinaryIO | None:
+def _opened(path: Path) -> FileIO | None:
     """A regular file within the limit; None of any other file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -106,10 +106,10 @@ def _opened(path: Path) -> BinaryIO | None:
     if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_PICTURE:
         os.close(descriptor)
         return None
-    return open(descriptor, "rb", buffering=0)
+    return FileIO(descriptor)
 
 
-def _checked(file: BinaryIO, digest: str) -> Picture | None:
+def _checked(file: FileIO, digest: str) -> Picture | None:
     """The file as a picture, if it has this digest and the first bytes of a known format."""
     try:
         start = file.read(LONGEST_START)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -105,7 +106,7 @@ def test_columns_of_words_that_are_not_read_are_suggested(shop: Path) -> None:
     colours = ["navy blue", "red", None, "grün"] * (len(frame) // 4)
     codes = [f"C{row % 3}" for row in range(len(frame))]
     unique = [f"word {'x' * row}" for row in range(len(frame))]
-    more = {"colour": colours, "code": codes, "slug": unique}
+    more: dict[str, Any] = {"colour": colours, "code": codes, "slug": unique}
     frame.with_columns(pl.Series(name, values) for name, values in more.items()).write_csv(
         shop / "products.csv"
     )

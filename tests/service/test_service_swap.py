@@ -17,7 +17,7 @@ import pytest
 from command_line import COMMAND, environment
 from served_store import Maker, running
 
-from brmrs.service import limits, served
+from brmrs.service import limits, loaded, served
 from brmrs.serving.current import promote, roll_back
 from brmrs.serving.recommend import recommend
 from brmrs.store.artifacts import ArtifactStore
@@ -172,7 +172,7 @@ def test_requests_for_runs_that_load_slowly_do_not_hold_up_others(
     store: ArtifactStore, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promote(store, "one")
-    may_load, load = threading.Event(), served.loaded.load
+    may_load, load = threading.Event(), loaded.load
 
     def slow(*args: Any, **options: Any) -> Any:
         assert may_load.wait(30)
@@ -180,7 +180,7 @@ def test_requests_for_runs_that_load_slowly_do_not_hold_up_others(
 
     found: list[Any] = []
     with running(store) as client:
-        monkeypatch.setattr(served.loaded, "load", slow)
+        monkeypatch.setattr(loaded, "load", slow)
         url = f"{client.base_url}/v1/users"
         waiting = [
             threading.Thread(

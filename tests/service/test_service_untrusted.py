@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 
 import httpx
@@ -94,7 +95,7 @@ def test_a_large_picture_is_not_read(store: ArtifactStore, monkeypatch: pytest.M
 def test_a_picture_is_sent_in_chunks_from_a_file_that_is_closed_afterwards(tmp_path: Path) -> None:
     data = bytes(range(256)) * 1000
     (tmp_path / "picture").write_bytes(data)
-    file = (tmp_path / "picture").open("rb")
+    file = FileIO(tmp_path / "picture")
     answer = pictures.PictureAnswer(pictures.Picture(file, len(data), "image/bmp"), {})
     sent: list[Message] = []
 

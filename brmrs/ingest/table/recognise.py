@@ -114,7 +114,7 @@ def described(config: IngestConfig) -> dict[str, dict[str, str]]:
     Raises:
         UserError: a file is no table, or a column is missing.
     """
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for name, find, roles in (
         ("interactions", names.interactions, names.OF_INTERACTIONS),
         ("items", names.items, names.OF_ITEMS),
