@@ -150,7 +150,7 @@ def test_refuses_data_that_lack_what_it_needs(name: str, data: TrainingData) -> 
     assert all(need in str(error.value) for need in registry.load(name).needs)
 
 
-# The features are noise: content-knn learns nothing of the users' taste, and content-ease spreads it
+# The features are noise: content-knn learns nothing of the users' taste, content-ease spreads it
 # over random neighbours. most-popular learns nothing of it anywhere.
 BY_CONTENT = {"content-knn", "content-ease"}
 
