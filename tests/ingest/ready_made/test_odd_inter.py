@@ -7,9 +7,9 @@ import pytest
 
 from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest.inspect import inspect
 from brmrs.ingest.interactions import Interactions
 from brmrs.ingest.stage import ingest
+from brmrs.propose.inspect import inspect
 
 HEADER = "userID\titemID\trating\ttimestamp\tx_label\n"
 ROWS = "0\t0\t5\t1600000000\t0\n0\t1\t4\t1600000001\t1\n1\t1\t4\t1600000002\t2\n"

@@ -6,8 +6,8 @@ import pytest
 
 from brmrs.config.data import IngestConfig
 from brmrs.errors import UserError
-from brmrs.ingest.inspect import inspect
 from brmrs.ingest.stage import Ingested, ingest
+from brmrs.propose.inspect import inspect
 
 HEADER = "user,item,rating,time\n"
 
