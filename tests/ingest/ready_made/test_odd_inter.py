@@ -41,6 +41,7 @@ def test_a_harmless_form_gives_the_same_rows(tmp_path: Path, form: str) -> None:
         ((HEADER + ROWS).replace("\n", "\r").encode(), "x.inter: .* carriage returns alone"),
         (gzip.compress((HEADER + ROWS).encode())[:-9], "x.inter: cut off"),
     ],
+    ids=["UTF-16", "carriage returns", "cut off"],
 )
 def test_another_form_is_named(tmp_path: Path, content: bytes, fault: str) -> None:
     with pytest.raises(UserError, match=fault):
