@@ -26,6 +26,7 @@ from brmrs.features.visual import backbones
 from brmrs.features.visual import encoder as visual_encoder
 from brmrs.features.visual import stage as visual
 from brmrs.features.visual.network import load as network_of
+from brmrs.features.visual.pixels import Fit
 from brmrs.images.decode import to_rgb
 
 Vectors = NDArray[np.float32]
@@ -76,7 +77,8 @@ def extractors(
     untrained = " | "
     yield "text: titles, all-MiniLM-L6-v2", titles(photos), untrained
     yield f"raw pixels, {PIXELS} x {PIXELS}", pixels(paths), untrained
-    for fit in ("crop", "pad"):
+    fits: tuple[Fit, ...] = ("crop", "pad")
+    for fit in fits:
         packaged = network_of(VisualConfig(fit=fit))
         name = f"{packaged.about.label}, {packaged.preprocessing.size} px, {fit}"
         assert packaged.module is not None
@@ -86,7 +88,7 @@ def extractors(
     small = backbone.at(training.size)
     network = backbones.build(backbone, random)[0]
     for each in (backbone, small):
-        for fit in ("crop", "pad"):
+        for fit in fits:
             preprocessing = replace(each.preprocessing, fit=fit)
             name = f"{backbone.label}, random weights, {preprocessing.size} px, {fit}"
             yield name, visual_encoder.embed_all(network, preprocessing, paths, 32), untrained

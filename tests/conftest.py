@@ -14,6 +14,8 @@ import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from brmrs.config.load import parse
 from brmrs.config.pipeline import PipelineConfig
 
+pytest_plugins = ["report_run"]  # its fixtures serve tests/report
+
 # In CI the same examples every time; new ones are tried on the machines of those who change the
 # code. No deadline: the time of one example depends on what else the machine does.
 hypothesis.settings.register_profile("ours", derandomize=bool(os.environ.get("CI")), deadline=None)

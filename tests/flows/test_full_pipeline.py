@@ -165,7 +165,7 @@ def test_prefect_shows_the_run_its_tasks_and_artifacts(
     (first, _) = json.loads(artifacts["comparison"].data)
     assert first["metric"] == "test recall@20"
     assert first["difference"][0] in "+-"
-    address = artifacts["report"].data.partition("](")[2].partition(")")[0]
+    address = str(artifacts["report"].data).partition("](")[2].partition(")")[0]
     assert address.startswith("file:///")
     page = Path(url2pathname(urlsplit(address).path)).read_text()
     assert "Compared with the previous run" in page
