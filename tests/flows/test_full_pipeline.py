@@ -161,8 +161,8 @@ def test_prefect_shows_the_run_its_tasks_and_artifacts(
         "training-curve",
     } <= set(artifacts)
     assert all(each.description for each in artifacts.values())
-    assert "**br-mrs** on small: test recall@20 **0." in artifacts["headline"].data
-    (first, _) = json.loads(artifacts["comparison"].data)
+    assert "**br-mrs** on small: test recall@20 **0." in str(artifacts["headline"].data)
+    (first, _) = json.loads(str(artifacts["comparison"].data))
     assert first["metric"] == "test recall@20"
     assert first["difference"][0] in "+-"
     address = str(artifacts["report"].data).partition("](")[2].partition(")")[0]
