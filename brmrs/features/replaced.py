@@ -18,9 +18,9 @@ def replaced(vectors: Vectors, present: Mask, how: Replacement, seed: int) -> tu
     Args:
         vectors: (I, d), zero where not present.
         present: (I,).
-        how: "none": as they are; "permuted": each item that has the modality gets the vector of
-            another such item, drawn at random; "noise": normal vectors of the same lengths;
-            "removed": no item has the modality.
+        how: "none": as they are; "permuted": the vectors are permuted at random among the
+            items that have the modality, so single items may keep theirs; "noise": normal
+            vectors of the same lengths; "removed": no item has the modality.
         seed: of the draw.
     """
     if how == "none":

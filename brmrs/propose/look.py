@@ -143,6 +143,7 @@ def _amazon(
         else:
             kinds[kind].append(path)
     if not kinds["reviews"]:
+        ignored |= dict.fromkeys(kinds["metadata"], "metadata of items, without interactions")
         shown = "; ".join(f"{path.name}: {ignored[path]}" for path in tables[:3])
         raise UserError(
             f"{folder}: no file with interactions: a table needs a column of users and one of "

@@ -48,7 +48,11 @@ class Picture:
 
 
 class PictureAnswer(Response):
-    """Sends a picture chunk by chunk, so that slow readers hold `CHUNK` bytes each, not a file."""
+    """Sends a picture chunk by chunk, so that slow readers hold `CHUNK` bytes each, not a file.
+
+    The file stays open, so one that replaces it is never sent. A file that is changed in place
+    after the check is sent as it is; if its size changed, the server ends the connection.
+    """
 
     def __init__(self, picture: Picture, headers: dict[str, str]) -> None:
         sizes = {"content-length": str(picture.size)}

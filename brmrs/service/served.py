@@ -137,7 +137,8 @@ class ServedRuns:
         except UserError as error:
             raise Problem(404, str(error)) from error
         with self._memory:
-            self._others[name] = found
+            if name != self.now.run.name:  # the watch may have loaded it meanwhile
+                self._others[name] = found
         return found
 
     def _signature(self) -> object:

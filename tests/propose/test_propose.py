@@ -189,6 +189,10 @@ def test_an_amazon_dump(small_sample: Path, tmp_path: Path) -> None:
             {"a.csv": "who,sku\n1,2\n"},
             r"\(a\.csv: no column looks like the user; its columns are who, sku; set ingest",
         ),
+        (
+            {"meta.jsonl": '{"parent_asin": "i", "title": "T"}\n'},
+            r"\(meta\.jsonl: metadata of items, without interactions\); rename",
+        ),
         ({"a.csv": "user,item\n" + ",i\n" * 50 + "u,i\n"}, "50 of 51 lines cannot be used"),
     ],
 )

@@ -287,7 +287,7 @@ def of_words(head: Head, columns: Iterable[str]) -> list[str]:
     found = []
     for name in columns:
         values = [value for row in head.rows if (value := row.get(name))]
-        worded = [value for value in values if re.fullmatch(r"[^\W\d_]{2,}[^\d]*", value)]
+        worded = [value for value in values if re.fullmatch(r"[^\W\d_]{2}\D*", value)]
         if values and len(worded) > len(values) / 2 and 1 < len(set(values)) <= len(values) / 2:
             found.append(name)
     return found
