@@ -103,10 +103,11 @@ def by_item(
     numbered: dict[str, list[tuple[int, Path]]] = defaultdict(list)
     without_item = []
     there = dict(files)
+    composed_files = {normalize("NFC", below): below for below in sorted(there)}
     owned = {}
     for item, names in named.items():
         for name in names:
-            below = _in_folder(name, there)
+            below = _in_folder(name, there, composed_files)
             if below is not None and there[below] not in found[item]:
                 owned[below] = item
                 found[item].append(there[below])
@@ -129,15 +130,16 @@ def by_item(
 
 
 def _spelled(name: str, ids: Collection[str], composed: Mapping[str, str]) -> str | None:
-    """The id that is this name. Some systems write "é" as two characters (NFD)."""
+    """The id, or file, of this name. Some systems write "é" as two characters (NFD)."""
     return name if name in ids else composed.get(normalize("NFC", name))
 
 
-def _in_folder(name: str, there: Collection[str]) -> str | None:
+def _in_folder(name: str, there: Collection[str], composed: Mapping[str, str]) -> str | None:
     """The name of the file below the folder: the longest end of `name` that is a file there."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
     ends = ("/".join(parts[start:]) for start in range(len(parts)))
-    return next((end for end in ends if end in there), None)
+    found = (_spelled(end, there, composed) for end in ends)
+    return next((below for below in found if below is not None), None)
 
 
 def _warn(

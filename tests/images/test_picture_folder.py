@@ -170,6 +170,12 @@ def test_a_name_of_composed_characters_is_the_id_of_single_ones(folder: Path) ->
     }
 
 
+def test_a_file_that_the_data_name_may_have_composed_characters(folder: Path) -> None:
+    file = folder / f"{unicodedata.normalize('NFD', 'café')}.jpg"
+    file.write_bytes(jpeg())
+    assert by_item(folder, ["A"], {"A": ["images/café.jpg"]}) == {"A": [file]}
+
+
 def test_local_limits(folder: Path) -> None:
     (folder / "A.jpg").write_bytes(jpeg() + bytes(300_000))
     (picture,) = found(folder, "A")

@@ -124,5 +124,7 @@ def described(config: IngestConfig) -> dict[str, dict[str, str]]:
         heads = [read_head(path) for path in dump_files(paths, f"ingest.{name}", TABLE_NAME)]
         if heads:
             names.refuse_missing(heads, config.columns, roles)
-        found |= {head.path.name: find(head, config.columns).described() for head in heads}
+        for head in heads:  # one file may hold both interactions and items
+            columns = found.setdefault(head.path.name, {})
+            columns |= find(head, config.columns).described()
     return found

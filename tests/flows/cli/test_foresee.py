@@ -68,6 +68,17 @@ def test_columns_of_tables_are_checked_before_the_run(
         columns(item="sku")
 
 
+def test_a_table_of_interactions_and_items_is_listed_with_the_columns_of_both(
+    small_config: PipelineConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "orders.csv").write_text("customer,article,title\n1,2,Red mug\n")
+    both = {name: [tmp_path / "orders.csv"] for name in ("interactions", "items")}
+    ingest = {**BARE["ingest"], "reviews": [], "format": "table", **both}
+    found = finding("columns", changed(small_config, ingest=ingest))
+    assert "user = customer" in found
+    assert "title = title" in found
+
+
 def test_a_model_that_needs_interactions_only(small_config: PipelineConfig) -> None:
     config = changed(small_config, **BARE, model={"name": "lightgcn", "dim": 8})
     assert finding("model", config) == "lightgcn needs interactions only"
