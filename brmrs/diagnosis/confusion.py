@@ -84,7 +84,7 @@ def margins(scan: Scan, branch: str) -> tuple[Tensor, Tensor]:
 
 def quadrants(text: Tensor, visual: Tensor) -> Tensor:
     """Places in `QUADRANTS` of text and visual margins of any shape; a margin of 0 confuses."""
-    return 2 * (text <= 0).long() + (visual <= 0).long() if text.numel() else text.long()
+    return 2 * (text <= 0).long() + (visual <= 0).long()
 
 
 def quadrant_counts(text: Tensor, visual: Tensor, kept: Tensor) -> NDArray[np.float64]:

@@ -85,7 +85,7 @@ def planted_types(
         items: (P,).
 
     Raises:
-        UserError: the folder holds no truth of a sample.
+        UserError: the folder holds no truth of a sample, or none of the pairs.
     """
     path = folder / TRUTH_FILE
     try:
@@ -107,4 +107,10 @@ def planted_types(
         )
     names = model.about.users, model.about.items
     keys = zip(users.tolist(), items.tolist(), strict=True)
-    return np.array([of.get((names[0][u], names[1][i])) for u, i in keys], dtype=object)
+    found = np.array([of.get((names[0][u], names[1][i])) for u, i in keys], dtype=object)
+    if len(found) and not found.any():
+        raise UserError(
+            f"diagnosis.truth: {path}: has none of the test pairs; name the folder `truth` of the "
+            "sample that the run reads"
+        )
+    return found

@@ -1,13 +1,14 @@
 r"""How much of the ranking text and picture explain: alone, either of them, only both.
 
-The question is whether the held-out item ranks above a uniform negative, which is 1 bit for a coin.
+The question is which of a held-out item and a uniform negative is the held-out one, which is 1 bit.
 The estimator is the explained log-likelihood of a logistic regression without intercept on margins:
 
     I(X) = 1 + mean of log2 sigma(sum_{m in X} w_m Delta_m)          bits
 
 w is fitted on validation pairs, the mean is taken over test pairs. X is {t}, {v}, {t, v}, or
 {t, v, f}. A useless margin has I = 0; overfitting can make it negative. The parts follow partial
-information decomposition with redundancy by the minimum (Williams & Beer, 2010):
+information decomposition (Williams & Beer, 2010), with the smaller information as the redundancy
+(Barrett, 2015):
 
     either            R = min(I(t), I(v))
     text_alone        I(t) - R

@@ -50,7 +50,7 @@ def _confusion(measured: Measured) -> dict[str, Any]:
         schemas.CONFUSED_BY_COSINE: by_cosine,
     }
     there = by_score.any(dim=1).numpy()
-    place = by_score.int().argmax(dim=1, keepdim=True) if above.shape[1] else nothing[:, None]
+    place = by_score.int().argmax(dim=1, keepdim=True)
     return found | _first_confused(measured, place, there, confused[TEXT])
 
 

@@ -45,7 +45,7 @@ HARDEST_BY_TEXT, HARDEST_BY_VISUAL = "hardest_by_text", "hardest_by_visual"
 SAMPLERS = (UNIFORM, HARDEST_BY_TEXT, HARDEST_BY_VISUAL)
 NEGATIVES = (ABOVE, *SAMPLERS)
 
-# Bits about "the positive ranks above a uniform negative", by what is known.
+# Bits about which of the positive and a uniform negative is the positive, by what is known.
 KNOWN_TEXT, KNOWN_VISUAL, KNOWN_SUM, KNOWN_ALL = "text", "visual", "text_and_visual", "all"
 KNOWN = (KNOWN_TEXT, KNOWN_VISUAL, KNOWN_SUM, KNOWN_ALL)
 ALONE_TEXT, ALONE_VISUAL, EITHER = "text_alone", "visual_alone", "either"

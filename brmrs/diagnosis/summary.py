@@ -40,8 +40,8 @@ DEFINITIONS = {
     "samplers": "margin: mean margin of each branch in standard deviations of its margins against "
     "uniform negatives; not_separated: share of the margins that are at most 0; false_negatives: "
     "probability that the drawn item is held out for the user, exact for the trained scores",
-    "information": "bits about whether a held-out item ranks above a uniform negative, by logistic "
-    "regression on margins, fitted on validation; 1 is certainty",
+    "information": "bits about which of a held-out item and a uniform negative is held out, by "
+    "logistic regression on margins, fitted on validation; 1 is certainty",
 }
 
 

@@ -32,7 +32,8 @@ OWN = ("graphs", "train", "evaluate")  # stages of a variant; the others are the
 RETRAINED = (
     "change: mean over the users of the metric after training with replaced features minus before; "
     "negative: the modality helps. Graphs get the replaced features, too. 95 % interval: paired "
-    "bootstrap over the users; p (Holm): Wilcoxon, corrected for all rows"
+    "bootstrap over the users, for one seed of the training; p (Holm): Wilcoxon, corrected for all "
+    "rows of both metrics"
 )
 
 

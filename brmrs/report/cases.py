@@ -59,7 +59,7 @@ def cases(inputs: Inputs, gallery: Gallery) -> Section | None:
             kinds.append((title, text, [_case(inputs, gallery, row) for row in chosen]))
     if not kinds:
         return None
-    return section("cases", "Case studies", kinds=kinds, terms=_terms(inputs.bundle["model"]))
+    return section("cases", "Case studies", kinds=kinds, terms=_has_losses(inputs.bundle["model"]))
 
 
 def _kinds(pairs: pl.DataFrame, k: int) -> list[tuple[str, str, pl.DataFrame]]:
@@ -154,9 +154,20 @@ def _text(row: dict[str, Any]) -> str:
 
 
 def _terms(model: dict[str, Any]) -> dict[str, float]:
-    """Weights of CHNS and of the synergy loss, and theta; empty for a model without them."""
+    """Weights of CHNS and of the synergy loss, and theta; empty for a model without them.
+
+    CHNS is left out with another sampler: it trains against other negatives than the case shows.
+    """
     fields = model if "chns" in model else model.get("objective") or {}
-    return {name: float(fields[name]) for name in ("chns", "synergy", "theta") if name in fields}
+    crossed = fields.get("sampler", "cross-modal") == "cross-modal"
+    names = ("chns", "synergy", "theta") if crossed else ("synergy", "theta")
+    return {name: float(fields[name]) for name in names if name in fields}
+
+
+def _has_losses(model: dict[str, Any]) -> bool:
+    """Whether the cases show a loss, as the model is trained with one."""
+    terms = _terms(model)
+    return bool(terms.get("chns") or terms.get("synergy"))
 
 
 def _losses(key: str, row: dict[str, Any], terms: dict[str, float]) -> Table | None:

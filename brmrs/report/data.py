@@ -41,12 +41,14 @@ class Histogram:
         counts: of each bin, by part of the split.
         unit: name of a bin's length, such as "month".
         days: a bin's least length.
+        undated: interactions without a time, which are in no bin.
     """
 
     starts: list[date]
     counts: dict[str, list[int]]
     unit: str
     days: float
+    undated: int
 
 
 def data(inputs: Inputs) -> Section:
@@ -104,7 +106,7 @@ def over_time(split: pl.DataFrame) -> Histogram | None:
         mine = binned.filter(pl.col(SPLIT) == value)[TIMESTAMP].value_counts()
         found = dict(mine.rows())
         counts[name] = [found.get(start, 0) for start in starts]
-    return Histogram(starts.to_list(), counts, unit, days)
+    return Histogram(starts.to_list(), counts, unit, days, len(split) - len(times))
 
 
 def degrees(split: pl.DataFrame) -> figures.Figure:
@@ -214,6 +216,8 @@ def timeline(times: Histogram) -> figures.Figure:
         times.unit,
         times.starts[most],
     )
+    if times.undated:
+        text += f" {times.undated:,} interactions have no time and are left out."
     chosen = _thinned(list(range(len(times.starts))), MOST_ROWS)
     table = [
         [

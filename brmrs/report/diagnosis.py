@@ -97,8 +97,9 @@ def _sets(inputs: Inputs) -> figures.Figure:
     ]
     found = inputs.diagnosis
     text = sentence(
-        "The fusion alone finds {} of the held-out items. It misses {} that a branch finds, which "
-        "is {} of what the branches find; {} of its hits no branch has.",
+        "The fusion alone finds {} of the held-out items. It misses {} that a branch finds. Pooled "
+        "over all pairs, it misses {} of what the branches find, and neither branch has {} of its "
+        "hits.",
         _percent("sets.all.all.synergy", found["sets"][schemas.SYNERGY]),
         _percent("sets.all.all.degeneration", found["sets"][schemas.DEGENERATION]),
         _percent("rates.degeneration", found["degeneration"]),
@@ -169,9 +170,9 @@ def _histogram(inputs: Inputs) -> figures.Figure:
     ]
     shares = inputs.diagnosis["quadrants"][schemas.ABOVE]
     text = sentence(
-        "Each cell holds negatives that rank above the held-out item. Right of the vertical line "
-        "the text separates them from it, above the horizontal line the picture does: {} only the "
-        "text, {} only the picture.",
+        "Each cell holds negatives that rank above the held-out item; the outer cells hold all "
+        "margins beyond. Right of the vertical line the text separates them from it, above the "
+        "horizontal line the picture does: {} only the text, {} only the picture.",
         *(
             _percent(f"quadrants.{schemas.ABOVE}.{name}.value", shares[name])
             for name in (schemas.TEXT_SEPARATES, schemas.VISUAL_SEPARATES)
@@ -366,6 +367,8 @@ def _best_by_type(rows: list[dict[str, Any]]) -> Markup:
                     ),
                 )
             )
+    if not words:
+        return Markup("Planted types are known for the sample only.")
     return sentence("Known for the sample only: {}.", Markup("; ").join(words))
 
 

@@ -87,7 +87,12 @@ def _with_own_ids(svg: str, name: str) -> str:
     numbers = {
         old: place for place, old in enumerate(dict.fromkeys(re.findall(r'id="(\w+)"', svg)))
     }
-    return re.sub(r'(id="|url\(#)(\w+)', lambda found: f"{found[1]}{name}-{numbers[found[2]]}", svg)
+    return re.sub(
+        r'(id="|url\(#)(\w+)',
+        # A text of the data may look like an id.
+        lambda found: f"{found[1]}{name}-{numbers[found[2]]}" if found[2] in numbers else found[0],
+        svg,
+    )
 
 
 def standalone(of: Figure) -> str:

@@ -176,7 +176,8 @@ def _against(inputs: Inputs, found: dict[str, Comparison]) -> str:
         return ""
     by_verb: dict[str, list[str]] = {}
     for name, each in found.items():
-        verb = "gains over" if each.low > 0 else "loses to" if each.high < 0 else "ties with"
+        unclear = "is not distinguishable from"
+        verb = "gains over" if each.low > 0 else "loses to" if each.high < 0 else unclear
         by_verb.setdefault(verb, []).append(f"the {inputs.called(name)}")
     words = [f"{verb} {listed(names)}" for verb, names in by_verb.items()]
     return f"{inputs.called(FUSED)} {listed(words)}, by the 95 % interval of the paired difference."

@@ -117,11 +117,13 @@ def _heading(sides: list[Side]) -> Markup:
 
 def _result(sides: list[Side], compared: dict[str, Any]) -> Section:
     metric = compared["metrics"][0]
+    # A run has intervals at its largest cut-off only, which others may lack.
+    known = {s.name: s.inputs.metrics["intervals"][FUSED]["test"].get(metric) for s in sides}
     dots, rows = [], []
     for side, row in zip(sides, compared["rows"], strict=True):
         value = row["values"][metric]
-        ends = side.inputs.metrics["intervals"][FUSED]["test"].get(metric, (value, value))
-        span = {"value": value, "low": ends[0], "high": ends[1], "text": f"{value:.4f}"}
+        low, high = known[side.name] or (value, value)
+        span = {"value": value, "low": low, "high": high, "text": f"{value:.4f}"}
         dots.append({"name": side.name, "series": side.name, **span})
         rows += [_difference(side, row, name) for name in compared["metrics"]]
     drawn = figures.figure(
@@ -135,7 +137,9 @@ def _result(sides: list[Side], compared: dict[str, Any]) -> Section:
                 [
                     dot["name"],
                     number(f"run.{dot['name']}.{metric}", dot["value"]),
-                    interval(f"run.{dot['name']}.{metric}", dot["low"], dot["high"]),
+                    interval(f"run.{dot['name']}.{metric}", dot["low"], dot["high"])
+                    if known[dot["name"]]
+                    else "none at this cut-off",
                 ]
                 for dot in dots
             ],
@@ -173,7 +177,8 @@ def _sentence(sides: list[Side], compared: dict[str, Any], metric: str) -> Marku
     words = []
     for side, row in zip(sides[1:], compared["rows"][1:], strict=True):
         each = row["against_first"][metric]
-        verb = "is better" if each["low"] > 0 else "is worse" if each["high"] < 0 else "ties"
+        unclear = "is not distinguishable"
+        verb = "is better" if each["low"] > 0 else "is worse" if each["high"] < 0 else unclear
         words.append(f"{side.name} {verb}")
     return sentence(
         "Against {}: {} (by the 95 % interval of the paired difference).",
@@ -189,16 +194,19 @@ def _changes(sides: list[Side], store: ArtifactStore) -> Section:
 
 def _strata(sides: list[Side]) -> Section | None:
     by_dimension: dict[str, list[dict[str, Any]]] = {}
+    metrics: set[str] = set()
     for side in sides:
         own = (pl.col(columns.SPLIT) == TEST) & (pl.col(columns.BRANCH) == FUSED)
         for row in side.inputs.strata.filter(own).rows(named=True):
+            metrics.add(row[columns.NAME])
             values = {name: row[name] for name in (columns.VALUE, columns.LOW, columns.HIGH)}
             group = {"group": row[columns.STRATUM], "series": side.name}
             by_dimension.setdefault(row[columns.DIMENSION], []).append({**group, **values})
     if not by_dimension:
         return None
     drawn = [_stratum(sides, name, rows) for name, rows in by_dimension.items()]
-    return section("side_by_side.strata", "For whom and for what", drawn=drawn)
+    title = "For whom and for what"
+    return section("side_by_side.strata", title, drawn=drawn, metrics=sorted(metrics))
 
 
 def _stratum(sides: list[Side], dimension: str, rows: list[dict[str, Any]]) -> figures.Figure:
@@ -214,18 +222,17 @@ def _stratum(sides: list[Side], dimension: str, rows: list[dict[str, Any]]) -> f
         ]
         for group in groups
     ]
+    ends = sides[0].name, sides[-1].name
     spans = {
-        group: abs(value.get((group, sides[-1].name), 0) - value.get((group, sides[0].name), 0))
+        group: abs(value[group, ends[1]] - value[group, ends[0]])
         for group in groups
+        if all((group, end) in value for end in ends)
     }
-    most = max(groups, key=lambda group: spans[group])
-    text = sentence(
-        "{} and {} differ most for “{}”, by {}.",
-        sides[0].name,
-        sides[-1].name,
-        most,
-        number(f"span.{dimension}", spans[most]),
-    )
+    text = Markup("")  # a run without pictures has no groups by picture
+    if spans:
+        most = max(spans, key=lambda group: spans[group])
+        span = number(f"span.{dimension}", spans[most])
+        text = sentence("{} and {} differ most for “{}”, by {}.", *ends, most, span)
     name = "strata-" + "".join(letter if letter.isalnum() else "-" for letter in dimension)
     chart = figures.grouped(rows, "test recall")
     table = Table(["", *(side.name for side in sides)], cells)
@@ -241,18 +248,18 @@ def _diagnosis(sides: list[Side]) -> Section | None:
     quantities = [("cross-modal confusion, by score", ("confusion", "by_score", "above"))]
     quantities += [(name, (name,)) for name in (schemas.DEGENERATION, schemas.SYNERGY)]
     quantities += [(f"set: {text}", ("sets", name)) for name, text in SET_NAMES.items()]
-    rows = [[text, *(_rate(side, path) for side in able)] for text, path in quantities]
-    matrices = [
-        (side.name, _matrix(able[0], side))
-        for side in able[1:]
-        if side.inputs.diagnosis["k"] == able[0].inputs.diagnosis["k"]
-    ]
+    k = {side.name: side.inputs.diagnosis["k"] for side in able}
+    rows: list[list[Any]] = [["K (diagnosis.k)", *(f"{each}" for each in k.values())]]
+    rows += [[text, *(_rate(side, path) for side in able)] for text, path in quantities]
+    others = [side.name for side in able if k[side.name] != k[able[0].name]]
+    matrices = [(side.name, _matrix(able[0], side)) for side in able[1:] if side.name not in others]
     return section(
         "side_by_side.diagnosis",
         "Diagnosis",
         table=Table(["", *(side.name for side in able)], rows),
         matrices=matrices,
         first=able[0].name,
+        others=others,
         without=[side.name for side in sides if side not in able],
     )
 
@@ -302,7 +309,13 @@ def _users(sides: list[Side], count: int) -> Section | None:
             for side, each in zip(sides, lists, strict=True)
         ]
         stories.append((names[user], [gallery.card(item) for item in held_out[:SHOWN]], tiles))
-    return section("side_by_side.users", "The same users", stories=stories, shown=SHOWN)
+    return section(
+        "side_by_side.users",
+        "The same users",
+        stories=stories,
+        shown=SHOWN,
+        left_out=gallery.left_out,
+    )
 
 
 def _lists(side: Side) -> dict[int, list[int]]:

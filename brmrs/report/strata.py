@@ -63,8 +63,12 @@ def _sentence(inputs: Inputs, own: Rows) -> Markup:
         return Markup("")
     best = max(own, key=lambda row: row[columns.VALUE])
     worst = min(own, key=lambda row: row[columns.VALUE])
-    if best is worst:
+    if len(own) == 1:
         return sentence("All test pairs are in one group, {}.", best[columns.STRATUM])
+    if best[columns.VALUE] == worst[columns.VALUE]:
+        return sentence(
+            "{} has the same value in all groups: {}.", inputs.called(FUSED), _value(best)
+        )
     apart = worst[columns.HIGH] < best[columns.LOW]
     return sentence(
         "{} is best for “{}” ({}) and worst for “{}” ({}); their 95 % intervals {}.",

@@ -57,9 +57,11 @@ def _table(
 def _of_branches(console: Console, found: Mapping[str, Any]) -> None:
     if found["fused"] != "fused":
         line(console, f"fused is the branch {found['fused']}, without residual scores")
-    _shares(console, f"held-out items by which first {found['k']} have them", SETS, found["sets"])
+    title = f"held-out items by the branches whose first {found['k']} have them"
+    _shares(console, title, SETS, found["sets"])
     rates = {name: found[name] for name in ("degeneration", "synergy")}
-    _shares(console, "of the items that a modality, or the fused branch, has", tuple(rates), rates)
+    title = "shares of the hits of text or visual (degeneration) and of fused (synergy)"
+    _shares(console, title, tuple(rates), rates)
     _confusion(console, found["confusion"])
     _quadrants(console, found["quadrants"])
     _samplers(console, found["samplers"], found["pool"])

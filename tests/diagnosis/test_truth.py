@@ -36,6 +36,12 @@ def test_an_unknown_type(tmp_path: Path) -> None:
         planted_types(tmp_path, small_bundle.make(), USERS, ITEMS)
 
 
+def test_the_truth_of_another_sample(tmp_path: Path) -> None:
+    write(tmp_path, "synergy", "none", "redundant")
+    with pytest.raises(UserError, match="has none of the test pairs"):
+        planted_types(tmp_path, small_bundle.make(), USERS[2:], ITEMS[2:])
+
+
 @pytest.mark.parametrize("content", [b"", b"no table", None])
 def test_a_folder_without_a_truth(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:

@@ -63,6 +63,13 @@ def test_texts_of_the_data_end_no_element() -> None:
     assert text in json.dumps(json.loads(made.spec))
 
 
+def test_texts_of_the_data_that_look_like_ids_stay() -> None:
+    text = 'url(#y id="z'
+    chart = figures.dots([{"name": "a", "series": "fused", "text": text, **SPAN}], "recall")
+    made = figures.figure("x", "title", chart, number("a", 1.0), Table([], []))
+    assert "url(#y" in made.svg
+
+
 def test_the_style_sheet_has_the_colours_of_a_file() -> None:
     css = (Path(figures.__file__).parent / "page.css").read_text()
     first = css.partition("}")[0]
