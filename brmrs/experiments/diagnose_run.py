@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from brmrs.columns import MODALITIES, TEST
+from brmrs.config.features import ReplaceConfig
 from brmrs.config.load import parse
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.diagnosis import result, rows
@@ -125,9 +126,15 @@ def retrained(run: Run, store: ArtifactStore) -> dict[str, Any]:
     store, cached like others.
 
     Raises:
-        UserError: the model reads no features, or an artifact of the run is missing.
+        UserError: the model reads no features, or replaced ones already, or an artifact of the run
+            is missing.
     """
     config = config_of(run)
+    if config.features.replace != ReplaceConfig():
+        raise UserError(
+            f"{run.name} was trained with features.replace; choose a run without it: the drop is "
+            "measured from that"
+        )
     used = bundle.load(store.path(runs.sound(run, store, "train").artifact("train"))).about.features
     modalities = [name for name in MODALITIES if name in used and used[name].used]
     if not modalities:

@@ -104,7 +104,8 @@ def extended(weights: Tensor, near: SparseMatrix, history: float, candidates: fl
     """
     if history:
         weights = multiply(near.csr, weights).mul_(history).add_(weights)
-    if candidates:
-        columns = weights.T.contiguous()
-        weights = multiply(near.csr, columns).mul_(candidates).add_(columns).T.contiguous()
+    if candidates:  # one name, so that no more than three matrices exist at once
+        weights = weights.T.contiguous()
+        weights = multiply(near.csr, weights).mul_(candidates).add_(weights)
+        weights = weights.T.contiguous()
     return weights

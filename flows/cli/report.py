@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from brmrs.errors import UserError
 from brmrs.store.artifacts import ArtifactStore
 from flows.cli.console import console, line
 from flows.cli.options import STORE, Artifacts
 
+LISTS = 5  # users whose lists are shown
 app = typer.Typer()
 out = console()
 
@@ -23,8 +25,9 @@ def report(
         typer.Option(metavar="RUN", help="Show this run beside the first; repeatable."),
     ] = [],  # noqa: B006 - Typer reads the default, nothing changes it
     users: Annotated[
-        int, typer.Option(min=0, help="With --compare: users whose lists are shown.")
-    ] = 5,
+        int | None,
+        typer.Option(min=0, help="With --compare: users whose lists are shown; 5 if not given."),
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(help="Write the page here instead of into the store.")
     ] = None,
@@ -33,12 +36,15 @@ def report(
     """Write the report of a finished run, or of several side by side, and print its path."""
     from brmrs.serving.current import resolve
 
+    if users is not None and not compare:
+        raise UserError("--users has an effect with --compare only; not for the page of one run")
     store = ArtifactStore(artifacts)
     found = resolve(store, run)
     if compare:
         from brmrs.report.side_by_side import write as write_all
 
-        path = write_all([found, *(resolve(store, name) for name in compare)], store, users, to)
+        runs = [found, *(resolve(store, name) for name in compare)]
+        path = write_all(runs, store, LISTS if users is None else users, to)
     else:
         from brmrs.report.run_page import write
 

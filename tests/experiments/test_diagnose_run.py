@@ -1,5 +1,6 @@
 """`brmrs diagnose` on runs of the checkerboard, whose first stages are made up."""
 
+import dataclasses
 import io
 import shutil
 from pathlib import Path
@@ -163,6 +164,15 @@ def test_a_model_of_interactions_has_nothing_to_replace(board: Board) -> None:
     store, made = board
     with pytest.raises(UserError, match="reads no features"):
         diagnose_run.retrained(made["plain"], store)
+
+
+def test_a_run_with_replaced_features_is_no_reference(board: Board) -> None:
+    store, made = board
+    values = {**made["early"].config}
+    values["features"] = {**values["features"], "replace": {"text": "permuted"}}
+    replaced = dataclasses.replace(made["early"], config=values)
+    with pytest.raises(UserError, match="trained with features"):
+        diagnose_run.retrained(replaced, store)
 
 
 def diagnosed_copy(board: Board, folder: Path) -> diagnose_run.Diagnosed:

@@ -171,3 +171,5 @@ def test_the_command_prints_the_path(made: Made, tmp_path: Path) -> None:
     words = ["report", first.name, "--compare", second.name, "--users", "1", "--to", str(to)]
     assert CliRunner().invoke(app, [*words, *where]).exit_code == 0
     assert second.name in to.read_text()
+    refused = CliRunner().invoke(app, ["report", first.name, "--users", "1", *where])
+    assert isinstance(refused.exception, UserError)
