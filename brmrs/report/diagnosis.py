@@ -60,6 +60,7 @@ def diagnosis(inputs: Inputs) -> Section:
         "diagnosis",
         "Diagnosis: text against picture",
         cannot=found["cannot"],
+        fused=found["fused"],
         drawn=[*drawn, *_types(inputs)],
         pairs=number("diagnosis.pairs", found["pairs"], "count"),
         users=number("diagnosis.users", found["users"], "count"),

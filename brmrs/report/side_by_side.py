@@ -260,6 +260,7 @@ def _diagnosis(sides: list[Side]) -> Section | None:
         matrices=matrices,
         first=able[0].name,
         others=others,
+        own=[side.name for side in able if side.inputs.diagnosis["fused"] != FUSED],
         without=[side.name for side in sides if side not in able],
     )
 

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -> None:
     """Create the Prefect artifacts of a finished run."""
+    what = f"{_plain(summary['name'])}, {_plain(summary['model'])}"
     create_table_artifact(
         key="run-summary",
         table=[_row(stage) for stage in summary["stages"]],
-        description=f"Stages of run {run.name}: {summary['name']}, {summary['model']}",
+        description=f"Stages of run {run.name}: {what}",
     )
     if summary["metrics"]:
         _publish_results(run, summary, store)
@@ -57,13 +58,13 @@ def _publish_results(run: Run, summary: dict[str, Any], store: ArtifactStore) ->
         {"metric": name, **{split: f"{values[name]:.4f}" for split, values in metrics.items()}}
         for name in sorted(metrics["test"], key=by_metric)
     ]
-    note = f", {summary['note']}" if summary["note"] else ""
+    note = f", {_plain(summary['note'])}" if summary["note"] else ""
     create_table_artifact(
         key="metrics", table=rows, description=f"Metrics of run {run.name}{note}, all users"
     )
     found = against_previous(run, store)
     earlier = found.run.name if found.run else "none"
-    what = f"Run {run.name} against the previous run of {summary['name']}, {earlier}"
+    what = f"Run {run.name} against the previous run of {_plain(summary['name'])}, {earlier}"
     create_table_artifact(key="comparison", table=comparison(found), description=what)
 
 
