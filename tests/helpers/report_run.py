@@ -59,7 +59,7 @@ def page(folders: dict[str, Path]) -> str:
     return (folders["report"] / REPORT).read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # only one browser may be open in a process
 def browser() -> Iterator[Any]:
     with chromium() as started:
         yield started

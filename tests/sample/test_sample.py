@@ -219,7 +219,8 @@ def test_its_configuration_is_the_shipped_one_over_this_folder(sample: Path) -> 
     assert config.ingest.reviews == (sample / "reviews.jsonl.gz",)
     assert config.ingest.metadata == (sample / "meta.jsonl.gz",)
     assert config.images.folder == sample / "images"
-    same = {"ingest": config.ingest, "images": config.images}
+    assert config.diagnosis.truth == sample / "truth"
+    same = {"ingest": config.ingest, "images": config.images, "diagnosis": config.diagnosis}
     assert config == shipped.model_copy(update=same)
 
 

@@ -18,7 +18,7 @@ def read(path: Path, max_bad_share: float = 0.9) -> None:
 
 REFUSED: list[tuple[str, bytes, str]] = [
     ("empty.csv", b"", r"empty\.csv: the file is empty"),
-    ("header.csv", b"user,item\n", r"header\.csv: no row can be used"),
+    ("header.csv", b"user,item\n", r"header\.csv: no rows below the header"),
     ("wrong.csv", b"user:item\nu:i\n", "no column looks like the user; its columns are user:item"),
     ("no_user.csv", b"item,rating\ni,1\n", r"no_user\.csv: no column looks like the user"),
     ("no_item.csv", b"user,rating\nu,1\n", r"set ingest\.columns\.item to one of them"),
@@ -45,7 +45,7 @@ def test_parquet_files_without_rows(tmp_path: Path) -> None:
     orders, users = tmp_path / "orders.parquet", tmp_path / "users.parquet"
     schema = {"user": pl.String, "item": pl.String}
     pl.DataFrame(schema=schema).write_parquet(orders)
-    with pytest.raises(UserError, match=r"orders\.parquet: no row can be used"):
+    with pytest.raises(UserError, match=r"orders\.parquet: no rows below the header"):
         read(orders)
     pl.DataFrame({"user": ["u"], "item": ["i"]}).write_parquet(orders)
     pl.DataFrame(schema=schema).write_parquet(users)
