@@ -170,7 +170,12 @@ def lines(
                 "x:Q",
                 title=x,
                 scale=alt.Scale(type=kind, nice=False),
-                axis=alt.Axis(format="~g" if log else "~d", grid=False, tickCount=6),
+                axis=alt.Axis(
+                    format="~g" if log else "~d",
+                    grid=False,
+                    tickCount=6,
+                    **({} if log else {"tickMinStep": 1}),
+                ),
             ),
             y=alt.Y(
                 "y:Q",
@@ -257,7 +262,7 @@ def shares(rows: Rows, label: str, colours: Mapping[str, str]) -> Any:
     """
     groups = list(dict.fromkeys(row["group"] for row in rows))
     scale = alt.Scale(domain=[*colours], range=[f"var(--{each})" for each in colours.values()])
-    legend = alt.Legend(title=None, columns=2, labelLimit=240)
+    legend = alt.Legend(title=None, columns=2, labelLimit=240, columnPadding=24)
     return (
         alt.Chart(_data(rows))
         .mark_bar(stroke="var(--paper)", strokeWidth=1, height=14)
