@@ -61,8 +61,8 @@ def main() -> None:
         splits["test"] = UserItems.read(inputs[SPLIT], TEST, *size)
     wanted = config.model.residuals
     scores = residuals.fitted(wanted, ready.data)
-    others = {path: bundle.load(path) for path in arguments.beside}
-    beside = {about.about.model["name"]: own(about) for about in others.values()}
+    stored = [bundle.load(path) for path in arguments.beside]
+    beside = {f"{each.about.model['name']} {n}": own(each) for n, each in enumerate(stored, 1)}
     weights = {**dict.fromkeys(beside, BESIDE_WEIGHT), **wanted.weights}
     for path in arguments.models:
         print(f"\n{path.name[:8]}\n| scores | weights | {' | '.join(columns(splits))} |")

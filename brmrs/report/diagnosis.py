@@ -138,8 +138,8 @@ def _confusion(inputs: Inputs) -> figures.Figure:
     above, uniform = (found["by_score"][kind] for kind in (schemas.ABOVE, schemas.UNIFORM))
     text = sentence(
         "By the scores of the branches, exactly one modality confuses {} of the negatives that "
-        "rank above the held-out item, and {} of uniform negatives. Only what exceeds the second "
-        "share belongs to the errors.",
+        "rank above the held-out item, and {} of uniform negatives. The fused "
+        "score selects the first ones, which alone can make the shares differ.",
         _percent(f"confusion.by_score.{schemas.ABOVE}.value", above),
         _percent(f"confusion.by_score.{schemas.UNIFORM}.value", uniform),
     )
