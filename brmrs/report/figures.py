@@ -174,7 +174,7 @@ def lines(
                     format="~g" if log else "~d",
                     grid=False,
                     tickCount=6,
-                    **({} if log else {"tickMinStep": 1}),
+                    tickMinStep=alt.Undefined if log else 1,
                 ),
             ),
             y=alt.Y(
