@@ -5,6 +5,7 @@ called. Without the check, a web page whose name resolves to this machine would 
 as the server (DNS rebinding).
 """
 
+import asyncio
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brmrs.store import locks
 from flows.server.recognise import Who, who_answers
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def environment(port: int, auth: str, home: Path) -> dict[str, str]:
         "PREFECT_UI_API_URL": f"http://{HOST}:{port}/api",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{name}:{port}" for name in HOSTS),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",  # `migrate` does it, under a lock
         "DO_NOT_TRACK": "1",
     }
 
@@ -83,6 +86,14 @@ def application() -> "ASGIApp":
     return TrustedHostMiddleware(create_app(final=True), allowed_hosts=HOSTS, www_redirect=False)
 
 
+def migrate(home: Path) -> None:
+    """Create or update the database. Two servers that do it at once break each other's steps."""
+    from prefect.server.database import provide_database_interface
+
+    with locks.exclusive(home / "migration.lock"):
+        asyncio.run(provide_database_interface().create_db())
+
+
 def main() -> None:
     """Serve on the port given as the argument."""
     import uvicorn
@@ -90,6 +101,7 @@ def main() -> None:
 
     if END_WITH_PARENT in sys.argv:
         threading.Thread(target=_end_with_parent, daemon=True).start()
+    migrate(get_current_settings().home)
     level = get_current_settings().server.logging_level.lower()
     uvicorn.run(application(), host=HOST, port=int(sys.argv[1]), log_level=level)
 

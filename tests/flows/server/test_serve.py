@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,7 +10,8 @@ from prefect.server.api.clients import OrchestrationClient
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_AUTH_STRING, temporary_settings
 from starlette.types import ASGIApp
 
-from flows.server import serve
+from flows.server import embedded, serve
+from flows.server.settings import FolderSettings
 
 SECRET = "brmrs:secret"
 
@@ -51,3 +53,16 @@ def test_requests_from_outside_need_our_host_name_and_the_secret(
     assert from_outside(application, "127.0.0.1", None) == 401
     for host in ("evil.example", "prefect-in-memory"):
         assert from_outside(application, host, auth) == 400
+
+
+def test_several_servers_start_in_one_new_folder(tmp_path: Path) -> None:
+    home = tmp_path / "prefect"
+    settings = FolderSettings(None, None, home, home / "profiles.toml")
+    servers = [embedded.EmbeddedServer(settings) for _ in range(4)]
+    try:
+        for server in servers:
+            server.wait_until_healthy()
+    finally:
+        for server in servers:
+            server._process.terminate()
+            server._process.wait()
