@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from brmrs.columns import FUSED, MODALITIES, TEXT, VISUAL
 from brmrs.diagnosis.scan import Scan
@@ -34,11 +33,11 @@ from brmrs.diagnosis.schemas import (
     SYNERGY,
 )
 from brmrs.evaluation.lists import Features
+from brmrs.graphs.learned import Edges
 from brmrs.graphs.user_items import UserItems
 
 COMPARED_ITEMS = 1000  # evenly spaced items whose cosines give the threshold of the top share
 NUMBERS = 2**23  # of cosines or vectors held at once
-NUMBERS_OF_PAIRS = 2**18  # of vectors gathered at once, 1 MB: they stay in the processor's cache
 EDGES = np.linspace(-4, 4, 21)  # of the margins' histogram; the outer bins hold what is beyond
 
 Bools = NDArray[np.bool_]
@@ -125,7 +124,7 @@ class Cosines:
             share: top share of the other items that is confusable.
             positives: (P,) items, repeated or not.
         """
-        unit = {m: normalize(each.vectors.float(), dim=1) for m, each in features.items()}
+        unit = {m: each.unit for m, each in features.items()}
         present = {m: each.present for m, each in features.items()}
         items = torch.unique(positives)
         least = {m: _least(unit[m], present[m], share, items) for m in features}
@@ -156,12 +155,10 @@ class Cosines:
     def pairs(self, modality: str, items: Tensor, others: Tensor) -> Tensor:
         """(P,) cosines of (P,) items with (P,) others."""
         unit = self.unit[modality]
-        size = max(1, NUMBERS_OF_PAIRS // unit.shape[1])
-        found = [
-            torch.linalg.vecdot(unit[i], unit[j])
-            for i, j in zip(torch.split(items, size), torch.split(others, size), strict=True)
-        ]
-        return torch.cat(found) if found else torch.empty(0)
+        size = len(unit)
+        pairs, place = torch.unique(items * size + others, return_inverse=True)
+        edges = Edges(pairs // size, pairs % size, (size, size))
+        return edges.inner(unit, unit)[place]
 
 
 def _least(unit: Tensor, present: Tensor, share: float, items: Tensor) -> Tensor:

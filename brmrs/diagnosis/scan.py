@@ -189,15 +189,11 @@ def _rows_per_block(n_items: int) -> int:
 
 def _ranks(scores: Tensor, rows: Tensor, items: Tensor) -> Tensor:
     """(P,) ranks of the (P,) items in (P,) rows of (B, I) scores; equal scores rank by item."""
-    size = _rows_per_block(scores.shape[1])
-    found = []
-    for row, item in zip(torch.split(rows, size), torch.split(items, size), strict=True):
-        of_pairs = scores[row]
-        own = of_pairs.gather(1, item.unsqueeze(1))
-        above = (of_pairs > own).sum(dim=1)
-        tied = ((of_pairs >= own).sum(dim=1) - above > 1).nonzero().squeeze(1)
-        if len(tied):
-            before = torch.arange(scores.shape[1]) < item[tied].unsqueeze(1)
-            above[tied] += ((of_pairs[tied] == own[tied]) & before).sum(dim=1)
-        found.append(above + 1)
-    return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+    table, ranks = scores.numpy(), np.empty(len(items), dtype=np.int64)
+    # One row at a time stays in the processor's cache, and NumPy counts booleans fast.
+    for place, (row, item) in enumerate(zip(rows.tolist(), items.tolist(), strict=True)):
+        line = table[row]
+        above = np.count_nonzero(line > line[item])
+        tied_before = np.count_nonzero(line[:item] == line[item])
+        ranks[place] = 1 + above + tied_before
+    return torch.from_numpy(ranks)

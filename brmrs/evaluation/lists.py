@@ -49,12 +49,17 @@ class Features:
     """The features of one modality.
 
     Attributes:
-        vectors: (I, d) of any length; zero where not present.
+        unit: (I, d) float32 of length 1; zero where not present.
         present: (I,) bool.
     """
 
-    vectors: Tensor
+    unit: Tensor
     present: Tensor
+
+    @classmethod
+    def of(cls, vectors: Tensor, present: Tensor) -> "Features":
+        """From (I, d) vectors of any length, and (I,) bool."""
+        return cls(normalize(vectors.float(), dim=1) * present.unsqueeze(1), present)
 
 
 def read_features(inputs: Mapping[str, Path]) -> dict[str, Features]:
@@ -63,12 +68,12 @@ def read_features(inputs: Mapping[str, Path]) -> dict[str, Features]:
     for modality, file in FEATURE_TABLES.items():
         if file in inputs:
             vectors, present = feature_table.read(inputs[file])
-            found[modality] = Features(torch.from_numpy(vectors), torch.from_numpy(present))
+            found[modality] = Features.of(torch.from_numpy(vectors), torch.from_numpy(present))
     return found
 
 
 def describe(
-    lists: Tensor, users: Tensor, train: UserItems, features: Mapping[str, Features]
+    lists: Tensor, users: Tensor, train: UserItems, diversities: Mapping[str, Tensor]
 ) -> dict[str, float | None]:
     """Every value of the module for one model's lists; None where no list has the value.
 
@@ -76,7 +81,7 @@ def describe(
         lists: (B, K) int64 items, -1 past the end of a short list.
         users: (B,) int64, whose lists they are.
         train: the training items.
-        features: by modality; the model need not have used them.
+        diversities: by modality, (B,) from `diversity`; the model need not have used it.
     """
     there = lists >= 0
     n_items = train.n_items
@@ -91,8 +96,8 @@ def describe(
         "popularity": _mean(of_lists),
         "popularity_lift": _mean(of_lists / _of_histories(popularity, users, train) - 1),
     }
-    for modality, each in features.items():
-        found[f"{modality}_diversity"] = _mean(diversity(lists, each))
+    for modality, each in diversities.items():
+        found[f"{modality}_diversity"] = _mean(each)
     return found
 
 
@@ -110,20 +115,22 @@ def diversity(lists: Tensor, features: Features) -> Tensor:
     """(B,) mean of 1 - cosine over the pairs of each list; NaN with fewer than two such items.
 
     The sum of the cosines of all pairs is (|sum of the unit vectors|^2 - n) / 2, so no pair is
-    formed, and only the sums are held.
+    formed, and only the sums are held. Equal lists are computed once.
     """
-    unit = normalize(features.vectors.float(), dim=1) * features.present.unsqueeze(1)
-    squares = torch.linalg.vecdot(unit, unit).double()
+    if not len(lists):
+        return torch.empty(0, dtype=torch.float64)
+    unit, squares = features.unit, torch.linalg.vecdot(features.unit, features.unit).double()
+    distinct, place = torch.unique(lists, dim=0, return_inverse=True)
     values = []
-    for block in torch.split(lists, USERS_PER_BLOCK):
+    for block in torch.split(distinct, USERS_PER_BLOCK):
         items = block.clamp(min=0)
         has = (block >= 0) & features.present[items]
-        sums = embedding_bag(items, unit, mode="sum", per_sample_weights=has.float()).double()
+        sums = embedding_bag(items, unit, mode="sum", per_sample_weights=has.float())
         n = has.sum(dim=1).double()
         pairs = n * (n - 1)
-        cosines = torch.linalg.vecdot(sums, sums) - (squares[items] * has).sum(dim=1)
+        cosines = torch.linalg.vecdot(sums, sums).double() - (squares[items] * has).sum(dim=1)
         values.append(1 - cosines / torch.where(pairs > 0, pairs, torch.nan))
-    return torch.cat(values) if values else torch.empty(0, dtype=torch.float64)
+    return torch.cat(values)[place]
 
 
 def _of_histories(popularity: Tensor, users: Tensor, train: UserItems) -> Tensor:

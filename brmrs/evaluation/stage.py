@@ -191,15 +191,22 @@ def describe(
     features: Mapping[str, lists.Features],
 ) -> dict[str, dict[str, dict[str, float | None]]]:
     """What the lists of the fused branch and of the baseline are like, by split."""
-    return {
-        name: {
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    sizes = [len(evaluated(relevant)) for relevant in held_out.values()]
+    for name in (FUSED, BASELINE):
+        # A user's list is the same in both splits, so both are computed together.
+        together = torch.cat([ranked[part][name] for part in held_out])
+        diverse = {m: lists.diversity(together, each).split(sizes) for m, each in features.items()}
+        found[name] = {
             SPLIT_NAMES[part]: lists.describe(
-                ranked[part][name], evaluated(relevant), model.seen, features
+                ranked[part][name],
+                evaluated(relevant),
+                model.seen,
+                {m: values[place] for m, values in diverse.items()},
             )
-            for part, relevant in held_out.items()
+            for place, (part, relevant) in enumerate(held_out.items())
         }
-        for name in (FUSED, BASELINE)
-    }
+    return found
 
 
 def in_strata(

@@ -177,7 +177,7 @@ def test_confusable_by_cosine() -> None:
     present = torch.ones(6, dtype=torch.bool)
     pictured = present.clone()
     pictured[5] = False
-    features = {TEXT: Features(text, present), VISUAL: Features(visual, pictured)}
+    features = {TEXT: Features.of(text, present), VISUAL: Features.of(visual, pictured)}
     positives = torch.tensor([0])
     cosines = Cosines.of(features, 0.2, positives)
     others = torch.tensor([[1, 2, 5, 0, -1]])
@@ -194,7 +194,7 @@ def test_confusable_by_cosine() -> None:
 def test_few_items_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """The threshold from 200 of 1,000 items is about that from all."""
     vectors = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
-    features = {TEXT: Features(vectors, torch.ones(1000, dtype=torch.bool))}
+    features = {TEXT: Features.of(vectors, torch.ones(1000, dtype=torch.bool))}
     positives = torch.arange(50)
     exact = Cosines.of(features, 0.1, positives).least[TEXT][:50]
     monkeypatch.setattr(confusion, "COMPARED_ITEMS", 200)

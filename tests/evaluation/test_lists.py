@@ -13,7 +13,7 @@ TRAIN = UserItems.from_pairs(
     torch.tensor([0, 1, 2, 0, 1, 0]), torch.tensor([0, 0, 0, 1, 1, 2]), 3, 4
 )
 USERS = torch.arange(3)
-TEXT = Features(
+TEXT = Features.of(
     torch.tensor([[2.0, 0.0], [0.0, 5.0], [1.0, 0.0], [0.0, 0.0]]),
     torch.tensor([True, True, True, False]),
 )
@@ -21,7 +21,7 @@ TEXT = Features(
 
 def test_three_lists_by_hand() -> None:
     lists = torch.tensor([[3, -1], [2, 3], [1, 2]])
-    found = describe(lists, USERS, TRAIN, {"text": TEXT})
+    found = describe(lists, USERS, TRAIN, {"text": diversity(lists, TEXT)})
     assert found["coverage"] == pytest.approx(3 / 4)
     # Recommended 0, 1, 2, 2 times: (-3 * 0 - 1 * 1 + 1 * 2 + 3 * 2) / (4 * 5).
     assert found["gini"] == pytest.approx(7 / 20)
@@ -36,13 +36,15 @@ def test_three_lists_by_hand() -> None:
 
 
 def test_the_same_list_for_everyone() -> None:
-    found = describe(torch.tensor([[0, 1]] * 3), USERS, TRAIN, {"text": TEXT})
+    lists = torch.tensor([[0, 1]] * 3)
+    found = describe(lists, USERS, TRAIN, {"text": diversity(lists, TEXT)})
     assert found["coverage"] == 0.5
     assert found["gini"] == pytest.approx((4 - 2) / 4)
 
 
 def test_empty_lists_have_no_values() -> None:
-    found = describe(torch.full((3, 2), -1), USERS, TRAIN, {"text": TEXT})
+    lists = torch.full((3, 2), -1)
+    found = describe(lists, USERS, TRAIN, {"text": diversity(lists, TEXT)})
     assert found["coverage"] == 0
     assert all(value is None for name, value in found.items() if name != "coverage")
 
@@ -69,16 +71,16 @@ def test_diversity_equals_the_mean_over_the_pairs(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(9, 4, generator=generator)
     present = torch.rand(9, generator=generator) < 0.6
-    features = Features(vectors * present.unsqueeze(1), present)
+    features = Features.of(vectors * present.unsqueeze(1), present)
     lists = torch.stack([torch.randperm(9, generator=generator)[:5] for _ in range(3)])
     lists[0, 3:] = -1
     for row, found in zip(lists, diversity(lists, features), strict=True):
-        expected = _pair_by_pair(row, features)
+        expected = _pair_by_pair(row, vectors, present)
         assert float(found) == pytest.approx(expected, abs=1e-6, nan_ok=True)  # sums of float32
 
 
-def _pair_by_pair(row: Tensor, features: Features) -> float:
-    items = [int(item) for item in row if item >= 0 and features.present[item]]
-    unit = (features.vectors / features.vectors.norm(dim=1, keepdim=True)).double().numpy()
+def _pair_by_pair(row: Tensor, vectors: Tensor, present: Tensor) -> float:
+    items = [int(item) for item in row if item >= 0 and present[item]]
+    unit = (vectors / vectors.norm(dim=1, keepdim=True)).double().numpy()
     pairs = [1 - unit[a] @ unit[b] for n, a in enumerate(items) for b in items[n + 1 :]]
     return float(np.mean(pairs)) if pairs else float("nan")
