@@ -105,7 +105,7 @@ def compare(arguments: argparse.Namespace, model: Path, folder: Path) -> Iterato
     }
     for metric in METRICS:
         values = {name: row[metric].numpy() for name, row in rows.items()}
-        low, high = interval(values["new"] - values["full"], 0.95)
+        low, high = interval(values["new"] - values["full"])
         means = " | ".join(f"{value.mean():.4f}" for value in values.values())
         difference = f"{(values['new'] - values['full']).mean():+.4f} ({low:+.4f} to {high:+.4f})"
         name = f"{config.model.name}, {metric}"

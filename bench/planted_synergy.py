@@ -217,7 +217,7 @@ def difference(
     if not parts:
         return ""
     values = np.concatenate(parts)
-    low, high = interval(values, 0.95)
+    low, high = interval(values)
     return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 

@@ -82,6 +82,7 @@ COSINE = "cosine"
 TYPE = "type"  # of an interaction: the part of PARTS that contributes most to it, or NO_PART
 
 TEXT, VISUAL, FUSED = "text", "visual", "fused"  # modalities, and the branches of a model
+BASELINE = "most-popular"  # evaluated beside the branches of each model
 MODALITIES = (TEXT, VISUAL)
 # Branches of a model with residual scores: its own fused score, and the scores added to it.
 MODEL = "model"

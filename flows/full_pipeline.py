@@ -22,7 +22,7 @@ from brmrs.store.modalities import check_modalities
 from brmrs.store.records import Record, from_text
 from flows.run_names import changes, run_name
 from flows.server.liveness import watched
-from flows.server.page import publish_artifacts, tag_run
+from flows.server.page import publish_run, tag_run
 from flows.server.parameters import takes_sections
 from tasks.pipeline import fingerprint, stage_tasks
 from tasks.stage import StageRequest
@@ -85,8 +85,7 @@ def full_pipeline(
     try:
         with store.running(settings.name, wait=settings.concurrency == "wait"):
             run = run_stages(settings, store, until, refresh, kind)
-            summary = run.summary(store)
-            publish_artifacts(run, summary, store)
+            summary = publish_run(run, store)
     except UnderWayError as error:
         return refused(error)
     get_run_logger().info("run %s ended after %.1f s", run.name, run.seconds)
@@ -141,10 +140,6 @@ def run_stages(
         runs.save(made, store)
     if failure:
         raise failure
-    if "report" in records:
-        from brmrs.report.run_page import write  # loads Vega and scipy
-
-        write(made, store)
     return made
 
 

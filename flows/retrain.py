@@ -18,7 +18,7 @@ from brmrs.store.locks import UnderWayError
 from flows.full_pipeline import refused, run_stages
 from flows.run_names import run_name
 from flows.server.liveness import watched
-from flows.server.page import publish_artifacts, publish_verdict
+from flows.server.page import publish_run, publish_verdict
 
 LOG = logging.getLogger("brmrs.retrain")
 NO_NEW_DATA, PROMOTED, NOT_PROMOTED = "NoNewData", "Promoted", "NotPromoted"
@@ -87,7 +87,7 @@ def _retrain(settings: PipelineConfig, store: ArtifactStore, *, force: bool) -> 
     served = current.of_data_set(store, settings.name)
     started = _started_from(served, arrivals.into(settings), store)
     run = run_stages(started, store, None, (), kind="retrain")
-    publish_artifacts(run, run.summary(store), store)
+    publish_run(run, store)
 
     from brmrs.serving.promotion import judge  # loads torch, which `NoNewData` does without
 

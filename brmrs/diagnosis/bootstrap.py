@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from brmrs.evaluation.paired import CONFIDENCE
+
 RESAMPLES = 1000
-CONFIDENCE = 0.95
 _ROWS = 64  # resamples computed at once
 
 Floats = NDArray[np.float64]

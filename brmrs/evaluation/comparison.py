@@ -16,7 +16,7 @@ Both corrections count all comparisons of one call.
 
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,9 @@ from scipy.stats import false_discovery_control, rankdata, wilcoxon
 
 from brmrs.evaluation.paired import interval
 
-CONFIDENCE = 0.95
+LEVEL = 0.05  # of the corrected p-values
+BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"
+DECISION = f"p (Holm) below {LEVEL:g}, and mean and effect of one sign"
 _ROUNDING = 1e-12  # sums over |T_u| in another order differ by less; such users are unchanged
 
 Floats = NDArray[np.float64]
@@ -45,6 +47,8 @@ class Comparison:
         p: not corrected; 1 if no user changed.
         p_holm: at least p.
         p_bh: between p and p_holm.
+        verdict: BETTER or WORSE by the rule `DECISION`, else UNDECIDED. The interval is not
+            corrected for the number of comparisons, so it decides nothing.
     """
 
     difference: float
@@ -57,9 +61,16 @@ class Comparison:
     p_holm: float
     p_bh: float
 
-    def plain(self) -> dict[str, float]:
+    @property
+    def verdict(self) -> str:
+        """See the class."""
+        if self.p_holm >= LEVEL or self.difference * self.effect <= 0:
+            return UNDECIDED
+        return BETTER if self.difference > 0 else WORSE
+
+    def plain(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self)
+        return {**asdict(self), "verdict": self.verdict}
 
 
 def compare(differences: Mapping[Key, Floats], seed: int = 0) -> dict[Key, Comparison]:
@@ -77,7 +88,7 @@ def compare(differences: Mapping[Key, Floats], seed: int = 0) -> dict[Key, Compa
     corrected = zip(p, holm(p), benjamini_hochberg(p), strict=True)
     found = {}
     for (key, each), (raw, of_holm, of_bh) in zip(values.items(), corrected, strict=True):
-        low, high = interval(each, CONFIDENCE, seed)
+        low, high = interval(each, seed)
         found[key] = Comparison(
             difference=float(each.mean()),
             low=low,

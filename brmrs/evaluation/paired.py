@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 10_000
+CONFIDENCE = 0.95
 _BLOCK = 2**20  # counts held at once
 Floats = NDArray[np.float64]
 
@@ -28,9 +29,9 @@ def bootstrap(differences: Floats, resamples: int, seed: int) -> Floats:
     return means
 
 
-def interval(differences: Floats, confidence: float, seed: int = 0) -> tuple[float, float]:
-    """The two-sided percentile interval of the mean of (n,) differences, n > 0."""
+def interval(differences: Floats, seed: int = 0) -> tuple[float, float]:
+    """The two-sided 95 % percentile interval of the mean of (n,) differences, n > 0."""
     means = bootstrap(differences, RESAMPLES, seed)
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)

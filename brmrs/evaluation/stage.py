@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brmrs.columns import (
+    BASELINE,
     BRANCH,
     FUSED,
     ITEM,
@@ -52,8 +53,6 @@ from brmrs.system.files import write_json, write_parquet
 METRICS_FILE = "metrics.json"
 PER_USER_FILE = "per_user.parquet"
 STRATA_FILE = "strata.parquet"
-BASELINE = "most-popular"
-CONFIDENCE = 0.95
 
 # By split, by branch (or baseline): (B, K) ranked items of the users that are evaluated.
 Lists = dict[int, dict[str, Tensor]]
@@ -177,7 +176,7 @@ def intervals(values: Values, k: int) -> dict[str, dict[str, dict[str, tuple[flo
     for part, branches in values.items():
         for branch, metrics in branches.items():
             found.setdefault(branch, {})[SPLIT_NAMES[part]] = {
-                name: interval(metrics[name].numpy(), CONFIDENCE)
+                name: interval(metrics[name].numpy())
                 for name in (metric("recall", k), metric("ndcg", k))
                 if len(metrics[name])
             }
@@ -196,7 +195,9 @@ def describe(
     for name in (FUSED, BASELINE):
         # A user's list is the same in both splits, so both are computed together.
         together = torch.cat([ranked[part][name] for part in held_out])
-        diverse = {m: lists.diversity(together, each).split(sizes) for m, each in features.items()}
+        diverse = {
+            m: torch.split(lists.diversity(together, each), sizes) for m, each in features.items()
+        }
         found[name] = {
             SPLIT_NAMES[part]: lists.describe(
                 ranked[part][name],

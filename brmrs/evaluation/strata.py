@@ -21,7 +21,6 @@ from brmrs.evaluation.metrics import evaluated
 from brmrs.evaluation.paired import interval
 from brmrs.graphs.user_items import UserItems
 
-CONFIDENCE = 0.95
 HEAD = 0.2  # share of the items that are trained on which are the head
 GROUPS = 3  # of users, by the length of their history
 QUARTERS = 4  # of the held-out pairs, by time
@@ -122,7 +121,7 @@ def rows(
         hits = (items[row_of[held_out.users]] == held_out.items.unsqueeze(1)).any(dim=1)
         for stratum in of:
             recall = _recall(held_out.users[stratum.pairs], hits[stratum.pairs])
-            low, high = interval(recall, CONFIDENCE, seed)
+            low, high = interval(recall, seed)
             yield {
                 columns.SPLIT: part,
                 columns.BRANCH: branch,

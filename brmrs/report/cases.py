@@ -4,6 +4,7 @@ Of each kind the clearest cases are taken, so they illustrate and do not count a
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,9 +108,17 @@ def _case(inputs: Inputs, gallery: Gallery, row: dict[str, Any]) -> Case:
         gallery.card(item, mark="held out"),
         None if negative is None else gallery.card(negative),
         _scores(key, row),
-        None if negative is None else _losses(key, row, _terms(inputs.bundle["model"])),
+        _losses(key, row, _terms(inputs.bundle["model"])) if _both_have_all(row) else None,
         _text(row),
     )
+
+
+def _both_have_all(row: dict[str, Any]) -> bool:
+    """Whether there is a negative, and it and the held-out item have text and picture.
+
+    Both losses leave out a modality that an item lacks, so they are not shown for such items.
+    """
+    return all(row[f"negative_{modality}_cosine"] is not None for modality in MODALITIES)
 
 
 def _scores(key: str, row: dict[str, Any]) -> Table:
@@ -150,6 +159,8 @@ def _text(row: dict[str, Any]) -> str:
             f" The fusion ranks the item beside it higher: the {WORDS[confuses]} branch prefers "
             f"that item, the {WORDS[OTHER[confuses]]} branch does not."
         )
+        if not _both_have_all(row):
+            text += " One of the two items lacks a text or a picture: no loss is shown for them."
     return text
 
 
@@ -158,10 +169,12 @@ def _terms(model: dict[str, Any]) -> dict[str, float]:
 
     CHNS is left out with another sampler: it trains against other negatives than the case shows.
     """
-    fields = model if "chns" in model else model.get("objective") or {}
+    fields = model if "chns" in model else model.get("objective")
+    if not isinstance(fields, Mapping):
+        return {}
     crossed = fields.get("sampler", "cross-modal") == "cross-modal"
     names = ("chns", "synergy", "theta") if crossed else ("synergy", "theta")
-    return {name: float(fields[name]) for name in names if name in fields}
+    return {name: fields[name] for name in names if isinstance(fields.get(name), int | float)}
 
 
 def _has_losses(model: dict[str, Any]) -> bool:
@@ -188,7 +201,7 @@ def _losses(key: str, row: dict[str, Any], terms: dict[str, float]) -> Table | N
                 f"{WORDS[learns]} up",
             )
         )
-    if terms.get("synergy"):
+    if terms.get("synergy") and "theta" in terms:
         better = max(margins[TEXT], margins[VISUAL])
         found.append(
             (

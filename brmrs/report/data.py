@@ -11,7 +11,7 @@ from markupsafe import Markup
 from brmrs.columns import ITEM, SPLIT, SPLIT_NAMES, TIMESTAMP, USER
 from brmrs.report import figures
 from brmrs.report.inputs import Inputs
-from brmrs.report.numbers import Table, number, sentence
+from brmrs.report.numbers import Table, number, sentence, thinned
 from brmrs.report.page import Section, section
 
 DAY = 86_400_000  # ms
@@ -126,7 +126,7 @@ def degrees(split: pl.DataFrame) -> figures.Figure:
     rows = [
         {"series": each.name, "x": x, "y": y}
         for each in curves
-        for x, y in _thinned(list(zip(each.x, each.y, strict=True)), MOST_POINTS)
+        for x, y in thinned(list(zip(each.x, each.y, strict=True)), MOST_POINTS)
     ]
     return figures.figure(
         "degrees",
@@ -142,18 +142,10 @@ def degrees(split: pl.DataFrame) -> figures.Figure:
                     number(f"degree.{each.name}.{x}", y, "percent"),
                 ]
                 for each in curves
-                for x, y in _thinned(list(zip(each.x, each.y, strict=True)), MOST_ROWS)
+                for x, y in thinned(list(zip(each.x, each.y, strict=True)), MOST_ROWS)
             ],
         ),
     )
-
-
-def _thinned(values: list[Any], most: int) -> list[Any]:
-    """At most so many values, evenly chosen, with the first and the last."""
-    if len(values) <= most:
-        return values
-    places = np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))
-    return [values[place] for place in places]
 
 
 def cores(statistics: dict[str, Any]) -> figures.Figure:
@@ -218,7 +210,7 @@ def timeline(times: Histogram) -> figures.Figure:
     )
     if times.undated:
         text += f" {times.undated:,} interactions have no time and are left out."
-    chosen = _thinned(list(range(len(times.starts))), MOST_ROWS)
+    chosen = thinned(list(range(len(times.starts))), MOST_ROWS)
     table = [
         [
             f"{times.starts[place]}",
@@ -296,7 +288,7 @@ def _coverage(inputs: Inputs) -> Table | None:
     rows = []
     for meta in inputs.features:
         modality = meta["modality"]
-        shares = inputs.metrics["coverage"][modality]
+        shares = inputs.metrics["coverage"].get(modality, {})
         digest = (meta["weights_sha256"] or "")[:12]
         rows.append(
             [
@@ -305,7 +297,10 @@ def _coverage(inputs: Inputs) -> Table | None:
                 f"{meta['weights']} {digest}".strip(),
                 number(f"features.{modality}.dimension", meta["dimension"], "count"),
                 number(f"features.{modality}.present", meta["present"], "count"),
-                *(number(f"coverage.{modality}.{part}", shares[part], "percent") for part in parts),
+                *(
+                    number(f"coverage.{modality}.{part}", shares.get(part), "percent")
+                    for part in parts
+                ),
             ]
         )
     head = ["", "features", "weights", "dimension", "items with it"]

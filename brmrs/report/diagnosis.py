@@ -8,11 +8,12 @@ from brmrs import columns
 from brmrs.columns import FUSED, MODALITIES
 from brmrs.diagnosis import schemas
 from brmrs.report import figures
+from brmrs.report.estimates import cells_of, dot, grouped, percent
 from brmrs.report.inputs import Inputs
-from brmrs.report.numbers import Table, interval, number, sentence
+from brmrs.report.margins import histogram, quadrants, samplers
+from brmrs.report.numbers import Table, number, sentence
 from brmrs.report.page import Section, section
 
-Estimate = dict[str, float | None]
 # The sets in the order of the bars, with their names on the page.
 SET_NAMES = {
     schemas.BOTH: "both branches",
@@ -22,24 +23,9 @@ SET_NAMES = {
     schemas.DEGENERATION: "a branch, not the fusion",
     schemas.NONE: "none",
 }
-QUADRANT_NAMES = {
-    schemas.BOTH_SEPARATE: "both separate",
-    schemas.TEXT_SEPARATES: "text separates, picture confuses",
-    schemas.VISUAL_SEPARATES: "picture separates, text confuses",
-    schemas.NEITHER_SEPARATES: "neither separates",
-}
 SET_COLOURS = dict(
     zip(SET_NAMES.values(), ("ink", "text", "visual", "fused", "mark", "grid"), strict=True)
 )
-QUADRANT_COLOURS = dict(
-    zip(QUADRANT_NAMES.values(), ("grid", "text", "visual", "ink"), strict=True)
-)
-NEGATIVE_NAMES = {
-    schemas.ABOVE: "above the held-out item",
-    schemas.UNIFORM: "uniform",
-    schemas.HARDEST_BY_TEXT: "hardest by text",
-    schemas.HARDEST_BY_VISUAL: "hardest by picture",
-}
 PART_NAMES = {
     schemas.EITHER: "either",
     schemas.ALONE_TEXT: "text alone",
@@ -54,8 +40,8 @@ def diagnosis(inputs: Inputs) -> Section:
     found = inputs.diagnosis
     drawn = []
     if not found["cannot"]:
-        drawn = [_sets(inputs), _confusion(inputs), _histogram(inputs), _quadrants(inputs)]
-        drawn += [_samplers(inputs), *_information(inputs)]
+        drawn = [_sets(inputs), _confusion(inputs), histogram(inputs), quadrants(inputs)]
+        drawn += [samplers(inputs), *_information(inputs)]
     return section(
         "diagnosis",
         "Diagnosis: text against picture",
@@ -101,10 +87,10 @@ def _sets(inputs: Inputs) -> figures.Figure:
         "The fusion alone finds {} of the held-out items. It misses {} that a branch finds. Pooled "
         "over all pairs, it misses {} of what the branches find, and neither branch has {} of its "
         "hits.",
-        _percent("sets.all.all.synergy", found["sets"][schemas.SYNERGY]),
-        _percent("sets.all.all.degeneration", found["sets"][schemas.DEGENERATION]),
-        _percent("rates.degeneration", found["degeneration"]),
-        _percent("rates.synergy", found["synergy"]),
+        percent("sets.all.all.synergy", found["sets"][schemas.SYNERGY]),
+        percent("sets.all.all.degeneration", found["sets"][schemas.DEGENERATION]),
+        percent("rates.degeneration", found["degeneration"]),
+        percent("rates.synergy", found["synergy"]),
     )
     return figures.figure(
         "sets",
@@ -132,16 +118,16 @@ def _confusion(inputs: Inputs) -> figures.Figure:
             if each is None or each["value"] is None:
                 continue
             name = f"{way.replace('_', ' ')}, {'above' if kind == schemas.ABOVE else 'uniform'}"
-            series = FUSED if kind == schemas.ABOVE else figures.BASELINE
-            rows.append(_dot(name, series, each, f"{100 * each['value']:.1f} %"))
-            cells.append([name, *_cells(f"confusion.{way}.{kind}", each, "percent")])
+            series = FUSED if kind == schemas.ABOVE else columns.BASELINE
+            rows.append(dot(name, series, each, f"{100 * each['value']:.1f} %"))
+            cells.append([name, *cells_of(f"confusion.{way}.{kind}", each, "percent")])
     above, uniform = (found["by_score"][kind] for kind in (schemas.ABOVE, schemas.UNIFORM))
     text = sentence(
         "By the scores of the branches, exactly one modality confuses {} of the negatives that "
         "rank above the held-out item, and {} of uniform negatives. The fused "
         "score selects the first ones, which alone can make the shares differ.",
-        _percent(f"confusion.by_score.{schemas.ABOVE}.value", above),
-        _percent(f"confusion.by_score.{schemas.UNIFORM}.value", uniform),
+        percent(f"confusion.by_score.{schemas.ABOVE}.value", above),
+        percent(f"confusion.by_score.{schemas.UNIFORM}.value", uniform),
     )
     return figures.figure(
         "confusion",
@@ -152,135 +138,6 @@ def _confusion(inputs: Inputs) -> figures.Figure:
     )
 
 
-def _histogram(inputs: Inputs) -> figures.Figure:
-    """The margins of the negatives above, text against picture."""
-    names = (schemas.TEXT_LOW, schemas.TEXT_HIGH, schemas.VISUAL_LOW, schemas.VISUAL_HIGH)
-    kept = [
-        row
-        for row in inputs.margins.rows(named=True)
-        if row[schemas.NEGATIVE_KIND] == schemas.ABOVE
-    ]
-    total = sum(row[schemas.COUNT] for row in kept) or 1
-    corners = ("x0", "x1", "y0", "y1")
-    rows = [
-        {
-            **{corner: row[name] for corner, name in zip(corners, names, strict=True)},
-            "share": row[schemas.COUNT] / total,
-        }
-        for row in kept
-    ]
-    shares = inputs.diagnosis["quadrants"][schemas.ABOVE]
-    text = sentence(
-        "Each cell holds negatives that rank above the held-out item; the outer cells hold all "
-        "margins beyond. Right of the vertical line the text separates them from it, above the "
-        "horizontal line the picture does: {} only the text, {} only the picture.",
-        *(
-            _percent(f"quadrants.{schemas.ABOVE}.{name}.value", shares[name])
-            for name in (schemas.TEXT_SEPARATES, schemas.VISUAL_SEPARATES)
-        ),
-    )
-    cells = [
-        [called, *_cells(f"quadrants.{schemas.ABOVE}.{name}", shares[name], "percent")]
-        for name, called in QUADRANT_NAMES.items()
-    ]
-    unit = "in standard deviations"
-    return figures.figure(
-        "margins",
-        "Margins of the negatives that rank above",
-        figures.density(rows, f"text margin, {unit}", f"visual margin, {unit}"),
-        text,
-        Table(["quadrant", "share", "95 % interval"], cells),
-    )
-
-
-def _quadrants(inputs: Inputs) -> figures.Figure:
-    """The quadrants of all kinds of negatives."""
-    found = inputs.diagnosis["quadrants"]
-    rows, cells = [], []
-    for kind, called in NEGATIVE_NAMES.items():
-        each = found[kind]
-        rows += [
-            {
-                "group": called,
-                "series": name,
-                "share": each[quadrant]["value"] or 0.0,
-                "place": place,
-            }
-            for place, (quadrant, name) in enumerate(QUADRANT_NAMES.items())
-        ]
-        cells.append(
-            [
-                called,
-                *(
-                    number(f"quadrants.{kind}.{quadrant}.value", each[quadrant]["value"], "percent")
-                    for quadrant in QUADRANT_NAMES
-                ),
-            ]
-        )
-    text = sentence(
-        "Neither modality separates {} of uniform negatives, {} of those that are hardest by text "
-        "and {} of those that are hardest by picture.",
-        *(
-            _percent(
-                f"quadrants.{kind}.{schemas.NEITHER_SEPARATES}.value",
-                found[kind][schemas.NEITHER_SEPARATES],
-            )
-            for kind in schemas.SAMPLERS
-        ),
-    )
-    return figures.figure(
-        "quadrants",
-        "Which modality separates a negative from the held-out item",
-        figures.shares(rows, "share of the negatives", QUADRANT_COLOURS),
-        text,
-        Table(["negatives", *QUADRANT_NAMES.values()], cells),
-    )
-
-
-def _samplers(inputs: Inputs) -> figures.Figure:
-    found = inputs.diagnosis["samplers"]
-    rows, cells = [], []
-    for sampler in schemas.SAMPLERS:
-        each, key = found[sampler], f"samplers.{sampler}"
-        for branch in (FUSED, *MODALITIES):
-            margin = each["margin"][branch]
-            if margin["value"] is not None:
-                rows.append(_grouped(NEGATIVE_NAMES[sampler], branch, margin))
-        cells.append(
-            [
-                NEGATIVE_NAMES[sampler],
-                *(
-                    number(f"{key}.margin.{branch}", each["margin"][branch]["value"], "short")
-                    for branch in (FUSED, *MODALITIES)
-                ),
-                number(f"{key}.not_separated", each["not_separated"][FUSED]["value"], "percent"),
-                number(f"{key}.false_negatives", each["false_negatives"], "percent"),
-            ]
-        )
-    text = sentence(
-        "Mean margins in standard deviations: against the negative that is hardest by text, {} in "
-        "the text branch and {} in the visual branch; against a uniform one, {} and {}. CHNS gives "
-        "each branch the hardest negatives of the other.",
-        *(
-            number(
-                f"samplers.{sampler}.margin.{branch}",
-                found[sampler]["margin"][branch]["value"],
-                "short",
-            )
-            for sampler in (schemas.HARDEST_BY_TEXT, schemas.UNIFORM)
-            for branch in MODALITIES
-        ),
-    )
-    heads = ["margin, fused", "margin, text", "margin, visual", "not separated", "false negatives"]
-    return figures.figure(
-        "samplers",
-        "How hard the samplers' negatives are",
-        figures.grouped(rows, "mean margin, in standard deviations"),
-        text,
-        Table(["negatives", *heads], cells),
-    )
-
-
 def _information(inputs: Inputs) -> list[figures.Figure]:
     """The parts of the information; none without pairs of both splits."""
     found = inputs.diagnosis["information"]
@@ -288,12 +145,12 @@ def _information(inputs: Inputs) -> list[figures.Figure]:
         return []
     parts = found["parts"]
     rows = [
-        _dot(called, FUSED, parts[name], f"{parts[name]['value']:z.3f}")
+        dot(called, FUSED, parts[name], f"{parts[name]['value']:z.3f}")
         for name, called in PART_NAMES.items()
         if parts[name]["value"] is not None
     ]
     cells = [
-        [called, *_cells(f"information.{name}", parts[name], "decimal")]
+        [called, *cells_of(f"information.{name}", parts[name], "decimal")]
         for name, called in PART_NAMES.items()
     ]
     known = found["known"]
@@ -320,7 +177,7 @@ def _types(inputs: Inputs) -> list[figures.Figure]:
     ordered = [row for name in shown for row in rows if row[columns.BRANCH] == name]
     chart = figures.grouped(
         [
-            _grouped(row[columns.STRATUM].replace("_", " "), row[columns.BRANCH], row)
+            grouped(row[columns.STRATUM].replace("_", " "), row[columns.BRANCH], row)
             for row in ordered
         ],
         f"test {rows[0][columns.NAME]}",
@@ -371,23 +228,3 @@ def _best_by_type(rows: list[dict[str, Any]]) -> Markup:
     if not words:
         return Markup("Planted types are known for the sample only.")
     return sentence("Known for the sample only: {}.", Markup("; ").join(words))
-
-
-def _dot(name: str, series: str, of: Any, text: str) -> dict[str, Any]:
-    ends = {end: of[end] for end in ("value", "low", "high")}
-    return {"name": name, "series": series, "text": text, **ends}
-
-
-def _grouped(group: str, series: str, of: Any) -> dict[str, Any]:
-    ends = {end: of[end] for end in ("value", "low", "high")}
-    return {"group": group, "series": series, **ends}
-
-
-def _cells(key: str, of: Estimate, form: str) -> list[Any]:
-    value, low, high = of["value"], of["low"], of["high"]
-    ends = "" if low is None or high is None else interval(key, low, high, form)
-    return [number(f"{key}.value", value, form), ends]
-
-
-def _percent(key: str, of: Estimate) -> Markup:
-    return number(key, of["value"], "percent")

@@ -16,11 +16,10 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup
 
-from brmrs.columns import FUSED, TEXT, VISUAL
+from brmrs.columns import BASELINE, FUSED, TEXT, VISUAL
 from brmrs.report.numbers import Table
 
 WIDTH = 400  # pixels of the plot area; with its labels it is readable on a screen of 400 pixels
-BASELINE = "most-popular"
 # Colour, shape and dash of each series; the colours are in page.css.
 STYLES: dict[str, tuple[str, str, list[int]]] = {
     FUSED: ("var(--fused)", "circle", [1, 0]),
@@ -157,49 +156,28 @@ def lines(
         mark: a value of x, and its name.
         height: of the plot area.
     """
-    kind: Any = "log" if log else "linear"
+    scale: Any = "log" if log else "linear"
     form = "~%" if percent else "~g" if log else ",~r"
     names = list(dict.fromkeys(row["series"] for row in rows))
+    legend = _legend(names, "stroke")
+    dot = alt.OverlayMarkDef(size=28, filled=True) if points else False
+    ticks: dict[str, Any] = {"format": "~g"} if log else {"format": "~d", "tickMinStep": 1}
+    x_axis = alt.Axis(grid=False, tickCount=6, **ticks)
+    y_axis = alt.Axis(format=form, tickCount=5, **_decades(rows) if log else {})
     chart = (
         alt.Chart(_data(rows))
-        .mark_line(
-            strokeWidth=1.8, point=alt.OverlayMarkDef(size=28, filled=True) if points else False
-        )
+        .mark_line(strokeWidth=1.8, point=dot)
         .encode(
-            x=alt.X(
-                "x:Q",
-                title=x,
-                scale=alt.Scale(type=kind, nice=False),
-                axis=alt.Axis(
-                    format="~g" if log else "~d",
-                    grid=False,
-                    tickCount=6,
-                    tickMinStep=alt.Undefined if log else 1,
-                ),
-            ),
-            y=alt.Y(
-                "y:Q",
-                title=y,
-                scale=alt.Scale(type=kind),
-                axis=alt.Axis(format=form, tickCount=5, **_decades(rows) if log else {}),
-            ),
-            color=alt.Color(
-                "series:N", sort=names, scale=_scale(rows, 0), legend=_legend(names, "stroke")
-            ),
-            strokeDash=alt.StrokeDash(
-                "series:N", sort=names, scale=_scale(rows, 2), legend=_legend(names, "stroke")
-            ),
+            x=alt.X("x:Q", title=x, scale=alt.Scale(type=scale, nice=False), axis=x_axis),
+            y=alt.Y("y:Q", title=y, scale=alt.Scale(type=scale), axis=y_axis),
+            color=alt.Color("series:N", sort=names, scale=_scale(rows, 0), legend=legend),
+            strokeDash=alt.StrokeDash("series:N", sort=names, scale=_scale(rows, 2), legend=legend),
             tooltip=["series:N", "x:Q", "y:Q"],
         )
     )
     marks = [chart.add_params(_zoom())]
     if mark:
-        marks.append(_mark_at(mark[0]))
-        marks.append(
-            alt.Chart(_data([{"x": mark[0], "text": mark[1]}]))
-            .mark_text(align="right", dx=-5, dy=-4, color="var(--soft)", fontSize=12)
-            .encode(x="x:Q", y=alt.value(height), text="text:N")
-        )
+        marks += [_mark_at(mark[0]), _name_at(*mark, height)]
     return alt.layer(*marks).properties(width=WIDTH, height=height)
 
 
@@ -357,6 +335,15 @@ def _mark_at(x: float) -> Any:
         alt.Chart(_data([{"x": x}]))
         .mark_rule(color="var(--soft)", strokeDash=[3, 3], strokeWidth=1)
         .encode(x="x:Q")
+    )
+
+
+def _name_at(x: float, text: str, height: int) -> Any:
+    """The name of a mark, at the foot of a plot area of this height."""
+    return (
+        alt.Chart(_data([{"x": x, "text": text}]))
+        .mark_text(align="right", dx=-5, dy=-4, color="var(--soft)", fontSize=12)
+        .encode(x="x:Q", y=alt.value(height), text="text:N")
     )
 
 

@@ -10,16 +10,15 @@ import polars as pl
 import pyarrow as pa
 
 from brmrs import columns
-from brmrs.columns import FUSED, MODALITIES, SPLIT_NAMES, TEST
+from brmrs.columns import FUSED, ITEM, MODALITIES, SPLIT_NAMES, TEST, USER
 from brmrs.config.pipeline import PipelineConfig
-from brmrs.diagnosis import schemas
+from brmrs.diagnosis import result, schemas
+from brmrs.errors import UserError
 from brmrs.images.stage import SHARED
 from brmrs.images.stage import STATISTICS as STATUSES
+from brmrs.report import checked
 from brmrs.stages import ITEMS, SPLIT, STATISTICS, USERS
 from brmrs.store.tables import read_table
-from brmrs.system import untrusted
-
-BASELINE = "most-popular"
 
 
 @dataclass(frozen=True)
@@ -37,18 +36,17 @@ class Inputs:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """`metrics.json` of the stage evaluate."""
-        return self._json("evaluate", "metrics.json")
+        return {**checked.read_metrics(self.paths["evaluate"] / "metrics.json")}
 
     @cached_property
     def bundle(self) -> dict[str, Any]:
         """The description of the trained model."""
-        return self._json("train", "bundle.json")
+        return {**checked.read(self.paths["train"] / "bundle.json", checked.MODEL)}
 
     @cached_property
     def statistics(self) -> dict[str, Any]:
         """`statistics.json` of the stage ingest."""
-        values: dict[str, Any] = untrusted.parse(self.paths[STATISTICS])
-        return values
+        return {**checked.read(self.paths[STATISTICS], checked.STATISTICS)}
 
     @cached_property
     def split(self) -> pl.DataFrame:
@@ -86,7 +84,7 @@ class Inputs:
     @cached_property
     def diagnosis(self) -> dict[str, Any]:
         """`diagnosis.json` of the stage diagnosis."""
-        return self._json("diagnosis", schemas.DIAGNOSIS_FILE)
+        return {**result.read(self.paths["diagnosis"])}
 
     @cached_property
     def pairs(self) -> pl.DataFrame:
@@ -117,17 +115,22 @@ class Inputs:
     def features(self) -> list[dict[str, Any]]:
         """Label, weights and size of each modality that the run has vectors of."""
         files = [f"{modality}_features/meta.json" for modality in MODALITIES]
-        return [untrusted.parse(self.paths[file]) for file in files if file in self.paths]
+        paths = [self.paths[file] for file in files if file in self.paths]
+        return [{**checked.read(path, checked.VECTORS)} for path in paths]
 
     @cached_property
     def statuses(self) -> dict[str, int]:
         """Number of items by status of their picture; empty if the run left pictures out."""
-        return self._json("images", STATUSES) if "images" in self.paths else {}
+        if "images" not in self.paths:
+            return {}
+        return checked.read(self.paths["images"] / STATUSES, checked.STATUSES)
 
     @cached_property
     def shared_pictures(self) -> dict[str, Any]:
         """Pictures that several items have; empty if the run left pictures out."""
-        return self._json("images", SHARED) if "images" in self.paths else {}
+        if "images" not in self.paths:
+            return {}
+        return {**checked.read(self.paths["images"] / SHARED, checked.SHARED)}
 
     @cached_property
     def cut_offs(self) -> list[int]:
@@ -157,14 +160,33 @@ class Inputs:
             return str(self.metrics["model"])
         return series if series in self.metrics["baseline"] else f"{series} branch"
 
-    def _json(self, folder: str, file: str) -> dict[str, Any]:
-        values: dict[str, Any] = untrusted.parse(self.paths[folder] / file)
-        return values
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        """By column of ids, the number of users or of items."""
+        items = len(self.items)
+        return {USER: len(self.users), ITEM: items, schemas.NEGATIVE: items}
 
     def _table(self, read: str, schema: pa.Schema) -> pl.DataFrame:
-        """A declared input, or a file of a declared artifact."""
+        """A declared input, or a file of a declared artifact.
+
+        Raises:
+            UserError: it is missing or damaged, or holds an unknown user or item, or a number that
+                is not finite.
+        """
         folder, _, file = read.partition("/")
         path = self.paths.get(read) or self.paths[folder] / file
         found = pl.from_arrow(read_table(path, schema))
         assert isinstance(found, pl.DataFrame)
+        if read in (USERS, ITEMS):  # their ids are 0, 1, ...
+            return found
+        for name in found.columns:
+            values = found[name].drop_nulls()
+            if values.dtype.is_float() and not values.is_finite().all():
+                raise _damaged(path, f"column {name} holds a number that is not finite")
+            if name in self._sizes and not values.is_between(0, self._sizes[name] - 1).all():
+                raise _damaged(path, f"column {name} holds an unknown id")
         return found
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"{path}: no table of a run ({reason}); run the pipeline again")

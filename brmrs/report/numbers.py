@@ -6,10 +6,11 @@ tests/report/test_report_numbers.py recomputes the value of each key from the ar
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from markupsafe import Markup
 
+T = TypeVar("T")
 NONE = "\N{EN DASH}"
 # z: no minus before a rounded 0.
 FORMS: dict[str, Callable[[float], str]] = {
@@ -66,6 +67,14 @@ def interval(key: str, low: float, high: float, form: str = "metric") -> Markup:
 def sentence(text: str, *parts: Any) -> Markup:
     """A text with numbers in the places of `{}`; other parts are escaped."""
     return Markup(text).format(*parts)
+
+
+def thinned(values: Sequence[T], most: int) -> list[T]:
+    """At most so many values, evenly chosen, with the first and the last."""
+    if len(values) <= most:
+        return list(values)
+    places = [round(n * (len(values) - 1) / (most - 1)) for n in range(most)]
+    return [values[place] for place in places]
 
 
 def listed(words: Sequence[str]) -> str:

@@ -5,14 +5,22 @@ from typing import Any
 from markupsafe import Markup
 
 from brmrs import columns
-from brmrs.columns import FUSED, SPLIT, SPLIT_NAMES, TEST, USER, VALIDATION
-from brmrs.evaluation.comparison import Comparison, compare
+from brmrs.columns import BASELINE, FUSED, SPLIT, SPLIT_NAMES, TEST, USER, VALIDATION
+from brmrs.evaluation.comparison import (
+    BETTER,
+    DECISION,
+    UNDECIDED,
+    WORSE,
+    Comparison,
+    compare,
+)
 from brmrs.report import figures
-from brmrs.report.inputs import BASELINE, Inputs
+from brmrs.report.inputs import Inputs
 from brmrs.report.numbers import Table, interval, listed, number, sentence
 from brmrs.report.page import Section, section
 
 TEST_NAME = SPLIT_NAMES[TEST]
+VERBS = {BETTER: "gains over", WORSE: "loses to", UNDECIDED: "is not distinguishable from"}
 
 
 def result(inputs: Inputs) -> Section:
@@ -43,13 +51,13 @@ def comparison(inputs: Inputs) -> Section:
 
 def lists(inputs: Inputs) -> Section:
     """What the first K items are like, beside their hits."""
-    found = inputs.metrics["lists"]
+    found = {name: inputs.metrics["lists"][name][TEST_NAME] for name in (FUSED, BASELINE)}
     rows = []
     for name, meaning in inputs.metrics["definitions"]["lists"].items():
-        if name in found[FUSED][TEST_NAME]:
+        if name in found[FUSED]:
             values = [
-                number(f"lists.{model}.{name}", found[model][TEST_NAME][name], "decimal")
-                for model in (FUSED, BASELINE)
+                number(f"lists.{model}.{name}", of.get(name), "decimal")
+                for model, of in found.items()
             ]
             rows.append([name.replace("_", " "), *values, meaning])
     head = ["", inputs.called(FUSED), BASELINE, ""]
@@ -171,16 +179,14 @@ def _differences(inputs: Inputs, found: dict[str, Comparison]) -> Table:
 
 
 def _against(inputs: Inputs, found: dict[str, Comparison]) -> str:
-    """Which branches the model is better than, by the intervals."""
+    """Which branches the model is better than, by the corrected test."""
     if not found:
         return ""
     by_verb: dict[str, list[str]] = {}
     for name, each in found.items():
-        unclear = "is not distinguishable from"
-        verb = "gains over" if each.low > 0 else "loses to" if each.high < 0 else unclear
-        by_verb.setdefault(verb, []).append(f"the {inputs.called(name)}")
+        by_verb.setdefault(VERBS[each.verdict], []).append(f"the {inputs.called(name)}")
     words = [f"{verb} {listed(names)}" for verb, names in by_verb.items()]
-    return f"{inputs.called(FUSED)} {listed(words)}, by the 95 % interval of the paired difference."
+    return f"{inputs.called(FUSED)} {listed(words)} ({DECISION})."
 
 
 def _lift(inputs: Inputs) -> dict[str, Any]:

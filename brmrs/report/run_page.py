@@ -14,7 +14,7 @@ from markupsafe import Markup
 from brmrs.errors import UserError, first_line
 from brmrs.report.numbers import Table, interval, number, sentence
 from brmrs.report.page import fragment
-from brmrs.report.previous import against_previous
+from brmrs.report.previous import Previous, against_previous
 from brmrs.stages import BY_NAME
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import MOMENT, Run
@@ -30,13 +30,16 @@ MOST_FILES = 3  # of an input
 PAGE = "report/report.html"
 
 
-def write(run: Run, store: ArtifactStore, to: Path | None = None) -> Path:
+def write(
+    run: Run, store: ArtifactStore, to: Path | None = None, previous: Previous | None = None
+) -> Path:
     """Write the report of a run, and return its path.
 
     Args:
         run: that reached the stage report.
         store: with its artifacts.
         to: the file to write; None: the one in the store.
+        previous: the comparison with the previous run, where it is already made.
 
     Raises:
         UserError: the run did not reach the stage report, or its page is missing or of another
@@ -45,7 +48,7 @@ def write(run: Run, store: ArtifactStore, to: Path | None = None) -> Path:
     page = _page(run, store)
     for marker, html in (
         (HEADING, _heading(run)),
-        (PREVIOUS, _previous(run, store)),
+        (PREVIOUS, _previous(previous or against_previous(run, store))),
         (RUN, _lineage(run)),
     ):
         page = page.replace(marker, html)
@@ -93,8 +96,7 @@ def _started(name: str) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _previous(run: Run, store: ArtifactStore) -> Markup:
-    found = against_previous(run, store)
+def _previous(found: Previous) -> Markup:
     return fragment(
         "run_page.previous",
         found=found,

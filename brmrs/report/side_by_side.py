@@ -3,7 +3,6 @@
 The first run is the reference. All runs have the same users and the same split.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from markupsafe import Markup
 from brmrs import columns
 from brmrs.columns import FUSED, ITEM, RANK, TEST, USER
 from brmrs.diagnosis import schemas
+from brmrs.diagnosis.transitions import transitions
+from brmrs.evaluation.comparison import BETTER, DECISION, UNDECIDED, WORSE
 from brmrs.experiments.compare_runs import DEFINITIONS, compare_runs
 from brmrs.report import figures, page
 from brmrs.report.diagnosis import SET_NAMES
@@ -25,9 +26,10 @@ from brmrs.report.of_run import inputs_of
 from brmrs.report.page import Section, fragment, section
 from brmrs.report.previous import changes
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.runs import REPORTS, Run
+from brmrs.store.runs import REPORTS, Run, page_of
 from brmrs.system.files import replacing
 
+VERBS = {BETTER: "is better", WORSE: "is worse", UNDECIDED: "is not distinguishable"}
 TAIL = 8  # letters of a run's name, which every command takes
 SHOWN = 6  # items of a list
 
@@ -70,26 +72,12 @@ def write(runs: Sequence[Run], store: ArtifactStore, users: int, to: Path | None
     ]
     title = f"{runs[0].config['name']} · {' against '.join(side.name for side in sides)}"
     html = page.render(title, _heading(sides), [each for each in sections if each is not None])
-    path = to or store.root / REPORTS / f"{'+'.join(run.name for run in runs)}.html"
+    path = to or store.root / REPORTS / page_of([run.name for run in runs])
     if to is None:
         path.parent.mkdir(exist_ok=True)
     with replacing(path) as part:
         part.write_text(html, encoding="utf-8")
     return path
-
-
-def moved(first: pl.DataFrame, other: pl.DataFrame) -> Counter[tuple[str, str]]:
-    """How many held-out pairs moved from each set to each set.
-
-    Args:
-        first: of `schemas.PAIRS`.
-        other: of the other run, with the same pairs.
-    """
-    keys = [USER, ITEM]
-    both = first.select(*keys, schemas.SET).join(
-        other.select(*keys, pl.col(schemas.SET).alias("to")), on=keys
-    )
-    return Counter(zip(both[schemas.SET], both["to"], strict=True))
 
 
 def _called(run: Run) -> str:
@@ -173,18 +161,12 @@ def _difference(side: Side, row: dict[str, Any], metric: str) -> list[Any]:
 
 
 def _sentence(sides: list[Side], compared: dict[str, Any], metric: str) -> Markup:
-    """Which runs are better or worse than the first, by the intervals."""
-    words = []
-    for side, row in zip(sides[1:], compared["rows"][1:], strict=True):
-        each = row["against_first"][metric]
-        unclear = "is not distinguishable"
-        verb = "is better" if each["low"] > 0 else "is worse" if each["high"] < 0 else unclear
-        words.append(f"{side.name} {verb}")
-    return sentence(
-        "Against {}: {} (by the 95 % interval of the paired difference).",
-        sides[0].name,
-        ", ".join(words),
-    )
+    """Which runs are better or worse than the first, by the corrected test."""
+    words = [
+        f"{side.name} {VERBS[row['against_first'][metric]['verdict']]}"
+        for side, row in zip(sides[1:], compared["rows"][1:], strict=True)
+    ]
+    return sentence("Against {}: {} ({}).", sides[0].name, ", ".join(words), DECISION)
 
 
 def _changes(sides: list[Side], store: ArtifactStore) -> Section:
@@ -273,7 +255,8 @@ def _rate(side: Side, path: tuple[str, ...]) -> Markup:
 
 
 def _matrix(first: Side, other: Side) -> Table:
-    counts = moved(first.inputs.pairs, other.inputs.pairs)
+    moved = transitions(first.inputs.pairs.to_arrow(), other.inputs.pairs.to_arrow())
+    counts = {(row["from"], row["to"]): row["pairs"] for row in moved}
     rows = [
         [
             text,

@@ -23,12 +23,13 @@ def strata(inputs: Inputs) -> Section | None:
         dimensions.setdefault(row[columns.DIMENSION], []).append(row)
     if not dimensions:
         return None
+    texts = inputs.metrics["definitions"]["strata"]
     return section(
         "strata",
         "For whom and for what it works",
         metric=rows[0][columns.NAME],
         drawn=[_figure(inputs, name, each) for name, each in dimensions.items()],
-        definitions=[(name, inputs.metrics["definitions"]["strata"][name]) for name in dimensions],
+        definitions=[(name, text) for name, text in texts.items() if name in dimensions],
     )
 
 

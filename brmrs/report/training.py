@@ -10,7 +10,7 @@ from brmrs import columns
 from brmrs.columns import SPLIT_NAMES, VALIDATION
 from brmrs.report import figures
 from brmrs.report.inputs import Inputs
-from brmrs.report.numbers import Table, number, sentence
+from brmrs.report.numbers import Table, number, sentence, thinned
 from brmrs.report.page import Section, section
 from brmrs.store.tables import read_table
 from brmrs.system import untrusted
@@ -131,18 +131,16 @@ def _rows(points: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _drawn(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """At most about `POINTS` values of each series, evenly chosen."""
+    """At most `POINTS` values of each series, evenly chosen."""
     series: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         series.setdefault(row["series"], []).append(row)
-    step = 1 + max(map(len, series.values())) // POINTS
-    return [row for each in series.values() for row in each[::step]]
+    return [row for each in series.values() for row in thinned(each, POINTS)]
 
 
 def _chosen(epochs: list[int], best: int) -> list[int]:
-    """About `ROWS` of the epochs, with the first, the last and the best."""
-    step = max(1, len(epochs) // ROWS)
-    return sorted({*epochs[::step], epochs[-1], *([best] if best in epochs else [])})
+    """`ROWS` of the epochs, with the first and the last; and the best."""
+    return sorted({*thinned(epochs, ROWS), *([best] if best in epochs else [])})
 
 
 def _settings(values: dict[str, Any]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from brmrs.serving import current
 from brmrs.stages import STAGE_CACHE
 from brmrs.store.artifacts import DIGEST_LETTERS, ArtifactStore
 from brmrs.store.records import Artifact, Record
-from brmrs.store.runs import REPORTS, all_runs
+from brmrs.store.runs import REPORTS, all_runs, page_runs
 from brmrs.system import progress
 from brmrs.system.files import walk
 
@@ -144,8 +144,11 @@ def _unreached(store: ArtifactStore, runs: set[str], records: list[Record]) -> I
     folders = {(artifact.stage, artifact.digest[:DIGEST_LETTERS]) for artifact in artifacts}
     keys = {(record.artifact.stage, record.key) for record in records}
     yield from (path for path in store.below("runs") if path.stem not in runs)
-    # Pages of runs; those of several runs have their names, with + between them.
-    yield from (path for path in store.below(REPORTS) if not runs.issuperset(path.stem.split("+")))
+    # Pages of removed runs; other files in the folder are the user's.
+    known = {path.stem for path in store.below("runs")}
+    yield from (
+        path for path in store.below(REPORTS) if not runs.issuperset(page_runs(path.name, known))
+    )
     for path in store.below("objects", 2):
         if (path.parent.name, path.name.removesuffix(".stat")) not in folders:
             yield path

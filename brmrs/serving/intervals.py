@@ -11,7 +11,6 @@ from brmrs.store.runs import Run, sound
 from brmrs.store.tables import open_table, read_table
 
 PER_USER = "evaluate/per_user.parquet"
-CONFIDENCE = 0.95
 
 
 def intervals(old: Run, new: Run, store: ArtifactStore) -> dict[str, dict[str, float]]:
@@ -39,7 +38,7 @@ def intervals(old: Run, new: Run, store: ArtifactStore) -> dict[str, dict[str, f
         users, rows, other_rows = np.intersect1d(one[USER], other[USER], return_indices=True)
         for name in one.keys() & other.keys() - {USER}:
             if len(users):
-                low, high = interval(other[name][other_rows] - one[name][rows], CONFIDENCE)
+                low, high = interval(other[name][other_rows] - one[name][rows])
                 values = {"low": low, "high": high, "users": float(len(users))}
                 found[f"{SPLIT_NAMES[part]}.{name}"] = values
     return found

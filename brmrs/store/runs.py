@@ -1,7 +1,9 @@
 """Manifests of runs: what ran, what was cached, and where the results are."""
 
+import hashlib
+import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
@@ -21,8 +23,11 @@ from brmrs.system.untrusted import Digest, Name
 MOMENT = "%Y%m%d-%H%M%S-%f"  # in the names of runs, of which the last three digits are left out
 EVALUATION = "evaluate/metrics.json"
 REPORTS = "reports"  # folder of the store with a page per run
+MOST_LETTERS = 200  # of a page's name; file systems take 255 bytes
 # The command that made a run. A benchmark and a search leave one run for each training.
 Kind = Literal["run", "retrain", "benchmark", "tune"]
+
+_NEW_NAME = r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[0-9a-f]{4}"  # of a run, as `new_name` gives it
 
 _OPEN = ConfigDict(extra="allow")  # later versions may add fields
 _MetricName = Annotated[str, StringConstraints(pattern=r"^[^@\s]{1,100}@[1-9][0-9]{0,8}\z")]
@@ -223,6 +228,35 @@ def new_name(store: ArtifactStore) -> str:
 def _moment(time: datetime) -> str:
     """To the millisecond."""
     return time.strftime(MOMENT)[:-3]
+
+
+def page_of(names: Sequence[str]) -> str:
+    """The file name of the page that shows these runs side by side.
+
+    From the number on at which a name would be too long for a file system, it has the first run,
+    the number of the others, and a digest of all names.
+    """
+    stem = "+".join(names)
+    if len(stem) > MOST_LETTERS:
+        digest = hashlib.sha256(stem.encode()).hexdigest()[:12]
+        stem = f"{names[0]}+{len(names) - 1}-others-{digest}"
+    return f"{stem}.html"
+
+
+def page_runs(file: str, known: Collection[str]) -> list[str]:
+    """The runs that a page in `reports` shows, by its file name; none if no command wrote it.
+
+    Args:
+        file: its name.
+        known: names of runs, beside those that `new_name` gives.
+    """
+    stem = file.removesuffix(".html")
+    first, *others = stem.split("+")
+    if len(others) == 1 and re.fullmatch(r"[0-9]+-others-[0-9a-f]{12}", others[0]):
+        others = []
+    names = [first, *others]
+    ours = all(name in known or re.fullmatch(_NEW_NAME, name) for name in names)
+    return names if ours and stem != file else []
 
 
 def save(run: Run, store: ArtifactStore) -> None:

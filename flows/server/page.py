@@ -1,5 +1,6 @@
 """The output of a run on Prefect's page: headline, comparison, metrics, link to the report."""
 
+import logging
 import re
 from base64 import b64encode
 from pathlib import Path
@@ -15,6 +16,7 @@ from prefect.runtime import flow_run
 
 from brmrs.columns import FUSED, by_metric, metric
 from brmrs.config.pipeline import PipelineConfig
+from brmrs.errors import first_line
 from brmrs.serving.current import Verdict
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run
@@ -22,17 +24,49 @@ from brmrs.store.runs import Run
 if TYPE_CHECKING:
     from brmrs.report.previous import Previous
 
+LOG = logging.getLogger(__name__)
 
-def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -> None:
-    """Create the Prefect artifacts of a finished run."""
+
+def publish_run(run: Run, store: ArtifactStore) -> dict[str, Any]:
+    """Write the report of a finished run, and create its Prefect artifacts; returns its summary."""
+    found = None
+    if "evaluate" in run.stages:
+        from brmrs.report.previous import against_previous  # loads scipy
+
+        found = against_previous(run, store)
+    if "report" in run.stages:
+        _write_report(run, store, found)
+    summary = run.summary(store)
+    _publish_artifacts(run, summary, store, found)
+    return summary
+
+
+def _write_report(run: Run, store: ArtifactStore, found: "Previous | None") -> None:
+    """Write the page; a failure is a warning, because the run is complete without it."""
+    from brmrs.report.run_page import write  # loads Vega
+
+    try:
+        write(run, store, previous=found)
+    except Exception as error:
+        LOG.warning(
+            "the report of run %s was not written (%s); brmrs report %s writes it",
+            run.name,
+            first_line(error),
+            run.name,
+        )
+
+
+def _publish_artifacts(
+    run: Run, summary: dict[str, Any], store: ArtifactStore, found: "Previous | None"
+) -> None:
     what = f"{_plain(summary['name'])}, {_plain(summary['model'])}"
     create_table_artifact(
         key="run-summary",
         table=[_row(stage) for stage in summary["stages"]],
         description=f"Stages of run {run.name}: {what}",
     )
-    if summary["metrics"]:
-        _publish_results(run, summary, store)
+    if summary["metrics"] and found:
+        _publish_results(run, summary, store, found)
     if summary["report"]:
         path = Path(summary["report"]).resolve()
         # Browsers do not follow file:// links from a page of a server; the address can be copied.
@@ -46,10 +80,10 @@ def publish_artifacts(run: Run, summary: dict[str, Any], store: ArtifactStore) -
         _publish_curve(run, store)
 
 
-def _publish_results(run: Run, summary: dict[str, Any], store: ArtifactStore) -> None:
+def _publish_results(
+    run: Run, summary: dict[str, Any], store: ArtifactStore, found: "Previous"
+) -> None:
     """Headline, metrics, and the comparison with the previous run."""
-    from brmrs.report.previous import against_previous  # loads scipy
-
     metrics = summary["metrics"]
     create_markdown_artifact(
         headline(run, store), key="headline", description=f"The result of run {run.name}"
@@ -62,7 +96,6 @@ def _publish_results(run: Run, summary: dict[str, Any], store: ArtifactStore) ->
     create_table_artifact(
         key="metrics", table=rows, description=f"Metrics of run {run.name}{note}, all users"
     )
-    found = against_previous(run, store)
     earlier = found.run.name if found.run else "none"
     what = f"Run {run.name} against the previous run of {_plain(summary['name'])}, {earlier}"
     create_table_artifact(key="comparison", table=comparison(found), description=what)

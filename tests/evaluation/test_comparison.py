@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from brmrs.evaluation.comparison import benjamini_hochberg, compare, holm, rank_biserial
+from brmrs.evaluation.comparison import (
+    BETTER,
+    UNDECIDED,
+    WORSE,
+    benjamini_hochberg,
+    compare,
+    holm,
+    rank_biserial,
+)
 
 p_values = arrays(float, st.integers(1, 12), elements=st.floats(0, 1))
 
@@ -54,6 +62,27 @@ def test_a_clear_gain_a_draw_and_rounding() -> None:
     assert draw.low < 0 < draw.high
     assert draw.p > 0.2
     assert (same.difference, same.low, same.high, same.changed, same.p) == (0, 0, 0, 0, 1)
+
+
+def test_the_verdict_counts_the_number_of_comparisons() -> None:
+    """An interval that excludes 0 is no finding among many; one rule decides in every table."""
+    generator = np.random.default_rng(3)
+    weak = generator.normal(0.0, 1, 200)
+    weak += 0.16 - weak.mean()  # 2.3 standard errors
+    many = {"weak": weak, **{f"none {n}": generator.normal(0, 1, 200) for n in range(20)}}
+    found = compare(many)
+    assert found["weak"].low > 0
+    assert found["weak"].verdict == UNDECIDED
+    assert compare({"weak": weak})["weak"].verdict == BETTER
+    assert compare({"weak": -weak})["weak"].plain()["verdict"] == WORSE
+
+
+def test_no_verdict_where_mean_and_ranks_disagree() -> None:
+    """Most users lose a little, few gain much: the signed ranks and the mean have other signs."""
+    found = compare({"mixed": np.array([-0.1] * 90 + [2.0] * 10)})["mixed"]
+    assert found.difference > 0 > found.effect
+    assert found.p_holm < 0.05
+    assert found.verdict == UNDECIDED
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:

@@ -36,6 +36,6 @@ def test_its_spread_is_the_standard_error() -> None:
 
 def test_the_interval_holds_the_middle_of_the_means() -> None:
     differences = np.random.default_rng(0).normal(0.3, 2.0, size=400)
-    low, high = interval(differences, 0.95)
+    low, high = interval(differences)
     assert low == pytest.approx(differences.mean() - 1.96 * differences.std() / 20, abs=0.02)
     assert high == pytest.approx(differences.mean() + 1.96 * differences.std() / 20, abs=0.02)

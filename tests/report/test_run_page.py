@@ -5,17 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 from browsing import visiting
 from report_numbers import Numbers, wrong
 from typer.testing import CliRunner
 
-from brmrs.diagnosis import schemas
 from brmrs.errors import UserError
 from brmrs.report.previous import previous
 from brmrs.report.run_page import PAGE, RUN, write
-from brmrs.report.side_by_side import moved
 from brmrs.report.side_by_side import write as write_side_by_side
 from brmrs.serving.housekeeping import collect
 from brmrs.store import runs
@@ -115,15 +112,34 @@ def test_side_by_side_needs_the_artifacts(made: Made, tmp_path: Path) -> None:
         write_side_by_side([first, second], ArtifactStore(copy), 1)
 
 
-def test_pairs_move_between_sets() -> None:
-    ids = {"user": [0, 0, 1], "item": [1, 2, 1]}
-    first = pl.DataFrame({**ids, schemas.SET: ["both", "none", "none"]})
-    other = pl.DataFrame({**ids, schemas.SET: ["both", "synergy", "none"]})
-    assert moved(first, other.reverse()) == {
-        ("both", "both"): 1,
-        ("none", "synergy"): 1,
-        ("none", "none"): 1,
-    }
+def test_ten_runs_have_a_page_that_goes_with_the_first(made: Made, tmp_path: Path) -> None:
+    """All names side by side would exceed the 255 bytes of a file name."""
+    store, first, second = made
+    copy = ArtifactStore(tmp_path / "store")
+    shutil.copytree(store.root, copy.root)
+    path = write_side_by_side([first, *[second] * 10], copy, 0)
+    assert path.is_file()
+    assert path.name.startswith(f"{first.name}+10-others-")
+    collect(copy, keep=9)
+    assert path.is_file()
+    (copy.root / "runs" / f"{first.name}.json").unlink()
+    collect(copy, keep=9)
+    assert not path.exists()
+
+
+def test_a_clean_up_leaves_other_files_in_the_folder_of_reports(made: Made, tmp_path: Path) -> None:
+    store, first, _ = made
+    copy = ArtifactStore(tmp_path / "store")
+    shutil.copytree(store.root, copy.root)
+    folder = copy.root / "reports"
+    folder.mkdir(exist_ok=True)
+    own = ["notes.html", f"{first.name}.txt", f"{first.name}+notes.html", "figure.png"]
+    for name in own:
+        (folder / name).write_text("mine")
+    (folder / "20200101-000000-000-abcd.html").write_text("of a run that was removed")
+    collect(copy, keep=9)
+    assert set(own) <= {path.name for path in folder.iterdir()}
+    assert not (folder / "20200101-000000-000-abcd.html").exists()
 
 
 def test_the_numbers_of_the_run_are_those_of_its_manifest(made: Made) -> None:
