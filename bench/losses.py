@@ -33,7 +33,7 @@ from brmrs.diagnosis.scan import by_part
 from brmrs.diagnosis.schemas import ABOVE_COUNT, CONFUSED_BY_SCORE, SET, SETS
 from brmrs.evaluation.comparison import UNDECIDED, Comparison, compare
 from brmrs.models.registry import build
-from brmrs.training.stage import selector
+from brmrs.training.selection import selector
 from brmrs.training.trainer import fit
 
 K = 20

@@ -32,7 +32,7 @@ from brmrs.config.models import configure
 from brmrs.evaluation.paired import interval
 from brmrs.evaluation.ranking import top_k
 from brmrs.models.registry import build
-from brmrs.training.stage import selector
+from brmrs.training.selection import selector
 from brmrs.training.trainer import fit
 
 Floats = NDArray[np.float64]

@@ -32,7 +32,8 @@ from brmrs.errors import UserError
 from brmrs.models.base import Scorer
 from brmrs.models.registry import build
 from brmrs.system.machine import high_water
-from brmrs.training.stage import device, selector
+from brmrs.training.selection import selector
+from brmrs.training.stage import device
 from brmrs.training.trainer import fit
 
 P = ParamSpec("P")

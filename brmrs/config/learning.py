@@ -91,6 +91,10 @@ class TrainConfig(Section):
     """Seed of initial weights, batches and samples."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: CUDA if there is a device, else the CPU."""
+    processes: Effort = 1
+    """Processes that train together, each d / `processes` columns of every embedding
+    (docs/scale.md). Like the number of threads, it may change the last bits of the weights. On
+    CUDA, each takes a device of its own."""
     warm_start: Location = None
     """Folder of a model bundle to start from: users and items it has keep their weights."""
 

@@ -75,6 +75,24 @@ class PipelineConfig(Section):
             raise ValidationError.from_exception_data("train", [where]) from error
         return train
 
+    @field_validator("train")
+    @classmethod
+    def _columns_can_be_divided(cls, train: TrainConfig, info: ValidationInfo) -> TrainConfig:
+        """Refused here, because features and graphs come first and may take hours."""
+        model = info.data.get("model")
+        if train.processes == 1 or model is None:
+            return train
+        dim = getattr(model, "dim", 0)
+        if not model.extension.options.get("by_dimension", False):
+            problem = f"model {model.name} trains in one process only; set train.processes=1"
+        elif dim % train.processes:
+            problem = f"{train.processes} does not divide model.dim, {dim}"
+        else:
+            return train
+        fault = PydanticCustomError("processes", "{problem}", {"problem": problem})
+        where = InitErrorDetails(type=fault, loc=("processes",), input=train.processes)
+        raise ValidationError.from_exception_data("train", [where])
+
     def section(self, path: str) -> Any:
         """The section (or value) at a dotted path such as `features.text`."""
         value: Any = self

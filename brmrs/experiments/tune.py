@@ -59,8 +59,10 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
 
     Raises:
         UserError: the recommender has nothing to tune, the data lack what it needs, or another run
-            is under way and `concurrency` is refuse.
+            is under way and `concurrency` is refuse; or several processes are configured.
     """
+    if config.train.processes > 1:
+        raise UserError("brmrs tune trains in one process; set train.processes=1")
     ranges = space(config.model)
     stage = training(config)
     upstream = {name: run.artifact(name) for name in stage.upstream}

@@ -12,6 +12,7 @@ from torch.nn.functional import embedding, normalize
 from brmrs.config.models import ModelSection
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.graphs.user_items import UserItems
+from brmrs.models.columns import WHOLE, Columns
 from brmrs.models.fold_in import UserRegression, summed_similarities
 
 
@@ -37,6 +38,7 @@ class TrainingData:
         regions: (I, K, D) float16, the K positions of each picture's feature map, zeros where there
             is no picture; None where the visual features have no maps. They are always on the CPU,
             in a file mapped into memory, so look up only the rows that you need.
+        columns: the columns of the embeddings that this process trains, by default all.
     """
 
     users: int
@@ -51,6 +53,7 @@ class TrainingData:
     categories: Tensor | None = None
     modality_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
     regions: Tensor | None = None
+    columns: Columns = WHOLE
 
     @property
     def device(self) -> torch.device:
@@ -215,6 +218,9 @@ class Recommender(nn.Module, ABC):
             its peak: value, gradient, Adam's moments, copies, and what layers keep for the
             backward pass; measured (tests/models/test_working_bytes.py).
         n_negatives: negatives that the sampler draws for each positive (Batch.negatives).
+        by_dimension: whether it honours `TrainingData.columns`, so that several processes can train
+            it (`train.processes`). `branches` then returns `Branch`es of this process's columns.
+        columns: those of the training data.
     """
 
     Config: ClassVar[type[ModelSection]] = ModelSection
@@ -225,6 +231,8 @@ class Recommender(nn.Module, ABC):
     item_tables: ClassVar[tuple[str, ...]] = ("items",)
     tables_held: ClassVar[int] = 16
     n_negatives: int = 1
+    by_dimension: ClassVar[bool] = False
+    columns: Columns = WHOLE
 
     @classmethod
     def working_bytes(cls, data: TrainingData, config: ModelSection) -> int:
@@ -234,7 +242,8 @@ class Recommender(nn.Module, ABC):
         the features. A recommender that holds more (a dense matrix over all items) overrides this;
         `build` refuses a model that does not fit into memory before it allocates anything.
         """
-        channels, dim = max(1, len(data.features)), int(getattr(config, "dim", 0))
+        channels = max(1, len(data.features))
+        dim = data.columns.width(int(getattr(config, "dim", 0)))
         table = 4 * (data.users + data.items) * dim * channels
         return cls.tables_held * table + sum(x.nbytes for x in data.features.values())
 

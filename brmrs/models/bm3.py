@@ -55,14 +55,16 @@ class BM3(Recommender):
 
     needs = ("features",)
     n_negatives = 0
+    by_dimension = True
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
         generator, dim = torch.Generator().manual_seed(seed), config.dim
-        self.users = xavier(data.users, dim, generator)
-        self.items = xavier(data.items, dim, generator)
+        self.columns = data.columns
+        self.users = xavier(data.users, dim, generator, data.columns)
+        self.items = xavier(data.items, dim, generator, data.columns)
         self.predictor = linear(dim, dim, generator)
-        self.projections = projections(data.features, dim, generator)
+        self.projections = projections(data.features, dim, generator, data.columns)
         self.data = data
         self.layers, self.dropout = config.layers, config.dropout
         self.regularization, self.contrast = config.regularization, config.contrast
@@ -80,7 +82,8 @@ class BM3(Recommender):
             projected(batch.positives, self.data.features[m], w)
             for m, w in self.projections.items()
         ]
-        h = torch.stack([h_u, h_i, *modal])
+        # The predictor and the cosines mix the columns, so they take whole rows of the batch.
+        h = self.columns.gather(torch.stack([h_u, h_i, *modal]))
         target = self._targets(h, generator)
         online = unit_rows(self.predictor(h))
         # The gradient of a split is one concatenation, that of a slice zeros and a sum.
@@ -91,13 +94,14 @@ class BM3(Recommender):
             "reconstruction": losses.negative_product(ids, target[[1, 0]]),
             "align": self.contrast * losses.negative_product(modalities, target[1], kept),
             "mask": self.contrast * losses.negative_product(modalities, target[2:], kept),
-            "l2": self.regularization * losses.l2(h_u, h_i),
+            "l2": self.regularization * self.columns.sum(losses.l2(h_u, h_i)),
         }
 
     def branches(self) -> dict[str, Branch]:
         """One branch: the online views."""
         users, items = self._representations()
-        return {FUSED: Branch(self.predictor(users), self.predictor(items))}
+        p, q = (self.predictor(self.columns.gather(x)) for x in (users, items))
+        return {FUSED: Branch(self.columns.part(p), self.columns.part(q))}
 
     def _representations(self) -> tuple[Tensor, Tensor]:
         """(U, d) h_u and (I, d) h_i."""

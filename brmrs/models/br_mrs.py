@@ -11,6 +11,7 @@ from brmrs.columns import FUSED, TEXT, VISUAL
 from brmrs.config.models import ModelSection, RankingTerms
 from brmrs.config.section import Rate, Weight
 from brmrs.config.without_effect import refuse
+from brmrs.errors import UserError
 from brmrs.extensions import register
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.graphs.unit_rows import unit_rows
@@ -107,11 +108,12 @@ class BRMRS(Recommender):
     uses = ("modality_graphs",)  # for the backbone ssc
     item_tables = ("items", "ids")
     tables_held = 24
+    by_dimension = True
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
         generator, dim = torch.Generator().manual_seed(seed), config.dim
-        self.data = data
+        self.data, self.columns = data, data.columns
         self.modalities = tuple(m for m in (TEXT, VISUAL) if m in data.features)
         self.features = {
             m: principal(unit_rows(data.features[m]), config.feature_dim, generator)
@@ -120,16 +122,22 @@ class BRMRS(Recommender):
         fused, width = len(self.modalities) > 1, len(self.modalities) * dim
         # Channels side by side: the modalities, then the third one if the fusion has it.
         fusion = config.fusion if fused else None
+        if fusion == JOINT and self.columns.workers > 1:
+            raise UserError(
+                "model.fusion=joint trains in one process only, as its perceptron mixes columns; "
+                "set train.processes=1"
+            )
         third = dim * (fusion in THREE_CHANNELS)
-        self.users = xavier(data.users, width + third, generator)
-        self.items = xavier(data.items, width, generator) if config.id_embeddings else None
-        self.ids = xavier(data.items, dim, generator) if fusion in WITH_IDS else None
+        of = self.columns
+        self.users = xavier(data.users, width + third, generator, of)
+        self.items = xavier(data.items, width, generator, of) if config.id_embeddings else None
+        self.ids = xavier(data.items, dim, generator, of) if fusion in WITH_IDS else None
         self.projections = nn.ParameterDict(
-            {m: xavier(x.shape[1], dim, generator) for m, x in self.features.items()}
+            {m: xavier(x.shape[1], dim, generator, of) for m, x in self.features.items()}
         )
         self.fusion = Fusion(fusion, dim, generator) if fusion else None
         self.joint = Joint(data.features, data.present, dim, generator) if fusion == JOINT else None
-        self.dim = dim
+        self.dim = of.width(dim)
         self.layers = config.layers
         self.item_layers, self.user_layers = config.item_layers, config.user_layers
         self.objective = Objective(config)
@@ -161,7 +169,7 @@ class BRMRS(Recommender):
         triples = batch.triples
         p, q = embedding(batch.users, p).unsqueeze(1), embedding(triples, q)
         terms = self._ranking_terms(triples, p, q)
-        l2 = losses.l2(*batch.rows([users], [items]))
+        l2 = self.columns.sum(losses.l2(*batch.rows([users], [items])))
         if self.fusion is not None:
             l2 = l2 + losses.l2_of_all(self.fusion.parameters())
         if self.joint is not None:
@@ -178,6 +186,10 @@ class BRMRS(Recommender):
         }
         if self.fusion is None:
             return {FUSED: branches[self.modalities[0]], **branches}
+        if not self.fusion.by_column:
+            p, q = self.columns.gather(p), self.columns.gather(q)
+            fused = self.columns.part(self.fusion.users(p)), self.columns.part(self.fusion.items(q))
+            return {FUSED: Branch(*fused), **branches}
         return {FUSED: Branch(self.fusion.users(p), self.fusion.items(q)), **branches}
 
     def _layer_zero(self) -> tuple[Tensor, Tensor]:
@@ -219,14 +231,18 @@ class BRMRS(Recommender):
         """
         if self.fusion is None:
             weight, scores = self.objective.settings.bpr or 1.0, (p * q).sum(dim=-1)
+            scores = self.columns.sum(scores)
             return {"bpr": weight * losses.bpr(scores[:, 0], scores[:, 1])}
-        by_channel = (p * q).reshape(*triples.shape, self.fusion.channels, self.dim)
-        by_channel = by_channel.sum(dim=-1)
-        s_t, s_v = by_channel.unbind(-1)[:2]
+        if not self.fusion.by_column:
+            p, q = self.columns.gather(p), self.columns.gather(q)
+        by_channel = (p * q).reshape(*triples.shape, self.fusion.channels, -1).sum(dim=-1)
         if self.fusion.is_concat:
             s_f = by_channel.sum(dim=-1)
         else:
             s_f = (self.fusion.users(p) * self.fusion.items(q)).sum(dim=-1)
+        if self.fusion.by_column:
+            by_channel, s_f = self.columns.sums(by_channel, s_f)
+        s_t, s_v = by_channel.unbind(-1)[:2]
         has = {m: self.data.present[m][triples] for m in self.modalities}
         return self.objective.terms({FUSED: s_f, TEXT: s_t, VISUAL: s_v}, has)
 

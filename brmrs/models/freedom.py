@@ -62,12 +62,14 @@ class FREEDOM(Recommender):
 
     needs = ("modality_graphs",)
     uses = ("features",)  # for the feature loss
+    by_dimension = True
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
         generator, dim = torch.Generator().manual_seed(seed), config.dim
-        self.users = xavier(data.users, dim, generator)
-        self.items = xavier(data.items, dim, generator)
+        self.columns = data.columns
+        self.users = xavier(data.users, dim, generator, data.columns)
+        self.items = xavier(data.items, dim, generator, data.columns)
         self.data = data
         self.graphs = {m: modality.frozen(graph) for m, graph in data.modality_graphs.items()}
         weights = {TEXT: 1 - config.visual_weight, VISUAL: config.visual_weight}
@@ -80,7 +82,7 @@ class FREEDOM(Recommender):
             if not data.features:
                 raise UserError("freedom's feature loss needs features; set model.feature_loss=0")
             for m, x in sorted(data.features.items()):
-                self.projections[m] = xavier(x.shape[1], dim, generator)
+                self.projections[m] = xavier(x.shape[1], dim, generator, data.columns)
         self.layers, self.item_layers = config.layers, config.item_layers
         self.edge_dropout, self.feature_loss = config.edge_dropout, config.feature_loss
         self.objective = Objective.of(config.objective, tuple(self.graphs))
@@ -103,11 +105,12 @@ class FREEDOM(Recommender):
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The objective's terms, and the feature loss of each modality."""
         branches = self._branches(self.propagated_over, unimodal=self.objective.of_branches)
-        terms = self.objective.loss(batch, branches, self.data.present)
+        terms = self.objective.loss(batch, branches, self.data.present, self.columns)
         p = embedding(batch.users, branches[FUSED].p)
         pairs = batch.triples[:, :2]
         for m, projection in self.projections.items():
-            s = (p * projected_differences(pairs, self.data.features[m], projection)).sum(dim=-1)
+            w_x = projected_differences(pairs, self.data.features[m], projection)
+            s = self.columns.sum((p * w_x).sum(dim=-1))
             kept = self.data.present[m][pairs].all(dim=1)
             terms[f"feature_{m}"] = self.feature_loss * losses.bpr(s, torch.zeros_like(s), kept)
         return terms

@@ -78,6 +78,11 @@ class Fusion(nn.Module):
         """Whether s_f is just the sum of the channels' scores."""
         return self.kind in {"concat", JOINT}
 
+    @property
+    def by_column(self) -> bool:
+        """Whether column c of the result depends only on the columns c of the channels."""
+        return self.is_concat or self.kind == "mean"
+
     def users(self, channels: Tensor) -> Tensor:
         """(..., channels d) users to their fused representation."""
         if self.kind == "user-gate":

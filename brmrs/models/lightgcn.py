@@ -38,11 +38,14 @@ class LightGCN(Recommender):
         regularization: Weight = 1e-4
         """lambda: weight of the L2 term over the rows of a batch (`losses.l2`)."""
 
+    by_dimension = True
+
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.users = xavier(data.users, config.dim, generator)
-        self.items = xavier(data.items, config.dim, generator)
+        self.columns = data.columns
+        self.users = xavier(data.users, config.dim, generator, data.columns)
+        self.items = xavier(data.items, config.dim, generator, data.columns)
         self.user_item = data.user_item
         self.layers = config.layers
         self.regularization = config.regularization
@@ -54,9 +57,10 @@ class LightGCN(Recommender):
         triples = batch.triples
         scores = (embedding(batch.users, p).unsqueeze(1) * embedding(triples, q)).sum(dim=-1)
         rows = embedding(batch.users, self.users), embedding(triples, self.items)
+        scores, l2 = self.columns.sums(scores, losses.l2(*rows))
         return {
             "bpr": losses.bpr(scores[:, 0], scores[:, 1:]),
-            "l2": self.regularization * losses.l2(*rows),
+            "l2": self.regularization * l2,
         }
 
     def branches(self) -> dict[str, Branch]:

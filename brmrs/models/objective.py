@@ -15,6 +15,7 @@ from brmrs.config.models import RankingTerms
 from brmrs.errors import UserError
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch
+from brmrs.models.columns import WHOLE, Columns
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,11 @@ class Objective:
         return self.settings.pool if self.settings.chns > 0 else 1
 
     def loss(
-        self, batch: Batch, branches: Mapping[str, Branch], present: Mapping[str, Tensor]
+        self,
+        batch: Batch,
+        branches: Mapping[str, Branch],
+        present: Mapping[str, Tensor],
+        columns: Columns = WHOLE,
     ) -> dict[str, Tensor]:
         """The weighted terms of a batch.
 
@@ -62,16 +67,18 @@ class Objective:
             batch: with `drawn` negatives.
             branches: the fused one, and the text and the visual one where `of_branches`.
             present: (I,) bool by modality, the items that have it.
+            columns: those of the branches that this process holds.
         """
         triples = batch.triples
         wanted = (FUSED, TEXT, VISUAL) if self.of_branches else (FUSED,)
-        scores = {
-            name: (
+        products = [
+            (
                 embedding(batch.users, branches[name].p).unsqueeze(1)
                 * embedding(triples, branches[name].q)
             ).sum(dim=-1)
             for name in wanted
-        }
+        ]
+        scores = dict(zip(wanted, columns.sums(*products), strict=True))
         return self.terms(scores, {m: mask[triples] for m, mask in present.items()})
 
     def terms(self, scores: Mapping[str, Tensor], has: Mapping[str, Tensor]) -> dict[str, Tensor]:

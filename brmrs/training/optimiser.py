@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_
 from torch.optim.lr_scheduler import LambdaLR
 
 from brmrs.config.learning import TrainConfig
+from brmrs.models.columns import WHOLE, Columns
 
 
 class Optimiser:
@@ -24,14 +25,22 @@ class Optimiser:
     An option that is off does not change the result.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], config: TrainConfig, steps: int):
+    def __init__(
+        self,
+        parameters: list[nn.Parameter],
+        config: TrainConfig,
+        steps: int,
+        columns: Columns = WHOLE,
+    ):
         """Prepare.
 
         Args:
             parameters: to train.
             config: the learning rate and its schedule, clipping, averaging.
             steps: in an epoch.
+            columns: those of the embeddings that this process trains.
         """
+        self.columns = columns
         self.parameters = parameters
         self.clip_norm = config.clip_norm
         self.adam = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
@@ -44,11 +53,18 @@ class Optimiser:
         self.adam.zero_grad()
         torch.autograd.backward(loss)
         if self.clip_norm is not None:
-            clip_grad_norm_(self.parameters, self.clip_norm)
+            self._clip(self.clip_norm)
         self.adam.step()
         self.rate.step()
         if self.decay is not None:
             self._add_to_average(self.decay)
+
+    def _clip(self, largest: float) -> None:
+        if self.columns.workers == 1:
+            clip_grad_norm_(self.parameters, largest)
+        else:
+            norm = self.columns.gradient_norm(self.parameters)
+            clip_grads_with_norm_(self.parameters, largest, norm)
 
     @torch.no_grad()
     def _add_to_average(self, decay: float) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
@@ -24,19 +25,22 @@ from brmrs.config.features import FeaturesConfig
 from brmrs.config.learning import TrainConfig
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
-from brmrs.evaluation.metrics import NO_OTHERS, Metric, measure, of_plugins
+from brmrs.evaluation.metrics import of_plugins
 from brmrs.evaluation.ranking import ranked_items
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import residuals
-from brmrs.models.base import Recommender, Scorer, TrainingData
+from brmrs.models.base import Branch, Recommender, Scorer, TrainingData
 from brmrs.models.bundle import Bundle, Description, Feature, WarmStart, load
+from brmrs.models.columns import WHOLE, Columns, whole_state
 from brmrs.models.registry import build
 from brmrs.stages import ITEMS, SPLIT, USERS, StageContext
 from brmrs.system.files import read_json, write_parquet
 from brmrs.system.machine import high_water
+from brmrs.training import by_dimension
 from brmrs.training.data import assemble
 from brmrs.training.imputation import imputed
 from brmrs.training.residual_weights import choose
+from brmrs.training.selection import selector
 from brmrs.training.trainer import History, Select, fit
 from brmrs.training.warm_start import start_from
 
@@ -60,7 +64,7 @@ class Prepared:
         items: asins, in the order of the dense ids.
         train: the training items of each user.
         validation: the validation items of each user.
-        select: the selection metric on them.
+        select: the selection metric on them, to be called by every process that trains.
         folders: the feature folder of each modality; none where the model reads no features.
         data: the training data of the recommender.
         drawn: the items that negatives are drawn from, increasing; None: all.
@@ -79,7 +83,33 @@ class Prepared:
 def run(context: StageContext) -> None:
     """Train the configured recommender on the training split; validation selects the epoch."""
     config = context.config
-    ready = prepare(context.inputs, config)
+    on, processes = device(config.train), config.train.processes
+    folders = context.inputs, context.out, context.scratch
+    if processes == 1:
+        context.notes.update(_train(WHOLE, on, config, *folders))
+        return
+    dim = getattr(config.model, "dim")  # noqa: B009 - not every model has one
+    values = config.model_dump(mode="json")  # a model's section is of a class made at run time
+    notes = by_dimension.launch(_train_columns, processes, dim, on, values, *folders)
+    context.notes.update(notes)
+
+
+def _train_columns(
+    columns: Columns, on: torch.device, values: dict[str, Any], *folders: Any
+) -> dict[str, Any]:
+    return _train(columns, on, PipelineConfig.model_validate(values), *folders)
+
+
+def _train(
+    columns: Columns,
+    on: torch.device,
+    config: PipelineConfig,
+    inputs: Mapping[str, Path],
+    out: Path,
+    scratch: Path,
+) -> dict[str, Any]:
+    """Train these columns; the first process writes the artifact. Returns the notes."""
+    ready = prepare(inputs, config, on, columns)
     residuals.refuse_what_cannot_be_fitted(config.model.residuals, ready.data)
     model = build(config.model, ready.data, config.train.seed).to(ready.data.device)
     warm = None
@@ -88,19 +118,26 @@ def run(context: StageContext) -> None:
         warm = start_from(
             previous, config.model.name, model, ready.users, ready.items, ready.validation
         )
-    file = context.scratch / CHECKPOINT
+    file = by_dimension.checkpoint_file(scratch, CHECKPOINT, columns)
     history = fit(model, ready.train, ready.select, config.train, file, ready.drawn)
-    context.notes.update(measured(history, ready.data.device))
+    notes = measured(history, ready.data.device)
+    trained = bundle_parts(model)
+    if not columns.first:
+        return notes
     LOG.info("%s", summary(config, history, high_water()))
     neighbours = bool(config.model.residuals.reading_neighbours)
     used = {m for m in MODALITIES if neighbours or model.learns_from(m)}
     described = features(ready.folders, config.features, used)
     described |= of_graphs(ready.data, config.features, used - ready.folders.keys())
     about = describe(config, history, described, ready.users, ready.items, warm)
-    made = with_residuals(bundle(about, model, ready.train), ready, config)
-    made.save(context.out)
+    branches, state = trained
+    if columns.workers > 1 and config.model.residuals.weights:  # the others have ended
+        ready = prepare(inputs, config, torch.device("cpu"))
+    made = Bundle(about, branches, ready.train.to("cpu"), state)
+    with_residuals(made, ready, config).save(out)
     points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
-    write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
+    write_parquet(out / CURVE_FILE, CURVE, dict(points))
+    return notes
 
 
 def with_residuals(made: Bundle, ready: Prepared, config: PipelineConfig) -> Bundle:
@@ -130,12 +167,19 @@ def with_residuals(made: Bundle, ready: Prepared, config: PipelineConfig) -> Bun
     return replace(made, about=about, branches=branches)
 
 
-def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
+def prepare(
+    inputs: Mapping[str, Path],
+    config: PipelineConfig,
+    on: torch.device | None = None,
+    columns: Columns = WHOLE,
+) -> Prepared:
     """Read the stage's inputs.
 
     Args:
         inputs: by the names that the stage declares.
         config: the device, the selection metric, the imputation of missing features.
+        on: the device; None: that of the configuration.
+        columns: those of the embeddings that this process trains.
 
     Raises:
         UserError: the split has no validation interactions, or there is no such device.
@@ -143,24 +187,20 @@ def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
     users = pq.read_table(inputs[USERS], columns=[USER_ID])[USER_ID].to_pylist()
     of_items = pq.read_table(inputs[ITEMS], columns=[ASIN, CATEGORIES])
     items, categories = (of_items[name].to_pylist() for name in (ASIN, CATEGORIES))
-    on = device(config.train)
+    on = on or device(config.train)
     train, validation = (
         UserItems.read(inputs[SPLIT], part, len(users), len(items)).to(on)
         for part in (TRAIN, VALIDATION)
     )
     protocol = config.split.protocol
-    select = selector(
-        config.train.selection,
-        validation,
-        train,
-        of_plugins(config.plugins),
-        ranked_items(protocol, validation),
-    )
+    others, among = of_plugins(config.plugins), ranked_items(protocol, validation)
+    metric = config.train.selection
+    select = selector(metric, validation, train, others, among, columns)
     tables = {modality: f"{modality}_features" for modality in MODALITIES}
     folders = {modality: inputs[name] for modality, name in tables.items() if name in inputs}
-    replace = config.features.replace
-    data = assemble(train, folders, inputs.get("graphs"), categories, replace)
-    data = imputed(data, config.features.imputation)
+    how = config.features.replace
+    data = assemble(train, folders, inputs.get("graphs"), categories, how)
+    data = replace(imputed(data, config.features.imputation), columns=columns)
     drawn = torch.unique(train.items) if protocol == "cold-items" else None
     return Prepared(users, items, train, validation, select, folders, data, drawn)
 
@@ -168,6 +208,8 @@ def prepare(inputs: Mapping[str, Path], config: PipelineConfig) -> Prepared:
 def measured(history: History, on: torch.device) -> dict[str, float]:
     """Time and memory of a training; the memory is the peak of the whole process, in bytes."""
     taken: dict[str, float] = {"peak_memory_bytes": high_water()}
+    if history.sent_per_step:
+        taken["sent_bytes_per_step"] = history.sent_per_step
     if on.type == "cuda":
         taken["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(on)
     if history.epoch:
@@ -208,39 +250,6 @@ def device(config: TrainConfig) -> torch.device:
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(config.device)
-
-
-def selector(
-    metric: str,
-    validation: UserItems,
-    train: UserItems,
-    others: Mapping[str, Metric] = NO_OTHERS,
-    among: Tensor | None = None,
-) -> Select:
-    """The selection metric as a function of a branch.
-
-    Args:
-        metric: such as "recall@20".
-        validation: the items to find.
-        train: the items to mask.
-        others: metrics of plug-ins, by name.
-        among: (I,) bool, the items that are ranked; None: all.
-
-    Raises:
-        UserError: no user has a validation item.
-    """
-    if len(validation.items) == 0:
-        raise UserError(
-            "the split has no validation interactions to select the model by; raise split.held_out "
-            "or give more interactions per user (ingest.k)"
-        )
-    kind, _, number = metric.partition("@")
-    k, used = int(number), {name: each for name, each in others.items() if name == kind}
-
-    def select(branch: Scorer) -> float:
-        return float(measure(branch, validation, train, (k,), used, among)[metric].mean())
-
-    return select
 
 
 def features(
@@ -312,7 +321,14 @@ def describe(
 
 
 @torch.no_grad()
-def bundle(about: Description, model: Recommender, train: UserItems) -> Bundle:
-    """The bundle of a trained recommender."""
+def bundle_parts(model: Recommender) -> tuple[Mapping[str, Scorer], dict[str, Tensor]]:
+    """The branches and the state of a trained recommender, whole on the first process."""
     model.eval()
-    return Bundle(about, model.branches(), train.to("cpu"), model.state_dict())
+    branches, columns = model.branches(), model.columns
+    if columns.workers > 1:
+        whole = {}
+        for name, branch in branches.items():
+            assert isinstance(branch, Branch)  # as `by_dimension` promises
+            whole[name] = Branch(columns.collect(branch.p), columns.collect(branch.q))
+        branches = whole
+    return branches, whole_state(model, columns)

@@ -15,9 +15,10 @@ from brmrs.columns import FUSED, LOSS, SPLIT_NAMES, VALIDATION
 from brmrs.config.learning import TrainConfig
 from brmrs.evaluation.ranking import NotFiniteError
 from brmrs.graphs.user_items import UserItems
-from brmrs.models.base import Recommender, Scorer
+from brmrs.models.base import Branch, Recommender, Scorer
 from brmrs.system import checkpoint, progress
 from brmrs.system.heap import LARGEST_KEPT, freed_memory_kept, keep_freed_memory
+from brmrs.training import by_dimension
 from brmrs.training.divergence import DivergenceError, culprit, in_parameters
 from brmrs.training.optimiser import Optimiser
 from brmrs.training.sampling import Sampler, seeded
@@ -40,6 +41,8 @@ class History:
         best_state: its parameters.
         curve: (epoch, kind, name, value) points, see `columns.CURVE`.
         seconds: of all epochs including validation; no artifact depends on it.
+        sent_per_step: bytes that this process gave to messages in a step of the last epoch; 0 where
+            one process trains.
     """
 
     epoch: int = 0
@@ -48,6 +51,7 @@ class History:
     best_state: dict[str, Tensor] = field(default_factory=dict)
     curve: list[tuple[int, str, str, float]] = field(default_factory=list)
     seconds: float = 0.0
+    sent_per_step: float = 0.0
 
 
 def fit(
@@ -111,7 +115,8 @@ class _Run:
         parameters = list(self.model.parameters())
         self.device = parameters[0].device
         self.batches = self.sampler.batches(self.config.batch_size)
-        self.optimiser = Optimiser(parameters, self.config, self.batches)
+        self.columns = self.model.columns
+        self.optimiser = Optimiser(parameters, self.config, self.batches, self.columns)
         self.saved = time.monotonic()
 
     @property
@@ -136,7 +141,8 @@ class _Run:
             shown.append(f"(best {history.best_value:.4f} in epoch {history.best_epoch})")
         history.epoch = number
         history.seconds += time.monotonic() - started
-        if time.monotonic() - self.saved >= SECONDS_BETWEEN_CHECKPOINTS:
+        overdue = time.monotonic() - self.saved >= SECONDS_BETWEEN_CHECKPOINTS
+        if self.columns.everywhere(overdue)[0]:
             self._save()
         return " ".join(shown)
 
@@ -163,11 +169,13 @@ class _Run:
         """One pass over the training interactions; returns the mean of each loss term."""
         names: list[str] = []
         steps: list[Tensor] = []
+        sent = self.columns.traffic.sent
         for terms in self._batches(epoch):
             self._step(terms)
             names = list(terms)
             steps.append(torch.stack([term.detach() for term in terms.values()]))
         losses = torch.stack(steps).double()
+        self.history.sent_per_step = (self.columns.traffic.sent - sent) / len(steps)
         # Once an epoch, because a check at each step would stall a GPU.
         fault = _in_losses(names, losses) or in_parameters(dict(self.model.named_parameters()))
         if fault is not None:
@@ -206,6 +214,8 @@ class _Run:
         Returns:
             The epoch and the fault; None without a checkpoint, or where the fault does not recur.
         """
+        if self.columns.workers > 1:  # the others go on, so no message would be answered
+            return None
         state = self.file and checkpoint.load(self.file, self.device)
         if not state:
             return None
@@ -219,7 +229,9 @@ class _Run:
 
     def resume(self) -> None:
         """Continue from the checkpoint of this run; save one if there is none."""
-        state = self.file and checkpoint.load(self.file, self.device)
+        state = self.file and by_dimension.load(
+            self.file, self.device, self._identity(), self.columns
+        )
         if state and state["run"] == self._identity():
             self._restore(state["state"])
             self.history = History(**state["history"])
@@ -238,7 +250,7 @@ class _Run:
             "state": self._state(),
             "history": vars(self.history),
         }
-        checkpoint.save(self.file, state)
+        by_dimension.save(self.file, state, self.columns)
         self.saved = time.monotonic()
 
     def _state(self) -> dict[str, Any]:
@@ -265,7 +277,11 @@ def freed_memory_reused(model: nn.Module) -> AbstractContextManager[None]:
 @torch.no_grad()
 def _fused(model: Recommender) -> Scorer:
     model.eval()
-    return model.branches()[FUSED]
+    branch, columns = model.branches()[FUSED], model.columns
+    if columns.workers == 1:
+        return branch
+    assert isinstance(branch, Branch)  # as `by_dimension` promises
+    return Branch(columns.gather(branch.p), columns.gather(branch.q))
 
 
 def _validation(epoch: int, config: TrainConfig, value: float) -> tuple[int, str, str, float]:

@@ -62,7 +62,10 @@ def start_from(
     places |= dict.fromkeys(model.item_tables, item_places)
     tables = sorted(state.keys() & places.keys())
     for table in tables:
-        _copy(table, previous.state.get(table), state[table], places[table])
+        old = previous.state.get(table)
+        if old is not None and model.columns.workers > 1 and old.shape[-1] % model.columns.dim == 0:
+            old = model.columns.part(old)
+        _copy(table, old, state[table], places[table])
     return WarmStart(
         tensors_sha256=previous.about.tensors_sha256,
         tables=tuple(tables),
