@@ -7,8 +7,9 @@ The data are the sample's world of 1,500 users and 500 items, all five parts of 
 strong. The features are the planted attributes, so no picture has to be embedded. Each seed draws
 the world, the split and the initial weights. Values are of the test pairs of all seeds, one per
 user. Differences are paired with `all losses`, with the 95 % bootstrap interval over the users of
-all seeds; bold where p is below .05, corrected by Holm for all cells of a fusion. Confusion is the mean over the pairs of the share of the negatives above that exactly one
-modality confuses, by score; pairs without a negative above are left out.
+all seeds; bold where p is below .05, corrected by Holm for all cells of a fusion. Confusion is the
+mean over the pairs of the share of the negatives above that exactly one modality confuses, by
+score; pairs without a negative above are left out.
 """
 
 import argparse

@@ -116,7 +116,8 @@ class Inputs:
         """Label, weights and size of each modality that the run has vectors of."""
         files = [f"{modality}_features/meta.json" for modality in MODALITIES]
         paths = [self.paths[file] for file in files if file in self.paths]
-        return [{**checked.read(path, checked.VECTORS)} for path in paths]
+        found = [checked.read(path, checked.VECTORS) for path in paths]
+        return [{**each} for each in found]
 
     @cached_property
     def statuses(self) -> dict[str, int]:
@@ -130,7 +131,8 @@ class Inputs:
         """Pictures that several items have; empty if the run left pictures out."""
         if "images" not in self.paths:
             return {}
-        return {**checked.read(self.paths["images"] / SHARED, checked.SHARED)}
+        found = checked.read(self.paths["images"] / SHARED, checked.SHARED)
+        return {**found}
 
     @cached_property
     def cut_offs(self) -> list[int]:

@@ -1,6 +1,7 @@
 """The flow over a small sample dump, through a real Prefect server."""
 
 import json
+import logging
 from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
@@ -199,6 +200,27 @@ def test_a_stage_is_tried_again_where_the_network_failed_and_nowhere_else(
     with pytest.raises(UserError, match="cannot be had"):
         run(until="ingest", refresh=("ingest",))
     assert len(tried) == tries
+
+
+def test_a_report_that_cannot_be_written_is_a_warning_and_the_run_is_complete(
+    run: Runner, artifacts: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, aside = artifacts / "reports", artifacts / "aside"
+    folder.rename(aside)
+    folder.write_text("no folder")
+    try:
+        with caplog.at_level(logging.WARNING, logger="flows.server.page"):
+            summary = run(until="report")
+    finally:
+        folder.unlink()
+        aside.rename(folder)
+    (told,) = [each.getMessage() for each in caplog.records if each.name == "flows.server.page"]
+    assert "was not written" in told
+    assert f"brmrs report {summary['run']}" in told
+    assert summary["report"] is None
+    assert not summary["failed"]
+    newest = latest(ArtifactStore(artifacts), "report")
+    assert newest.name == summary["run"]
 
 
 def test_recommendations_hold_no_training_item_and_k_per_user(
