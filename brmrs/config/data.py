@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
 from brmrs.config.section import (
     KEYLESS,
@@ -59,6 +59,9 @@ class IngestConfig(Section):
     """Share of unreadable lines above which ingestion stops, in [0, 1]."""
     allow_truncated: bool = False
     """Read a truncated compressed file up to its end, instead of stopping."""
+    memory: Annotated[ByteSize | None, Field(gt=0), KEYLESS] = None
+    """Memory that reading raw dumps may take, such as `8GB`; data that need more are read out of
+    core, by way of the disk, with the same result. null: 60 % of the free memory."""
 
     @model_validator(mode="after")
     def _every_field_has_an_effect(self) -> Self:
@@ -67,7 +70,10 @@ class IngestConfig(Section):
         if self.format == "ready-made":
             refuse(
                 self,
-                (*OF_DUMPS, *OF_TABLES, "k", "min_rating", "max_bad_share", "allow_truncated"),
+                (
+                    *(*OF_DUMPS, *OF_TABLES, "k", "min_rating", "max_bad_share"),
+                    *("allow_truncated", "memory"),
+                ),
                 "a ready-made data set is taken as it is; leave it out, or set format=amazon",
             )
         elif self.format == "amazon":
@@ -76,6 +82,7 @@ class IngestConfig(Section):
         elif self.format == "table":
             reason = "tables are named by interactions, items and users; set those"
             refuse(self, ("path", *OF_DUMPS), reason)
+            refuse(self, ("memory",), "tables are read into memory; leave it out")
         return self
 
 

@@ -1,7 +1,7 @@
 """Collects the rows that describe the items of a data set."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from brmrs.ingest.dataset import Descriptions, Item, Reading
@@ -29,37 +29,44 @@ class Gathering:
     def add(self, asin: str, describe: Callable[[], Item]) -> None:
         """Count a row; it is described only if the item is one of the data set."""
         if asin not in self._found:
-            self.reading.notes["never_reviewed"] += 1
-            self._others += [asin] * (len(self._others) < IDS_SHOWN)
+            self.note_other(asin)
             return
         item, other = describe(), self._found[asin]
         self.reading.notes["duplicates"] += other is not None
         self._found[asin] = item if other is None else item.merged(other)
 
+    def note_other(self, asin: str) -> None:
+        """Count a row of an item without interactions."""
+        self.reading.notes["never_reviewed"] += 1
+        self._others += [asin] * (len(self._others) < IDS_SHOWN)
+
     def finish(self) -> Descriptions:
         """All items; those without a row have no texts and no pictures. Logs what is missing."""
-        _report(self._found, self._others, self.reading, self.what)
+        described = sum(item is not None for item in self._found.values())
+        lacking = (asin for asin, item in self._found.items() if item is None)
+        self.report(len(self._found), described, lacking)
         return Descriptions([item or Item() for item in self._found.values()], self.reading)
 
+    def report(self, count: int, described: int, lacking: Iterable[str]) -> None:
+        """Log what is missing.
 
-def _report(
-    found: Mapping[str, Item | None], others: Sequence[str], reading: Reading, what: str
-) -> None:
-    lacking = (asin for asin, item in found.items() if item is None)
-    few = list(islice(lacking, IDS_SHOWN))
-    described = sum(item is not None for item in found.values())
-    if others and described < FEW_DESCRIBED * len(found):
-        LOG.warning(
-            "the %s describe %s of %s items; ids without %s: %s; ids in the %s: %s; is it another "
-            "category, or another spelling of the ids?",
-            what,
-            f"{described:,}",
-            f"{len(found):,}",
-            what,
-            ", ".join(few),
-            what,
-            ", ".join(others),
-        )
-    if reading.unusable:
-        counts = ", ".join(f"{name} {count:,}" for name, count in sorted(reading.unusable.items()))
-        LOG.warning("%s fields with values of a wrong type, left out: %s", what, counts)
+        Args:
+            count: number of items.
+            described: number of those with a row.
+            lacking: some ids of those without a row.
+        """
+        if self._others and described < FEW_DESCRIBED * count:
+            LOG.warning(
+                "the %s describe %s of %s items; ids without %s: %s; ids in the %s: %s; is it "
+                "another category, or another spelling of the ids?",
+                self.what,
+                f"{described:,}",
+                f"{count:,}",
+                self.what,
+                ", ".join(islice(lacking, IDS_SHOWN)),
+                self.what,
+                ", ".join(self._others),
+            )
+        if unusable := self.reading.unusable:
+            counts = ", ".join(f"{name} {number:,}" for name, number in sorted(unusable.items()))
+            LOG.warning("%s fields with values of a wrong type, left out: %s", self.what, counts)

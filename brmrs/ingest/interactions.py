@@ -70,3 +70,11 @@ def latest(interactions: Interactions) -> Interactions:
     last = np.ones(len(key), dtype=bool)
     last[:-1] = ~same
     return interactions.take(order[last])
+
+
+def positive(distinct: Interactions, min_rating: float | None) -> Interactions:
+    """The interactions with at least this rating; None: all. An absent rating counts as enough."""
+    if min_rating is None:
+        return distinct
+    # Not "rating >= minimum", so that an absent rating (NaN) stays.
+    return distinct.take(~(distinct.rating < min_rating))

@@ -1,7 +1,7 @@
 """The stage `ingest`: from the dump to interactions, users and items."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 from brmrs import columns
 from brmrs.config.data import IngestConfig
-from brmrs.errors import UserError
-from brmrs.ingest import formats
-from brmrs.ingest.clean import is_address
-from brmrs.ingest.dataset import BadLine, Dataset, Given, Item
-from brmrs.ingest.interactions import NO_TIME, Interactions, latest
-from brmrs.ingest.kcore import core_sizes, k_core, largest_k
+from brmrs.ingest import formats, tables
+from brmrs.ingest.dataset import BadLine, Dataset, DumpFormat, Given, Item
+from brmrs.ingest.interactions import Interactions, latest, positive
+from brmrs.ingest.kcore import core_or_refuse, core_sizes
+from brmrs.ingest.out_of_core import read
+from brmrs.ingest.out_of_core.budget import budget_of
+from brmrs.ingest.streams import StreamedFormat
 from brmrs.stages import GIVEN_KNN, GIVEN_LABELS, GIVEN_VECTORS, StageContext
 from brmrs.system.files import write_json
 
 LOG = logging.getLogger(__name__)
 SIZES = ("interactions", "users", "items")
+KINDS = ("reviews", "metadata")
 
 
 @dataclass(frozen=True)
@@ -52,22 +54,39 @@ class Ingested:
 
 def run(context: StageContext) -> None:
     """The stage: the configured dump to Parquet files and statistics."""
-    out = context.out
-    ingested = ingest(context.config.ingest, context.config.plugins)
-    if ingested.given:
-        _write_given(ingested.interactions, ingested.given, out / "given")
-    pq.write_table(interactions_table(ingested.interactions), out / "interactions.parquet")
-    pq.write_table(_users_table(ingested.user_ids), out / "users.parquet")
-    pq.write_table(_items_table(ingested), out / "items.parquet")
-    pq.write_table(_quarantine_table(ingested.quarantine), out / "quarantine.parquet")
-    write_json(out / "statistics.json", ingested.statistics)
+    config, out = context.config.ingest, context.out
+    dump_format = formats.get(config.format, context.config.plugins)
+    if isinstance(dump_format, StreamedFormat) and (
+        budget := budget_of(dump_format, config, context.scratch)
+    ):
+        statistics = read.run(dump_format, config, budget, out)
+    else:
+        ingested = _ingest(dump_format, config)
+        _write(ingested, out)
+        statistics = ingested.statistics
+    write_json(out / "statistics.json", statistics)
+    quarantined = sum(sum(statistics[kind]["quarantined"].values()) for kind in KINDS)
     LOG.info(
         "ingest: %s interactions of %s users with %s items; %s lines quarantined",
-        *(f"{ingested.statistics[name]:,}" for name in SIZES),
-        f"{len(ingested.quarantine):,}",
+        *(f"{statistics[name]:,}" for name in SIZES),
+        f"{quarantined:,}",
     )
-    if left_out := _outside_core(ingested.statistics):
+    if left_out := _outside_core(statistics):
         LOG.info("ingest: %s", left_out)
+
+
+def _write(ingested: Ingested, out: Path) -> None:
+    """Write the tables."""
+    if ingested.given:
+        _write_given(ingested.interactions, ingested.given, out / "given")
+    with tables.GroupedWriter(out / "interactions.parquet", columns.INTERACTIONS) as table:
+        table.add(**tables.interactions_columns(ingested.interactions))
+    with tables.GroupedWriter(out / "users.parquet", columns.USERS) as table:
+        table.add(**tables.users_columns(ingested.user_ids))
+    group = tables.ITEMS_GROUP
+    with tables.GroupedWriter(out / "items.parquet", columns.ITEMS, group) as table:
+        table.add(**tables.items_columns(ingested.asins, ingested.items))
+    tables.write_quarantine(out / "quarantine.parquet", ingested.quarantine)
 
 
 def _outside_core(statistics: Mapping[str, Any]) -> str:
@@ -89,33 +108,33 @@ def ingest(config: IngestConfig, plugins: Sequence[Path] = ()) -> Ingested:
     Raises:
         UserError: a file is missing or no dump, too many lines are bad, or nothing is left.
     """
-    dataset = formats.get(config.format, plugins).read(config)
+    return _ingest(formats.get(config.format, plugins), config)
+
+
+def _ingest(dump_format: DumpFormat, config: IngestConfig) -> Ingested:
+    dataset = dump_format.read(config)
     if dataset.given:
         return _kept_whole(dataset, dataset.given)
     distinct = latest(dataset.interactions)
-    liked = distinct
-    if config.min_rating is not None:
-        # Not "rating >= minimum", so that an absent rating (NaN) stays.
-        liked = distinct.take(~(distinct.rating < config.min_rating))
-    core = liked.take(_core_rows(liked, config.k))
-    user_ids, user = _dense(dataset.user_ids, core.user)
-    asins, item = _dense(dataset.asins, core.item)
-    interactions = latest(Interactions(user, item, core.rating, core.timestamp))
+    liked = positive(distinct, config.min_rating)
+    blocks, before = [(liked.user, liked.item)], liked.sizes()
+    kept = liked.take(core_or_refuse(blocks, config.k, before).holds(liked.user, liked.item))
+    user_ids, user = _dense(dataset.user_ids, kept.user)
+    asins, item = _dense(dataset.asins, kept.item)
+    interactions = latest(Interactions(user, item, kept.rating, kept.timestamp))
     described = dataset.describe(asins)
-    quarantine = sorted(dataset.reading.quarantine + described.reading.quarantine)
-    statistics = {
-        "reviews": {
-            **dataset.reading.statistics(),
-            "below_min_rating": len(distinct) - len(liked),
-            "duplicates": len(dataset.interactions) - len(distinct),
-        },
-        "metadata": {"duplicates": 0, "never_reviewed": 0, **described.reading.statistics()},
-        "before_k_core": liked.sizes(),
-        "cores": core_sizes(liked.user, liked.item),
-        "k": config.k,
-        **_core_statistics(interactions, described.items),
-    }
+    statistics = tables.statistics(
+        dataset.reading,
+        described.reading,
+        before,
+        core_sizes(blocks),
+        _core_statistics(interactions, described.items),
+        k=config.k,
+        duplicates=len(dataset.interactions) - len(distinct),
+        below_min_rating=len(distinct) - len(liked),
+    )
     given = Given(features=described.features) if described.features else None
+    quarantine = sorted(dataset.reading.quarantine + described.reading.quarantine)
     return Ingested(interactions, user_ids, asins, described.items, quarantine, statistics, given)
 
 
@@ -123,14 +142,14 @@ def _kept_whole(dataset: Dataset, given: Given) -> Ingested:
     """A ready-made data set: no row and no id is left out."""
     interactions, asins = dataset.interactions, dataset.asins.to_pylist()
     described = dataset.describe(asins)
-    statistics = {
-        "reviews": {**dataset.reading.statistics(), "below_min_rating": 0, "duplicates": 0},
-        "metadata": {"duplicates": 0, "never_reviewed": 0, **described.reading.statistics()},
-        "before_k_core": interactions.sizes(),
-        "cores": core_sizes(interactions.user, interactions.item),
-        "k": 0,
-        **_core_statistics(interactions, described.items),
-    }
+    statistics = tables.statistics(
+        dataset.reading,
+        described.reading,
+        interactions.sizes(),
+        core_sizes([(interactions.user, interactions.item)]),
+        _core_statistics(interactions, described.items),
+        k=0,
+    )
     return Ingested(
         interactions,
         dataset.user_ids.to_pylist(),
@@ -140,6 +159,11 @@ def _kept_whole(dataset: Dataset, given: Given) -> Ingested:
         statistics,
         replace(given, features={**given.features, **described.features}),
     )
+
+
+def _core_statistics(interactions: Interactions, items: Iterable[Item]) -> dict[str, Any]:
+    counts = tables.CoreStatistics().add(interactions).add_items(items)
+    return counts.values(interactions.sizes())
 
 
 def _write_given(interactions: Interactions, given: Given, out: Path) -> None:
@@ -161,34 +185,6 @@ def _write_given(interactions: Interactions, given: Given, out: Path) -> None:
             pq.write_table(given.neighbours[modality], out / modality / GIVEN_KNN)
 
 
-def interactions_table(interactions: Interactions) -> pa.Table:
-    """The table of `columns.INTERACTIONS`."""
-    absent = interactions.timestamp == NO_TIME
-    return pa.table(
-        {
-            columns.USER: interactions.user,
-            columns.ITEM: interactions.item,
-            columns.RATING: pa.array(interactions.rating, from_pandas=True),  # NaN: null
-            columns.TIMESTAMP: pa.array(interactions.timestamp, mask=absent),
-        },
-        schema=columns.INTERACTIONS,
-    )
-
-
-def _core_rows(distinct: Interactions, k: int) -> NDArray[np.intp]:
-    if not len(distinct):
-        raise UserError("ingest.min_rating: no review is left; lower ingest.min_rating")
-    rows = k_core(distinct.user, distinct.item, k)
-    if len(rows):
-        return rows
-    sizes = distinct.sizes()
-    raise UserError(
-        f"ingest.k: nothing is left of {sizes['interactions']:,} interactions of "
-        f"{sizes['users']:,} users with {sizes['items']:,} items after the {k}-core; "
-        f"set ingest.k={largest_k(distinct.user, distinct.item, k)} or lower, or add reviews"
-    )
-
-
 def _dense(
     ids: pa.LargeStringArray, used: NDArray[np.int32]
 ) -> tuple[list[str], NDArray[np.int32]]:
@@ -199,63 +195,3 @@ def _dense(
     dense = np.full(len(ids), -1, dtype=np.int32)
     dense[kept[order]] = np.arange(len(kept))
     return names.take(pa.array(order)).to_pylist(), dense[used]
-
-
-def _core_statistics(interactions: Interactions, items: list[Item]) -> dict[str, Any]:
-    sizes = interactions.sizes()
-    stars, counts = np.unique(
-        interactions.rating[~np.isnan(interactions.rating)], return_counts=True
-    )
-    times = interactions.timestamp[interactions.timestamp != NO_TIME]
-    return {
-        **sizes,
-        "sparsity": 1 - sizes["interactions"] / (sizes["users"] * sizes["items"]),
-        "items_with": {
-            "title": sum(bool(item.title) for item in items),
-            "description": sum(bool(item.description) for item in items),
-            "text": sum(item.has_text for item in items),
-            "image_address": sum(any(map(is_address, item.image_urls)) for item in items),
-            "image_name": sum(not all(map(is_address, item.image_urls)) for item in items),
-        },
-        "ratings": {f"{star:g}": int(count) for star, count in zip(stars, counts, strict=True)},
-        "time": {  # milliseconds since 1970-01-01 UTC
-            "first": int(times.min()) if len(times) else None,
-            "last": int(times.max()) if len(times) else None,
-            "unknown": len(interactions) - len(times),
-        },
-    }
-
-
-def _users_table(user_ids: list[str]) -> pa.Table:
-    return pa.table(
-        {columns.USER: np.arange(len(user_ids), dtype=np.int32), columns.USER_ID: user_ids},
-        schema=columns.USERS,
-    )
-
-
-def _items_table(ingested: Ingested) -> pa.Table:
-    items = ingested.items
-    return pa.table(
-        {
-            columns.ITEM: np.arange(len(items), dtype=np.int32),
-            columns.ASIN: ingested.asins,
-            columns.TITLE: [item.title for item in items],
-            columns.DESCRIPTION: [item.description for item in items],
-            columns.BRAND: [item.brand for item in items],
-            columns.CATEGORIES: [item.categories for item in items],
-            columns.IMAGE_URLS: [item.image_urls for item in items],
-        },
-        schema=columns.ITEMS,
-    )
-
-
-def _quarantine_table(bad: list[BadLine]) -> pa.Table:
-    return pa.table(
-        {
-            columns.FILE: [line.file for line in bad],
-            columns.LINE: [line.line for line in bad],
-            columns.REASON: [line.reason for line in bad],
-            columns.CONTENT: [line.content for line in bad],
-        },
-        schema=columns.QUARANTINE,
-    )

@@ -62,6 +62,6 @@ def test_zero_keeps_everything() -> None:
 
 @given(graphs.filter(bool))
 def test_the_largest_k_is_the_last_with_a_core(pairs: list[Pair]) -> None:
-    found = largest_k(*columns(pairs), below=20)
+    found = largest_k([columns(pairs)], below=20)
     assert naive(set(pairs), found)
     assert not naive(set(pairs), found + 1)

@@ -131,7 +131,7 @@ def test_what_is_no_dump(tmp_path: Path, name: str, content: str | None, message
 @given(st.sets(st.tuples(st.integers(0, 9), st.integers(0, 9))))
 def test_core_sizes_are_those_of_each_core(pairs: set[tuple[int, int]]) -> None:
     user, item = np.array(sorted(pairs), dtype=np.int32).reshape(-1, 2).T
-    for core in core_sizes(user, item):
+    for core in core_sizes([(user, item)]):
         rows = k_core(user, item, core["k"])
         assert core["interactions"] == len(rows)
         assert core["users"] == len(set(user[rows].tolist()))

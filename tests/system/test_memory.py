@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from brmrs.system import memory
+from brmrs.system import memory, ram
 
 CPU = torch.device("cpu")
 
@@ -13,8 +13,8 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing is told, until a test writes it."""
-    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(ram, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(ram, "CGROUP", tmp_path)
     return tmp_path
 
 

@@ -24,6 +24,7 @@ from brmrs.ingest.csv_rows import rows_of
 from brmrs.ingest.dataset import Reading, check_share
 from brmrs.ingest.interactions import NO_TIME, Interactions
 from brmrs.ingest.lines import lines_of
+from brmrs.ingest.streams import AnySink, RawRows, Sink
 
 PIECE = 64  # lines of a piece that is read line by line if one of them is unusual
 # Blocks decoded ahead. One thread decodes while another inflates, because only decoding holds the
@@ -81,12 +82,17 @@ class EncodedReviews:
     rating: "array[float]" = field(default_factory=lambda: array("f"))
     timestamp: "array[int]" = field(default_factory=lambda: array("q"))
 
-    def add(self, block: Reviews) -> None:
+    def add(self, block: RawRows) -> None:
         """Add decoded reviews."""
         self.user.extend(block.user)
         self.item.extend(block.item)
         self.rating.frombytes(block.rating.tobytes())
         self.timestamp.frombytes(block.timestamp.tobytes())
+
+    def close(self) -> None:
+        """Map the pending ids."""
+        self.user.map()
+        self.item.map()
 
     def absorb(self, other: "EncodedReviews") -> None:
         """Add the reviews of another, after those here."""
@@ -97,8 +103,7 @@ class EncodedReviews:
 
     def interactions(self) -> Interactions:
         """All reviews, in the order of the dump. A view: add nothing while it is in use."""
-        self.user.map()
-        self.item.map()
+        self.close()
         return Interactions(
             np.frombuffer(self.user.codes, dtype=np.int32),
             np.frombuffer(self.item.codes, dtype=np.int32),
@@ -108,56 +113,66 @@ class EncodedReviews:
 
 
 def encode_reviews(paths: Sequence[Path], config: IngestConfig) -> tuple[EncodedReviews, Reading]:
+    """Read review files into memory.
+
+    Raises:
+        UserError: a file cannot be read or is no dump, or too many lines are bad.
+    """
+    return read_reviews(paths, config, EncodedReviews)
+
+
+def read_reviews(
+    paths: Sequence[Path], config: IngestConfig, new_sink: Callable[[], AnySink]
+) -> tuple[AnySink, Reading]:
     """Read review files, several at once if they are large.
 
     Raises:
         UserError: a file cannot be read or is no dump, or too many lines are bad.
     """
-    encoded, reading = EncodedReviews(), Reading()
+    sink, reading = new_sink(), Reading()
     workers = min(len(paths), os.cpu_count() or 1)
     several = workers > 1 and sum(path.stat().st_size for path in paths) > SEVERAL_PROCESSES
     with reading_task(paths, REVIEWS.field) as advance:
         if several:
-            _encode_in_processes(paths, config, workers, encoded, reading, advance)
+            for path, part, read in _in_processes(paths, config, workers, new_sink):
+                sink.absorb(part)
+                reading.absorb(read)
+                advance(path.stat().st_size)
         else:
             for path in paths:
-                _encode_file(path, config, encoded, reading, advance)
+                _read_file(path, config, sink, reading, advance)
+            sink.close()
     check_share(REVIEWS.field, config.max_bad_share, reading)
-    return encoded, reading
+    return sink, reading
 
 
-def _encode_in_processes(
-    paths: Sequence[Path],
-    config: IngestConfig,
-    workers: int,
-    encoded: EncodedReviews,
-    reading: Reading,
-    advance: Callable[[int], None],
-) -> None:
+def _in_processes(
+    paths: Sequence[Path], config: IngestConfig, workers: int, new_sink: Callable[[], AnySink]
+) -> Iterator[tuple[Path, AnySink, Reading]]:
     # Not forked, because this process may have threads of other stages.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
-            parts: Iterable[tuple[EncodedReviews, Reading]]
-            parts = pool.map(partial(_encode_in_process, config), paths)
+            parts = pool.map(partial(_in_process, config, new_sink), paths)
             for path, (part, read) in zip(paths, parts, strict=True):
-                encoded.absorb(part)
-                reading.absorb(read)
-                advance(path.stat().st_size)
+                yield path, part, read
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _encode_in_process(config: IngestConfig, path: Path) -> tuple[EncodedReviews, Reading]:
-    encoded, reading = EncodedReviews(), Reading()
-    _encode_file(path, config, encoded, reading, lambda _: None)
-    return encoded, reading
+def _in_process(
+    config: IngestConfig, new_sink: Callable[[], AnySink], path: Path
+) -> tuple[AnySink, Reading]:
+    sink, reading = new_sink(), Reading()
+    _read_file(path, config, sink, reading, lambda _: None)
+    sink.close()
+    return sink, reading
 
 
-def _encode_file(
+def _read_file(
     path: Path,
     config: IngestConfig,
-    encoded: EncodedReviews,
+    sink: Sink,
     reading: Reading,
     advance: Callable[[int], None],
 ) -> None:
@@ -166,17 +181,17 @@ def _encode_file(
     stream = blocks(path, lines, config.allow_truncated, advance)
     if table:
         for first, rows in rows_of(stream, table.separator):
-            _add(_columns(list(lines.records(first, rows))), encoded, reading)
+            _add(_columns(list(lines.records(first, rows))), sink, reading)
     else:
         with ThreadPoolExecutor(1) as pool:
             for first, block, found in _decoded(stream, pool):
                 for part in _parts(first, block, found, lines):
-                    _add(part, encoded, reading)
+                    _add(part, sink, reading)
     lines.end()
 
 
-def _add(reviews: Reviews, encoded: EncodedReviews, reading: Reading) -> None:
-    encoded.add(reviews)
+def _add(reviews: Reviews, sink: Sink, reading: Reading) -> None:
+    sink.add(reviews)
     reading.generations.update(reviews.generations)
     reading.notes[OTHER_UNIT] += reviews.other_unit
 

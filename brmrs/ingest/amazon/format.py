@@ -1,14 +1,16 @@
 """The format `amazon`: raw reviews and metadata of the public Amazon data sets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from brmrs.config.data import IngestConfig
 from brmrs.extensions import register
 from brmrs.ingest.amazon.kinds import by_kind, configured_files
 from brmrs.ingest.amazon.metadata import read_items
-from brmrs.ingest.dataset import Dataset
+from brmrs.ingest.dataset import Dataset, Descriptions, Reading
 from brmrs.ingest.files import dump_files
+from brmrs.ingest.gathering import Gathering
+from brmrs.ingest.streams import AnySink
 
 PATHS = "paths"
 
@@ -17,7 +19,16 @@ PATHS = "paths"
 class Amazon:
     """Review files and metadata files of 2014, 2018 and 2023, recognised line by line."""
 
-    fields = ("reviews", "metadata", "k", "min_rating", "max_bad_share", "allow_truncated")
+    fields = (
+        "reviews",
+        "metadata",
+        "k",
+        "min_rating",
+        "max_bad_share",
+        "allow_truncated",
+        "memory",
+    )
+    describing = "metadata"
 
     def sniff(self, paths: Sequence[Path]) -> IngestConfig:
         """Reviews and metadata by content. A file that is neither counts as reviews."""
@@ -28,15 +39,26 @@ class Amazon:
         """Read the reviews. The metadata are read when items are asked for."""
         from brmrs.ingest.amazon.encode_ids import encode_reviews  # heavy: not for `brmrs plan`
 
-        files = configured_files(config)
-        encoded, reading = encode_reviews(files["reviews"], config)
-        return Dataset(
-            encoded.interactions(),
-            encoded.user.ids,
-            encoded.item.ids,
-            lambda asins: read_items(files["metadata"], asins, config),
-            reading,
-        )
+        def described(asins: list[str]) -> Descriptions:
+            rows = Gathering(asins, self.describing)
+            self.describe(config, rows)
+            return rows.finish()
+
+        encoded, reading = encode_reviews(configured_files(config)["reviews"], config)
+        users, asins = encoded.user.ids, encoded.item.ids
+        return Dataset(encoded.interactions(), users, asins, described, reading)
+
+    def stream(
+        self, config: IngestConfig, new_sink: Callable[[], AnySink]
+    ) -> tuple[AnySink, Reading]:
+        """Give the rows of the reviews to a sink."""
+        from brmrs.ingest.amazon.encode_ids import read_reviews
+
+        return read_reviews(configured_files(config)["reviews"], config, new_sink)
+
+    def describe(self, config: IngestConfig, rows: Gathering) -> None:
+        """Add the rows of the metadata."""
+        read_items(configured_files(config)["metadata"], config, rows)
 
     def fingerprint(self, config: IngestConfig) -> dict[str, list[Path]]:
         """The review files and the metadata files."""

@@ -36,7 +36,7 @@ from brmrs.ingest.amazon.records import (
     read,
 )
 from brmrs.ingest.clean import is_address, is_script, leaves, texts
-from brmrs.ingest.dataset import Descriptions, Item
+from brmrs.ingest.dataset import Item
 from brmrs.ingest.gathering import Gathering
 
 SIZES = ("hi_res", "large", "thumb")  # of a picture of 2023, best first
@@ -77,18 +77,16 @@ METADATA = Kind(
 )
 
 
-def read_items(files: Sequence[Path], asins: list[str], config: IngestConfig) -> Descriptions:
-    """The items of these ids. Several rows of one item are merged field by field.
+def read_items(files: Sequence[Path], config: IngestConfig, rows: Gathering) -> None:
+    """Add the rows of metadata files.
 
     Raises:
         UserError: a file cannot be read or is no dump, or too many lines are bad.
     """
-    rows = Gathering(asins, "metadata")
     reading = rows.reading
     for line in read(files, METADATA, config.max_bad_share, reading, config.allow_truncated):
         reading.generations[line.generation] += 1
         rows.add(line.asin, partial(describe, line.row, reading.unusable))
-    return rows.finish()
 
 
 def describe(row: Row, unusable: Counter[str] | None = None) -> Item:

@@ -1,0 +1,1 @@
+"""Reading dumps that do not fit in memory: sorted runs and partitions on disk."""
