@@ -20,6 +20,8 @@ from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.locks import UnderWayError
 from brmrs.store.modalities import check_modalities
 from brmrs.store.records import Record, from_text
+from brmrs.store.shared.address import check
+from brmrs.store.shared.artifacts import share
 from flows.run_names import changes, run_name
 from flows.server.liveness import watched
 from flows.server.page import publish_run, tag_run
@@ -116,6 +118,8 @@ def run_stages(
     tag_run(config)
     stages = needed(config, until)
     check_modalities(config, stages)
+    if config.store.shared:
+        check(config.store.shared)
     prints = fingerprint(config, externals(stages))
     run = runs.new_name(store)
     tasks = stage_tasks(stages, store.root, run)
@@ -131,6 +135,7 @@ def run_stages(
     for future in futures.values():
         future.wait()
     records, failure = _outcomes(futures)
+    share(records.values(), config.store.shared, store)
     seconds = round(time.perf_counter() - started, 3)
     values = config.model_dump(mode="json")
     failed = str(failure).partition("\n")[0] if failure else ""

@@ -22,6 +22,7 @@ from brmrs.config.learning import (
     RetrainConfig,
     TrainConfig,
 )
+from brmrs.config.machines import StoreConfig
 from brmrs.config.models import DEFAULT, ModelConfig, configure
 from brmrs.config.section import NAME_PATTERN, Locations, Section
 from brmrs.extensions import known
@@ -60,6 +61,8 @@ class PipelineConfig(Section):
     """The HTML report."""
     retrain: RetrainConfig = RetrainConfig()
     """Retraining and promotion; a plain run does not use it."""
+    store: StoreConfig = StoreConfig()
+    """The artifact store."""
     concurrency: Literal["wait", "refuse"] = "wait"
     """Behaviour while another run writes to the same artifacts: `wait`, or `refuse` to start."""
 

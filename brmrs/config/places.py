@@ -14,6 +14,8 @@ def anchored(
 ) -> dict[str, Any]:
     """Plain values with every path joined to a folder; `~` is the home directory.
 
+    An address with `://` stays as it is.
+
     Some fields take a name or a path (`NAME_OR_PLACE`). The value is a path if it begins with `.`,
     or if it has a slash and is an existing folder.
 
@@ -47,6 +49,8 @@ def anchored(
 def _joined(place: str, folder: Path, may_be_name: bool) -> str:
     if any(each < " " or each == "\x7f" for each in place):
         raise NotPlainError(f"the path {ascii(place)[:60]} has control characters")
+    if "://" in place:
+        return place
     joined = os.path.normpath(folder / os.path.expanduser(place))
     if may_be_name and not place.startswith((".", "~")):
         return joined if "/" in place and os.path.isdir(joined) else place

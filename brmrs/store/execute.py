@@ -15,6 +15,7 @@ from brmrs.store import keys
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.fingerprint import fingerprint as digests
 from brmrs.store.records import Artifact, Record
+from brmrs.store.shared.artifacts import turn
 from brmrs.system import machine
 
 
@@ -28,9 +29,10 @@ def execute(
     *,
     refresh: bool = False,
 ) -> Record:
-    """The record of a stage's artifact, from the store or computed now.
+    """The record of a stage's artifact, from the store or the shared address, or computed now.
 
     If several processes need the same key, one computes it, and the others wait for its artifact.
+    The same holds for several machines with one shared address (`store.shared`).
 
     Args:
         stage: the stage.
@@ -53,32 +55,56 @@ def execute(
         record = None if refresh else store.lookup(stage.name, key, run)
         if record is not None:
             return record
-        started = time.perf_counter()
-        with store.writing(stage.name) as out:
-            scratch, stage_cache = store.scratch(stage.name, key), store.stage_cache(stage.name)
-            if refresh:
-                store.discard(scratch)
-                store.discard(stage_cache)
-            scratch.mkdir(parents=True, exist_ok=True)
-            context = StageContext(
-                config.only(stage.config),
-                inputs_of(stage, upstream, store),
-                out,
-                scratch,
-                stage_cache,
+        address = config.store.shared
+        with turn(address, store, stage.name, key, f"run {run}", refresh=refresh) as mine:
+            if mine.found:
+                return mine.found
+            record = _compute(
+                stage, config, fingerprint, upstream, store, run, parts, refresh=refresh
             )
-            with machine.peak_memory() as memory:
-                stage.load()(context)
-            _refuse_changed(stage, config, fingerprint)
-            artifact = store.commit(out, stage.name)
-        seconds = round(time.perf_counter() - started, 3)
-        record = Record(
-            key, parts, artifact, run, seconds, memory.bytes, machine.describe(), context.notes
-        )
-        store.write_record(record)
-        if artifact.complete:
-            store.discard(scratch)
+            mine.publish(record)
         return record
+
+
+def _compute(
+    stage: Stage,
+    config: PipelineConfig,
+    fingerprint: Mapping[str, Mapping[str, Any]],
+    upstream: Mapping[str, Artifact],
+    store: ArtifactStore,
+    run: str,
+    parts: keys.Parts,
+    *,
+    refresh: bool,
+) -> Record:
+    """Run the stage, and store its artifact and record; arguments as of `execute`."""
+    key = keys.key(stage, parts)
+    started = time.perf_counter()
+    with store.writing(stage.name) as out:
+        scratch, stage_cache = store.scratch(stage.name, key), store.stage_cache(stage.name)
+        if refresh:
+            store.discard(scratch)
+            store.discard(stage_cache)
+        scratch.mkdir(parents=True, exist_ok=True)
+        context = StageContext(
+            config.only(stage.config),
+            inputs_of(stage, upstream, store),
+            out,
+            scratch,
+            stage_cache,
+        )
+        with machine.peak_memory() as memory:
+            stage.load()(context)
+        _refuse_changed(stage, config, fingerprint)
+        artifact = store.commit(out, stage.name)
+    seconds = round(time.perf_counter() - started, 3)
+    record = Record(
+        key, parts, artifact, run, seconds, memory.bytes, machine.describe(), context.notes
+    )
+    store.write_record(record)
+    if artifact.complete:
+        store.discard(scratch)
+    return record
 
 
 def inputs_of(

@@ -10,6 +10,7 @@ from brmrs.store import keys
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.records import Artifact, Record
 from brmrs.store.runs import all_runs
+from brmrs.store.shared.artifacts import recorded
 
 MODEL = "model.name"  # the field that decides which other fields and modules there are
 LETTERS = 6  # of a digest, enough to distinguish two
@@ -21,9 +22,10 @@ class Step:
 
     Attributes:
         stage: its name.
-        state: "cached", "runs", or "waits": it runs only if an upstream stage's output changes.
-        reasons: why it is not cached; empty for a cached stage.
-        artifact: the artifact of a cached stage.
+        state: "cached"; "shared": it is taken from the shared address; "runs"; or "waits": it runs
+            only if an upstream stage's output changes.
+        reasons: why it is not cached; empty for a cached or shared stage.
+        artifact: the artifact of a cached or shared stage.
     """
 
     stage: str
@@ -52,16 +54,18 @@ def plan(
         if run.config["name"] == config.name:
             last = {**run.stages, **last}
     for stage in stages:
-        stale = [name for name in stage.upstream if steps[name].state != "cached"]
+        stale = [name for name in stage.upstream if steps[name].artifact is None]
         if stale:
             known = _Known(store.records(stage.name), last.get(stage.name))
             steps[stage.name] = _behind(stage, config, stale, known)
             continue
         upstream = {name: _artifact(steps[name]) for name in stage.upstream}
         parts = keys.parts(stage, config, fingerprint, upstream)
-        record = store.lookup(stage.name, keys.key(stage, parts))
-        if record:
+        key = keys.key(stage, parts)
+        if record := store.lookup(stage.name, key):
             steps[stage.name] = Step(stage.name, "cached", (), record.artifact)
+        elif record := recorded(config.store.shared, store, stage.name, key):
+            steps[stage.name] = Step(stage.name, "shared", (), record.artifact)
         else:
             known = _Known(store.records(stage.name), last.get(stage.name))
             reasons = tuple(_differences(stage, parts, known, store))

@@ -26,6 +26,7 @@ SHAPES_NO_OUTPUT = {
     "brmrs.config.data",
     "brmrs.config.features",
     "brmrs.config.learning",
+    "brmrs.config.machines",
     "brmrs.config.models",
     "brmrs.config.pipeline",
     "brmrs.config.section",

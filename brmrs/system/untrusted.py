@@ -64,7 +64,16 @@ def parse(path: Path) -> Any:
         OSError: the file cannot be read.
         ValueError: it is no JSON, beyond a limit, or no regular file.
     """
-    values = from_json(read_bytes(path, MOST_BYTES), allow_inf_nan=False)
+    return parse_bytes(read_bytes(path, MOST_BYTES))
+
+
+def parse_bytes(data: bytes) -> Any:
+    """The JSON values of at most `MOST_BYTES` bytes, within the limits above.
+
+    Raises:
+        ValueError: they are no JSON, or beyond a limit.
+    """
+    values = from_json(data, allow_inf_nan=False)
     _bounded(values, DEEPEST)
     return values
 
@@ -76,8 +85,21 @@ def read(path: Path, schema: TypeAdapter[T]) -> T:
         OSError: the file cannot be read.
         ValueError: it is no JSON, beyond a limit, or not of that schema; the message is one line.
     """
+    return _checked(parse(path), schema)
+
+
+def read_json(data: bytes, schema: TypeAdapter[T]) -> T:
+    """Bytes as JSON, checked against a schema.
+
+    Raises:
+        ValueError: as for `read`.
+    """
+    return _checked(parse_bytes(data), schema)
+
+
+def _checked(values: object, schema: TypeAdapter[T]) -> T:
     try:
-        return schema.validate_python(parse(path))
+        return schema.validate_python(values)
     except ValidationError as error:
         raise ValueError(one_line(error)) from error
 

@@ -17,6 +17,7 @@ from brmrs.models.registry import needs
 from brmrs.stages import externals, needed
 from brmrs.store.fingerprint import fingerprint
 from brmrs.store.modalities import check_modalities, modalities
+from brmrs.store.shared.address import check
 
 BYTES_WANTED = 2 * 10**9  # free, for the artifacts of a small data set
 COPIES = 2  # of the dump and the pictures, that a run writes at most, roughly
@@ -30,6 +31,7 @@ def looks(config: PipelineConfig, artifacts: Path) -> list[tuple[str, Callable[[
         *([("columns", lambda: _columns(config))] if config.ingest.format == TABLE else []),
         ("model", lambda: _model(config)),
         ("visual weights", lambda: _visual_weights(config)),
+        *([("shared store", lambda: _shared(config))] if config.store.shared else []),
         ("room", lambda: _room(config, artifacts)),
     ]
 
@@ -90,6 +92,13 @@ def _visual_weights(config: PipelineConfig) -> str:
             "features.visual.backbone=efficientnet-lite0, whose weights are installed"
         ) from error
     return f"a run downloads {url}"
+
+
+def _shared(config: PipelineConfig) -> str:
+    """Check that the shared address can be written, and creates an object only once."""
+    address = config.store.shared or ""
+    check(address)
+    return address
 
 
 def _room(config: PipelineConfig, artifacts: Path) -> str:

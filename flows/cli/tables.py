@@ -24,7 +24,13 @@ ITEMS_SHOWN = 3
 FILES_SHOWN = 4
 REASONS_SHOWN = 3  # of one kind
 HEADLINES = ("recall@20", "ndcg@20")
-STATE_STYLE = {"ran": "yellow", "cached": "green", "runs": "yellow", "waits": "cyan"}
+STATE_STYLE = {
+    "ran": "yellow",
+    "cached": "green",
+    "shared": "green",
+    "runs": "yellow",
+    "waits": "cyan",
+}
 
 
 def run(console: Console, summary: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """A stage small enough to count its runs: copies the split's seed, tells the log that it ran."""
 
 import os
+import time
 from pathlib import Path
 
 from brmrs.errors import UserError
@@ -14,6 +15,7 @@ def run(context: StageContext) -> None:
         raise UserError("split.seed: too large")
     with Path(os.environ["TOY_LOG"]).open("a") as log:
         log.write("ran\n")
+    time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
     for read, path in context.inputs.items():
         assert path.exists(), read
     result = context.out / "result.txt"

@@ -1,0 +1,1 @@
+"""Artifacts, records and locks at an address that several machines share."""
