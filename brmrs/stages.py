@@ -140,7 +140,7 @@ STAGES = (
     Stage(
         "text_features",
         "brmrs.features.text.stage",
-        config=("features.text",),
+        config=("features.text", "execution"),
         reads=(ITEMS, GIVEN[TEXT]),
         external=("text_model",),
         libraries=("tokenizers",),
@@ -148,7 +148,7 @@ STAGES = (
     Stage(
         "images",
         "brmrs.images.stage",
-        config=("images",),
+        config=("images", "execution"),
         reads=(ITEMS,),
         external=("image_folder",),
     ),
@@ -164,7 +164,7 @@ STAGES = (
     Stage(
         "visual_features",
         "brmrs.features.visual.stage",
-        config=("features.visual",),
+        config=("features.visual", "execution"),
         reads=("images", "visual_training", GIVEN[VISUAL]),
         external=("visual_weights",),
     ),

@@ -22,7 +22,7 @@ from brmrs.config.learning import (
     RetrainConfig,
     TrainConfig,
 )
-from brmrs.config.machines import StoreConfig
+from brmrs.config.machines import ExecutionConfig, StoreConfig
 from brmrs.config.models import DEFAULT, ModelConfig, configure
 from brmrs.config.section import NAME_PATTERN, Locations, Section
 from brmrs.extensions import known
@@ -61,6 +61,8 @@ class PipelineConfig(Section):
     """The HTML report."""
     retrain: RetrainConfig = RetrainConfig()
     """Retraining and promotion; a plain run does not use it."""
+    execution: ExecutionConfig = ExecutionConfig()
+    """Where texts and pictures are embedded and pictures fetched."""
     store: StoreConfig = StoreConfig()
     """The artifact store."""
     concurrency: Literal["wait", "refuse"] = "wait"

@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from io import BytesIO
@@ -69,6 +70,17 @@ class Picture:
     def at(self, source: str) -> "Picture":
         """The same picture, with its source."""
         return replace(self, source=source)
+
+
+def best(tried: Sequence[Picture]) -> Picture:
+    """The first picture that is OK, else the one whose status is reported.
+
+    That is the first one that the next run may change, else the first one that is not MISSING.
+    """
+    failed = [picture for picture in tried if picture.status != Status.MISSING]
+    found = [picture for picture in failed if picture.status == Status.OK]
+    transient = [picture for picture in failed if picture.status in TRANSIENT]
+    return (*found, *transient, *failed, *tried)[0]
 
 
 def check(data: bytes, max_bytes: int, max_pixels: int) -> Picture:

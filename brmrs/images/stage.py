@@ -22,10 +22,12 @@ from brmrs.columns import (
     WIDTH,
 )
 from brmrs.config.data import ImagesConfig
+from brmrs.config.machines import ExecutionConfig
 from brmrs.errors import UserError
+from brmrs.images import on_cluster
 from brmrs.images.address_cache import AddressCache
 from brmrs.images.amazon import full_size, is_placeholder, to_try
-from brmrs.images.decode import TRANSIENT, Picture, Status, check
+from brmrs.images.decode import TRANSIENT, Picture, Status, best, check
 from brmrs.images.fetch import Fetcher
 from brmrs.images.folder import NOTHING_NAMED, by_item
 from brmrs.images.picture_store import TABLE, PictureStore
@@ -54,7 +56,11 @@ def run(context: StageContext) -> None:
     items = pq.read_table(context.inputs[ITEMS], columns=[ASIN, IMAGE_URLS]).to_pylist()
     store = PictureStore(context.scratch, _cache(context))
     pictures = gather(
-        [item[ASIN] for item in items], [tuple(item[IMAGE_URLS]) for item in items], config, store
+        [item[ASIN] for item in items],
+        [tuple(item[IMAGE_URLS]) for item in items],
+        config,
+        store,
+        context.config.execution,
     )
     store.publish(pictures, context.out)
     write(pictures, context.out)
@@ -138,6 +144,7 @@ def gather(
     pictures: Sequence[tuple[str, ...]],
     config: ImagesConfig,
     store: PictureStore,
+    execution: ExecutionConfig = ExecutionConfig(),  # noqa: B008 - frozen
 ) -> list[Picture]:
     """The picture of each item: from its first file that is one, else from its first address.
 
@@ -150,6 +157,7 @@ def gather(
             the order to try them.
         config: folder and limits.
         store: receives the bytes; addresses that it has are not fetched.
+        execution: where pictures are fetched.
 
     Raises:
         UserError: the folder of pictures cannot be read.
@@ -169,11 +177,15 @@ def gather(
         if picture.status != Status.OK and addresses[row]
     }
     try:
-        fetched = asyncio.run(fetch_all(dict.fromkeys(wanted.values()), config, store))
+        jobs = tuple(dict.fromkeys(wanted.values()))
+        if execution.engine == "ray":
+            fetched = on_cluster.fetch_all(jobs, config, store, execution)
+        else:
+            fetched = asyncio.run(fetch_all(jobs, config, store))
     except* OSError as faults:  # web errors give a status; an OSError is one of the disk
         raise UserError(f"images: {faults.exceptions[0]}") from faults
     for row, urls in wanted.items():
-        found[row] = _best([found[row], fetched[urls]])
+        found[row] = best([found[row], fetched[urls]])
     return found
 
 
@@ -208,17 +220,9 @@ def from_folder(
                 tried.append(_read(path, config, store))
                 if tried[-1].status == Status.OK:
                     break
-            pictures.append(_best(tried))
+            pictures.append(best(tried))
             task.advance()
     return pictures
-
-
-def _best(tried: Sequence[Picture]) -> Picture:
-    """The picture that is OK, else the status to report (see `gather`)."""
-    failed = [picture for picture in tried if picture.status != Status.MISSING]
-    found = [picture for picture in failed if picture.status == Status.OK]
-    transient = [picture for picture in failed if picture.status in TRANSIENT]
-    return (*found, *transient, *failed, *tried)[0]
 
 
 async def fetch_all(
@@ -249,7 +253,7 @@ async def _first_good(addresses: tuple[str, ...], fetcher: Fetcher, store: Pictu
         tried.append(await _from_address(address, fetcher, store))
         if tried[-1].status == Status.OK:
             break
-    return _best(tried)
+    return best(tried)
 
 
 async def _from_address(address: str, fetcher: Fetcher, store: PictureStore) -> Picture:

@@ -33,6 +33,7 @@ SHAPES_NO_OUTPUT = {
     "brmrs.config.shipped",
     "brmrs.errors",
     "brmrs.extensions",
+    "brmrs.system.cluster",
     "brmrs.system.code",
     "brmrs.system.progress",
     "brmrs.stages",

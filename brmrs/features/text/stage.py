@@ -13,14 +13,14 @@ from brmrs.config.features import TextConfig
 from brmrs.config.names import text_models
 from brmrs.features import embeddings, imported, loading, precision, table
 from brmrs.features.catalogue import text as text_model
-from brmrs.features.embeddings import Rows
+from brmrs.features.embeddings import Embedded, Rows
 from brmrs.features.table import Extractor
 from brmrs.features.text import encoder as text_encoder
+from brmrs.features.text import on_cluster
 from brmrs.stages import ITEMS, StageContext
 from brmrs.system.files import digest_bytes
 
 TOGETHER = "together.npy"  # in the scratch folder
-LIBRARIES = ("tokenizers",)  # transformers imports it
 
 
 def run(context: StageContext) -> None:
@@ -80,12 +80,15 @@ def embed(
             "batch_size": config.batch_size,
         },
         text_encoder.__name__,
-        LIBRARIES,
+        on_cluster.LIBRARIES,
     )
 
-    def embed_new(new: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def embed_new(new: np.ndarray) -> Iterator[Embedded]:
         wanted = [texts[row] for row in new.tolist()]
-        return text_encoder.embed(model, wanted, config.batch_size, config.long_texts)
+        arguments = (model, wanted, config.batch_size, config.long_texts)
+        if context.config.execution.engine == "ray":
+            return on_cluster.embed(*arguments, context.config.execution)
+        return text_encoder.embed(*arguments)
 
     contents = [digest_bytes(text.encode("utf-8", "surrogatepass")) for text in texts]
     size = text_encoder.dimension(model)

@@ -69,17 +69,28 @@ def embed(
     beside, start = device.type != "cpu", 0
     with freed_memory_kept():
         for pixels in pictures.batches(paths, preprocessing, batch_size, beside=beside):
-            count = len(pixels)
-            filled = np.resize(pixels, (batch_size, *pixels.shape[1:]))
-            parts = [
-                part[:count].reshape(count, -1) for part in _parts(module, preprocessing, filled)
-            ]
-            if not all(np.isfinite(part).all() for part in parts):
-                raise UserError(
-                    "features.visual: the weights give numbers that are not finite; use others"
-                )
-            yield np.arange(start, start + count), *parts
-            start += count
+            end = start + len(pixels)
+            yield (
+                np.arange(start, end),
+                *embed_batch(module, preprocessing, pixels, batch_size),
+            )
+            start = end
+
+
+def embed_batch(
+    module: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray, batch_size: int
+) -> list[np.ndarray]:
+    """(R, s, s, 3) uint8, R at most `batch_size`, to the vectors and maps of `embed`.
+
+    Raises:
+        UserError: as for `embed`.
+    """
+    count = len(pixels)
+    filled = np.resize(pixels, (batch_size, *pixels.shape[1:]))
+    parts = [part[:count].reshape(count, -1) for part in _parts(module, preprocessing, filled)]
+    if not all(np.isfinite(part).all() for part in parts):
+        raise UserError("features.visual: the weights give numbers that are not finite; use others")
+    return parts
 
 
 def forward(module: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from brmrs.config.features import IMPORTED, VisualConfig
 from brmrs.features import embeddings, imported, precision, table
 from brmrs.features.embeddings import Embedded
 from brmrs.features.table import Extractor
-from brmrs.features.visual import backbones, regions
+from brmrs.features.visual import backbones, on_cluster, regions
 from brmrs.features.visual import encoder as visual_encoder
 from brmrs.features.visual import network as networks
 from brmrs.features.visual.network import Network
@@ -86,7 +86,10 @@ def embed(
 
     def embed_new(new: np.ndarray) -> Iterator[Embedded]:
         paths = [files[contents[row]] for row in new.tolist()]
-        return visual_encoder.embed(module, network.preprocessing, paths, config.batch_size)
+        arguments = (module, network.preprocessing, paths, config.batch_size)
+        if context.config.execution.engine == "ray":
+            return on_cluster.embed(*arguments, context.config.execution)
+        return visual_encoder.embed(*arguments)
 
     size = network.regions.size if network.regions else 0
     found = embeddings.gather(context, VISUAL, recipe, contents, network.dimension, embed_new, size)

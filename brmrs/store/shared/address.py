@@ -150,7 +150,7 @@ class Bucket:
 
     def __init__(self, address: str) -> None:
         try:
-            from s3fs import S3FileSystem
+            from s3fs import S3FileSystem  # type: ignore[import-untyped]
         except ModuleNotFoundError as error:
             raise UserError(INSTALL) from error
         self.name = address

@@ -1,0 +1,209 @@
+"""Batches over a Ray cluster, by Ray Data: actors that hold their state, operators before them.
+
+Decides where work is done, never what is computed, so it is part of no cache key.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from brmrs.errors import UserError, first_line
+
+LOG = logging.getLogger(__name__)
+INSTALL = "execution.engine: ray needs the package ray; run pip install 'brmrs[ray]'"
+_FAULT = "fault of the user"  # a column
+ROUND = 256  # batches in the cluster's memory at once
+_ONE_AT_A_TIME = threading.Lock()  # stages are threads of one process; each takes all actors
+
+Columns = Mapping[str, Any]  # by name: arrays or lists of equal lengths
+Work = Callable[[Columns], Columns]  # picklable
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """A step without state.
+
+    Attributes:
+        work: a function on the columns of a batch; it is pickled.
+        here: run it on the machine of this process, which has the files.
+    """
+
+    work: Work
+    here: bool = False
+
+
+@dataclass(frozen=True)
+class Actors:
+    """A step whose work keeps state, such as weights. An actor gets the work once.
+
+    Attributes:
+        work: a function on the columns of a batch; it is pickled.
+        most: no more actors than this.
+        computes: whether it uses the cores and GPUs of the configuration, or hardly any.
+    """
+
+    work: Work
+    most: int | None = None
+    computes: bool = True
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The actors.
+
+    Attributes:
+        address: of the cluster: `HOST:PORT` or `auto`; None: one is started on this machine.
+        workers: number of actors; None: as many as the cluster has room for.
+        cores: of each actor.
+        gpus: of each actor.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    cores: int = 1
+    gpus: float = 0.0
+
+
+def _connected(pool: Pool) -> Any:
+    """The module `ray`, connected to the cluster until this process ends.
+
+    Raises:
+        UserError: ray is not installed, or there is no cluster at the address.
+    """
+    try:
+        import ray
+        import ray.data
+    except ModuleNotFoundError as error:
+        raise UserError(INSTALL) from error
+    if not ray.is_initialized():
+        alone = {} if pool.address else {"include_dashboard": False, "num_cpus": os.cpu_count()}
+        try:
+            ray.init(
+                address=pool.address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **alone,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"execution.address: {pool.address or 'this machine'}: {first_line(error)}; start "
+                "the cluster (ray start), or correct the address"
+            ) from error
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return ray
+
+
+def apply(
+    pool: Pool, batches: Sequence[Columns], steps: Sequence[Tasks | Actors]
+) -> Iterator[Columns]:
+    """Apply steps to batches, one after the other; yields the results in any order.
+
+    If a machine of the cluster is lost, its unfinished batches run on the others. The cluster holds
+    only results that were not yielded yet.
+
+    Args:
+        pool: the actors.
+        batches: what is worked on; a batch is never divided or joined with another.
+        steps: each runs on the output of the one before, while that still runs.
+
+    Raises:
+        UserError: no cluster, or no room in it, or a step raised one.
+    """
+    if not batches:
+        return
+    with _ONE_AT_A_TIME:
+        ray = _connected(pool)
+        workers = _workers(ray, pool)
+        shipped = [ray.put(step.work) for step in steps]
+        for start in range(0, len(batches), ROUND):
+            part = batches[start : start + ROUND]
+            data = ray.data.from_arrow([pa.table(dict(batch)) for batch in part])
+            for step, work in zip(steps, shipped, strict=True):
+                if isinstance(step, Actors):
+                    size = min(workers, len(part), step.most or workers)
+                    data = _by_actors(ray, data, step, work, pool, size)
+                else:
+                    data = _by_tasks(ray, data, step, workers)
+            try:
+                for found in data.iter_batches(batch_size=None, batch_format="numpy"):
+                    if _FAULT in found:
+                        raise UserError(str(found[_FAULT][0]))
+                    yield found
+            except ray.exceptions.RayError as error:
+                last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+                raise RuntimeError(f"ray: {last[0][:500]}") from error
+
+
+def _by_actors(ray: Any, data: Any, step: Actors, work: Any, pool: Pool, size: int) -> Any:
+    uses = {"num_cpus": 0.0}
+    if step.computes:
+        uses = {"num_cpus": float(pool.cores), "num_gpus": pool.gpus}
+    return data.map_batches(
+        _Actor,
+        fn_constructor_args=(work, pool.cores),
+        compute=ray.data.ActorPoolStrategy(size=size),
+        batch_size=None,
+        **uses,
+    )
+
+
+def _by_tasks(ray: Any, data: Any, step: Tasks, workers: int) -> Any:
+    """Without a claim on cores: the actors may have all, and wait for the results."""
+    place = {}
+    if step.here:
+        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            node_id=ray.get_runtime_context().get_node_id(), soft=False
+        )
+        place = {"ray_remote_args_fn": lambda: {"scheduling_strategy": strategy}}
+    compute = ray.data.TaskPoolStrategy(size=workers)
+    work = _guarded(step.work)
+    return data.map_batches(work, compute=compute, num_cpus=0, batch_size=None, **place)
+
+
+def _guarded(work: Work) -> Work:
+    """The work, with a UserError as a column, as Ray would wrap the error."""
+
+    def guarded(batch: Columns) -> Columns:
+        if _FAULT in batch:
+            return batch
+        try:
+            return work(batch)
+        except UserError as error:
+            return {_FAULT: [str(error)]}
+
+    return guarded
+
+
+class _Actor:
+    """Holds the work, which may have loaded weights."""
+
+    def __init__(self, work: Any, cores: int) -> None:
+        import ray
+        import torch
+
+        torch.set_num_threads(cores)
+        self._work = _guarded(ray.get(work))
+
+    def __call__(self, batch: Columns) -> Columns:
+        return self._work(batch)
+
+
+def _workers(ray: Any, pool: Pool) -> int:
+    """Number of actors that the cluster has room for, at most the configured one."""
+    has = ray.cluster_resources()
+    room = int(has.get("CPU", 0) // pool.cores)
+    if pool.gpus:
+        room = min(room, int(has.get("GPU", 0) / pool.gpus))
+    if room < (pool.workers or 1):
+        raise UserError(
+            f"execution: the cluster has {has.get('CPU', 0):.0f} cores and "
+            f"{has.get('GPU', 0):.0f} GPUs, room for {room} workers of {pool.cores} cores and "
+            f"{pool.gpus:g} GPUs; change execution.workers, cores or gpus"
+        )
+    return pool.workers or room
