@@ -1,12 +1,14 @@
 """Measure the speed of text and picture embedding, in one table.
 
     python bench/features.py --metadata meta_Gift_Cards.json.gz --photos FOLDER
+    python bench/features.py --metadata meta_Gift_Cards.json.gz --texts 20000 --ray
 
 The rows of a model are: the plain library calls in fp32; brmrs, from raw contents to cached shards;
 the limit, which is only the forward pass on prepared batches. For pictures there is also the
 forward pass of torchvision's network in the same precision and layout. The last column is the
 smallest cosine of a row of brmrs to the same row of the plain call. Backbones have random weights,
-as weights do not affect the speed.
+as weights do not affect the speed. With `--ray`, the texts are embedded by this process with all
+its threads, and by as many actors with one core each, on a cluster that runs already.
 """
 
 import argparse
@@ -29,16 +31,20 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from brmrs.config.features import TextConfig, VisualConfig
+from brmrs.config.machines import ExecutionConfig
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.features import embeddings, precision
 from brmrs.features.embeddings import Embed
 from brmrs.features.loading import load
 from brmrs.features.text import encoder as text_encoder
+from brmrs.features.text import on_cluster
 from brmrs.features.visual import backbones
 from brmrs.features.visual import encoder as visual_encoder
 from brmrs.features.visual import network as networks
 from brmrs.features.visual import pixels as pictures
 from brmrs.stages import StageContext
+from brmrs.system import cluster
+from brmrs.system.cluster import Columns, Pool, Tasks
 from brmrs.system.heap import freed_memory_kept
 
 BATCH = 32  # of the plain calls
@@ -100,6 +106,33 @@ def compare_texts(texts: list[str]) -> str:
     rate = row(f"texts, brmrs, {chosen}", len(texts), seconds, worst)
     limit = row(f"texts, forward alone, {chosen}", len(texts), forward_seconds(fast, ours))
     return f"texts: {rate / usual:.2f} times encode, {rate / limit:.2f} of the limit"
+
+
+def compare_engines(texts: list[str]) -> str:
+    """Measure the packaged model in this process and on Ray; return the overhead."""
+    model, chosen = text_encoder.in_precision(load("all-MiniLM-L6-v2"), "auto")
+    config, workers = TextConfig(), torch.get_num_threads()
+    execution = ExecutionConfig(engine="ray", workers=workers)
+    arguments = (model, texts, config.batch_size, config.long_texts)
+    size = text_encoder.dimension(model)
+    text_encoder.embed_all(model, texts[:BATCH], config.batch_size)
+    start = timed(lambda: list(cluster.apply(Pool(), [{"row": [0]}], [Tasks(same)])))[0]
+    print(f"start of the cluster: {start:.1f} s")
+    local, expected = timed(
+        lambda: kept(len(texts), size, lambda _: text_encoder.embed(*arguments))
+    )
+    row(f"texts, this process, {workers} threads, {chosen}", len(texts), local)
+    ray, found = timed(
+        lambda: kept(len(texts), size, lambda _: on_cluster.embed(*arguments, execution))
+    )
+    row(f"texts, ray, {workers} actors, {chosen}", len(texts), ray)
+    assert (found == expected).all()
+    return f"texts: ray takes {ray / local - 1:+.1%}; the same bytes"
+
+
+def same(batch: Columns) -> Columns:
+    """Nothing to do."""
+    return batch
 
 
 def forward_seconds(model: SentenceTransformer, work: Callable[[], Any]) -> float:
@@ -180,6 +213,7 @@ if __name__ == "__main__":
     parser.add_argument("--photos", type=Path, help="a folder of JPEGs")
     parser.add_argument("--texts", type=int, default=500, help="how many, at most")
     parser.add_argument("--pictures", type=int, default=128, help="how many, at most")
+    parser.add_argument("--ray", action="store_true", help="the texts here and on Ray")
     parser.add_argument("--backbones", nargs="+", default=["resnet50", "vgg16"])
     arguments = parser.parse_args()
     if not (arguments.metadata or arguments.photos):
@@ -191,7 +225,8 @@ if __name__ == "__main__":
     print("| what | rows | s | rows/s | smallest cosine |\n|---|---|---|---|---|")
     ratios = []
     if arguments.metadata:
-        ratios.append(compare_texts(read_texts(arguments.metadata, arguments.texts)))
+        compare = compare_engines if arguments.ray else compare_texts
+        ratios.append(compare(read_texts(arguments.metadata, arguments.texts)))
     if photos:
         few = photos[: arguments.pictures]
         ratios += [compare_pictures(name, few) for name in arguments.backbones]

@@ -17,6 +17,7 @@ from brmrs.errors import UserError, first_line
 LOG = logging.getLogger(__name__)
 INSTALL = "execution.engine: ray needs the package ray; run pip install 'brmrs[ray]'"
 _FAULT = "fault of the user"  # a column
+TRIES = 4  # in a row without any result, while machines are lost
 ROUND = 256  # batches in the cluster's memory at once
 _ONE_AT_A_TIME = threading.Lock()  # stages are threads of one process; each takes all actors
 
@@ -104,40 +105,77 @@ def apply(
 ) -> Iterator[Columns]:
     """Apply steps to batches, one after the other; yields the results in any order.
 
-    If a machine of the cluster is lost, its unfinished batches run on the others. The cluster holds
-    only results that were not yielded yet.
+    If a machine of the cluster is lost, the batches that were not yielded yet run again.
 
     Args:
         pool: the actors.
-        batches: what is worked on; a batch is never divided or joined with another.
+        batches: what is worked on; never divided or joined. Each has a column `row` of integers,
+            which is in no other batch, and which the steps keep.
         steps: each runs on the output of the one before, while that still runs.
 
     Raises:
         UserError: no cluster, or no room in it, or a step raised one.
+        RuntimeError: a step failed, or machines are lost again and again.
     """
-    if not batches:
+    waiting = {int(batch["row"][0]): batch for batch in batches}
+    if not waiting:
         return
     with _ONE_AT_A_TIME:
         ray = _connected(pool)
-        workers = _workers(ray, pool)
         shipped = [ray.put(step.work) for step in steps]
-        for start in range(0, len(batches), ROUND):
-            part = batches[start : start + ROUND]
-            data = ray.data.from_arrow([pa.table(dict(batch)) for batch in part])
-            for step, work in zip(steps, shipped, strict=True):
-                if isinstance(step, Actors):
-                    size = min(workers, len(part), step.most or workers)
-                    data = _by_actors(ray, data, step, work, pool, size)
-                else:
-                    data = _by_tasks(ray, data, step, workers)
+        losses = 0
+        while waiting:
+            part = list(waiting.values())[:ROUND]
             try:
-                for found in data.iter_batches(batch_size=None, batch_format="numpy"):
-                    if _FAULT in found:
-                        raise UserError(str(found[_FAULT][0]))
+                for found in _run(ray, pool, part, list(zip(steps, shipped, strict=True))):
+                    del waiting[int(found["row"][0])]
+                    losses = 0
                     yield found
-            except ray.exceptions.RayError as error:
-                last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-                raise RuntimeError(f"ray: {last[0][:500]}") from error
+            except _losses(ray) as error:
+                losses += 1
+                if losses == TRIES:
+                    raise RuntimeError(f"ray: {_last_line(error)}") from error
+                LOG.warning("ray: an actor or a machine was lost; %d batches remain", len(waiting))
+
+
+def _run(
+    ray: Any, pool: Pool, batches: Sequence[Columns], steps: Sequence[tuple[Tasks | Actors, Any]]
+) -> Iterator[Columns]:
+    """Run the steps, each with its work in the cluster's memory, on batches that fit there."""
+    workers = _workers(ray, pool)
+    data = ray.data.from_arrow([pa.table(dict(batch)) for batch in batches])
+    for step, work in steps:
+        if isinstance(step, Actors):
+            size = min(workers, len(batches), step.most or workers)
+            data = _by_actors(ray, data, step, work, pool, size)
+        else:
+            data = _by_tasks(ray, data, step, workers)
+    try:
+        for found in data.iter_batches(batch_size=None, batch_format="numpy"):
+            if _FAULT in found:
+                raise UserError(str(found[_FAULT][0]))
+            yield found
+    except _losses(ray):
+        raise
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"ray: {_last_line(error)}") from error
+
+
+def _losses(ray: Any) -> tuple[type[Exception], ...]:
+    """Errors after which the same batches may run well."""
+    found = ray.exceptions
+    return (
+        found.RayActorError,
+        found.ObjectLostError,
+        found.WorkerCrashedError,
+        found.NodeDiedError,
+        found.ActorUnavailableError,
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    """The line of a remote traceback that names the error."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:500]
 
 
 def _by_actors(ray: Any, data: Any, step: Actors, work: Any, pool: Pool, size: int) -> Any:
@@ -149,6 +187,8 @@ def _by_actors(ray: Any, data: Any, step: Actors, work: Any, pool: Pool, size: i
         fn_constructor_args=(work, pool.cores),
         compute=ray.data.ActorPoolStrategy(size=size),
         batch_size=None,
+        # An actor whose machine is lost might wait for another one for ever.
+        ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
         **uses,
     )
 

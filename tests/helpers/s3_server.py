@@ -31,7 +31,9 @@ def s3_server() -> Iterator[str]:
     with mock.patch.dict(os.environ, values):
         forget(s3fs)
         opened.cache_clear()
-        s3fs.S3FileSystem(skip_instance_cache=True).mkdir("shared")
+        files = s3fs.S3FileSystem(skip_instance_cache=True)
+        if not files.exists("shared"):  # the content outlives the server, within a process
+            files.mkdir("shared")
         try:
             yield values["AWS_ENDPOINT_URL"]
         finally:
