@@ -22,6 +22,7 @@ from brmrs.store.modalities import check_modalities
 from brmrs.store.records import Record, from_text
 from brmrs.store.shared.address import check
 from brmrs.store.shared.artifacts import share
+from brmrs.system.cluster import check_installed
 from flows.run_names import changes, run_name
 from flows.server.liveness import watched
 from flows.server.page import publish_run, tag_run
@@ -120,6 +121,8 @@ def run_stages(
     check_modalities(config, stages)
     if config.store.shared:
         check(config.store.shared)
+    if config.execution.engine == "ray":
+        check_installed()
     prints = fingerprint(config, externals(stages))
     run = runs.new_name(store)
     tasks = stage_tasks(stages, store.root, run)

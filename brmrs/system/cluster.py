@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import pyarrow as pa
@@ -68,6 +69,26 @@ class Pool:
     workers: int | None = None
     cores: int = 1
     gpus: float = 0.0
+
+
+def check_installed() -> None:
+    """Check that ray is installed, without loading it.
+
+    Raises:
+        UserError: it is not.
+    """
+    if find_spec("ray") is None:
+        raise UserError(INSTALL)
+
+
+def room(pool: Pool) -> str:
+    """What the cluster has, in words.
+
+    Raises:
+        UserError: no cluster, or no room in it.
+    """
+    ray = _connected(pool)
+    return f"{len(ray.nodes())} machines, room for {_workers(ray, pool)} workers"
 
 
 def _connected(pool: Pool) -> Any:

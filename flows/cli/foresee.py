@@ -18,6 +18,7 @@ from brmrs.stages import externals, needed
 from brmrs.store.fingerprint import fingerprint
 from brmrs.store.modalities import check_modalities, modalities
 from brmrs.store.shared.address import check
+from brmrs.system.cluster import Pool, room
 
 BYTES_WANTED = 2 * 10**9  # free, for the artifacts of a small data set
 COPIES = 2  # of the dump and the pictures, that a run writes at most, roughly
@@ -32,6 +33,7 @@ def looks(config: PipelineConfig, artifacts: Path) -> list[tuple[str, Callable[[
         ("model", lambda: _model(config)),
         ("visual weights", lambda: _visual_weights(config)),
         *([("shared store", lambda: _shared(config))] if config.store.shared else []),
+        *([("cluster", lambda: _cluster(config))] if config.execution.engine == "ray" else []),
         ("room", lambda: _room(config, artifacts)),
     ]
 
@@ -99,6 +101,12 @@ def _shared(config: PipelineConfig) -> str:
     address = config.store.shared or ""
     check(address)
     return address
+
+
+def _cluster(config: PipelineConfig) -> str:
+    """Check that there is a Ray cluster with room for the actors."""
+    settings = config.execution
+    return room(Pool(settings.address, settings.workers, settings.cores, settings.gpus))
 
 
 def _room(config: PipelineConfig, artifacts: Path) -> str:

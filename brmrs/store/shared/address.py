@@ -17,7 +17,10 @@ from brmrs.errors import UserError, first_line
 from brmrs.system.files import open_regular, replacing, walk
 from brmrs.system.untrusted import read_bytes
 
-TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 4}}
+# Seconds, and tries of each request; a part of a large file takes long on a slow line.
+TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 3}}
+TRIES = 2  # of s3fs, around those
+PART = 2**24  # bytes of a file that are sent at once
 INSTALL = "store.shared: s3:// needs the package s3fs; run pip install 'brmrs[s3]'"
 
 
@@ -157,6 +160,7 @@ class Bucket:
         self._root = address.removeprefix("s3://").rstrip("/")
         # Without the cache of listings: other machines write there.
         self._files: Any = S3FileSystem(use_listings_cache=False, config_kwargs=TIMEOUTS)
+        self._files.retries = TRIES
 
     def read(self, name: str, most: int) -> bytes | None:
         """See `Address.read`."""
@@ -206,7 +210,8 @@ class Bucket:
     def upload(self, name: str, path: Path) -> None:
         """See `Address.upload`."""
         with _faults(self.name):
-            self._files.put_file(str(path), f"{self._root}/{name}")
+            target = f"{self._root}/{name}"
+            self._files.put_file(str(path), target, chunksize=PART, max_concurrency=2)
 
     def remove(self, name: str) -> None:
         """See `Address.remove`."""
