@@ -18,6 +18,7 @@ from brmrs.features.visual.pixels import Preprocessing
 from brmrs.images.decode import to_rgb
 from brmrs.system import cluster
 from brmrs.system.cluster import Actors, Columns, Tasks
+from brmrs.system.heap import freed_memory_kept
 
 BATCHES = 4  # of the network, in a batch of the cluster
 
@@ -53,10 +54,11 @@ class EmbedPictures:
         self._twin.check()
         module = self._module.to(precision.device()).to(memory_format=torch.channels_last)
         pixels = np.asarray(batch["pixels"])
-        parts = [
-            encoder.embed_batch(module, self._preprocessing, part, self._batch_size)
-            for part in on_cluster.in_batches(pixels, self._batch_size)
-        ]
+        with freed_memory_kept():
+            parts = [
+                encoder.embed_batch(module, self._preprocessing, part, self._batch_size)
+                for part in on_cluster.in_batches(pixels, self._batch_size)
+            ]
         joined = [np.concatenate(each) for each in zip(*parts, strict=True)]
         return {"row": batch["row"], **{f"part{n}": part for n, part in enumerate(joined)}}
 
