@@ -110,7 +110,7 @@ def _pictures(
         for start in range(0, len(missing), ADDRESSES)
         if (end := min(start + ADDRESSES, len(missing)))
     ]
-    steps = [
+    steps: list[Tasks | Actors] = [
         Actors(Fetch(_share(config, fetchers)), most=fetchers, computes=False),
         Tasks(Check(config.max_bytes, config.max_pixels)),
     ]

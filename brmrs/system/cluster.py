@@ -103,7 +103,9 @@ def _connected(pool: Pool) -> Any:
     except ModuleNotFoundError as error:
         raise UserError(INSTALL) from error
     if not ray.is_initialized():
-        alone = {} if pool.address else {"include_dashboard": False, "num_cpus": os.cpu_count()}
+        alone: dict[str, Any] = (
+            {} if pool.address else {"include_dashboard": False, "num_cpus": os.cpu_count()}
+        )
         try:
             ray.init(
                 address=pool.address or "local",

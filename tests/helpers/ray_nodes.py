@@ -17,7 +17,7 @@ def ray_nodes(count: int = 1, cores: int = 1) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     ray.shutdown()
-    small = {"num_cpus": cores, "object_store_memory": 150_000_000}
+    small: dict[str, Any] = {"num_cpus": cores, "object_store_memory": 150_000_000}
     cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
     try:
         for _ in range(count - 1):
@@ -26,4 +26,4 @@ def ray_nodes(count: int = 1, cores: int = 1) -> Iterator[Any]:
         yield cluster
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]

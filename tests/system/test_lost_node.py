@@ -36,7 +36,7 @@ def nodes() -> Iterator[Any]:
     with ray_nodes(3) as found:
         from ray import cloudpickle
 
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
         yield found
 
 

@@ -15,7 +15,7 @@ from brmrs.config.load import parse
 from brmrs.config.machines import ExecutionConfig
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
-from brmrs.features import loading, on_cluster
+from brmrs.features import loading, on_cluster, precision
 from brmrs.features.text import encoder as text_encoder
 from brmrs.features.text import on_cluster as text_cluster
 from brmrs.features.visual import encoder as visual_encoder
@@ -46,7 +46,7 @@ def register() -> None:
     """Let the classes of this file travel to actors, which cannot import it."""
     from ray import cloudpickle
 
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
 
 
 # Without a cluster
@@ -57,12 +57,12 @@ def test_without_the_package_one_line_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'brmrs\[ray\]'"):
-        list(cluster.apply(Pool(), [{"row": [0]}], [Tasks(print)]))
+        list(cluster.apply(Pool(), [{"row": [0]}], [Tasks(dict)]))
 
 
 def test_nothing_to_do_starts_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert list(cluster.apply(Pool(), [], [Tasks(print)])) == []
+    assert list(cluster.apply(Pool(), [], [Tasks(dict)])) == []
 
 
 def test_the_engine_is_in_no_key(small_config: PipelineConfig) -> None:
@@ -86,7 +86,7 @@ def test_a_machine_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -
     twin = on_cluster.Twin(text_encoder.__name__)
     twin.check()
     other = on_cluster.Twin(text_encoder.__name__)
-    monkeypatch.setattr(on_cluster.precision, "processor", lambda: {"device": "another"})
+    monkeypatch.setattr(precision, "processor", lambda: {"device": "another"})
     with pytest.raises(UserError, match=r"execution: .* has another kind of processor"):
         other.check()
 
@@ -117,7 +117,7 @@ def batches() -> list[Columns]:
 @pytest.mark.slow
 def test_steps_on_batches(two_cores: ExecutionConfig) -> None:
     pool = on_cluster.pool(two_cores)
-    steps = [Actors(Double()), Tasks(add_one, here=True), Tasks(add_one)]
+    steps: list[Tasks | Actors] = [Actors(Double()), Tasks(add_one, here=True), Tasks(add_one)]
     found = list(cluster.apply(pool, batches(), steps))
     assert sorted(int(row) for batch in found for row in batch["row"]) == list(range(20))
     assert all((batch["double"] == 2 * batch["row"] + 2).all() for batch in found)

@@ -82,7 +82,7 @@ def embed(
         {"row": rows, "path": [os.fsencode(paths[row]) for row in rows]}
         for rows in on_cluster.in_batches(np.arange(len(paths)), BATCHES * batch_size)
     ]
-    steps = [
+    steps: list[Tasks | Actors] = [
         Tasks(read, here=True),
         Tasks(Decode(preprocessing)),
         Actors(EmbedPictures(module, preprocessing, batch_size)),
