@@ -5,7 +5,11 @@ Decides where work is done, never what is computed, so it is part of no cache ke
 
 import logging
 import os
+import platform
+import sys
 import threading
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,7 +21,7 @@ from brmrs.errors import UserError, first_line
 
 LOG = logging.getLogger(__name__)
 INSTALL = "execution.engine: ray needs the package ray; run pip install 'brmrs[ray]'"
-_FAULT = "fault of the user"  # a column
+_FAULT, _FAILURE = "fault of the user", "failure"  # columns
 TRIES = 4  # in a row without any result, while machines are lost
 ROUND = 256  # batches in the cluster's memory at once
 _ONE_AT_A_TIME = threading.Lock()  # stages are threads of one process; each takes all actors
@@ -157,7 +161,7 @@ def apply(
             except _losses(ray) as error:
                 losses += 1
                 if losses == TRIES:
-                    raise RuntimeError(f"ray: {_last_line(error)}") from error
+                    raise RuntimeError(f"ray: {first_line(error)}") from error
                 LOG.warning("ray: an actor or a machine was lost; %d batches remain", len(waiting))
 
 
@@ -177,11 +181,13 @@ def _run(
         for found in data.iter_batches(batch_size=None, batch_format="numpy"):
             if _FAULT in found:
                 raise UserError(str(found[_FAULT][0]))
+            if _FAILURE in found:
+                raise RuntimeError(str(found[_FAILURE][0]))
             yield found
     except _losses(ray):
         raise
     except ray.exceptions.RayError as error:
-        raise RuntimeError(f"ray: {_last_line(error)}") from error
+        raise RuntimeError(f"ray: {first_line(error)}") from error
 
 
 def _losses(ray: Any) -> tuple[type[Exception], ...]:
@@ -196,49 +202,49 @@ def _losses(ray: Any) -> tuple[type[Exception], ...]:
     )
 
 
-def _last_line(error: BaseException) -> str:
-    """The line of a remote traceback that names the error."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:500]
-
-
 def _by_actors(ray: Any, data: Any, step: Actors, work: Any, pool: Pool, size: int) -> Any:
     uses = {"num_cpus": 0.0}
     if step.computes:
         uses = {"num_cpus": float(pool.cores), "num_gpus": pool.gpus}
-    return data.map_batches(
-        _Actor,
-        fn_constructor_args=(work, pool.cores),
-        compute=ray.data.ActorPoolStrategy(size=size),
-        batch_size=None,
-        # An actor whose machine is lost might wait for another one for ever.
-        ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
-        **uses,
-    )
+    with warnings.catch_warnings():  # Ray 2.64 will have another name for the restarts
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return data.map_batches(
+            _Actor,
+            fn_constructor_args=(work, pool.cores),
+            compute=ray.data.ActorPoolStrategy(size=size),
+            batch_size=None,
+            # An actor whose machine is lost might wait for another one for ever.
+            max_restarts=0,
+            max_task_retries=0,
+            **uses,
+        )
 
 
 def _by_tasks(ray: Any, data: Any, step: Tasks, workers: int) -> Any:
     """Without a claim on cores: the actors may have all, and wait for the results."""
-    place = {}
-    if step.here:
-        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            node_id=ray.get_runtime_context().get_node_id(), soft=False
-        )
-        place = {"ray_remote_args_fn": lambda: {"scheduling_strategy": strategy}}
-    compute = ray.data.TaskPoolStrategy(size=workers)
-    work = _guarded(step.work)
-    return data.map_batches(work, compute=compute, num_cpus=0, batch_size=None, **place)
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    return data.map_batches(
+        _guarded(step.work),
+        compute=ray.data.TaskPoolStrategy(size=workers),
+        num_cpus=0,
+        batch_size=None,
+        label_selector=here if step.here else None,
+    )
 
 
 def _guarded(work: Work) -> Work:
-    """The work, with a UserError as a column, as Ray would wrap the error."""
+    """The work, with an error as a column: Ray would wrap it, and name it only in a long text."""
 
     def guarded(batch: Columns) -> Columns:
-        if _FAULT in batch:
+        if _FAULT in batch or _FAILURE in batch:
             return batch
         try:
             return work(batch)
         except UserError as error:
             return {_FAULT: [str(error)]}
+        except Exception as error:
+            name = f"{type(error).__name__}: {first_line(error)}, on {platform.node()}"
+            return {_FAILURE: [f"{name}\n{traceback.format_exc()}"]}
 
     return guarded
 
@@ -248,10 +254,10 @@ class _Actor:
 
     def __init__(self, work: Any, cores: int) -> None:
         import ray
-        import torch
 
-        torch.set_num_threads(cores)
         self._work = _guarded(ray.get(work))
+        if torch := sys.modules.get("torch"):  # the work needs it
+            torch.set_num_threads(cores)
 
     def __call__(self, batch: Columns) -> Columns:
         return self._work(batch)

@@ -123,7 +123,7 @@ def test_steps_on_batches(two_cores: ExecutionConfig) -> None:
     assert all((batch["double"] == 2 * batch["row"] + 2).all() for batch in found)
     with pytest.raises(UserError, match=r"^a fault of the user$"):
         list(cluster.apply(pool, batches(), [Actors(Double(UserError("a fault of the user")))]))
-    with pytest.raises(RuntimeError, match=r"^ray: .*ValueError.* of ours"):
+    with pytest.raises(RuntimeError, match=r"^ValueError: a fault of ours, on .*\n"):
         list(cluster.apply(pool, batches(), [Actors(Double(ValueError("a fault of ours")))]))
     with pytest.raises(UserError, match="room for 2 workers of 1 cores"):
         list(cluster.apply(Pool(pool.address, workers=3), batches(), steps))
