@@ -95,6 +95,7 @@ def test_nothing_changed(made: Pipeline, config: PipelineConfig) -> None:
         ("features.replace.visual", "permuted", GRAPHS),
         ("graphs.alpha", 0.25, GRAPHS),
         ("graphs.block_bytes", 2**20, set()),
+        ("execution.engine", "ray", set()),
         ("model.dim", 4, MODEL),
         ("train.learning_rate", 0.01, MODEL),
         ("train.patience", 49, MODEL),

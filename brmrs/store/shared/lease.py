@@ -21,7 +21,7 @@ from brmrs.store.shared.address import Address, UnreachableError
 LOG = logging.getLogger(__name__)
 LEASE = 20.0  # seconds without a beat, after which another machine takes the lock over
 BEATS = 5  # in this time
-POLL = 1.0  # seconds between two looks of a candidate
+POLL = 2.0  # seconds between two looks of a candidate
 MOST = 2000  # bytes of a lock's object
 
 
