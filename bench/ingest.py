@@ -25,6 +25,7 @@ import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.json as pj
+from ingest_stream import measure
 from isal import igzip, isal_zlib
 
 from brmrs.config.data import IngestConfig
@@ -260,5 +261,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reviews", type=int, default=100_000)
     parser.add_argument("--kcore", action="store_true", help="also the 5-core of 50 million")
+    parser.add_argument("--out-of-core", action="store_true", help="a generated stream, by disk")
+    parser.add_argument("--memory", default="4GB", help="ingest.memory of --out-of-core")
     arguments = parser.parse_args()
-    compare(arguments.reviews, arguments.kcore)
+    if arguments.out_of_core:
+        measure(arguments.reviews, IngestConfig(memory=arguments.memory).memory or 0)
+    else:
+        compare(arguments.reviews, arguments.kcore)

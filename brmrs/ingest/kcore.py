@@ -36,6 +36,10 @@ class Core(NamedTuple):
         """Which of the interactions that it was taken from belong to it."""
         return (self.user[user] > 0) & (self.item[item] > 0)
 
+    def without_blocks(self) -> "Core":
+        """The same without its interactions, which may take memory or disk."""
+        return self._replace(blocks=())
+
     def sizes(self) -> dict[str, int]:
         """The numbers of users, items and interactions."""
         return {

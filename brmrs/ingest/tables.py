@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from brmrs.ingest.interactions import NO_TIME, Interactions
 GROUP = 1 << 20  # rows of a row group; that of items is smaller, because of the texts
 ITEMS_GROUP = 1 << 16
 ITEMS_WITH = ("title", "description", "text", "image_address", "image_name")
-Ids = Sequence[str] | pa.LargeStringArray
+Ids: TypeAlias = Sequence[str] | pa.LargeStringArray
 
 
 class GroupedWriter:

@@ -184,7 +184,7 @@ def _read_file(
             _add(_columns(list(lines.records(first, rows))), sink, reading)
     else:
         with ThreadPoolExecutor(1) as pool:
-            for first, block, found in _decoded(stream, pool):
+            for first, block, found in decoded_ahead(stream, pool):
                 for part in _parts(first, block, found, lines):
                     _add(part, sink, reading)
     lines.end()
@@ -209,7 +209,7 @@ def _columns(reviews: Sequence[Review]) -> Reviews:
     )
 
 
-def _decoded(
+def decoded_ahead(
     stream: Iterable[tuple[int, bytes]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[int, bytes, Reviews | None]]:
     """The blocks in their order, decoded ahead in a thread; few at a time, to bound the memory."""

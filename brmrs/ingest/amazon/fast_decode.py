@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from brmrs.ingest.amazon.records import MAX_ID, RejectedError, identifier
 from brmrs.ingest.interactions import END_OF_TIME
-from brmrs.ingest.lines import MAX_LINE
+from brmrs.ingest.lines import MAX_LINE, feed_positions
 
 # All three data sets document stars from 1 to 5; a rating of 0 or 100 is no rating.
 MIN_RATING, MAX_RATING = 1.0, 5.0
@@ -132,6 +132,10 @@ def _likely(line: bytes) -> str:
 
 def _are_ids(values: pa.LargeStringArray) -> bool:
     """Whether `records.identifier` accepts all of them. Nearly all are short and alphanumeric."""
+    _, offsets, content = values.buffers()
+    lengths = np.diff(np.frombuffer(offsets, dtype=np.int64, count=len(values) + 1))
+    if lengths.min() > 0 and lengths.max() <= MAX_ID and content.to_pybytes().isalnum():
+        return True
     short = pc.less_equal(pc.binary_length(values), MAX_ID)
     other = pc.invert(pc.and_(pc.ascii_is_alnum(values), short))
     try:
@@ -152,7 +156,7 @@ def _objects(block: bytes) -> int:
     if len(block) > MAX_LINE or not (block.startswith(b"{") and block.endswith(b"}\n")):
         return 0
     data = np.frombuffer(block, dtype=np.uint8)
-    ends = np.flatnonzero(data == ord("\n"))
+    ends = feed_positions(block)
     closed = bool((data[ends - 1] == ord("}")).all())
     opened = bool((data[ends[:-1] + 1] == ord("{")).all())
     return len(ends) if closed and opened and _is_utf8(block) else 0
@@ -161,8 +165,9 @@ def _objects(block: bytes) -> int:
 def _is_utf8(block: bytes) -> bool:
     if block.isascii():
         return True
+    buffers = [None, pa.py_buffer(np.array([0, len(block)])), pa.py_buffer(block)]
     try:
-        block.decode()
-    except UnicodeDecodeError:
+        pa.Array.from_buffers(pa.large_string(), 1, buffers).validate(full=True)
+    except pa.ArrowInvalid:
         return False
     return True

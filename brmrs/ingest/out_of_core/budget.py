@@ -69,7 +69,7 @@ def budget_of(dump_format: StreamedFormat, config: IngestConfig, scratch: Path) 
     lines = {kind: sum(map(lines_of_file, files.get(kind, ()))) for kind in IN_MEMORY}
     need = sum(IN_MEMORY[kind] * count for kind, count in lines.items())
     free = free_for_cpu()
-    limit = config.memory or (need if free is None else int(SHARE * free))
+    limit = int(config.memory or (need if free is None else SHARE * free))
     name = "ingest.memory" if config.memory else f"{SHARE:.0%} of the free memory"
     about = f"about {lines['reviews']:,.0f} reviews and {lines['metadata']:,.0f} items"
     if need <= limit:

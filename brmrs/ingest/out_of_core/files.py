@@ -26,7 +26,7 @@ def append(path: Path, records: NDArray[Any]) -> None:
 def write(file: BinaryIO, records: NDArray[Any]) -> None:
     """Write records to an open file; errors as for `append`."""
     if len(records):
-        file.write(memoryview(np.ascontiguousarray(records)).cast("B"))
+        file.write(np.ascontiguousarray(records).data.cast("B"))
 
 
 def read(path: Path, kind: np.dtype[Any]) -> NDArray[Any]:

@@ -61,7 +61,8 @@ class SpilledItems(Gathering):
     def parts(self) -> Iterator[list[Item]]:
         """All items in their order, by ranges. Logs what is missing after the last one."""
         self._write()
-        described, lacking = 0, []
+        described = 0
+        lacking: list[int] = []
         for first in range(0, len(self._asins), self.part):
             found: list[Item | None] = [None] * min(self.part, len(self._asins) - first)
             for position, item in self._rows(first // self.part):

@@ -10,6 +10,7 @@ The rules (the latest of a pair, the minimum rating, the k-core) are the functio
 data in memory, and the bytes are the same.
 """
 
+import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,8 @@ from brmrs.ingest.out_of_core.runs import Numbered, number
 from brmrs.ingest.streams import StreamedFormat
 from brmrs.system.files import remove
 
+LOG = logging.getLogger(__name__)
+
 
 def run(
     dump_format: StreamedFormat, config: IngestConfig, budget: Budget, out: Path
@@ -52,11 +55,15 @@ def _run(
 ) -> dict[str, Any]:
     new_chunks = partial(Chunks, budget.folder, budget.chunk_rows)
     chunks, reading = dump_format.stream(config, new_chunks)
+    LOG.info("ingest: %s reviews on disk, in %s chunks", f"{chunks.rows:,}", len(chunks.done))
     users, items, pairs = pairs_of(chunks, config, budget)
+    LOG.info("ingest: %s distinct (user, item) pairs; taking cores", f"{pairs.distinct:,}")
     hold_blocks = partial(hold, budget.folder, at_once=budget.rows)
     before = core_of(pairs.blocks, 0).sizes()
-    core = core_or_refuse(pairs.blocks, config.k, before, hold_blocks)
+    core = core_or_refuse(pairs.blocks, config.k, before, hold_blocks).without_blocks()
+    LOG.info("ingest: the core is known; writing tables")
     counts = _write_interactions(out / "interactions.parquet", pairs, core)
+    pairs.values.close()  # frees the disk
     _write_users(out / "users.parquet", users, core)
     asins = _kept(items, core.item)
     described = SpilledItems(asins, dump_format.describing, budget.folder, budget.memory // 4)
@@ -83,6 +90,7 @@ def pairs_of(
     folder = budget.folder
     users = number([chunk.users for chunk in chunks.done], folder, "users", budget.ids)
     items = number([chunk.items for chunk in chunks.done], folder, "items", budget.ids)
+    LOG.info("ingest: %s users and %s items numbered", f"{users.count:,}", f"{items.count:,}")
     pairs = latest_of_pairs(chunks.done, users.count, config.min_rating, folder, budget.rows)
     return users, items, pairs
 

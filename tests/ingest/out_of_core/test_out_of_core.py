@@ -1,6 +1,10 @@
 """Dumps read out of core give the bytes of dumps read in memory."""
 
+import gzip
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +12,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ByteSize
 
 from brmrs.config.data import IngestConfig
 from brmrs.config.pipeline import PipelineConfig
-from brmrs.errors import UserError
+from brmrs.errors import UserError, os_fault
 from brmrs.ingest import tables
 from brmrs.ingest.amazon import encode_ids
 from brmrs.ingest.out_of_core import budget, runs
@@ -114,7 +119,7 @@ def config_of(folder: Path, count: int, memory: int) -> IngestConfig:
     about.write_text(
         "".join(f'{{"parent_asin":"i{n:x}","title":"T {n}"}}\n' for n in range(0, 90, 2))
     )
-    return IngestConfig(reviews=(path,), metadata=(about,), memory=memory, k=2)
+    return IngestConfig(reviews=(path,), metadata=(about,), memory=ByteSize(memory), k=2)
 
 
 def test_many_chunks_and_ranges_and_row_groups(
@@ -175,8 +180,6 @@ def test_the_decision_and_the_disk_are_reported_beforehand(
 def test_the_estimate_of_lines_follows_the_size_of_a_compressed_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import gzip
-
     path = tmp_path / "reviews.json.gz"
     content = config_of(tmp_path, 40_000, 1).reviews[0].read_bytes()
     path.write_bytes(gzip.compress(content))
@@ -206,3 +209,38 @@ def test_ids_are_numbered_in_sorted_order(
     )
     for ids, each in zip(chunks, written, strict=True):
         assert [expected[code] for code in each.codes()] == sorted(set(ids))
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_gives_advice_and_leaves_nothing(tmp_path: Path) -> None:
+    config = config_of(tmp_path, 1_000, 10_000)
+    with pytest.raises(OSError, match="too large") as failed, largest_file(300):
+        outcome(config, tmp_path / "a")
+    assert "ulimit -f" in str(os_fault(failed.value))
+    ids = pa.array([f"{number:x}" for number in range(9999)], pa.large_string())
+    with pytest.raises(OSError, match="too large") as failed, largest_file(300):
+        runs.Run.write(tmp_path / "b.ids", ids)
+    assert "ulimit -f" in str(os_fault(failed.value))
+
+
+def test_a_real_dump_with_metadata(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "raw" / "gift_cards_2018"
+    config = IngestConfig(
+        reviews=(folder / "Gift_Cards_5.json.gz",),
+        metadata=(folder / "meta_Gift_Cards.json.gz",),
+        memory=ByteSize(100_000),
+    )
+    found = outcome(config, tmp_path / "a")
+    assert isinstance(found, dict)
+    large = config.model_copy(update={"memory": LARGE})
+    assert found == outcome(large, tmp_path / "b")
