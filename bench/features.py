@@ -108,8 +108,12 @@ def compare_texts(texts: list[str]) -> str:
     return f"texts: {rate / usual:.2f} times encode, {rate / limit:.2f} of the limit"
 
 
-def compare_engines(texts: list[str]) -> str:
-    """Measure the packaged model in this process and on Ray; return the overhead."""
+def compare_engines(found: list[str], count: int) -> str:
+    """Measure the packaged model in this process and on Ray; return the overhead.
+
+    If there are fewer texts than `count`, they occur several times, each time with another number.
+    """
+    texts = [f"{n // len(found)} {found[n % len(found)]}" for n in range(count)]
     model, chosen = text_encoder.in_precision(load("all-MiniLM-L6-v2"), "auto")
     config, workers = TextConfig(), torch.get_num_threads()
     execution = ExecutionConfig(engine="ray", workers=workers)
@@ -225,8 +229,10 @@ if __name__ == "__main__":
     print("| what | rows | s | rows/s | smallest cosine |\n|---|---|---|---|---|")
     ratios = []
     if arguments.metadata:
-        compare = compare_engines if arguments.ray else compare_texts
-        ratios.append(compare(read_texts(arguments.metadata, arguments.texts)))
+        found = read_texts(arguments.metadata, arguments.texts)
+        ratios.append(
+            compare_engines(found, arguments.texts) if arguments.ray else compare_texts(found)
+        )
     if photos:
         few = photos[: arguments.pictures]
         ratios += [compare_pictures(name, few) for name in arguments.backbones]
