@@ -222,13 +222,14 @@ def _by_actors(ray: Any, data: Any, step: Actors, work: Any, pool: Pool, size: i
 
 def _by_tasks(ray: Any, data: Any, step: Tasks, workers: int) -> Any:
     """Without a claim on cores: the actors may have all, and wait for the results."""
-    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    here = ray.get_runtime_context().get_node_id() if step.here else "!none"
     return data.map_batches(
         _guarded(step.work),
         compute=ray.data.TaskPoolStrategy(size=workers),
         num_cpus=0,
         batch_size=None,
-        label_selector=here if step.here else None,
+        # Also for steps that run anywhere, or Ray would join them with the step before, here.
+        label_selector={"ray.io/node-id": here},
     )
 
 
