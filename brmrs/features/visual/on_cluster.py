@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,31 +13,13 @@ from brmrs.features import on_cluster, precision
 from brmrs.features.embeddings import Embedded
 from brmrs.features.on_cluster import Twin
 from brmrs.features.visual import encoder
+from brmrs.features.visual.decoding import Decode, read
 from brmrs.features.visual.pixels import Preprocessing
-from brmrs.images.decode import to_rgb
 from brmrs.system import cluster
 from brmrs.system.cluster import Actors, Columns, Tasks
 from brmrs.system.heap import freed_memory_kept
 
 BATCHES = 4  # of the network, in a batch of the cluster
-
-
-def read(batch: Columns) -> Columns:
-    """{"row", "path"} to {"row", "data"}: the bytes of the files."""
-    paths = [Path(os.fsdecode(path)) for path in batch["path"]]
-    return {"row": batch["row"], "data": [path.read_bytes() for path in paths]}
-
-
-@dataclass(frozen=True)
-class Decode:
-    """{"row", "data"} to {"row", "pixels": (R, s, s, 3) uint8}."""
-
-    preprocessing: Preprocessing
-
-    def __call__(self, batch: Columns) -> Columns:
-        """See the class."""
-        found = [self.preprocessing.pixels(to_rgb(data)) for data in batch["data"]]
-        return {"row": batch["row"], "pixels": np.stack(found)}
 
 
 class EmbedPictures:
