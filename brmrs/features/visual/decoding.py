@@ -1,4 +1,4 @@
-"""Reading and decoding pictures as steps of a cluster. Imports no torch, so its workers are small."""
+"""Reading and decoding pictures as steps of a cluster. Without torch, so its workers are small."""
 
 import os
 from dataclasses import dataclass
