@@ -83,15 +83,23 @@ def by_part(
         train: the training items.
         protocol: `split.protocol`.
         k: K.
-        negatives: n.
+        negatives: n. They are drawn as in training: uniform over the items outside the user's
+            training items, so they may be held out for the user. See `_new_items` for cold-items.
         seed: of the negatives.
     """
     together = [held_out] if protocol != "cold-items" else [{p: x} for p, x in held_out.items()]
     found: dict[int, Scan] = {}
     for each in together:
-        among = ranked_items(protocol, next(iter(each.values())))
+        first = next(iter(each.values()))
+        among = ranked_items(protocol, first)
         users, positives, parts = _pairs(each)
-        drawn = _negatives(users, train, negatives, seed, among)
+        generator = torch.Generator().manual_seed(seed)
+        if not len(users):
+            drawn = torch.empty((0, negatives), dtype=torch.int64)
+        elif among is None:
+            drawn = Sampler(train, negatives).negatives(users, generator)
+        else:
+            drawn = _new_items(users, first, negatives, generator)
         items = torch.cat([positives.unsqueeze(1), drawn], dim=1)
         whole = scan(branches, users, items, parts, train, k, among)
         found |= {part: whole.of(part) for part in each}
@@ -107,18 +115,19 @@ def _pairs(held_out: Mapping[int, UserItems]) -> tuple[Tensor, Tensor, Tensor]:
     return users[order], items[order], parts[order]
 
 
-def _negatives(users: Tensor, train: UserItems, n: int, seed: int, among: Tensor | None) -> Tensor:
-    """(P, n) negatives, drawn as in training: uniform over the items that the user is ranked.
+def _new_items(users: Tensor, held_out: UserItems, n: int, generator: torch.Generator) -> Tensor:
+    """(P, n) negatives of the protocol `cold-items`: new items that are not held out for the user.
 
-    Items that are held out for the user may be drawn, as in training.
+    Training draws no new items, so there is no reason to draw what is held out for the user, as
+    with the other protocols. Of users that have all new items of the part, any of them is drawn.
     """
-    generator = torch.Generator().manual_seed(seed)
-    if not len(users):
-        return torch.empty((0, n), dtype=torch.int64)
-    if among is None:
-        return Sampler(train, n).negatives(users, generator)
-    items = among.nonzero().squeeze(1)
-    return items[torch.randint(len(items), (len(users), n), generator=generator)]
+    items = torch.unique(held_out.items)
+    found: Tensor = items[torch.randint(len(items), (len(users), n), generator=generator)]
+    free = held_out.counts[users] < len(items)
+    if bool(free.any()):
+        sampler = Sampler(held_out, n, drawn=items)
+        found[free] = sampler.negatives(users[free], generator)
+    return found
 
 
 @torch.no_grad()  # a scorer may hold parameters of its model

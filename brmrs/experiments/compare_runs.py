@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from brmrs import columns
 from brmrs.errors import UserError
@@ -13,6 +12,7 @@ from brmrs.evaluation.comparison import Floats, compare
 from brmrs.stages import SPLIT, USERS
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run
+from brmrs.store.tables import read_per_user
 
 PER_USER = "evaluate/per_user.parquet"
 KINDS = ("recall", "ndcg")
@@ -109,7 +109,7 @@ def _per_user(run: Run, store: ArtifactStore, part: int) -> dict[str, Floats]:
     """The user ids and the fused branch's metrics of one split, by column name.
 
     Raises:
-        UserError: the run was not evaluated, or `brmrs gc` removed the table.
+        UserError: the run was not evaluated, `brmrs gc` removed the table, or it is damaged.
     """
     path: Path = store.path(run.artifact("evaluate"), PER_USER)
     if not path.is_file():
@@ -118,7 +118,7 @@ def _per_user(run: Run, store: ArtifactStore, part: int) -> dict[str, Floats]:
             "with its configuration again"
         )
     wanted = [(columns.BRANCH, "==", columns.FUSED), (columns.SPLIT, "==", part)]
-    table = pq.read_table(path, filters=wanted).sort_by(columns.USER)
+    table = read_per_user(path, wanted).sort_by(columns.USER)
     names = [name for name in table.column_names if name not in (columns.SPLIT, columns.BRANCH)]
     return {name: table[name].to_numpy() for name in names}
 

@@ -107,6 +107,18 @@ def _numbers(first: int, count: int) -> Any:
     return np.arange(first, first + count, dtype=np.int32)
 
 
+def fields_of(item: Item) -> tuple[bool, ...]:
+    """Whether an item has each of `ITEMS_WITH`."""
+    addresses = [is_address(each) for each in item.image_urls]
+    return (
+        bool(item.title),
+        bool(item.description),
+        item.has_text,
+        any(addresses),
+        not all(addresses),
+    )
+
+
 @dataclass
 class CoreStatistics:
     """Counts of the interactions and items that the stage keeps, added part by part."""
@@ -133,11 +145,8 @@ class CoreStatistics:
     def add_items(self, items: Iterable[Item]) -> Self:
         """Count items."""
         for item in items:
-            self.items_with["title"] += bool(item.title)
-            self.items_with["description"] += bool(item.description)
-            self.items_with["text"] += item.has_text
-            self.items_with["image_address"] += any(map(is_address, item.image_urls))
-            self.items_with["image_name"] += not all(map(is_address, item.image_urls))
+            for name, has in zip(ITEMS_WITH, fields_of(item), strict=True):
+                self.items_with[name] += has
         return self
 
     def values(self, sizes: Mapping[str, int]) -> dict[str, Any]:

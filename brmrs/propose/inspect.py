@@ -17,6 +17,7 @@ from brmrs.ingest.amazon.metadata import METADATA, describe
 from brmrs.ingest.amazon.records import read
 from brmrs.ingest.dataset import Reading
 from brmrs.ingest.stage import ingest
+from brmrs.ingest.tables import ITEMS_WITH, fields_of
 from brmrs.propose.look import pictures_of, with_picture
 
 LOW_RATING = 2.0  # stars
@@ -75,20 +76,17 @@ def _notes(statistics: dict[str, Any]) -> list[str]:
 def _of_metadata(files: Sequence[Path]) -> dict[str, Any]:
     """Counts over the distinct items, whose rows are merged field by field."""
     reading = Reading()
-    having: dict[str, tuple[bool, bool, bool, bool]] = {}
+    having: dict[str, np.ndarray] = {}
     for line in read(files, METADATA, 1.0, reading, allow_truncated=True):
         reading.generations[line.generation] += 1
         item = describe(line.row, reading.unusable)
-        has = (bool(item.title), bool(item.description), item.has_text, bool(item.image_urls))
-        old = having.get(line.asin, (False,) * 4)
-        having[line.asin] = (has[0] or old[0], has[1] or old[1], has[2] or old[2], has[3] or old[3])
+        having[line.asin] = np.array(fields_of(item)) | having.get(line.asin, False)
     if not having:
         raise UserError("paths: no item is left in the metadata; name other files")
     totals = np.array(list(having.values())).sum(axis=0).tolist()
-    names = ("title", "description", "text", "image_address")
     reading.notes["duplicates"] = reading.generations.total() - len(having)
     return {
         "metadata": reading.statistics(),
         "items": len(having),
-        "items_with": dict(zip(names, totals, strict=True)),
+        "items_with": dict(zip(ITEMS_WITH, totals, strict=True)),
     }

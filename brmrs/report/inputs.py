@@ -41,12 +41,14 @@ class Inputs:
     @cached_property
     def bundle(self) -> dict[str, Any]:
         """The description of the trained model."""
-        return {**checked.read(self.paths["train"] / "bundle.json", checked.MODEL)}
+        found = checked.read(self.paths["train"] / "bundle.json", checked.MODEL)
+        return {**found}
 
     @cached_property
     def statistics(self) -> dict[str, Any]:
         """`statistics.json` of the stage ingest."""
-        return {**checked.read(self.paths[STATISTICS], checked.STATISTICS)}
+        found = checked.read(self.paths[STATISTICS], checked.STATISTICS)
+        return {**found}
 
     @cached_property
     def split(self) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """Pictures of items from the artifact of the stage `images`."""
 
+import errno
 import hashlib
 import os
 import re
@@ -85,7 +86,7 @@ def checked(run: LoadedRun, digest: str) -> Picture:
     """A picture by its digest. The artifact is untrusted, so the bytes are checked.
 
     Raises:
-        Problem: it is missing or damaged.
+        Problem: it is missing or damaged, or there are too many open files.
     """
     assert run.images is not None
     folder = run.images / FILES / digest[:2]
@@ -101,10 +102,16 @@ def checked(run: LoadedRun, digest: str) -> Picture:
 
 
 def _opened(path: Path) -> FileIO | None:
-    """A regular file within the limit; None of any other file."""
+    """A regular file within the limit; None of any other file.
+
+    Raises:
+        Problem: this process, or the machine, has as many open files as it may have.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise Problem(503, "too many open files; try again") from error
         return None
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_PICTURE:

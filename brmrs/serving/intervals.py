@@ -3,12 +3,12 @@
 import numpy as np
 import pyarrow as pa
 
-from brmrs.columns import BRANCH, FUSED, SPLIT, SPLIT_NAMES, TEST, USER, VALIDATION, per_user
+from brmrs.columns import BRANCH, FUSED, SPLIT, SPLIT_NAMES, TEST, USER, VALIDATION
 from brmrs.evaluation.paired import interval
 from brmrs.stages import USERS
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run, sound
-from brmrs.store.tables import open_table, read_table
+from brmrs.store.tables import read_per_user
 
 PER_USER = "evaluate/per_user.parquet"
 
@@ -52,10 +52,7 @@ def _has_table(run: Run, store: ArtifactStore) -> bool:
 def _read(run: Run, store: ArtifactStore) -> pa.Table:
     """Metrics of the fused branch by user."""
     path = store.path(run.artifact("evaluate"), PER_USER)
-    about = per_user(())
-    with open_table(path, about) as file:
-        metrics = [each for each in file.schema_arrow if each.type == pa.float64()]
-    return read_table(path, pa.schema([*about, *metrics]), filters=[(BRANCH, "==", FUSED)])
+    return read_per_user(path, [(BRANCH, "==", FUSED)])
 
 
 def _of(table: pa.Table, part: int) -> dict[str, np.ndarray]:

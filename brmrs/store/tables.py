@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from brmrs.columns import per_user
 from brmrs.errors import UserError, first_line, os_fault
 from brmrs.system.files import open_regular
 
@@ -34,6 +35,22 @@ def read_table(
         table = pq.read_table(file, columns=wanted.names, filters=filters)
         _check_gaps(table, wanted)
     return table
+
+
+def read_per_user(path: Path, filters: Any) -> pa.Table:
+    """`per_user.parquet` of the stage evaluate, with all metrics that it has.
+
+    Args:
+        path: the Parquet file.
+        filters: see `pyarrow.parquet.read_table`.
+
+    Raises:
+        UserError: see `read_table`.
+    """
+    about = per_user(())
+    with open_table(path, about) as file:
+        metrics = [each for each in file.schema_arrow if each.type == pa.float64()]
+    return read_table(path, pa.schema([*about, *metrics]), filters=filters)
 
 
 def rows(path: Path, schema: pa.Schema, *names: str) -> Iterator[tuple[Any, ...]]:

@@ -267,14 +267,18 @@ def features(
         meta = read_json(folder / "meta.json")
         kept = {name: meta[name] for name in ("label", "weights_sha256", "items", "present")}
         how = getattr(config.replace, modality)
-        if how != "none":
-            kept["label"] = f"{kept['label']}, {REPLACED[how]}"
+        kept["label"] = _labelled(kept["label"], how)
         if how == "removed":
             kept["present"] = 0
         described[modality] = Feature(
             **kept, used=modality in used and kept["present"] > 0, imputation=config.imputation
         )
     return described
+
+
+def _labelled(label: str, how: str) -> str:
+    """The label of features, with what took their place (`features.replace`)."""
+    return label if how == "none" else f"{label}, {REPLACED[how]}"
 
 
 def of_graphs(data: TrainingData, config: FeaturesConfig, used: Set[str]) -> dict[str, Feature]:
@@ -287,7 +291,7 @@ def of_graphs(data: TrainingData, config: FeaturesConfig, used: Set[str]) -> dic
     """
     return {
         modality: Feature(
-            label=NEIGHBOURS_ONLY,
+            label=_labelled(NEIGHBOURS_ONLY, getattr(config.replace, modality)),
             weights_sha256=None,
             items=data.items,
             present=int((graph.csr.crow_indices().diff() > 0).sum()),

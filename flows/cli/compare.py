@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,11 @@ from flows.cli.options import (
     with_plugins,
 )
 from flows.cli.tables import print_json
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+    from brmrs.config.pipeline import PipelineConfig
 
 app = typer.Typer()
 out = console()
@@ -100,32 +105,15 @@ def tune(
     there.
     """
     from brmrs.experiments.compare import configured, tuned_file
-    from brmrs.stages import externals, needed, of_model
-    from brmrs.store.artifacts import ArtifactStore
-    from brmrs.store.fingerprint import fingerprint
-    from brmrs.store.runs import find
-    from brmrs.system import progress
-    from flows.cli import run_locally
     from flows.cli import tables_compare as show_benchmark
 
     overrides = with_plugins(overrides, plugins)
     first, *later = config
     settings, own = configured(first, overrides, model, later, tuned=False)
-    train = next(stage for stage in of_model(settings) if stage.name == "train")
-    until = ",".join(train.upstream)
-    fingerprint(settings, externals(needed(settings, until)))
-    summary = run_locally.run(settings, artifacts, until, (), overrides, err, "tune")
+    study = _searched(settings, overrides, artifacts, trials)
     from brmrs.experiments.tune import finished, rows, winner, with_values
-    from brmrs.experiments.tune import tune as search
     from brmrs.experiments.tuned_file import write
 
-    store = ArtifactStore(artifacts)
-    try:
-        with progress.shown(err):
-            study = search(settings, find(store, summary["run"]), store, trials)
-    except KeyboardInterrupt:
-        err.print("\ninterrupted: finished trials are kept; run the command again to resume")
-        raise typer.Exit(run_locally.INTERRUPTED) from None
     best = winner(study)
     file = tuned_file(first, settings.name, model)
     comments = [
@@ -146,6 +134,32 @@ def tune(
         print_json(result)
     else:
         show_benchmark.tuning(out, result, best.number)
+
+
+def _searched(
+    settings: "PipelineConfig", overrides: list[str], artifacts: Path, trials: int
+) -> "Study":
+    """Run the stages before the training, and search; an interruption ends the command."""
+    from brmrs.stages import externals, needed, of_model
+    from brmrs.store.artifacts import ArtifactStore
+    from brmrs.store.fingerprint import fingerprint
+    from brmrs.store.runs import find
+    from brmrs.system import progress
+    from flows.cli import run_locally
+
+    train = next(stage for stage in of_model(settings) if stage.name == "train")
+    until = ",".join(train.upstream)
+    fingerprint(settings, externals(needed(settings, until)))
+    summary = run_locally.run(settings, artifacts, until, (), overrides, err, "tune")
+    from brmrs.experiments.tune import tune as search
+
+    store = ArtifactStore(artifacts)
+    try:
+        with progress.shown(err):
+            return search(settings, find(store, summary["run"]), store, trials)
+    except KeyboardInterrupt:
+        err.print("\ninterrupted: finished trials are kept; run the command again to resume")
+        raise typer.Exit(run_locally.INTERRUPTED) from None
 
 
 @app.command()

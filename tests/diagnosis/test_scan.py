@@ -74,6 +74,29 @@ def test_new_items_are_ranked_among_themselves() -> None:
         assert int(scans[part].ranks["fused"].max()) <= len(own)
 
 
+def test_what_is_held_out_for_the_user_is_no_negative_among_new_items() -> None:
+    """Among few new items, an item would often be compared with itself, with a margin of 0."""
+    branches, held_out, _ = board(3)
+    nothing = torch.tensor([], dtype=torch.int64)
+    train = UserItems.from_pairs(nothing, nothing, USERS, ITEMS)
+    scans = by_part(branches, held_out, train, "cold-items", k=K, negatives=50, seed=0)
+    for part, items in held_out.items():
+        found = scans[part]
+        users = found.users[found.rows].unsqueeze(1)
+        assert not items.contain(users, found.items[:, 1:]).any()
+
+
+def test_a_user_who_has_all_new_items_keeps_a_place() -> None:
+    pairs = torch.tensor([0, 0, 1]), torch.tensor([3, 4, 4])
+    part = UserItems.from_pairs(*pairs, 2, 5)
+    nothing = torch.tensor([], dtype=torch.int64)
+    train = UserItems.from_pairs(nothing, nothing, 2, 5)
+    branches = {"fused": Branch(torch.eye(2), torch.arange(10.0).view(5, 2))}
+    found = by_part(branches, {TEST: part}, train, "cold-items", k=2, negatives=4, seed=0)[TEST]
+    assert set(found.items[:2, 1:].flatten().tolist()) <= {3, 4}  # user 0 has both
+    assert set(found.items[2, 1:].tolist()) == {3}
+
+
 def test_a_part_without_pairs() -> None:
     branches, held_out, train = board(1)
     nothing = torch.tensor([], dtype=torch.int64)

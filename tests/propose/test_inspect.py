@@ -78,8 +78,17 @@ def test_metadata_alone(folder: Path) -> None:
         "description": 1,
         "text": 2,
         "image_address": 1,
+        "image_name": 0,
     }
     assert found["metadata"]["duplicates"] == 1
+
+
+def test_metadata_alone_counts_as_a_whole_dump_does(folder: Path) -> None:
+    """Names of pictures are no addresses; the fields are those of every other inspection."""
+    write(folder / "reviews_A.json", {"asin": "i0", "title": "A", "imUrl": "a.jpg"})
+    found = inspect([folder / "reviews_A.json"])["items_with"]
+    assert list(found) == list(inspect([folder])["items_with"])
+    assert found["image_address"] == 0
 
 
 def test_reviews_alone(folder: Path) -> None:

@@ -51,6 +51,16 @@ def test_the_previous_run_is_compared(made: Made) -> None:
     assert value == pytest.approx(difference, abs=1e-12)
 
 
+def test_a_damaged_previous_run_is_named_on_the_page(made: Made, tmp_path: Path) -> None:
+    store, first, second = made
+    copy = ArtifactStore(tmp_path / "store")
+    shutil.copytree(store.root, copy.root)
+    (copy.path(first.artifact("evaluate")) / "per_user.parquet").write_bytes(b"PAR1")
+    text = write(second, copy).read_text()
+    assert "No comparison: " in text
+    assert "per_user.parquet: no table of a run" in text
+
+
 def test_lineage_shows_every_stage_and_its_origin(made: Made) -> None:
     store, first, second = made
     text = write(second, store).read_text()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
@@ -21,6 +22,7 @@ from brmrs.columns import SHA256, TITLE
 from brmrs.errors import UserError
 from brmrs.models.base import Branch
 from brmrs.service import alike, limits, pictures
+from brmrs.service.problem import Problem
 from brmrs.service.served import Choice, ServedRuns
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run
@@ -279,3 +281,26 @@ def test_titles_are_given_as_they_are_in_valid_json(with_odd_titles: httpx.Clien
     assert titles[:2] == ["\x00", "\x1b[31mred"]
     assert len(titles[2]) == 100_000
     assert np.isin(["</script>", '"}{'], titles).all()
+
+
+def test_the_limit_of_open_files_is_no_missing_picture(tmp_path: Path) -> None:
+    """The service can answer again later, so the answer is 503, not 404."""
+    path = tmp_path / "picture"
+    path.write_bytes(b"\xff\xd8\xff")
+    limits_before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits_before[1]))
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                opened.append(os.open(path, os.O_RDONLY))
+        with pytest.raises(Problem) as caught:
+            pictures._opened(path)
+    finally:
+        for each in opened:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits_before)
+    assert caught.value.status == 503
+    found = pictures._opened(path)
+    assert found is not None
+    found.close()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,13 @@ from board_artifacts import (
 )
 
 from brmrs.columns import CURVE, LOSS, TEST, TRAIN, VALIDATION
+from brmrs.config.features import FeaturesConfig
 from brmrs.config.models import names as model_names
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
+from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models import bundle
-from brmrs.training.stage import run, summary
+from brmrs.training.stage import NEIGHBOURS_ONLY, of_graphs, run, summary
 from brmrs.training.trainer import History
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,6 +50,19 @@ def train(root: Path, settings: PipelineConfig, interactions: Rows | None = None
 def losses(artifact: Path) -> CurveRows:
     curve: CurveRows = pq.read_table(artifact / "curve.parquet").to_pylist()
     return [row for row in curve if row["kind"] == LOSS]
+
+
+def test_the_label_of_replaced_neighbours_says_so() -> None:
+    """A model that reads only the neighbours has no features of its own to describe."""
+    graph = SparseMatrix.from_edges(
+        torch.tensor([0, 1]), torch.tensor([1, 0]), torch.ones(2), (3, 3)
+    )
+    data: Any = SimpleNamespace(items=3, modality_graphs={"visual": graph})
+    replaced = FeaturesConfig.model_validate({"replace": {"visual": "permuted"}})
+    found = of_graphs(data, replaced, {"visual"})["visual"]
+    assert found.label == "graph of the nearest neighbours, permuted among the items"
+    assert (found.present, found.items) == (2, 3)
+    assert of_graphs(data, FeaturesConfig(), {"visual"})["visual"].label == NEIGHBOURS_ONLY
 
 
 def test_bpr_mf_learns_the_board(tmp_path: Path) -> None:

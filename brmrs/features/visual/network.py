@@ -52,6 +52,7 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
         tower, preprocessing, dimension = towers.find(config.backbone)
         name = text_model.label(config.backbone)
         about = Extractor(VISUAL, name, name, config.weights, table.digest(tower.state_dict()))
+        about = _fitted(about, config)
         return Network(tower, replace(preprocessing, fit=config.fit), dimension, about)
     backbone = backbones.find(config.backbone, config.layer)
     if config.weights in SELF_SUPERVISED:
@@ -61,10 +62,15 @@ def load(config: VisualConfig, trained: Path | None = None, *, weights: bool = T
     if module:
         side = backbone.preprocessing.size
         folding.fold(module, torch.zeros(1, 3, side, side))
-    about = _extractor(backbone, config, digest)
+    about = _fitted(_extractor(backbone, config, digest), config)
     network = regions.WithRegions(module, place) if module and place else module
     preprocessing = replace(backbone.preprocessing, fit=config.fit)
     return Network(network, preprocessing, backbone.dimension, about, place)
+
+
+def _fitted(about: Extractor, config: VisualConfig) -> Extractor:
+    """The origin, and how pictures become squares where that is not the usual way."""
+    return about if config.fit == "crop" else replace(about, label=f"{about.label}, padded")
 
 
 def _extractor(

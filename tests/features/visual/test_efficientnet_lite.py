@@ -73,7 +73,10 @@ def test_padding_is_that_of_tensorflow() -> None:
 
 def test_it_is_the_default_and_has_its_authors_preprocessing() -> None:
     assert networks.load(VisualConfig(), weights=False).preprocessing.fit == "crop"
-    assert networks.load(VisualConfig(fit="pad"), weights=False).preprocessing.fit == "pad"
+    padded = networks.load(VisualConfig(fit="pad"), weights=False)
+    assert padded.preprocessing.fit == "pad"
+    usual = networks.load(VisualConfig(), weights=False)
+    assert padded.about.label == f"{usual.about.label}, padded"
     backbone = backbones.find(VisualConfig().backbone, None)
     assert (backbone.name, backbone.dimension, backbone.label) == (NAME, 1280, "EfficientNet-Lite0")
     used = backbone.preprocessing
