@@ -1,16 +1,35 @@
 """The k nearest neighbours of every node by e_ij, exactly, in blocks of rows."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brmrs.graphs.similarity import Edges, Similarity
+from brmrs.graphs import candidates
+from brmrs.graphs.first_pass import FirstPass
+from brmrs.graphs.similarity import Edges, Modality, Similarity
 from brmrs.graphs.top_k import best, largest
 from brmrs.system import progress
 
+LOG = logging.getLogger(__name__)
 Columns = Sequence[NDArray[np.generic]]  # (E,) rows, columns and weights, sorted by row and column
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A graph to make.
+
+    Attributes:
+        similarity: of n nodes.
+        k: edges kept per row, at most; ties go to the lower column.
+    """
+
+    similarity: Similarity
+    k: int
 
 
 def nearest(similarity: Similarity, k: int, block_bytes: int, description: str = "graph") -> Edges:
@@ -23,9 +42,82 @@ def nearest(similarity: Similarity, k: int, block_bytes: int, description: str =
             The result does not depend on it.
         description: for the progress bar.
     """
-    parts = list(_blocks(similarity, k, block_bytes, description))
+    return nearest_of_each({description: Wanted(similarity, k)}, block_bytes)[description]
+
+
+def nearest_of_each(wanted: Mapping[str, Wanted], block_bytes: int) -> dict[str, Edges]:
+    """As `nearest`, of several graphs, by name. Graphs of the same vectors share the first pass.
+
+    Args:
+        wanted: by the name that the progress bar shows.
+        block_bytes: as for `nearest`.
+    """
+    dense = {name: each for name, each in wanted.items() if candidates.usable(each.similarity)}
+    found = _by_candidates(dense, block_bytes) if dense else {}
+    for name, each in wanted.items():
+        if name not in dense:
+            found[name] = list(_blocks(each.similarity, each.k, block_bytes, name))
+    return {name: _edges(parts) for name, parts in found.items()}
+
+
+def _edges(parts: Sequence[Columns]) -> Edges:
     rows, columns, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Edges(rows.astype(np.int32), columns.astype(np.int32), weights.astype(np.float32))
+
+
+def _by_candidates(wanted: Mapping[str, Wanted], block_bytes: int) -> dict[str, list[Columns]]:
+    """The edges of graphs over the same nodes, block by block."""
+    vectors: dict[str, Modality] = {}
+    for each in wanted.values():
+        for name in each.similarity.weighted:
+            modality = each.similarity.modalities[name]
+            assert isinstance(modality, Modality)  # as `usable` says
+            assert vectors.setdefault(name, modality) is modality
+    passes = {name: FirstPass(modality.units) for name, modality in vectors.items()}
+    nodes = len(next(iter(vectors.values())).units)
+    size = max(1, block_bytes // (candidates.BYTES_PER_PAIR * nodes))
+    few = max(1, candidates.AT_ONCE // nodes)
+    parts: dict[str, list[Columns]] = {name: [] for name in wanted}
+    exact = dict.fromkeys(wanted, 0)
+    with progress.task(", ".join(wanted), nodes) as work:
+        for start, stop in pairwise([*range(0, nodes, size), nodes]):
+            cosines = {name: each.cosines(start, stop) for name, each in passes.items()}
+            for first, last in pairwise([*range(0, stop - start, few), stop - start]):
+                for name, each in wanted.items():
+                    of = {m: cosines[m].rows(first, last) for m in each.similarity.weighted}
+                    found = candidates.search(each.similarity, of, each.k, start + first)
+                    completed, count = _completed(each, found, block_bytes)
+                    parts[name].append(completed)
+                    exact[name] += count
+            work.advance(stop - start)
+    for name, count in exact.items():
+        if count:
+            LOG.info(
+                "%s: %d of %d rows needed the exact similarity of all pairs", name, count, nodes
+            )
+    return parts
+
+
+def _completed(wanted: Wanted, found: candidates.Found, block_bytes: int) -> tuple[Columns, int]:
+    """The edges of a block with those of the rows that had too many candidates.
+
+    Also the number of rows that needed all exact pairs. Rows without any modality do not: only
+    their overlaps are above 0.
+    """
+    edges: Columns = (found.rows, found.columns, found.weights)
+    if not len(found.left):
+        return edges, 0
+    similarity, k = wanted.similarity, wanted.k
+    blank = similarity.blank[found.left]
+    parts = [edges, _by_overlap(similarity, k, found.left[blank])]
+    full = found.left[~blank]
+    size = max(1, block_bytes // int(similarity.row_bytes()[0]))
+    parts += [
+        _by_rows(similarity, k, some) for some in np.split(full, range(size, len(full), size))
+    ]
+    rows, columns, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((columns, rows))
+    return (rows[order], columns[order], weights[order]), len(full)
 
 
 def _blocks(
@@ -38,30 +130,29 @@ def _blocks(
         while start < len(ends):
             room = block_bytes + (ends[start - 1] if start else 0)
             stop = max(start + 1, int(np.searchsorted(ends, room, side="right")))
-            yield nearest_of(similarity, k, start, stop)
+            yield nearest_of(similarity, k, np.arange(start, stop))
             work.advance(stop - start)
             start = stop
 
 
-def _by_rows(similarity: Similarity, k: int, start: int, stop: int) -> Columns:
-    """The edges of the rows from start to stop, from whole rows of e."""
-    scores = similarity.rows(slice(start, stop))
-    ends = np.arange(stop - start)
-    scores[ends, start + ends] = -np.inf
+def _by_rows(similarity: Similarity, k: int, rows: NDArray[np.intp]) -> Columns:
+    """The edges of some rows, increasing, from whole rows of e."""
+    scores = similarity.rows(rows)
+    scores[np.arange(len(rows)), rows] = -np.inf
     values, columns = best(torch.from_numpy(scores), k)
     columns, order = columns.sort(dim=1)
     values = values.gather(1, order)
     places = values > 0
-    rows = start + places.nonzero()[:, 0]
-    return rows.numpy(), columns[places].numpy(), values[places].numpy()
+    of_rows = rows[places.nonzero()[:, 0].numpy()]
+    return of_rows, columns[places].numpy(), values[places].numpy()
 
 
-def _by_overlap(similarity: Similarity, k: int, start: int, stop: int) -> Columns:
+def _by_overlap(similarity: Similarity, k: int, rows: NDArray[np.intp]) -> Columns:
     """As `_by_rows`, but only from pairs that have an overlap."""
-    overlaps = similarity.overlaps(slice(start, stop))
+    overlaps = similarity.overlaps(rows)
     overlaps.sort_indices()
-    rows = np.repeat(np.arange(start, stop), np.diff(overlaps.indptr))
+    ends = np.repeat(rows, np.diff(overlaps.indptr))
     columns, scores = overlaps.indices, similarity.alpha * overlaps.data
-    kept = np.flatnonzero((scores > 0) & (rows != columns))
-    chosen = kept[largest(rows[kept], scores[kept], k)]
-    return rows[chosen], columns[chosen], scores[chosen]
+    kept = np.flatnonzero((scores > 0) & (ends != columns))
+    chosen = kept[largest(ends[kept], scores[kept], k)]
+    return ends[chosen], columns[chosen], scores[chosen]

@@ -12,13 +12,16 @@ overlap of the sets A = N_i and B = N_j, each in [0, 1]:
     count    |A n B| / max_l |N_l|, the count of common neighbours, scaled for the whole graph
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 
 Overlap = Literal["cosine", "jaccard", "count"]
@@ -31,6 +34,7 @@ Rows = slice | NDArray[np.intp]  # of nodes
 # a cosine by about 1e-8, less than float32 arithmetic would.
 GRID = 2.0**24
 TILE = 4096  # columns converted to float64 at once; bounds memory, not the result
+RUNS = 64  # rows whose pairs a thread takes at once
 DENSE_BYTES = 64  # for each pair: scores, shared betas, cosines; half of it if all pairs overlap
 SPARSE_BYTES = 80  # for each pair with an overlap: the product, degrees, keys and order to sort by
 
@@ -71,12 +75,20 @@ class Modality:
         return result
 
     def pair_cosines(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Floats:
-        """(E,) exact cosines of the pairs (rows[e], columns[e])."""
+        """(E,) exact cosines of the pairs (rows[e], columns[e]); fastest if equal rows follow."""
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        runs = list(pairwise([*starts.tolist(), len(rows)]))
         result = np.empty(len(rows))
-        for start in range(0, len(rows), TILE):
-            part = slice(start, start + TILE)
-            left, right = self.units[rows[part]], self.units[columns[part]]
-            result[part] = np.einsum("ed,ed->e", left, right, dtype=np.float64)
+
+        def fill(some: list[tuple[int, int]]) -> None:
+            for start, stop in some:
+                own = self.units[rows[start]].astype(np.float64)
+                others = self.units[columns[start:stop]].astype(np.float64)
+                # einsum, because a BLAS with threads of its own would be slower in several threads
+                np.einsum("ed,d->e", others, own, out=result[start:stop])
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            list(threads.map(fill, [runs[i : i + RUNS] for i in range(0, len(runs), RUNS)]))
         return result
 
 
@@ -140,6 +152,35 @@ class Similarity:
         """Whether only the overlap counts: most pairs then have e = 0 and are not computed."""
         return self.alpha == 1 or not any(self.beta.get(name, 0.0) > 0 for name in self.modalities)
 
+    @property
+    def weighted(self) -> list[str]:
+        """The modalities that count."""
+        return [name for name in self.modalities if self.beta.get(name, 0.0) > 0]
+
+    @property
+    def blank(self) -> NDArray[np.bool_]:
+        """(n,) nodes without any modality that counts."""
+        present = [self.modalities[name].present for name in self.weighted]
+        return ~np.logical_or.reduce(present) if present else np.ones(self._size, dtype=np.bool_)
+
+    def factors(self) -> tuple[NDArray[np.int64], Floats]:
+        """(n,) pattern of each node, and (patterns, n) what turns sum_m beta_m cos into the second
+        term of e; (1, 1) where nothing is missing.
+        """
+        total, scale = sum(self.beta.values()), 1 - self.alpha
+        present = np.array([self.modalities[name].present for name in self.weighted])
+        weights = np.array([self.beta[name] for name in self.weighted])
+        if present.all():
+            return np.zeros(self._size, dtype=np.int64), np.array([[scale * total / weights.sum()]])
+        kinds, patterns = np.unique(present.T, axis=0, return_inverse=True)
+        shared = (kinds * weights) @ present
+        factors = np.divide(total, shared, out=np.zeros_like(shared), where=shared > 0)
+        return patterns.ravel(), scale * factors
+
+    @property
+    def _size(self) -> int:
+        return int(self.neighbours.shape[0])
+
     @cached_property
     def _transposed(self) -> sp.csr_matrix:
         return sp.csr_matrix(self.neighbours.T)
@@ -167,16 +208,59 @@ class Similarity:
         scores = np.zeros((len(np.arange(size)[rows]), size))
         if self.sparse:
             return scores
+
+        def part(of: Cosines) -> tuple[Floats, Any]:
+            has = of.present
+            both = 1.0 if has.all() else np.logical_and.outer(has[rows], has)
+            return of.cosines(rows), both
+
+        return self._mixed(scores, part)
+
+    def pairs(
+        self,
+        rows: NDArray[np.integer],
+        columns: NDArray[np.integer],
+        overlaps: sp.csr_matrix | None,
+        start: int,
+    ) -> Floats:
+        """(E,) e of the pairs (rows[e], columns[e]), the same numbers as in `rows`.
+
+        Args:
+            rows: (E,) between start and the end of `overlaps`.
+            columns: (E,).
+            overlaps: those of the rows from `start` on, sorted; None: they do not count.
+            start: first row of `overlaps`.
+        """
+
+        def part(of: Cosines) -> tuple[Floats, Any]:
+            has = of.present
+            both = 1.0 if has.all() else has[rows] & has[columns]
+            return of.pair_cosines(rows, columns), both
+
+        scores = self._mixed(np.zeros(len(rows)), part)
+        if overlaps is not None and overlaps.nnz:
+            size = self.neighbours.shape[0]
+            ends = np.repeat(np.arange(overlaps.shape[0]), np.diff(overlaps.indptr))
+            known = ends * size + overlaps.indices
+            keys = (rows - start) * size + columns
+            place = np.searchsorted(known, keys).clip(max=len(known) - 1)
+            scores += np.where(known[place] == keys, self.alpha * overlaps.data[place], 0.0)
+        return scores
+
+    def _mixed(self, scores: Floats, part: Callable[["Cosines"], tuple[Floats, Any]]) -> Floats:
+        """(1 - alpha) sum_m beta'_m cos, added to zeros in place.
+
+        Args:
+            scores: zeros of the shape of the pairs.
+            part: of a modality, the cosines and whether both ends have it; 1.0: all have.
+        """
         shared: Any = 0.0
-        for name, modality in self.modalities.items():
-            weight = self.beta.get(name, 0.0)
-            if weight > 0:
-                part = modality.cosines(rows)
-                part *= weight
-                scores += part
-                has = modality.present
-                both = 1.0 if has.all() else np.logical_and.outer(has[rows], has)
-                shared = shared + weight * both
+        for name in self.weighted:
+            weight = self.beta[name]
+            cosines, both = part(self.modalities[name])
+            cosines *= weight
+            scores += cosines
+            shared = shared + weight * both
         # If no modality is missing, total / shared is exactly 1.0.
         total = sum(self.beta.values())
         if isinstance(shared, float):

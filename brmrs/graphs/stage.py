@@ -32,7 +32,7 @@ from brmrs.config.learning import GraphsConfig
 from brmrs.errors import UserError
 from brmrs.features import feature_table
 from brmrs.features.replaced import replaced, sources
-from brmrs.graphs.nearest import nearest
+from brmrs.graphs.nearest import Wanted, nearest_of_each
 from brmrs.graphs.similarity import Edges, KnownCosines, Modality, Similarity
 from brmrs.stages import FEATURE_TABLES, GIVEN, GIVEN_KNN, StageContext
 from brmrs.stages import SPLIT as SPLIT_TABLE
@@ -71,14 +71,12 @@ def run(context: StageContext) -> None:
         of_items = item_similarity(train, features, config)
         of_users = user_similarity(train, features, config)
     statistics: dict[str, Any] = {"users": train.shape[0], "items": items, "train": train.nnz}
-    for name, similarity, k in (
-        (ITEM, of_items, config.k),
-        (USER, of_users, config.user_k),
-        *((name, by_modality(of_items, name), config.k) for name in MODALITIES),
-    ):
-        edges = nearest(similarity, k, config.block_bytes, f"{name} graph")
-        write(edges, context.out / f"{name}.parquet")
-        statistics[name] = describe(edges, similarity)
+    items_graphs = {ITEM: of_items} | {name: by_modality(of_items, name) for name in MODALITIES}
+    for similarities, k in ((items_graphs, config.k), ({USER: of_users}, config.user_k)):
+        wanted = {name: Wanted(similarity, k) for name, similarity in similarities.items()}
+        for name, edges in nearest_of_each(wanted, config.block_bytes).items():
+            write(edges, context.out / f"{name}.parquet")
+            statistics[name] = describe(edges, similarities[name])
     write_json(context.out / "statistics.json", statistics)
 
 
