@@ -17,13 +17,16 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from threading import Event, Thread
+from typing import Any, Self
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 
 # isort: split
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 from sentence_transformers import SentenceTransformer
