@@ -1,5 +1,6 @@
 """Ray clusters on this machine, small ones."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ def ray_nodes(count: int = 1, cores: int = 1) -> Iterator[Any]:
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
+    os.environ["RAY_worker_niceness"] = "0"  # else a busy machine starves them
     ray.shutdown()
     small: dict[str, Any] = {"num_cpus": cores, "object_store_memory": 150_000_000}
     cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
