@@ -107,9 +107,11 @@ def _connected(pool: Pool) -> Any:
     except ModuleNotFoundError as error:
         raise UserError(INSTALL) from error
     if not ray.is_initialized():
-        alone: dict[str, Any] = (
-            {} if pool.address else {"include_dashboard": False, "num_cpus": os.cpu_count()}
-        )
+        alone: dict[str, Any] = {}
+        if not pool.address:
+            alone = {"include_dashboard": False, "num_cpus": os.cpu_count()}
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
+            os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default is nearly the lowest
         try:
             ray.init(
                 address=pool.address or "local",

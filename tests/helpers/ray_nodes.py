@@ -17,6 +17,7 @@ def ray_nodes(count: int = 1, cores: int = 1) -> Iterator[Any]:
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_worker_niceness"] = "0"  # else a busy machine starves them
     ray.shutdown()
     small: dict[str, Any] = {"num_cpus": cores, "object_store_memory": 150_000_000}
