@@ -18,7 +18,7 @@ def ray_nodes(count: int = 1, cores: int = 1) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_worker_niceness"] = "0"  # else a busy machine starves them
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's own; else a busy machine starves them
     ray.shutdown()
     small: dict[str, Any] = {"num_cpus": cores, "object_store_memory": 150_000_000}
     cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from misbehaving_server import STATUSES, Server, config, served  # noqa: F401 - a fixture
+from misbehaving_server import Server, config, served  # noqa: F401 - a fixture
 from pictures import jpeg
 from ray_nodes import ray_nodes
 
@@ -21,6 +21,7 @@ from brmrs.features.text import on_cluster as text_cluster
 from brmrs.features.visual import encoder as visual_encoder
 from brmrs.features.visual import network as networks
 from brmrs.features.visual import on_cluster as visual_cluster
+from brmrs.images.decode import Status
 from brmrs.images.picture_store import PictureStore
 from brmrs.images.stage import gather
 from brmrs.stages import needed
@@ -171,7 +172,7 @@ def collected(found: Any, rows: int) -> list[np.ndarray]:
 @pytest.mark.slow
 def test_texts_of_all_lengths_and_characters(two_cores: ExecutionConfig) -> None:
     model = loading.load("all-MiniLM-L6-v2")
-    texts = ["\ud800 alone", "日本語", *TEXTS, "many words " * 400]
+    texts = ["日本語", *TEXTS, "many words " * 400]
     local = text_encoder.embed_all(model, texts, 16, "mean")
     (ray,) = collected(text_cluster.embed(model, texts, 16, "mean", two_cores), len(texts))
     assert ray.dtype == local.dtype
@@ -226,19 +227,17 @@ def test_fetched_pictures(server: Server, tmp_path: Path, two_cores: ExecutionCo
             got = gather(ids, addresses, config(retries=1, rate=1000), store, execution)
             store.publish(got, tmp_path / f"{name} out")
             found[name] = [
-                (picture.status, picture.sha256, (picture.source or "").partition("/")[2])
+                (picture.status, picture.sha256, (picture.source or "").rpartition("/")[2])
                 for picture in got
             ]
+            asked_for = each.count("photo")
             again = gather(ids, addresses, config(retries=1, rate=1000), store, execution)
             assert [picture.status for picture in again] == [picture.status for picture in got]
-            assert each.count("/photo") == 1
+            assert each.count("photo") == asked_for > 0
     left = [
         sorted(path.name for path in (tmp_path / f"{name} out").rglob("*.*"))
         for name in ("local", "ray")
     ]
     assert left[0] == left[1] != []
-    compared = [
-        [(status, sha256, source.partition("/")[2]) for status, sha256, source in found[name]]
-        for name in ("local", "ray")
-    ]
-    assert compared[0] == compared[1]
+    assert found["local"] == found["ray"]
+    assert [picture[0] for picture in found["ray"]].count(Status.OK) == 44
