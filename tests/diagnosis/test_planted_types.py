@@ -27,6 +27,7 @@ from brmrs.diagnosis import rows
 from brmrs.diagnosis.groups import groups
 from brmrs.diagnosis.measured import Measured
 from brmrs.diagnosis.scan import by_part
+from brmrs.evaluation.comparison import BETTER, WORSE, compare
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch
 from brmrs.sample.latent import World, draw_interactions, draw_world
@@ -111,6 +112,31 @@ def test_the_information_of_each_type(measured: Measured) -> None:
     assert beyond[SYNERGY] > 0.1
     for part in ("text", "visual"):
         assert bits[REDUNDANT, part] > bits[SYNERGY, part]
+
+
+def test_the_order_of_the_types_holds_with_intervals(measured: Measured) -> None:
+    """Text hits minus visual hits, by type: one pair per user, so the differences are paired."""
+    assert measured.types is not None
+    difference = measured.hits[TEXT] - measured.hits[VISUAL]
+    found = compare({name: difference[measured.types == name] for name in PARTS})
+    assert found[TEXT_UNIQUE].verdict == BETTER
+    assert found[VISUAL_UNIQUE].verdict == WORSE
+    others = [found[name] for name in (ADDITIVE, REDUNDANT, SYNERGY)]
+    assert found[VISUAL_UNIQUE].high < min(each.low for each in others)
+    assert found[TEXT_UNIQUE].low > max(each.high for each in others)
+
+
+def test_information_beyond_the_sum_tells_the_planted_synergy_with_intervals(
+    measured: Measured,
+) -> None:
+    """The set `synergy` has its largest share there, too, but its intervals overlap."""
+    beyond = {
+        row["stratum"]: row
+        for row in rows.information(measured)
+        if row["quantity"] == "both_beyond_sum"
+    }
+    rest = [beyond[name]["high"] for name in PARTS if name != SYNERGY]
+    assert beyond[SYNERGY]["low"] > max(rest)
 
 
 def test_recall_by_type_has_every_branch(measured: Measured) -> None:
