@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ from brmrs.stages import StageContext
 
 REPEATS = 3
 IN_MEMORY = 1_000_000  # lines; above it, only the contenders of LARGE run, once
-LARGE = ("inflate, zlib", "inflate, ISA-L", "brmrs, to Parquet")
+LARGE = ("inflate, zlib", "inflate, ISA-L", "brmrs, to Parquet", "polars scan_ndjson")
 LITERALS = 20_000  # lines of metadata
 TEXTS = 20_000  # distinct review texts, ten megabytes, much more than gzip's window
 CORE = 50_000_000  # interactions, of 5 million users and 1 million items
@@ -156,6 +157,13 @@ def by_polars(path: Path) -> None:
     pl.scan_ndjson(path, schema=schema | {"unixReviewTime": pl.Int64}).collect(engine="streaming")
 
 
+def by_pandas(path: Path) -> None:
+    """Pandas' reader of JSON lines, which keeps every column."""
+    import pandas as pd  # not one of our requirements
+
+    pd.read_json(path, lines=True)
+
+
 def by_brmrs(path: Path) -> None:
     """The stage: quarantine, latest of a pair, 5-core, Parquet."""
     config = PipelineConfig(ingest=IngestConfig(reviews=(path,)))
@@ -216,7 +224,8 @@ def compare(count: int, kcore: bool) -> None:
         "inflate, zlib": partial(inflate, start=partial(zlib.decompressobj, 31)),
         "inflate, ISA-L": partial(inflate, start=partial(isal_zlib.decompressobj, 31)),
         "brmrs, to Parquet": by_brmrs,
-        "polars scan": by_polars,
+        "polars scan_ndjson": by_polars,
+        **({"pandas read_json": by_pandas} if find_spec("pandas") else {}),
         "ISA-L + Arrow": by_arrow,
         "ISA-L + msgspec": by_msgspec,
         "ISA-L + orjson": partial(each_line, load=orjson.loads),
@@ -262,9 +271,9 @@ if __name__ == "__main__":
     parser.add_argument("--reviews", type=int, default=100_000)
     parser.add_argument("--kcore", action="store_true", help="also the 5-core of 50 million")
     parser.add_argument("--out-of-core", action="store_true", help="a generated stream, by disk")
-    parser.add_argument("--memory", default="4GB", help="ingest.memory of --out-of-core")
+    parser.add_argument("--memory", help="of --out-of-core; without it in memory, to compare")
     arguments = parser.parse_args()
     if arguments.out_of_core:
-        measure(arguments.reviews, IngestConfig(memory=arguments.memory).memory or 0)
+        measure(arguments.reviews, IngestConfig(memory=arguments.memory).memory)
     else:
         compare(arguments.reviews, arguments.kcore)

@@ -11,7 +11,6 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import zstandard
 from isal import igzip
-from numpy.typing import NDArray
 
 from brmrs.errors import UserError
 
@@ -178,18 +177,6 @@ def _damaged(path: Path, line: int, error: Exception) -> UserError:
 def feeds(block: bytes) -> int:
     """The number of line feeds; many times faster than `bytes.count`."""
     return int(np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")))
-
-
-def feed_positions(block: bytes) -> NDArray[np.intp]:
-    """The positions of the line feeds, ascending.
-
-    Lines are long, so the search is by words of eight bytes, most of which hold no line feed.
-    """
-    is_feed = np.frombuffer(block, dtype=np.uint8) == ord("\n")
-    whole = len(block) // 8 * 8
-    words = np.flatnonzero(is_feed[:whole].view(np.uint64))
-    word, place = np.nonzero(is_feed[:whole].reshape(-1, 8)[words])
-    return np.concatenate([8 * words[word] + place, whole + np.flatnonzero(is_feed[whole:])])
 
 
 def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

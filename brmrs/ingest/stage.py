@@ -61,8 +61,8 @@ def run(context: StageContext) -> None:
     ):
         statistics = read.run(dump_format, config, budget, out)
     else:
-        ingested = _ingest(dump_format, config)
-        _write(ingested, out)
+        ingested = in_memory(dump_format, config)
+        write(ingested, out)
         statistics = ingested.statistics
     write_json(out / "statistics.json", statistics)
     quarantined = sum(sum(statistics[kind]["quarantined"].values()) for kind in KINDS)
@@ -75,7 +75,7 @@ def run(context: StageContext) -> None:
         LOG.info("ingest: %s", left_out)
 
 
-def _write(ingested: Ingested, out: Path) -> None:
+def write(ingested: Ingested, out: Path) -> None:
     """Write the tables."""
     if ingested.given:
         _write_given(ingested.interactions, ingested.given, out / "given")
@@ -108,10 +108,11 @@ def ingest(config: IngestConfig, plugins: Sequence[Path] = ()) -> Ingested:
     Raises:
         UserError: a file is missing or no dump, too many lines are bad, or nothing is left.
     """
-    return _ingest(formats.get(config.format, plugins), config)
+    return in_memory(formats.get(config.format, plugins), config)
 
 
-def _ingest(dump_format: DumpFormat, config: IngestConfig) -> Ingested:
+def in_memory(dump_format: DumpFormat, config: IngestConfig) -> Ingested:
+    """`ingest` of a format that is already known."""
     dataset = dump_format.read(config)
     if dataset.given:
         return _kept_whole(dataset, dataset.given)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from brmrs.ingest.amazon.records import MAX_ID, RejectedError, identifier
 from brmrs.ingest.interactions import END_OF_TIME
-from brmrs.ingest.lines import MAX_LINE, feed_positions
+from brmrs.ingest.lines import MAX_LINE
 
 # All three data sets document stars from 1 to 5; a rating of 0 or 100 is no rating.
 MIN_RATING, MAX_RATING = 1.0, 5.0
@@ -156,7 +156,7 @@ def _objects(block: bytes) -> int:
     if len(block) > MAX_LINE or not (block.startswith(b"{") and block.endswith(b"}\n")):
         return 0
     data = np.frombuffer(block, dtype=np.uint8)
-    ends = feed_positions(block)
+    ends = np.flatnonzero(data == ord("\n"))
     closed = bool((data[ends - 1] == ord("}")).all())
     opened = bool((data[ends[:-1] + 1] == ord("{")).all())
     return len(ends) if closed and opened and _is_utf8(block) else 0
