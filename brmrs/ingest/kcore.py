@@ -60,47 +60,55 @@ def core_of(blocks: Iterable[Block], k: int, hold: Hold = list) -> Core:
         k: 0 or 1 keeps everything.
         hold: where the interactions that remain after a round are held.
     """
-    k = max(k, 1)
-    n_users = n_items = 0
+    return _peeled(Core(*_counts(blocks), blocks), k, hold)
+
+
+def _peeled(core: Core, k: int, hold: Hold) -> Core:
+    """The k-core of a core of a smaller k, whose counts are changed in place."""
+    user, item, blocks = core
     while True:
-        user, item = _counts(blocks)
-        n_users, n_items = max(n_users, len(user)), max(n_items, len(item))
-        enough_user, enough_item = user >= k, item >= k
-        if ((user == 0) | enough_user).all() and ((item == 0) | enough_item).all():
-            return Core(_padded(user, n_users), _padded(item, n_items), blocks)
-        blocks = hold(_within(blocks, enough_user, enough_item))
+        poor_user, poor_item = (user > 0) & (user < k), (item > 0) & (item < k)
+        if not (poor_user.any() or poor_item.any()):
+            return Core(user, item, blocks)
+        blocks = hold(_without(blocks, poor_user, poor_item, user, item))
 
 
 def _counts(blocks: Iterable[Block]) -> Block:
     """The numbers of interactions of each user and of each item."""
     user = item = np.zeros(0, dtype=np.int32)
     for users, items in blocks:
-        user, item = _counted(user, users), _counted(item, items)
+        user, item = _padded(user, users), _padded(item, items)
+        _add(user, users, 1)
+        _add(item, items, 1)
     return user, item
 
 
-def _counted(total: NDArray[np.int32], codes: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Add the number of each code. Only the range of these codes is touched."""
-    if not len(codes):
-        return total
-    low = int(codes.min())
-    more = np.bincount(codes if low == 0 else codes - low)
-    end = low + len(more)
-    total = _padded(total, end)
-    total[low:end] += more.astype(np.int32)
-    return total
+def _padded(counts: NDArray[np.int32], codes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The counts, extended by zeros to the largest code."""
+    return np.pad(counts, (0, max(0, int(codes.max(initial=-1)) + 1 - len(counts))))
 
 
-def _padded(counts: NDArray[np.int32], length: int) -> NDArray[np.int32]:
-    """The counts, extended by zeros to a length if they are shorter."""
-    return np.pad(counts, (0, max(0, length - len(counts))))
+def _add(counts: NDArray[np.int32], codes: NDArray[np.int32], sign: int) -> None:
+    """Add the number of each code, or subtract it. Only the range of these codes is touched."""
+    if len(codes):
+        low = int(codes.min())
+        more = np.bincount(codes - np.int32(low))
+        counts[low : low + len(more)] += sign * more.astype(np.int32)
 
 
-def _within(
-    blocks: Iterable[Block], user: NDArray[np.bool_], item: NDArray[np.bool_]
+def _without(
+    blocks: Iterable[Block],
+    poor_user: NDArray[np.bool_],
+    poor_item: NDArray[np.bool_],
+    user: NDArray[np.int32],
+    item: NDArray[np.int32],
 ) -> Iterator[Block]:
+    """The blocks without the interactions of poor users and items; updates the counts."""
     for users, items in blocks:
-        kept = user[users] & item[items]
+        removed = poor_user[users] | poor_item[items]
+        kept = ~removed
+        _add(user, users[removed], -1)
+        _add(item, items[removed], -1)
         yield users[kept], items[kept]
 
 
@@ -161,8 +169,8 @@ def core_sizes(
 ) -> list[dict[str, int]]:
     """Users, items and interactions of each k-core, for ascending k."""
     sizes = []
+    core = Core(*_counts(blocks), blocks)
     for k in ks:
-        core = core_of(blocks, k, hold)
-        blocks = core.blocks  # cores are nested
+        core = _peeled(core, k, hold)  # cores are nested
         sizes.append({"k": k, **core.sizes()})
     return sizes
