@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -102,8 +103,8 @@ def _connected(pool: Pool) -> Any:
         UserError: ray is not installed, or there is no cluster at the address.
     """
     try:
-        import ray
-        import ray.data
+        ray: Any = import_module("ray")
+        import_module("ray.data")
     except ModuleNotFoundError as error:
         raise UserError(INSTALL) from error
     if not ray.is_initialized():
@@ -256,8 +257,7 @@ class _Actor:
     """Holds the work, which may have loaded weights."""
 
     def __init__(self, work: Any, cores: int) -> None:
-        import ray
-
+        ray: Any = import_module("ray")
         self._work = _guarded(ray.get(work))
         if torch := sys.modules.get("torch"):  # the work needs it
             torch.set_num_threads(cores)

@@ -15,13 +15,14 @@ def ray_nodes(count: int = 1, cores: int = 1) -> Iterator[Any]:
     Yields the cluster of `ray.cluster_utils`; its first node is the one of this process.
     """
     ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's own; else a busy machine starves them
     ray.shutdown()
     small: dict[str, Any] = {"num_cpus": cores, "object_store_memory": 150_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+    cluster = cluster_utils.Cluster(
+        initialize_head=True, head_node_args={**small, "include_dashboard": False}
+    )
     try:
         for _ in range(count - 1):
             cluster.add_node(**small)
@@ -29,4 +30,4 @@ def ray_nodes(count: int = 1, cores: int = 1) -> Iterator[Any]:
         yield cluster
     finally:
         ray.shutdown()
-        cluster.shutdown()  # type: ignore[no-untyped-call]
+        cluster.shutdown()

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -42,6 +43,6 @@ def s3_server() -> Iterator[str]:
             server.stop()
 
 
-def forget(s3fs: object) -> None:
+def forget(s3fs: Any) -> None:
     """Drop open connections, which would lead to the server of another test."""
-    s3fs.S3FileSystem.clear_instance_cache()  # type: ignore[attr-defined]
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -34,9 +34,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def nodes() -> Iterator[Any]:
     with ray_nodes(3) as found:
-        from ray import cloudpickle
-
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+        pytest.importorskip("ray").cloudpickle.register_pickle_by_value(sys.modules[__name__])
         yield found
 
 
@@ -113,9 +111,7 @@ def test_texts(tmp_path: Path, nodes: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
 def _other(nodes: Any) -> Any:
     """A node that is not the one of this process."""
-    import ray
-
-    mine = ray.get_runtime_context().get_node_id()
+    mine = pytest.importorskip("ray").get_runtime_context().get_node_id()
     others = [node for node in nodes.worker_nodes if node.node_id != mine]
     return min(others, key=lambda node: node.node_id)
 

@@ -45,9 +45,7 @@ def two_cores() -> Iterator[ExecutionConfig]:
 
 def register() -> None:
     """Let the classes of this file travel to actors, which cannot import it."""
-    from ray import cloudpickle
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+    pytest.importorskip("ray").cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 # Without a cluster

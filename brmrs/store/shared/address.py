@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -153,13 +154,13 @@ class Bucket:
 
     def __init__(self, address: str) -> None:
         try:
-            from s3fs import S3FileSystem  # type: ignore[import-untyped]
+            s3fs: Any = import_module("s3fs")
         except ModuleNotFoundError as error:
             raise UserError(INSTALL) from error
         self.name = address
         self._root = address.removeprefix("s3://").rstrip("/")
         # Without the cache of listings: other machines write there.
-        self._files: Any = S3FileSystem(use_listings_cache=False, config_kwargs=TIMEOUTS)
+        self._files: Any = s3fs.S3FileSystem(use_listings_cache=False, config_kwargs=TIMEOUTS)
         self._files.retries = TRIES
 
     def read(self, name: str, most: int) -> bytes | None:
