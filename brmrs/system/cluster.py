@@ -3,6 +3,7 @@
 Decides where work is done, never what is computed, so it is part of no cache key.
 """
 
+import gc
 import logging
 import os
 import platform
@@ -155,6 +156,8 @@ def apply(
         shipped = [ray.put(step.work) for step in steps]
         losses = 0
         while waiting:
+            if losses:
+                gc.collect()  # the failed execution has actors, and these the cores
             part = list(waiting.values())[:ROUND]
             try:
                 for found in _run(ray, pool, part, list(zip(steps, shipped, strict=True))):
