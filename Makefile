@@ -42,7 +42,7 @@ docs: .venv-docs/installed
 COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-header --python-version 3.11 --quiet
 requirements:
-	$(COMPILE) --extra pipeline --extra serve --extra dev pyproject.toml -o requirements.txt
+	$(COMPILE) --extra pipeline --extra serve --extra s3 --extra ray --extra dev pyproject.toml -o requirements.txt
 	$(COMPILE) --group pyproject.toml:docs -o requirements-docs.txt
 
 clean:
