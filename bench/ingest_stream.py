@@ -113,7 +113,8 @@ class Disk:
     def _sizes(self) -> Iterator[int]:
         for link in [*self.folder.rglob("*"), *Path("/proc/self/fd").iterdir()]:
             try:
-                nameless = link.is_symlink() and str(self.folder) in os.readlink(link)
+                target = os.readlink(link) if link.is_symlink() else ""
+                nameless = target.startswith(str(self.folder)) and target.endswith("(deleted)")
                 if nameless or link.parent == self.folder:
                     yield link.stat().st_size
             except OSError:  # gone
