@@ -1,6 +1,6 @@
 """The format `amazon`: raw reviews and metadata of the public Amazon data sets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from brmrs.config.data import IngestConfig
@@ -19,7 +19,7 @@ PATHS = "paths"
 class Amazon:
     """Review files and metadata files of 2014, 2018 and 2023, recognised line by line."""
 
-    fields = (
+    fields: Collection[str] = (
         "reviews",
         "metadata",
         "k",
