@@ -125,6 +125,10 @@ def compare_engines(found: list[str], count: int) -> str:
     text_encoder.embed_all(model, texts[:BATCH], config.batch_size)
     start = timed(lambda: list(cluster.apply(Pool(), [{"row": [0]}], [Tasks(same)])))[0]
     print(f"start of the cluster: {start:.1f} s")
+    few = (model, texts[:1], config.batch_size, config.long_texts, execution)
+    with ProcessorTime() as starting:
+        start = timed(lambda: list(on_cluster.embed(*few)))[0]
+    print(f"a text on ray: {start:.1f} s, {starting.seconds:.1f} s of processor time")
     with ProcessorTime() as here:
         local, expected = timed(
             lambda: kept(len(texts), size, lambda _: text_encoder.embed(*arguments))
