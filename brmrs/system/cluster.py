@@ -3,15 +3,16 @@
 Decides where work is done, never what is computed, so it is part of no cache key.
 """
 
-import gc
 import logging
 import os
 import platform
 import sys
 import threading
 import traceback
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -156,8 +157,6 @@ def apply(
         shipped = [ray.put(step.work) for step in steps]
         losses = 0
         while waiting:
-            if losses:
-                gc.collect()  # the failed execution has actors, and these the cores
             part = list(waiting.values())[:ROUND]
             try:
                 for found in _run(ray, pool, part, list(zip(steps, shipped, strict=True))):
@@ -176,11 +175,12 @@ def _run(
 ) -> Iterator[Columns]:
     """Run the steps, each with its work in the cluster's memory, on batches that fit there."""
     workers = _workers(ray, pool)
+    names: list[str] = []  # of the actors
     data = ray.data.from_arrow([pa.table(dict(batch)) for batch in batches])
     for step, work in steps:
         if isinstance(step, Actors):
             size = min(workers, len(batches), step.most or workers)
-            data = _by_actors(ray, data, step, work, pool, size)
+            data = _by_actors(ray, data, step, work, pool, size, names)
         else:
             data = _by_tasks(ray, data, step, workers)
     try:
@@ -194,6 +194,11 @@ def _run(
         raise
     except ray.exceptions.RayError as error:
         raise RuntimeError(f"ray: {first_line(error)}") from error
+    finally:
+        # After a failure Ray Data leaves its actors, and these keep the cores.
+        for name in names:
+            with suppress(ValueError):  # it has ended
+                ray.kill(ray.get_actor(name))
 
 
 def _losses(ray: Any) -> tuple[type[Exception], ...]:
@@ -208,7 +213,16 @@ def _losses(ray: Any) -> tuple[type[Exception], ...]:
     )
 
 
-def _by_actors(ray: Any, data: Any, step: Actors, work: Any, pool: Pool, size: int) -> Any:
+def _by_actors(
+    ray: Any, data: Any, step: Actors, work: Any, pool: Pool, size: int, names: list[str]
+) -> Any:
+    """The data after actors, whose names are added to `names` when they start."""
+
+    def settings() -> dict[str, Any]:
+        names.append(f"brmrs-{uuid.uuid4().hex}")
+        # An actor whose machine is lost might wait for another one for ever.
+        return {"max_restarts": 0, "max_task_retries": 0, "name": names[-1]}
+
     uses = {"num_cpus": 0.0}
     if step.computes:
         uses = {"num_cpus": float(pool.cores), "num_gpus": pool.gpus}
@@ -219,9 +233,7 @@ def _by_actors(ray: Any, data: Any, step: Actors, work: Any, pool: Pool, size: i
             fn_constructor_args=(work, pool.cores),
             compute=ray.data.ActorPoolStrategy(size=size),
             batch_size=None,
-            # An actor whose machine is lost might wait for another one for ever.
-            max_restarts=0,
-            max_task_retries=0,
+            ray_remote_args_fn=settings,
             **uses,
         )
 
