@@ -73,6 +73,8 @@ def _words(path: tuple[str, ...], details: ErrorDetails, values: dict[str, Any])
     text = details["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if details["type"] == "string_pattern_mismatch" and details["ctx"]["pattern"] == NAME_PATTERN:
         text = "use only letters, digits, '_', '.' and '-'"
+    if details["type"].startswith("byte_size"):
+        text = "must be a size, such as 8GB"
     if details["type"] in {"model_type", "model_attributes_type"}:
         text = "must be a section: `field: value`"
     value = details["input"]

@@ -61,6 +61,8 @@ def run(context: StageContext) -> None:
     ):
         statistics = read.run(dump_format, config, budget, out)
     else:
+        if config.memory and not isinstance(dump_format, StreamedFormat):
+            LOG.warning("ingest.memory: no effect, %s is read in memory", config.format)
         ingested = in_memory(dump_format, config)
         write(ingested, out)
         statistics = ingested.statistics

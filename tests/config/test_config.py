@@ -167,6 +167,7 @@ def test_a_whole_configuration_laid_over_nothing_is_itself() -> None:
         ("evaluate: {k: []}", "evaluate.k"),
         ("evaluate: {k: [0]}", "evaluate.k"),
         ("graphs: {beta: {sound: 1}}", "graphs.beta"),
+        ("ingest: {memory: lots}", "ingest.memory = 'lots': must be a size, such as 8GB"),
         ("split: null", "split = null: must be a section: `field: value`"),
         ("features: {text: {model: 3}}", "features.text.model = 3: must be a valid string or "),
         ("evaluate: {k: [5, 0]}", "evaluate.k.1 = 0: must be greater than 0"),

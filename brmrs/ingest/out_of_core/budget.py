@@ -21,8 +21,7 @@ ON_DISK = {"reviews": 40, "metadata": 1500}
 CHUNK_ROW, ID, ROW = 250, 150, 100  # bytes of memory: of a row of a chunk, an id, a row of a part
 LARGEST_CHUNK = 4_000_000  # rows
 SHARE = 0.6  # of the free memory that is used without a setting
-SAMPLE = 8 << 20  # decompressed bytes that are read to estimate the lines of a file
-GB = 1e9
+SAMPLE = 32 << 20  # decompressed bytes that are read to estimate the lines of a file
 
 
 @dataclass(frozen=True)
@@ -73,25 +72,27 @@ def budget_of(dump_format: StreamedFormat, config: IngestConfig, scratch: Path) 
     name = "ingest.memory" if config.memory else f"{SHARE:.0%} of the free memory"
     about = f"about {lines['reviews']:,.0f} reviews and {lines['metadata']:,.0f} items"
     if need <= limit:
-        LOG.info("ingest: %s fit in memory: %s of %s (%s)", about, _gb(need), _gb(limit), name)
+        LOG.info(
+            "ingest: %s fit in memory: %s of %s (%s)", about, _shown(need), _shown(limit), name
+        )
         return None
     disk = sum(ON_DISK[kind] * count for kind, count in lines.items())
     LOG.info(
         "ingest: %s would take %s of memory, more than %s (%s); out of core, they take %s of disk "
         "in %s",
-        *(about, _gb(need), _gb(limit), name, _gb(disk), folder),
+        *(about, _shown(need), _shown(limit), name, _shown(disk), folder),
     )
     if (there := shutil.disk_usage(scratch).free) < disk:
         raise UserError(
-            f"ingest.memory: reading {about} out of core takes {_gb(disk)} of disk in {folder}, "
-            f"which has {_gb(there)}; free space, or raise ingest.memory"
+            f"ingest.memory: reading {about} out of core takes {_shown(disk)} of disk in {folder}, "
+            f"which has {_shown(there)}; free space, or raise ingest.memory"
         )
     folder.mkdir()
     return Budget(folder, limit, min(len(files["reviews"]), os.cpu_count() or 1))
 
 
-def _gb(count: float) -> str:
-    return f"{count / GB:,.2f} GB"
+def _shown(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def lines_of_file(path: Path) -> float:

@@ -168,8 +168,8 @@ def test_the_decision_and_the_disk_are_reported_beforehand(
     with caplog.at_level("INFO"):
         outcome(config, tmp_path / "a")
         outcome(config.model_copy(update={"memory": None}), tmp_path / "b")
-    assert "about 2,000 reviews and 45 items would take 0.00 GB of memory" in caplog.text
-    assert "(ingest.memory); out of core, they take 0.00 GB of disk" in caplog.text
+    assert "about 2,000 reviews and 45 items would take 0.3 MB of memory" in caplog.text
+    assert "(ingest.memory); out of core, they take 0.1 MB of disk" in caplog.text
     assert "about 2,000 reviews and 45 items fit in memory" in caplog.text
     monkeypatch.setitem(budget.ON_DISK, "reviews", 10**15)
     found = outcome(config, tmp_path / "c")
