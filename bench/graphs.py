@@ -52,7 +52,7 @@ def main() -> None:
         f"| faiss IndexFlatIP, both side by side | {faiss_seconds(similarity, items):.0f} | item |"
     )
     few = np.arange(min(arguments.rows, items))
-    old, seconds = timed(lambda: nearest._by_rows(similarity, K, few))
+    old, seconds = timed(lambda: nearest.by_rows(similarity, K, few))
     print(f"| all pairs in float64 | {seconds * items / len(few):.0f} | item |", flush=True)
     wanted = {name: Wanted(each, K) for name, each in graphs.items()}
     before = time.process_time()
@@ -61,7 +61,7 @@ def main() -> None:
     print(
         f"| candidates, then float64 | {seconds:.0f} ({used:.0f} of a core) | item, text, visual |"
     )
-    expected = nearest._edges([old])
+    expected = nearest.edges([old])
     same = found[ITEM].rows < len(few)
     for one, other in zip(vars(found[ITEM]).values(), vars(expected).values(), strict=True):
         np.testing.assert_array_equal(one[same], other)

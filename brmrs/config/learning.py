@@ -40,6 +40,9 @@ class GraphsConfig(Section):
     co_occurrence: Literal["cosine", "jaccard", "count"] = "cosine"
     """Similarity of two users' item sets, or two items' user sets. `count`: the size of the
     intersection, over the largest degree."""
+    neighbours: Literal["exact", "approximate"] = "exact"
+    """Search by the vectors. `approximate`: faiss's IVF, for millions of nodes (docs/scale.md); the
+    share of the exact neighbours that it found is measured. Needs the extra `serve`."""
     k: int = Field(10, gt=0)
     """Edges kept per item."""
     user_k: int = Field(10, gt=0)
@@ -51,6 +54,8 @@ class GraphsConfig(Section):
     def _every_field_has_an_effect(self) -> Self:
         if self.alpha == 1:
             refuse(self, ("beta",), "alpha is 1, so the modalities have no weight")
+        if self.modality == "knn":
+            refuse(self, ("neighbours",), "modality is knn, so no vectors are searched")
         if self.alpha == 0:
             refuse(self, ("co_occurrence",), "alpha is 0, so the co-occurrence has no weight")
         return self

@@ -82,7 +82,7 @@ def search(
     tau, known = np.full(rows, -np.inf), (np.empty(0, np.int64), np.empty(0))
     if k < nodes:
         block = np.repeat(np.arange(rows), k)
-        exact = similarity.pairs(start + block, seeds.ravel(), overlaps, start)
+        exact = similarity.pairs(start + block, seeds.ravel(), overlaps, block)
         tau = exact.reshape(rows, k).min(axis=1)
         known = block * nodes + seeds.ravel(), exact
     # Edges have weights above 0. The bound is rounded down, as float64 becomes float32.
@@ -90,7 +90,7 @@ def search(
     most = max(MOST + k, int(MOST_SHARE * nodes))
     block, columns, left = _above(scores, maxima, torch.from_numpy(bound), most)
     values, rest = _looked_up(block * nodes + columns, *known)
-    values[rest] = similarity.pairs(start + block[rest], columns[rest], overlaps, start)
+    values[rest] = similarity.pairs(start + block[rest], columns[rest], overlaps, block[rest])
     kept = np.flatnonzero(values > 0)
     chosen = kept[largest(block[kept], values[kept], k)]
     return Found(start + block[chosen], columns[chosen], values[chosen], start + left)

@@ -57,10 +57,11 @@ def nearest_of_each(wanted: Mapping[str, Wanted], block_bytes: int) -> dict[str,
     for name, each in wanted.items():
         if name not in dense:
             found[name] = list(_blocks(each.similarity, each.k, block_bytes, name))
-    return {name: _edges(parts) for name, parts in found.items()}
+    return {name: edges(parts) for name, parts in found.items()}
 
 
-def _edges(parts: Sequence[Columns]) -> Edges:
+def edges(parts: Sequence[Columns]) -> Edges:
+    """The graph of some parts, in their order."""
     rows, columns, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Edges(rows.astype(np.int32), columns.astype(np.int32), weights.astype(np.float32))
 
@@ -104,17 +105,15 @@ def _completed(wanted: Wanted, found: candidates.Found, block_bytes: int) -> tup
     Also the number of rows that needed all exact pairs. Rows without any modality do not: only
     their overlaps are above 0.
     """
-    edges: Columns = (found.rows, found.columns, found.weights)
+    certain: Columns = (found.rows, found.columns, found.weights)
     if not len(found.left):
-        return edges, 0
+        return certain, 0
     similarity, k = wanted.similarity, wanted.k
     blank = similarity.blank[found.left]
-    parts = [edges, _by_overlap(similarity, k, found.left[blank])]
+    parts = [certain, _by_overlap(similarity, k, found.left[blank])]
     full = found.left[~blank]
     size = max(1, block_bytes // int(similarity.row_bytes()[0]))
-    parts += [
-        _by_rows(similarity, k, some) for some in np.split(full, range(size, len(full), size))
-    ]
+    parts += [by_rows(similarity, k, some) for some in np.split(full, range(size, len(full), size))]
     rows, columns, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((columns, rows))
     return (rows[order], columns[order], weights[order]), len(full)
@@ -123,7 +122,7 @@ def _completed(wanted: Wanted, found: candidates.Found, block_bytes: int) -> tup
 def _blocks(
     similarity: Similarity, k: int, block_bytes: int, description: str
 ) -> Iterator[Columns]:
-    nearest_of = _by_overlap if similarity.sparse else _by_rows
+    nearest_of = _by_overlap if similarity.sparse else by_rows
     ends = similarity.row_bytes().cumsum()
     with progress.task(description, len(ends)) as work:
         start = 0
@@ -135,7 +134,7 @@ def _blocks(
             start = stop
 
 
-def _by_rows(similarity: Similarity, k: int, rows: NDArray[np.intp]) -> Columns:
+def by_rows(similarity: Similarity, k: int, rows: NDArray[np.intp]) -> Columns:
     """The edges of some rows, increasing, from whole rows of e."""
     scores = similarity.rows(rows)
     scores[np.arange(len(rows)), rows] = -np.inf
@@ -148,7 +147,7 @@ def _by_rows(similarity: Similarity, k: int, rows: NDArray[np.intp]) -> Columns:
 
 
 def _by_overlap(similarity: Similarity, k: int, rows: NDArray[np.intp]) -> Columns:
-    """As `_by_rows`, but only from pairs that have an overlap."""
+    """As `by_rows`, but only from pairs that have an overlap."""
     overlaps = similarity.overlaps(rows)
     overlaps.sort_indices()
     ends = np.repeat(rows, np.diff(overlaps.indptr))

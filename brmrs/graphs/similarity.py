@@ -221,15 +221,15 @@ class Similarity:
         rows: NDArray[np.integer],
         columns: NDArray[np.integer],
         overlaps: sp.csr_matrix | None,
-        start: int,
+        place: NDArray[np.integer],
     ) -> Floats:
         """(E,) e of the pairs (rows[e], columns[e]), the same numbers as in `rows`.
 
         Args:
-            rows: (E,) between start and the end of `overlaps`.
+            rows: (E,).
             columns: (E,).
-            overlaps: those of the rows from `start` on, sorted; None: they do not count.
-            start: first row of `overlaps`.
+            overlaps: those of some rows, sorted; None: they do not count.
+            place: (E,) the row of `overlaps` that belongs to rows[e].
         """
 
         def part(of: Cosines) -> tuple[Floats, Any]:
@@ -242,9 +242,9 @@ class Similarity:
             size = self.neighbours.shape[0]
             ends = np.repeat(np.arange(overlaps.shape[0]), np.diff(overlaps.indptr))
             known = ends * size + overlaps.indices
-            keys = (rows - start) * size + columns
-            place = np.searchsorted(known, keys).clip(max=len(known) - 1)
-            scores += np.where(known[place] == keys, self.alpha * overlaps.data[place], 0.0)
+            keys = place * size + columns
+            found = np.searchsorted(known, keys).clip(max=len(known) - 1)
+            scores += np.where(known[found] == keys, self.alpha * overlaps.data[found], 0.0)
         return scores
 
     def _mixed(self, scores: Floats, part: Callable[["Cosines"], tuple[Floats, Any]]) -> Floats:

@@ -32,6 +32,7 @@ from brmrs.config.learning import GraphsConfig
 from brmrs.errors import UserError
 from brmrs.features import feature_table
 from brmrs.features.replaced import replaced, sources
+from brmrs.graphs import approximate
 from brmrs.graphs.nearest import Wanted, nearest_of_each
 from brmrs.graphs.similarity import Edges, KnownCosines, Modality, Similarity
 from brmrs.stages import FEATURE_TABLES, GIVEN, GIVEN_KNN, StageContext
@@ -73,11 +74,30 @@ def run(context: StageContext) -> None:
     statistics: dict[str, Any] = {"users": train.shape[0], "items": items, "train": train.nnz}
     items_graphs = {ITEM: of_items} | {name: by_modality(of_items, name) for name in MODALITIES}
     for similarities, k in ((items_graphs, config.k), ({USER: of_users}, config.user_k)):
-        wanted = {name: Wanted(similarity, k) for name, similarity in similarities.items()}
-        for name, edges in nearest_of_each(wanted, config.block_bytes).items():
+        found, recalls = neighbours(similarities, k, config)
+        for name, edges in found.items():
             write(edges, context.out / f"{name}.parquet")
             statistics[name] = describe(edges, similarities[name])
+            if name in recalls:
+                statistics[name]["recall_of_exact"] = round(recalls[name], 4)
     write_json(context.out / "statistics.json", statistics)
+
+
+def neighbours(
+    similarities: Mapping[str, Similarity], k: int, config: GraphsConfig
+) -> tuple[dict[str, Edges], dict[str, float]]:
+    """The edges of each graph; of approximate ones, also the share of the exact edges found."""
+    wanted = {name: Wanted(each, k) for name, each in similarities.items()}
+    if config.neighbours == "exact":
+        return nearest_of_each(wanted, config.block_bytes), {}
+    edges: dict[str, Edges] = {}
+    recalls: dict[str, float] = {}
+    for name, similarity in similarities.items():
+        if similarity.sparse:  # nothing to approximate: only pairs with an overlap count
+            edges |= nearest_of_each({name: wanted[name]}, config.block_bytes)
+        else:
+            edges[name], recalls[name] = approximate.nearest(similarity, k, f"{name} graph")
+    return edges, recalls
 
 
 def training_matrix(split: Path, items: int) -> sp.csr_matrix:

@@ -29,7 +29,7 @@ def precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def exact(similarity: Similarity, k: int) -> Edges:
     """The edges from whole rows of exact similarities."""
     rows = np.arange(similarity.neighbours.shape[0])
-    return nearest._edges([nearest._by_rows(similarity, k, rows)])
+    return nearest.edges([nearest.by_rows(similarity, k, rows)])
 
 
 def assert_same(found: Edges, expected: Edges) -> None:
