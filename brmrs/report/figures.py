@@ -47,6 +47,11 @@ LIGHT = {
     "paper": "#ffffff",
 }
 FONT = "system-ui, 'Helvetica Neue', Arial, sans-serif"
+# Spans such as two dates are too wide for a narrow screen on one line.
+TWO_LINES = (
+    "length(datum.label) > 20 ? split(replace(datum.label, ' to ', ' to|'), '|') : datum.label"
+)
+LONGEST_BESIDE = 28  # letters of a legend's text, for two columns on a narrow screen
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -215,15 +220,21 @@ def grouped(rows: Rows, label: str) -> Any:
     """
     groups = list(dict.fromkeys(row["group"] for row in rows))
     names = list(dict.fromkeys(row["series"] for row in rows))
+    axis = alt.Axis(labelLimit=150, ticks=False, labelExpr=TWO_LINES)
     base = alt.Chart(_data(rows)).encode(
-        y=alt.Y("group:N", sort=groups, title=None, axis=alt.Axis(labelLimit=150, ticks=False)),
+        y=alt.Y("group:N", sort=groups, title=None, axis=axis),
         yOffset=alt.YOffset("series:N", sort=names),
         color=alt.Color("series:N", sort=names, scale=_scale(rows, 0), legend=_legend(names)),
         tooltip=["group:N", "series:N", "value:Q", "low:Q", "high:Q"],
     )
     rules = base.mark_rule(strokeWidth=1.6).encode(x=alt.X("low:Q", title=label), x2="high:Q")
     points = base.mark_point(filled=True, size=50, opacity=1).encode(
-        x=alt.X("value:Q", title=label, scale=alt.Scale(zero=True)),
+        x=alt.X(
+            "value:Q",
+            title=label,
+            scale=alt.Scale(zero=True),
+            axis=alt.Axis(tickCount=5, format="~g"),
+        ),
         shape=alt.Shape("series:N", sort=names, scale=_scale(rows, 1), legend=_legend(names)),
     )
     height = len(groups) * (12 * len(names) + 10)
@@ -240,7 +251,10 @@ def shares(rows: Rows, label: str, colours: Mapping[str, str]) -> Any:
     """
     groups = list(dict.fromkeys(row["group"] for row in rows))
     scale = alt.Scale(domain=[*colours], range=[f"var(--{each})" for each in colours.values()])
-    legend = alt.Legend(title=None, columns=2, labelLimit=240, columnPadding=24)
+    side_by_side = max(map(len, colours)) <= LONGEST_BESIDE
+    legend = alt.Legend(
+        title=None, columns=2 if side_by_side else 1, labelLimit=240, columnPadding=24
+    )
     return (
         alt.Chart(_data(rows))
         .mark_bar(stroke="var(--paper)", strokeWidth=1, height=14)
@@ -311,7 +325,7 @@ def _scale(rows: Rows, part: int) -> Any:
 
 def _legend(names: Sequence[str], symbol: str | None = None) -> Any:
     kind: dict[str, Any] = {"symbolType": symbol, "symbolSize": 400} if symbol else {}
-    return alt.Legend(title=None, **kind) if len(names) > 1 else None
+    return alt.Legend(title=None, columnPadding=16, **kind) if len(names) > 1 else None
 
 
 def _zoom(*axes: Any) -> Any:
@@ -351,7 +365,7 @@ def _config() -> dict[str, Any]:
     text = {"labelColor": "var(--soft)", "titleColor": "var(--soft)", "labelFontSize": 12}
     return {
         "font": FONT,
-        "padding": {"left": 16, "right": 6, "top": 4, "bottom": 4},
+        "padding": {"left": 20, "right": 6, "top": 4, "bottom": 4},
         "axis": {
             **text,
             "titleFontSize": 12,
@@ -361,6 +375,7 @@ def _config() -> dict[str, Any]:
             "tickColor": "var(--soft)",
             "titlePadding": 8,
         },
+        "axisX": {"labelFlush": False, "labelOverlap": "greedy", "labelSeparation": 10},
         "legend": {
             "labelColor": "var(--ink)",
             "labelFontSize": 12,

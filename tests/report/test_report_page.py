@@ -87,6 +87,19 @@ def test_it_prints_in_light_colours(browser: Any, file: Path) -> None:
         assert visit.tab.pdf(format="A4").startswith(b"%PDF")
 
 
+def test_nothing_is_cut_off_on_paper(browser: Any, file: Path) -> None:
+    """A4 with the margins of the style sheet is 695 pixels wide, and paper does not scroll."""
+    with visiting(browser, file.as_uri(), viewport={"width": 695, "height": 1000}) as visit:
+        visit.tab.goto(file.as_uri())
+        visit.tab.emulate_media(media="print")
+        wide = """[...document.querySelectorAll("table, svg, .tiles")]
+            .filter(each => each.checkVisibility())
+            .map(each => each.getBoundingClientRect().right)"""
+        ends = visit.tab.evaluate(wide)
+        assert len(ends) > 20
+        assert max(ends) <= 695 + 1
+
+
 def test_no_figure_changes_from_render_to_render(made: Made, page: str) -> None:
     """The second run was rendered in the same process; ids of the figures are not counted on."""
     store, _, run = made
