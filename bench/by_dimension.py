@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=2 python bench/by_dimension.py [--users 192403] [--processes 1 2]
 
-The memory of a process is the growth of its resident set from before the model is made: tables,
-gradients, Adam's moments and what a step keeps. Every process also holds the interactions and
-their graph.
+The memory of a process is the peak of its resident set during the steps, less that before the
+model is made: tables, gradients, Adam's moments and what a step keeps. Every process also holds the
+interactions and their graph.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import TrainingData
 from brmrs.models.columns import Columns
 from brmrs.models.registry import build
+from brmrs.system import machine
 from brmrs.training import by_dimension
 from brmrs.training.optimiser import Optimiser
 from brmrs.training.sampling import Sampler, seeded
@@ -71,7 +72,7 @@ def steps(columns: Columns, on: torch.device, arguments: dict[str, Any]) -> dict
     optimiser = Optimiser(parameters, config, sampler.batches(config.batch_size), columns)
     generator = seeded(0, 1, 0, on)
     seconds = []
-    with freed_memory_reused(model):
+    with machine.peak_memory() as memory, freed_memory_reused(model):
         for batch in sampler.epoch(config.batch_size, generator):
             started, sent = time.perf_counter(), columns.traffic.sent
             terms = model.loss(batch, generator)
@@ -81,7 +82,7 @@ def steps(columns: Columns, on: torch.device, arguments: dict[str, Any]) -> dict
                 break
     return {
         "data": held - before,
-        "model": resident() - held,
+        "model": memory.bytes - held,
         "sent": columns.traffic.sent - sent,
         "seconds": min(seconds[1:]),
     }
