@@ -95,7 +95,7 @@ def room(pool: Pool) -> str:
         UserError: no cluster, or no room in it.
     """
     ray = _connected(pool)
-    return f"{len(ray.nodes())} machines, room for {_workers(ray, pool)} workers"
+    return f"{len(ray.nodes())} machines, room for {_workers(ray, pool, pool.workers or 1)} workers"
 
 
 def _connected(pool: Pool) -> Any:
@@ -158,8 +158,11 @@ def apply(
         losses = 0
         while waiting:
             part = list(waiting.values())[:ROUND]
+            # A cluster that lost machines goes on with fewer actors.
+            workers = _workers(ray, pool, 1 if losses else pool.workers or 1)
+            work = list(zip(steps, shipped, strict=True))
             try:
-                for found in _run(ray, pool, part, list(zip(steps, shipped, strict=True))):
+                for found in _run(ray, pool, workers, part, work):
                     del waiting[int(found["row"][0])]
                     losses = 0
                     yield found
@@ -171,10 +174,13 @@ def apply(
 
 
 def _run(
-    ray: Any, pool: Pool, batches: Sequence[Columns], steps: Sequence[tuple[Tasks | Actors, Any]]
+    ray: Any,
+    pool: Pool,
+    workers: int,
+    batches: Sequence[Columns],
+    steps: Sequence[tuple[Tasks | Actors, Any]],
 ) -> Iterator[Columns]:
     """Run the steps, each with its work in the cluster's memory, on batches that fit there."""
-    workers = _workers(ray, pool)
     names: list[str] = []  # of the actors
     data = ray.data.from_arrow([pa.table(dict(batch)) for batch in batches])
     for step, work in steps:
@@ -281,16 +287,16 @@ class _Actor:
         return self._work(batch)
 
 
-def _workers(ray: Any, pool: Pool) -> int:
+def _workers(ray: Any, pool: Pool, least: int) -> int:
     """Number of actors that the cluster has room for, at most the configured one."""
     has = ray.cluster_resources()
     room = int(has.get("CPU", 0) // pool.cores)
     if pool.gpus:
         room = min(room, int(has.get("GPU", 0) / pool.gpus))
-    if room < (pool.workers or 1):
+    if room < least:
         raise UserError(
             f"execution: the cluster has {has.get('CPU', 0):.0f} cores and "
             f"{has.get('GPU', 0):.0f} GPUs, room for {room} workers of {pool.cores} cores and "
             f"{pool.gpus:g} GPUs; change execution.workers, cores or gpus"
         )
-    return pool.workers or room
+    return min(room, pool.workers or room)
