@@ -188,7 +188,7 @@ def _run(
             size = min(workers, len(batches), step.most or workers)
             data = _by_actors(ray, data, step, work, pool, size, names)
         else:
-            data = _by_tasks(ray, data, step, workers)
+            data = _by_tasks(ray, data, step, min(workers, len(batches)))
     try:
         for found in data.iter_batches(batch_size=None, batch_format="numpy"):
             if _FAULT in found:
