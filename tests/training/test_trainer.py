@@ -17,7 +17,8 @@ from brmrs.system import checkpoint, progress
 from brmrs.training import trainer
 from brmrs.training.divergence import DivergenceError
 from brmrs.training.optimiser import Optimiser
-from brmrs.training.stage import device, selector
+from brmrs.training.selection import selector
+from brmrs.training.stage import device
 from brmrs.training.trainer import History, fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
