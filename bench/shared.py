@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 
 from brmrs.store.artifacts import ArtifactStore
@@ -60,9 +61,7 @@ def measure_loopback(folder: Path) -> None:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
     }
-    import s3fs
-
-    s3fs.S3FileSystem().mkdir("bench")
+    import_module("s3fs").S3FileSystem().mkdir("bench")
     measure("s3://bench/artifacts", folder)
     server.stop()
 
