@@ -178,8 +178,7 @@ def _variant(config: PipelineConfig, base: Run, store: ArtifactStore) -> Run:
         records[stage.name] = execute(stage, config, base.fingerprint, upstream, store, name)
     seconds = sum(record.seconds for record in records.values() if record.run == name)
     values = config.model_dump(mode="json")
-    made = Run(
-        name, values, base.fingerprint, records, round(seconds, 3), runs.this_machine(), "benchmark"
-    )
+    taken, kind = round(seconds, 3), runs.DIAGNOSIS
+    made = Run(name, values, base.fingerprint, records, taken, runs.this_machine(), kind)
     runs.save(made, store)
     return made

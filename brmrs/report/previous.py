@@ -8,7 +8,7 @@ from brmrs.errors import UserError
 from brmrs.experiments.compare_runs import compare_runs
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.lineage import difference
-from brmrs.store.runs import Run, all_runs
+from brmrs.store.runs import DIAGNOSIS, Run, all_runs
 
 MOST_CHANGES = 12  # that are listed
 
@@ -60,7 +60,7 @@ def previous(run: Run, store: ArtifactStore) -> Run | None:
         UserError: the manifest of a run is damaged.
     """
     for other in all_runs(store):
-        same = other.config["name"] == run.config["name"]
+        same = other.config["name"] == run.config["name"] and other.kind != DIAGNOSIS
         if other.name < run.name and same and "evaluate" in other.stages:
             return other
     return None

@@ -25,7 +25,9 @@ EVALUATION = "evaluate/metrics.json"
 REPORTS = "reports"  # folder of the store with a page per run
 MOST_LETTERS = 200  # of a page's name; file systems take 255 bytes
 # The command that made a run. A benchmark and a search leave one run for each training.
-Kind = Literal["run", "retrain", "benchmark", "tune"]
+Kind = Literal["run", "retrain", "benchmark", "tune", "diagnosis"]
+# With other features than the user's, to compare with: neither the latest nor the previous run.
+DIAGNOSIS: Kind = "diagnosis"
 
 _NEW_NAME = r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[0-9a-f]{4}"  # of a run, as `new_name` gives it
 
@@ -289,12 +291,11 @@ def find(store: ArtifactStore, name: str) -> Run:
     Raises:
         UserError: there is none, or several, or its manifest is damaged or renamed.
     """
-    paths = sorted(_folder(store).glob("*.json"))
     if name == "latest":
-        found = paths[-1:]
-    else:
-        alike = [path for path in paths if path.stem.startswith(name) or path.stem.endswith(name)]
-        found = [path for path in alike if path.stem == name] or alike
+        return latest(store)
+    paths = sorted(_folder(store).glob("*.json"))
+    alike = [path for path in paths if path.stem.startswith(name) or path.stem.endswith(name)]
+    found = [path for path in alike if path.stem == name] or alike
     if len(found) != 1:
         known = ", ".join(path.stem for path in found[:5]) or "none of that name"
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
@@ -304,6 +305,8 @@ def find(store: ArtifactStore, name: str) -> Run:
 
 def latest(store: ArtifactStore, *stages: str, data: str | None = None) -> Run:
     """The newest run that got to these stages; their artifacts verify.
+
+    Runs that `brmrs diagnose --retrain` made do not count.
 
     Args:
         store: the artifact store.
@@ -315,7 +318,9 @@ def latest(store: ArtifactStore, *stages: str, data: str | None = None) -> Run:
             to an older run.
     """
     for run in all_runs(store):
-        if data in (None, run.config["name"]) and all(stage in run.stages for stage in stages):
+        if run.kind == DIAGNOSIS or data not in (None, run.config["name"]):
+            continue
+        if all(stage in run.stages for stage in stages):
             return sound(run, store, *stages)
     raise UserError(
         f"no finished run {f'of {data} ' if data else ''}under {store.root}; run "

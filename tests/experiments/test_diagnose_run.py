@@ -16,6 +16,7 @@ from brmrs.diagnosis.schemas import DIAGNOSIS_FILE, PAIRS, PAIRS_FILE, SETS
 from brmrs.diagnosis.transitions import transitions
 from brmrs.errors import UserError
 from brmrs.experiments import diagnose_run
+from brmrs.report.previous import previous
 from brmrs.stages import needed
 from brmrs.store import runs
 from brmrs.store.artifacts import ArtifactStore
@@ -155,6 +156,13 @@ def test_each_modality_is_replaced_and_trained_again(board: Board) -> None:
         assert about[row["modality"]]["used"] == (row["replaced"] != "removed")
         # Text and pictures are not embedded again.
         assert run.stages["text_features"] == made["early"].stages["text_features"]
+    newest = next(runs.all_runs(store))
+    assert newest.kind == runs.DIAGNOSIS
+    assert runs.find(store, "latest").kind == runs.latest(store, "evaluate").kind == "run"
+    later = dataclasses.replace(made["early"], name=runs.new_name(store))
+    before = previous(later, store)
+    assert before is not None
+    assert before.kind == "run"
     text = text_of(diagnose_run.diagnosed(made["early"], store), retrained=found)
     assert "visual permuted" in text
     assert "too narrow" not in text
