@@ -15,6 +15,7 @@ import platform
 import threading
 import time
 import uuid
+from contextvars import copy_context
 
 from brmrs.store.shared.address import Address, UnreachableError
 
@@ -59,7 +60,8 @@ class Lease:
         self._number = newest + 1
         for number in numbers:
             self._address.remove(f"{self._folder}/{number}")
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        keep = copy_context().run  # so that its log belongs to the same run
+        self._thread = threading.Thread(target=keep, args=[self._keep], name="lease", daemon=True)
         self._thread.start()
         return True
 
