@@ -13,7 +13,7 @@ install: .venv/installed
 .venv/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "brmrs needs Python 3.11 to 3.13; name one: make PYTHON=python3.12"; exit 2; }
-	@echo "installing about 6 GB of packages into .venv; this takes a few minutes"
+	@echo "installing about 7 GB of packages into .venv; this takes a few minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
