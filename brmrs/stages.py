@@ -119,6 +119,7 @@ GIVEN_SPLIT = "ingest/given/split/"
 GIVEN = {TEXT: "ingest/given/text/", VISUAL: "ingest/given/visual/"}
 GIVEN_LABELS, GIVEN_VECTORS, GIVEN_KNN = "labels.parquet", "features.npy", "knn.parquet"
 SPLIT = "split/interactions.parquet"
+GRAPHS = "graphs/statistics.json"
 FEATURE_TABLES = {name: f"{name}_features/features.parquet" for name in (TEXT, VISUAL)}
 MODEL_INPUTS = ("text_features", "visual_features", "graphs")  # each model reads some or none
 
@@ -215,12 +216,13 @@ STAGES = (
             "text_features/meta.json",
             "images",
             "visual_features/meta.json",
+            GRAPHS,
             "train",
             "evaluate",
             "diagnosis",
             "publish",
         ),
-        optional=("text_features/meta.json", "images", "visual_features/meta.json"),
+        optional=("text_features/meta.json", "images", "visual_features/meta.json", GRAPHS),
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}

@@ -27,6 +27,9 @@ class BetaConfig(Section):
     """Weight of the visual cosine."""
 
 
+LEAST_RECALL = 0.95  # of the exact neighbours: what an approximate search aims at
+
+
 class GraphsConfig(Section):
     """Homogeneous graphs of items and of users: edges to the most similar ones."""
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brmrs.config.learning import LEAST_RECALL
 from brmrs.errors import UserError
 from brmrs.graphs.nearest import by_rows, edges
 from brmrs.graphs.similarity import Edges, Modality, Similarity
@@ -21,7 +22,6 @@ from brmrs.graphs.top_k import largest
 from brmrs.system import progress
 
 LOG = logging.getLogger(__name__)
-LEAST_RECALL = 0.95
 SAMPLE = 200  # rows on which the recall is measured
 PER_EDGE = 8  # candidates of either kind for each edge that is kept
 PER_CELL = 40  # vectors to train with, for each cell

@@ -17,7 +17,8 @@ from brmrs.errors import UserError
 from brmrs.images.stage import SHARED
 from brmrs.images.stage import STATISTICS as STATUSES
 from brmrs.report import checked
-from brmrs.stages import ITEMS, SPLIT, STATISTICS, USERS
+from brmrs.stages import GRAPHS, ITEMS, SPLIT, STATISTICS, USERS
+from brmrs.store.graphs import Graph, read_graphs
 from brmrs.store.tables import read_table
 
 
@@ -135,6 +136,11 @@ class Inputs:
             return {}
         found = checked.read(self.paths["images"] / SHARED, checked.SHARED)
         return {**found}
+
+    @cached_property
+    def graphs(self) -> dict[str, Graph]:
+        """The statistics of each graph; empty if the run left graphs out."""
+        return read_graphs(self.paths[GRAPHS]) if GRAPHS in self.paths else {}
 
     @cached_property
     def cut_offs(self) -> list[int]:

@@ -13,6 +13,7 @@ from brmrs.report.cases import cases
 from brmrs.report.data import data
 from brmrs.report.diagnosis import diagnosis
 from brmrs.report.gallery import Gallery
+from brmrs.report.graphs import graphs
 from brmrs.report.inputs import Inputs
 from brmrs.report.lineage import lineage
 from brmrs.report.numbers import number
@@ -39,6 +40,7 @@ def render(inputs: Inputs) -> str:
         result(inputs),
         comparison(inputs),
         data(inputs),
+        graphs(inputs),
         training(inputs),
         strata(inputs),
         lists(inputs),

@@ -13,8 +13,9 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
 from brmrs.errors import UserError
-from brmrs.stages import STAGES
+from brmrs.stages import GRAPHS, STAGES
 from brmrs.store.artifacts import ArtifactStore
+from brmrs.store.graphs import recalls
 from brmrs.store.records import Artifact, Record
 from brmrs.system import machine, untrusted
 from brmrs.system.files import write_json
@@ -143,6 +144,7 @@ class Run:
             "stages": [self._stage(record, store) for record in self.stages.values()],
             "metrics": self.metrics(store),
             "coverage": evaluation["coverage"] if evaluation else {},
+            "recall_of_exact": self.recall_of_exact(store),
             "report": str(page) if (page := self.report(store)).is_file() else None,
         }
 
@@ -164,6 +166,12 @@ class Run:
         if "evaluate" not in self.stages:
             return None
         return read_evaluation(store.path(self.artifact("evaluate"), EVALUATION))
+
+    def recall_of_exact(self, store: ArtifactStore) -> dict[str, float]:
+        """The share of the exact neighbours that approximate graphs have, by graph."""
+        if "graphs" not in self.stages:
+            return {}
+        return recalls(store.path(self.artifact("graphs"), GRAPHS))
 
     def _stage(self, record: Record, store: ArtifactStore) -> dict[str, Any]:
         ran = record.run == self.name

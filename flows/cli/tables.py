@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from brmrs import columns
+from brmrs.config.learning import LEAST_RECALL
 from brmrs.serving.current import Promotions
 from brmrs.stages import ITEMS
 from brmrs.store.artifacts import ArtifactStore
@@ -49,6 +50,7 @@ def run(console: Console, summary: dict[str, Any]) -> None:
     title = f"run {summary['run']}"
     fitting_table(console, names, rows, numbers=("seconds", "size"), title=title)
     line(console, f"{summary['seconds']:.1f} s in all")
+    _neighbours(console, summary["recall_of_exact"])
     folders = {stage["name"]: Path(stage["path"]) for stage in summary["stages"]}
     if "evaluate" in folders:
         _metrics(console, read_evaluation(_file(folders, EVALUATION)), summary["note"])
@@ -176,8 +178,25 @@ def one_run(console: Console, run: Run, store: ArtifactStore) -> None:
     names = ("stage", "key", "artifact", "made by run", "seconds", "size")
     optional = ("seconds", "key", "size")
     fitting_table(console, names, rows, numbers=("seconds", "size"), optional=optional)
+    _neighbours(console, run.recall_of_exact(store))
     _metrics(console, run.evaluation(store), run.config["note"])
     line(console, f"machine: {_machine(run.machine)}")
+
+
+def _neighbours(console: Console, recalls: dict[str, float]) -> None:
+    """The measured recall of approximate graphs, with a warning if it is low."""
+    if not recalls:
+        return
+    shown = ", ".join(f"{name} {share:.1%}" for name, share in recalls.items())
+    line(console, f"approximate graphs; share of the exact neighbours found: {shown}")
+    low = [name for name, share in recalls.items() if share < LEAST_RECALL]
+    if low:
+        line(
+            console,
+            ("warning: ", "yellow"),
+            f"less than {LEAST_RECALL:.0%} of the exact neighbours in graph {', '.join(low)}; "
+            "graphs.neighbours=exact finds all",
+        )
 
 
 def _machine(machine: dict[str, Any]) -> str:

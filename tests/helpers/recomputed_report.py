@@ -27,6 +27,7 @@ def numbers(folders: Mapping[str, Path], k: int, cut_offs: Iterable[int]) -> Val
         lists(run),
         strata(run),
         training(run),
+        graphs(run),
         sets(run),
         diagnosis(run),
         cases(run),
@@ -73,6 +74,37 @@ def sizes(run: Run) -> Values:
             f"coverage.{modality}.{name}": round(float(of.mean()), 6) for name, of in shares.items()
         }
     return found | _ingested(run)
+
+
+def graphs(run: Run) -> Values:
+    """Sizes of the graphs, and the shares of edges with co-occurrence and with positive cosines."""
+    train = np.zeros((len(run.users), len(run.items)))
+    for user, items in run.of[0].items():
+        train[user, items] = 1
+    found: Values = {}
+    for name in ("item", "text", "visual", "user"):
+        rows = run.rows("graphs", name)
+        ends = np.array([(row["row"], row["column"]) for row in rows])
+        sets = train if name == "user" else train.T
+        found |= {
+            f"graph.{name}.nodes": len(sets),
+            f"graph.{name}.edges": len(rows),
+            f"graph.{name}.degree": len(rows) / len(sets),
+            f"graph.{name}.without": len(sets) - len(set(ends[:, 0].tolist())),
+        }
+        support = {"co_occurrence": (sets[ends[:, 0]] * sets[ends[:, 1]]).sum(axis=1)}
+        # A graph of one modality has only that one.
+        for modality in [name] if name in MODALITIES else MODALITIES:
+            vectors, present = run.features[modality]
+            vectors = vectors * present[:, None]
+            if name == "user":  # means up to a positive factor, which keeps the sign
+                vectors = train @ vectors
+            support[modality] = (vectors[ends[:, 0]] * vectors[ends[:, 1]]).sum(axis=1)
+        for signal in ("co_occurrence", *MODALITIES):
+            values = support.get(signal)
+            share = None if values is None else round(float((values > 0).mean()), 6)
+            found[f"graph.{name}.{signal}"] = share
+    return found
 
 
 def _web(row: dict[str, Any]) -> int:

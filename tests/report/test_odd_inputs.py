@@ -75,7 +75,7 @@ def file_of(made: Made, read: str) -> Path:
 METRICS, DIAGNOSIS = "evaluate/metrics.json", "diagnosis/diagnosis.json"
 STATISTICS, BUNDLE = "ingest/statistics.json", "train/bundle.json"
 STATUSES, SHARED = "images/statistics.json", "images/shared.json"
-VECTORS = "text_features/meta.json"
+VECTORS, GRAPHS = "text_features/meta.json", "graphs/statistics.json"
 # The attribute of `Inputs` that reads each file; the page is made from these attributes only.
 ATTRIBUTE = {
     METRICS: "metrics",
@@ -85,6 +85,7 @@ ATTRIBUTE = {
     STATUSES: "statuses",
     SHARED: "shared_pictures",
     VECTORS: "features",
+    GRAPHS: "graphs",
 }
 
 
@@ -116,6 +117,9 @@ ATTRIBUTE = {
         (STATUSES, with_("many", "ok")),
         (SHARED, with_({}, "most")),
         (VECTORS, without("label")),
+        (GRAPHS, without("user")),
+        (GRAPHS, with_(1.5, "item", "recall_of_exact")),
+        (GRAPHS, with_("<b>", "text", "nodes")),
     ],
 )
 def test_an_odd_file_is_one_line(made: Made, tmp_path: Path, read: str, change: Change) -> None:

@@ -13,7 +13,17 @@ def test_every_number_is_recomputed(folders: dict[str, Path], page: str) -> None
     faults = {fault for key, value, _ in found if (fault := wrong(key, value, expected))}
     assert not faults
     kinds = {key.partition(".")[0] for key, _, _ in found}
-    assert kinds >= {"test", "interval", "paired", "lists", "strata", "sets", "case", "curve"}
+    assert kinds >= {
+        "test",
+        "interval",
+        "paired",
+        "lists",
+        "strata",
+        "sets",
+        "case",
+        "curve",
+        "graph",
+    }
 
 
 def test_a_wrong_number_is_found() -> None:
