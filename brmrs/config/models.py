@@ -42,6 +42,10 @@ class ModelSection(Section):
     residuals: ResidualsConfig = ResidualsConfig()
     """Scores in closed form that are added to the trained model's; by default none."""
 
+    def undivided(self) -> str:
+        """The setting because of which only one process can train the model; empty: none."""
+        return ""
+
 
 class RankingTerms(Section):
     """The ranking terms of BR-MRS (docs/method.md, 2.4 to 2.6): their weights and settings."""

@@ -88,8 +88,9 @@ class PipelineConfig(Section):
         if train.processes == 1 or model is None:
             return train
         dim = getattr(model, "dim", 0)
-        if not model.extension.options.get("by_dimension", False):
-            problem = f"model {model.name} trains in one process only; set train.processes=1"
+        if not model.extension.options.get("by_dimension", False) or model.undivided():
+            what = f"model {model.name} {model.undivided()}".rstrip()
+            problem = f"{what} trains in one process only; set train.processes=1"
         elif dim % train.processes:
             problem = f"{train.processes} does not divide model.dim, {dim}"
         else:

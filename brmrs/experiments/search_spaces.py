@@ -9,6 +9,7 @@ that define the structure of a model.
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from brmrs.config.models import ModelSection
+from brmrs.config.pipeline import PipelineConfig
 from brmrs.config.residuals import ResidualsConfig
 from brmrs.config.section import Search, Section
 from brmrs.errors import UserError
@@ -43,6 +44,17 @@ BY_FIELD: dict[str, FloatDistribution | IntDistribution] = {
     "ridge": FloatDistribution(1.0, 10000.0, log=True),
 }
 PART_OF = {"pool": "chns", "theta": "synergy"}  # without the term they have no effect
+
+
+def searchable(config: PipelineConfig) -> dict[str, BaseDistribution]:
+    """The search space of a configuration; called before the stages that the training reads.
+
+    Raises:
+        UserError: the recommender has nothing to search, or several processes are configured.
+    """
+    if config.train.processes > 1:
+        raise UserError("brmrs tune trains in one process; set train.processes=1")
+    return space(config.model)
 
 
 def space(model: ModelSection) -> dict[str, BaseDistribution]:

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from brmrs.config.load import parse
 from brmrs.config.pipeline import PipelineConfig, put
 from brmrs.errors import UserError
-from brmrs.experiments.search_spaces import space
+from brmrs.experiments.search_spaces import searchable
 from brmrs.experiments.study_file import open_study
 from brmrs.models import bundle
 from brmrs.models.base import Scorer
@@ -61,9 +61,7 @@ def tune(config: PipelineConfig, run: Run, store: ArtifactStore, trials: int) ->
         UserError: the recommender has nothing to tune, the data lack what it needs, or another run
             is under way and `concurrency` is refuse; or several processes are configured.
     """
-    if config.train.processes > 1:
-        raise UserError("brmrs tune trains in one process; set train.processes=1")
-    ranges = space(config.model)
+    ranges = searchable(config)
     stage = training(config)
     upstream = {name: run.artifact(name) for name in stage.upstream}
     prints = {**run.fingerprint, **fingerprint(config, stage.external)}

@@ -104,6 +104,10 @@ class BRMRS(Recommender):
                 refuse(self, ("shift", "scale"), "backbone is homogeneous")
             return self
 
+        def undivided(self) -> str:
+            """The perceptron of the fusion `joint` mixes columns."""
+            return "fusion=joint" if self.fusion == "joint" else ""
+
     needs = ("features", "item_graph", "user_graph")
     uses = ("modality_graphs",)  # for the backbone ssc
     item_tables = ("items", "ids")

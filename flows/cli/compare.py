@@ -140,6 +140,7 @@ def _searched(
     settings: "PipelineConfig", overrides: list[str], artifacts: Path, trials: int
 ) -> "Study":
     """Run the stages before the training, and search; an interruption ends the command."""
+    from brmrs.experiments.search_spaces import searchable
     from brmrs.stages import externals, needed, of_model
     from brmrs.store.artifacts import ArtifactStore
     from brmrs.store.fingerprint import fingerprint
@@ -147,6 +148,7 @@ def _searched(
     from brmrs.system import progress
     from flows.cli import run_locally
 
+    searchable(settings)
     train = next(stage for stage in of_model(settings) if stage.name == "train")
     until = ",".join(train.upstream)
     fingerprint(settings, externals(needed(settings, until)))

@@ -104,15 +104,28 @@ def test_a_seed_draws_the_usual_values_in_blocks() -> None:
 @pytest.mark.parametrize(
     ("model", "processes", "line"),
     [
-        ("bpr-mf", 2, "model bpr-mf trains in one process only; set train.processes=1"),
-        ("lightgcn", 3, "3 does not divide model.dim, 8"),
+        ({"name": "bpr-mf"}, 2, "model bpr-mf trains in one process only; set train.processes=1"),
+        ({"name": "ease"}, 2, "model ease trains in one process only; set train.processes=1"),
+        ({"name": "lightgcn", "dim": 8}, 3, "3 does not divide model.dim, 8"),
+        ({"name": "lightgcn", "dim": 8}, 16, "16 does not divide model.dim, 8"),
+        (
+            {"name": "br-mrs", "fusion": "joint"},
+            2,
+            "model br-mrs fusion=joint trains in one process only; set train.processes=1",
+        ),
     ],
 )
-def test_what_cannot_be_divided_is_refused_at_the_start(
-    model: str, processes: int, line: str
+def test_what_cannot_be_divided_is_refused_with_the_configuration(
+    model: dict[str, Any], processes: int, line: str
 ) -> None:
     with pytest.raises(UserError, match=line):
-        config(model, processes=processes)
+        parse({"model": model, "train": {"processes": processes}}, "the test")
+
+
+def test_fewer_cuda_devices_than_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"train\.processes is 2, and torch finds 1 CUDA devices"):
+        by_dimension.launch(refused, 2, 8, torch.device("cuda"))
 
 
 def test_the_number_of_processes_is_not_in_the_key() -> None:

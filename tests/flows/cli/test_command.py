@@ -55,6 +55,11 @@ def brmrs(project: Path, *arguments: str, **variables: str) -> subprocess.Comple
         (["plan", "-c", "small.yaml", "--set", "features.visual.backbone=resnet19"], "resnet18"),
         (["tune", "-c", "small.yaml", "-c", "nope.yaml", "--model", "bm3"], "nope.yaml: No such"),
         (["tune", "-c", "small.yaml", "--model", "bm4"], "no model 'bm4'"),
+        (
+            ["tune", "-c", "small.yaml", "--model", "bm3", "--set", "train.processes=2"],
+            "brmrs tune trains in one process; set train.processes=1",
+        ),
+        (["tune", "-c", "small.yaml", "--model", "most-popular"], "nothing to tune"),
         (["recommend", "--user", "x"], "no finished run"),
         (["recommend", "--history", "x,y"], "no finished run"),
         (["recommend"], "by --user, or a new user's items by --history"),
@@ -83,6 +88,7 @@ def test_what_the_user_can_fix_is_told_without_a_traceback(
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (project / "artifacts" / "records").exists()  # no stage has run
 
 
 def test_plan_of_a_fresh_folder(project: Path) -> None:
