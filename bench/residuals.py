@@ -14,21 +14,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from stored import data_for, own
 
-from brmrs.columns import FUSED, MODEL, TEST
+from brmrs.columns import MODEL
 from brmrs.config.load import load as load_config
-from brmrs.config.load import parse
 from brmrs.evaluation.metrics import measure
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import bundle, residuals
 from brmrs.models.base import Scorer
 from brmrs.models.standardised import StandardisedSum
-from brmrs.stages import SPLIT, of_model
-from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.execute import inputs_of
-from brmrs.store.runs import latest
 from brmrs.training.residual_weights import choose
-from brmrs.training.stage import Prepared, prepare
+from brmrs.training.stage import Prepared
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 BESIDE_WEIGHT = 0.6  # of another model, where the search starts
@@ -48,17 +44,9 @@ def main() -> None:
     parser.add_argument("--test", action="store_true", help="evaluate the test split, too")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
-    store = ArtifactStore(arguments.store)
-    run = latest(store, "graphs")
     chosen = load_config(arguments.config, arguments.overrides)
-    config = parse({**run.config, "model": chosen.model.model_dump(mode="json")}, "the store")
-    train = next(stage for stage in of_model(config) if stage.name == "train")
-    inputs = inputs_of(train, {name: run.artifact(name) for name in train.upstream}, store)
-    ready = prepare(inputs, config)
-    size = (len(ready.users), len(ready.items))
-    splits = {"validation": ready.validation}
-    if arguments.test:
-        splits["test"] = UserItems.read(inputs[SPLIT], TEST, *size)
+    config, ready, test = data_for(arguments.store, chosen.model)
+    splits = {"validation": ready.validation, **({"test": test} if arguments.test else {})}
     wanted = config.model.residuals
     scores = residuals.fitted(wanted, ready.data)
     stored = [bundle.load(path) for path in arguments.beside]
@@ -77,11 +65,6 @@ def main() -> None:
         if not arguments.only_all:
             for name in weights:
                 print(line(name, "", parts[name], ready, splits), flush=True)
-
-
-def own(stored: bundle.Bundle) -> Scorer:
-    """The fused branch of a model without residual scores."""
-    return stored.branches.get(MODEL, stored.branches[FUSED])
 
 
 def columns(splits: Mapping[str, UserItems]) -> list[str]:
