@@ -2,27 +2,33 @@
 
     python bench/paired.py STORE -c configs/baby.yaml br-mrs=DIR,DIR,... ssc=DIR,DIR,...
 
-DIR are folders that `train` wrote, `STORE/objects/train/DIGEST`, one per seed. Of each user the
-mean over the seeds is taken. `difference` is the group minus the first one, with the 95 % interval
-of the paired bootstrap over the users. p is Wilcoxon's signed-rank test, corrected by Holm for all
-comparisons of the call. `--alone` leaves out the residual scores of the models that have them.
+DIR are folders that `train` wrote, `STORE/objects/train/DIGEST`, one per seed; DIR+DIR is the sum
+of two models. With `--residuals`, the residual scores of the configuration are fitted and added.
+The weights of sums are searched on the validation split, as a run does after the training.
+
+Of each user the mean over the seeds is taken. `minus` is the group less the first one, with the
+95 % interval of the paired bootstrap over the users. p is Wilcoxon's signed-rank test, corrected by
+Holm for all comparisons of the call.
 """
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from stored import data_for, own
+from stored import BESIDE_WEIGHT, data_for, own
 
-from brmrs.columns import FUSED
+from brmrs.columns import MODEL
 from brmrs.config.load import load as load_config
 from brmrs.evaluation.comparison import Comparison, compare
 from brmrs.evaluation.metrics import measure
 from brmrs.graphs.user_items import UserItems
-from brmrs.models import bundle
+from brmrs.models import bundle, residuals
 from brmrs.models.base import Scorer
+from brmrs.models.bundle import Bundle
+from brmrs.models.standardised import StandardisedSum
+from brmrs.training.residual_weights import choose
 from brmrs.training.stage import Prepared
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
@@ -39,22 +45,44 @@ def main() -> None:
     parser.add_argument("groups", nargs="+", help="NAME=DIR,DIR,...; the first is the reference")
     parser.add_argument("-c", "--config", type=Path, required=True)
     parser.add_argument("--set", dest="overrides", action="append", default=[])
-    parser.add_argument("--alone", action="store_true", help="without residual scores")
+    parser.add_argument("--residuals", action="store_true", help="add the residual scores")
     given = parser.parse_args()
     chosen = load_config(given.config, given.overrides)
-    _, ready, test = data_for(given.store, chosen.model)
+    config, ready, test = data_for(given.store, chosen.model)
+    wanted = config.model.residuals
+    added = residuals.fitted(wanted, ready.data) if given.residuals else {}
     groups: dict[str, Group] = {}
     print(f"| model | seeds | {' | '.join(METRICS)} | validation {COMPARED[0]} | best epochs |")
     print(f"|---|---|{'---|' * (len(METRICS) + 2)}")
     for name, folders in (text.split("=", 1) for text in given.groups):
-        stored = [bundle.load(Path(folder)) for folder in folders.split(",")]
-        scorers = [own(each) if given.alone else each.branches[FUSED] for each in stored]
+        seeds = [
+            [bundle.load(Path(path)) for path in each.split("+")] for each in folders.split(",")
+        ]
+        scorers = [summed(each, added, wanted.weights, ready) for each in seeds]
         groups[name] = measured(scorers, test, ready)
         cells = [spread(groups[name][metric]) for metric in METRICS]
         cells.append(spread(measured(scorers, ready.validation, ready)[COMPARED[0]]))
-        epochs = ", ".join(str(each.about.best_epoch) for each in stored)
-        print(f"| {name} | {len(stored)} | {' | '.join(cells)} | {epochs} |", flush=True)
+        epochs = ", ".join("+".join(str(one.about.best_epoch) for one in each) for each in seeds)
+        print(f"| {name} | {len(seeds)} | {' | '.join(cells)} | {epochs} |", flush=True)
     print_differences(groups)
+
+
+@torch.no_grad()
+def summed(
+    models: Sequence[Bundle],
+    added: Mapping[str, Scorer],
+    weights: Mapping[str, float],
+    ready: Prepared,
+) -> Scorer:
+    """The models of one seed and the residual scores, added; one model alone as it is."""
+    first, *others = [own(each) for each in models]
+    beside = {f"model {n}": scorer for n, scorer in enumerate(others, 2)}
+    parts = {MODEL: first, **beside, **added}
+    if len(parts) == 1:
+        return first
+    start = {**dict.fromkeys(beside, BESIDE_WEIGHT), **{name: weights[name] for name in added}}
+    found = choose(parts, start, ready.validation, ready.train, COMPARED[0])
+    return StandardisedSum(torch.tensor([1.0, *found.values()], dtype=torch.float32), parts)
 
 
 @torch.no_grad()

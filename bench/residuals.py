@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from stored import data_for, own
+from stored import BESIDE_WEIGHT, data_for, own
 
 from brmrs.columns import MODEL
 from brmrs.config.load import load as load_config
@@ -27,7 +27,6 @@ from brmrs.training.residual_weights import choose
 from brmrs.training.stage import Prepared
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
-BESIDE_WEIGHT = 0.6  # of another model, where the search starts
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from brmrs.store.execute import inputs_of
 from brmrs.store.runs import latest
 from brmrs.training.stage import Prepared, prepare
 
+BESIDE_WEIGHT = 0.6  # of a second model in a sum, where the search starts
+
 
 def data_for(folder: Path, model: ModelSection) -> tuple[PipelineConfig, Prepared, UserItems]:
     """The inputs of a training, from the latest run of a store that has graphs.

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from brmrs.columns import MODALITIES
+from brmrs.columns import MODALITIES, TEXT, VISUAL
 from brmrs.config.data import IngestConfig, SplitConfig
+
+NAMES = {TEXT: "text", VISUAL: "pictures"}
 
 
 def positives(config: IngestConfig) -> str:
@@ -44,12 +46,12 @@ def split(config: SplitConfig, *, dated: bool) -> str:
 
 
 def learned_from(features: Mapping[str, Mapping[str, Any]]) -> str:
-    """A model's modalities: "text and visual", "text only" or "interactions only".
+    """A model's modalities: "text and pictures", "text only" or "interactions only".
 
     Args:
         features: by modality, the entries of a bundle's `features`.
     """
-    used = [each for each in MODALITIES if features.get(each, {}).get("used")]
+    used = [NAMES[each] for each in MODALITIES if features.get(each, {}).get("used")]
     if not used:
         return "interactions only"
     return " and ".join(used) if len(used) > 1 else f"{used[0]} only"

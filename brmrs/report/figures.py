@@ -51,7 +51,10 @@ FONT = "system-ui, 'Helvetica Neue', Arial, sans-serif"
 TWO_LINES = (
     "length(datum.label) > 20 ? split(replace(datum.label, ' to ', ' to|'), '|') : datum.label"
 )
+# Without a precision, d3 takes one from the step, and writes 0.12 as 0.1 where the step is 0.02.
+NUMBER = ",.6~r"
 LONGEST_BESIDE = 28  # letters of a legend's text, for two columns on a narrow screen
+MOST_IN_A_ROW = 4  # names of a legend, else it is wider than its figure
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -123,7 +126,7 @@ def dots(rows: Rows, label: str, *, zero: bool = True, percent: bool = False) ->
         color=alt.Color("series:N", legend=None, scale=_scale(rows, 0)),
         tooltip=["name:N", "value:Q", "low:Q", "high:Q"],
     )
-    axis = alt.Axis(format="~%" if percent else ",~r", tickCount=5)
+    axis = alt.Axis(format="~%" if percent else NUMBER, tickCount=5)
     x = alt.X("value:Q", title=label, scale=alt.Scale(zero=zero, nice=True), axis=axis)
     rules = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=label), x2="high:Q")
     points = base.mark_point(filled=True, size=90, opacity=1).encode(
@@ -162,7 +165,7 @@ def lines(
         height: of the plot area.
     """
     scale: Any = "log" if log else "linear"
-    form = "~%" if percent else "~g" if log else ",~r"
+    form = "~%" if percent else "~g" if log else NUMBER
     names = list(dict.fromkeys(row["series"] for row in rows))
     legend = _legend(names, "stroke")
     dot = alt.OverlayMarkDef(size=28, filled=True) if points else False
@@ -233,7 +236,7 @@ def grouped(rows: Rows, label: str) -> Any:
             "value:Q",
             title=label,
             scale=alt.Scale(zero=True),
-            axis=alt.Axis(tickCount=5, format="~g"),
+            axis=alt.Axis(tickCount=5, format=NUMBER),
         ),
         shape=alt.Shape("series:N", sort=names, scale=_scale(rows, 1), legend=_legend(names)),
     )
@@ -325,7 +328,9 @@ def _scale(rows: Rows, part: int) -> Any:
 
 def _legend(names: Sequence[str], symbol: str | None = None) -> Any:
     kind: dict[str, Any] = {"symbolType": symbol, "symbolSize": 400} if symbol else {}
-    return alt.Legend(title=None, columnPadding=16, **kind) if len(names) > 1 else None
+    if len(names) > MOST_IN_A_ROW:
+        kind["columns"] = MOST_IN_A_ROW
+    return alt.Legend(title=None, columnPadding=20, **kind) if len(names) > 1 else None
 
 
 def _zoom(*axes: Any) -> Any:

@@ -207,7 +207,7 @@ def row(model: str, **values: object) -> dict[str, Any]:
         "model": model,
         "files": [],
         "tuned": False,
-        "learned_from": "text and visual",
+        "learned_from": "text and pictures",
         "seeds": [0, 1, 2],
         "runs": ["a", "b", "c"],
         "best_epochs": [120, 98, 133],
@@ -272,7 +272,7 @@ def test_a_random_split_of_dated_data_is_called_one() -> None:
 @pytest.mark.parametrize(
     ("used", "words"),
     [
-        ({"text", "visual"}, "text and visual"),
+        ({"text", "visual"}, "text and pictures"),
         ({"text"}, "text only"),
         (set(), "interactions only"),
     ],

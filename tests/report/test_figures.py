@@ -54,6 +54,26 @@ def test_each_kind_is_drawn(name: str) -> None:
     assert all(each.startswith(name) for each in re.findall(r' id="([^"]+)"', made.svg))
 
 
+@pytest.mark.parametrize("kind", ["dots", "grouped", "lines"])
+def test_axis_labels_have_the_values_of_their_ticks(kind: str) -> None:
+    """With a step of 0.02, the tick at 0.12 was labelled 0.1."""
+    rows = [
+        {"name": "a", "group": "a", "series": "fused", "value": top, "low": top, "high": top}
+        | {"text": "", "x": top * 100, "y": top}
+        for top in (0.02, 0.1139)
+    ]
+    chart = (
+        figures.lines(rows, "epoch", "recall")
+        if kind == "lines"
+        else getattr(figures, kind)(rows, "recall")
+    )
+    found = figures.figure("one", "One", chart, number("a", 1.0), Table([], []))
+    labels = [float(text) for text in re.findall(r"<text[^>]*>(0(?:\.\d+)?)</text>", found.svg)]
+    steps = {round(after - before, 9) for before, after in pairwise(labels) if after > before}
+    assert len(labels) == len(set(labels)) > 3
+    assert len(steps) == 1
+
+
 def test_texts_of_the_data_end_no_element() -> None:
     text = "</script><script>alert(1)//"
     chart = figures.dots([{"name": text, "series": "fused", "text": text, **SPAN}], "recall")
