@@ -13,6 +13,7 @@ from brmrs.config.section import (
     Section,
     Seed,
     Share,
+    Sizes,
     Weight,
 )
 from brmrs.config.without_effect import refuse
@@ -99,6 +100,10 @@ class TrainConfig(Section):
     """Seed of initial weights, batches and samples."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: CUDA if there is a device, else the CPU."""
+    sampled_neighbours: Sizes | None = None
+    """Neighbours that a training step draws per node, by layer from the batch's users and items on;
+    further layers use the last number. The cost of a step then follows the batch, not the graph
+    (docs/scale.md). null: a step uses the whole graph. Validation always does."""
     processes: Effort = 1
     """Processes that train together, each d / `processes` columns of every embedding
     (docs/scale.md). Like the number of threads, it may change the last bits of the weights. On

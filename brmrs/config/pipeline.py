@@ -99,6 +99,25 @@ class PipelineConfig(Section):
         where = InitErrorDetails(type=fault, loc=("processes",), input=train.processes)
         raise ValidationError.from_exception_data("train", [where])
 
+    @field_validator("train")
+    @classmethod
+    def _neighbours_can_be_sampled(cls, train: TrainConfig, info: ValidationInfo) -> TrainConfig:
+        """Refused here, for the same reason."""
+        model, sizes = info.data.get("model"), train.sampled_neighbours
+        if sizes is None or model is None:
+            return train
+        layers = getattr(model, "layers", 0)
+        layers += max(getattr(model, f"{kind}_layers", 0) for kind in ("item", "user"))
+        if not model.extension.options.get("can_sample", False):
+            problem = f"model {model.name} uses the whole graph in each step; leave it out"
+        elif len(sizes) > layers:
+            problem = f"{len(sizes)} numbers, and model {model.name} has {layers} layers"
+        else:
+            return train
+        fault = PydanticCustomError("neighbours", "{problem}", {"problem": problem})
+        where = InitErrorDetails(type=fault, loc=("sampled_neighbours",), input=sizes)
+        raise ValidationError.from_exception_data("train", [where])
+
     def section(self, path: str) -> Any:
         """The section (or value) at a dotted path such as `features.text`."""
         value: Any = self

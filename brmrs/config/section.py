@@ -22,6 +22,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Weight = Annotated[float, Field(ge=0)]
 Effort = Annotated[int, Field(gt=0), KEYLESS]  # bounds memory or load, not the result
 CutOffs = Annotated[tuple[Annotated[int, Field(gt=0, le=10_000)], ...], Field(min_length=1)]
+Sizes = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
 
 
 def _one_or_more(value: object) -> object:

@@ -33,10 +33,23 @@ class SparseMatrix:
 
     @classmethod
     def from_edges(
-        cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]
+        cls,
+        rows: Tensor,
+        columns: Tensor,
+        values: Tensor,
+        shape: tuple[int, int],
+        order: Tensor | None = None,
     ) -> "SparseMatrix":
-        """Take (nnz,) edges sorted by (row, column), no pair twice; stays on their device."""
-        order = torch.argsort(columns, stable=True)
+        """Take (nnz,) edges sorted by (row, column), no pair twice; stays on their device.
+
+        Args:
+            rows: int64.
+            columns: int64.
+            values: float32.
+            shape: (n, m).
+            order: (nnz,) that sorts the edges by (column, row), where it is known.
+        """
+        order = torch.argsort(columns, stable=True) if order is None else order
         return cls(
             _csr(rows, columns, values, shape),
             _csr(columns[order], rows[order], values[order], (shape[1], shape[0])),
@@ -55,6 +68,11 @@ class SparseMatrix:
 def wide(x: Tensor) -> Tensor:
     """bfloat16 as float32, for sums over many neighbours; other types unchanged."""
     return x.float() if x.dtype == torch.bfloat16 else x
+
+
+def stored(x: Tensor) -> Tensor:
+    """The numbers that a tensor stores: all of a dense one, the nonzero rows of a sparse one."""
+    return x.coalesce().values() if x.is_sparse else x
 
 
 def multiply(csr: Tensor, x: Tensor, plus: Tensor | None = None) -> Tensor:

@@ -39,6 +39,8 @@ class TrainingData:
             is no picture; None where the visual features have no maps. They are always on the CPU,
             in a file mapped into memory, so look up only the rows that you need.
         columns: the columns of the embeddings that this process trains, by default all.
+        sampled_neighbours: neighbours that a training step draws per node, by layer from the batch
+            on; further layers use the last number. Empty: a step uses the whole graph.
     """
 
     users: int
@@ -54,6 +56,7 @@ class TrainingData:
     modality_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
     regions: Tensor | None = None
     columns: Columns = WHOLE
+    sampled_neighbours: tuple[int, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -221,6 +224,10 @@ class Recommender(nn.Module, ABC):
         by_dimension: whether it honours `TrainingData.columns`, so that several processes can train
             it (`train.processes`). `branches` then returns `Branch`es of this process's columns.
         columns: those of the training data.
+        can_sample: whether it honours `TrainingData.sampled_neighbours`. Its loss then reads every
+            table of users and items with `neighbourhood.read`, so that only the rows of the step
+            have a gradient.
+        sampled_neighbours: those of the training data.
     """
 
     Config: ClassVar[type[ModelSection]] = ModelSection
@@ -233,6 +240,8 @@ class Recommender(nn.Module, ABC):
     n_negatives: int = 1
     by_dimension: ClassVar[bool] = False
     columns: Columns = WHOLE
+    can_sample: ClassVar[bool] = False
+    sampled_neighbours: tuple[int, ...] = ()
 
     @classmethod
     def working_bytes(cls, data: TrainingData, config: ModelSection) -> int:
@@ -250,6 +259,11 @@ class Recommender(nn.Module, ABC):
     def learns_from(self, modality: str) -> bool:
         """Whether it reads the features of this modality, or graphs of them."""
         return bool(self.needs)
+
+    def tables(self) -> list[nn.Parameter]:
+        """The parameters with a row per user or per item."""
+        named = dict(self.named_parameters())
+        return [named[each] for each in (*self.user_tables, *self.item_tables) if each in named]
 
     def begin_epoch(self, generator: torch.Generator) -> None:
         """Called before each epoch, for random draws that last an epoch (edge dropout)."""

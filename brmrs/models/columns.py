@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from brmrs.graphs.sparse import stored
+
 BLOCK = 2**22  # numbers of one message; bounds the copies that a message needs
 
 
@@ -97,7 +99,7 @@ class Columns:
         for parameter in parameters:
             if parameter.grad is not None:
                 place = int(axis_of(parameter) is not None)
-                squares[place] = squares[place] + parameter.grad.square().sum().cpu()
+                squares[place] = squares[place] + stored(parameter.grad).square().sum().cpu()
         return (squares[0] + self.sum(squares[1])).sqrt()
 
     def everywhere(self, value: Any) -> list[Any]:

@@ -9,9 +9,11 @@ from brmrs.columns import FUSED
 from brmrs.config.models import ModelSection
 from brmrs.config.section import Weight
 from brmrs.extensions import register
+from brmrs.graphs.sampled import NodeGraph
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.initialise import xavier
+from brmrs.models.neighbourhood import Seeds, read, sampled_mean, sizes_of, split_nodes
 from brmrs.models.propagation import lightgcn
 
 
@@ -39,6 +41,7 @@ class LightGCN(Recommender):
         """lambda: weight of the L2 term over the rows of a batch (`losses.l2`)."""
 
     by_dimension = True
+    can_sample = True
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
@@ -48,20 +51,39 @@ class LightGCN(Recommender):
         self.items = xavier(data.items, config.dim, generator, data.columns)
         self.user_item = data.user_item
         self.layers = config.layers
+        self.sampled_neighbours = data.sampled_neighbours
         self.regularization = config.regularization
         self.to(data.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """BPR, and L2 on layer 0 of the batch's rows."""
-        p, q = lightgcn(self.user_item, self.users, self.items, self.layers)
-        triples = batch.triples
-        scores = (embedding(batch.users, p).unsqueeze(1) * embedding(triples, q)).sum(dim=-1)
-        rows = embedding(batch.users, self.users), embedding(triples, self.items)
-        scores, l2 = self.columns.sums(scores, losses.l2(*rows))
+        rows = self._sampled(batch, generator) if self.sampled_neighbours else self._whole(batch)
+        (p, q), layer_zero = rows
+        scores = (p.unsqueeze(1) * q).sum(dim=-1)
+        scores, l2 = self.columns.sums(scores, losses.l2(*layer_zero))
         return {
             "bpr": losses.bpr(scores[:, 0], scores[:, 1:]),
             "l2": self.regularization * l2,
         }
+
+    def _whole(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """(B, d) users and (B, 1 + n, d) items, propagated over the whole graph, and layer 0."""
+        users, triples = batch.users, batch.triples
+        p, q = lightgcn(self.user_item, self.users, self.items, self.layers)
+        layer_zero = embedding(users, self.users), embedding(triples, self.items)
+        return (embedding(users, p), embedding(triples, q)), layer_zero
+
+    def _sampled(
+        self, batch: Batch, generator: torch.Generator
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The same from sampled neighbours."""
+        n_users = self.user_item.shape[0]
+        seeds = Seeds.of(batch, n_users)
+        sizes = sizes_of(self.sampled_neighbours, 0, self.layers)
+        mean = sampled_mean(NodeGraph.user_item(self.user_item), seeds.nodes, sizes, generator)
+        users, items = split_nodes(mean.nodes, n_users)
+        x = torch.cat([read(self.users, users), read(self.items, items)])
+        return seeds.rows(mean(x)), seeds.rows(mean.own(x))
 
     def branches(self) -> dict[str, Branch]:
         """One branch."""

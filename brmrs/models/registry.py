@@ -68,7 +68,8 @@ def build(config: ModelSection, data: "TrainingData", seed: int) -> "Recommender
     """Construct the configured model.
 
     Raises:
-        UserError: the data lack a part that the model needs, or the machine lacks the memory.
+        UserError: the data lack a part that the model needs, or ask for sampled neighbours that it
+            does not draw, or the machine lacks the memory.
     """
     recommender = _class_of(config.extension)
     have = {
@@ -83,6 +84,8 @@ def build(config: ModelSection, data: "TrainingData", seed: int) -> "Recommender
             f"model {config.name} needs {' and '.join(missing)}, and the data have none; "
             "give the items texts or pictures, or choose another model"
         )
+    if data.sampled_neighbours and not recommender.can_sample:
+        raise UserError(f"model {config.name} uses the whole graph in each step, no sample of it")
     _refuse_what_does_not_fit(config, recommender, data)
     return recommender(data, config, seed=seed)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from brmrs.errors import UserError
+from brmrs.graphs.sparse import stored
 
 
 class DivergenceError(UserError):
@@ -63,6 +64,6 @@ def _in_gradients(
             term, list(trained.values()), retain_graph=True, allow_unused=True
         )
         for name, gradient in zip(trained, gradients, strict=True):
-            if gradient is not None and not bool(gradient.isfinite().all()):
+            if gradient is not None and not bool(stored(gradient).isfinite().all()):
                 return f"the gradient of loss term {term_name} by {name} is not finite"
     return None

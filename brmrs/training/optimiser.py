@@ -3,10 +3,12 @@
 `precision: bf16` runs the dense products of the loss (`x @ W`, linear layers) in bfloat16, with
 torch's autocast. These stay float32: the weights, their gradients and average, Adam's moments,
 sparse products, sums and losses, validation, and the bundle.
+
+Tables with sparse gradients (`train.sampled_neighbours`) have `RowAdam`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +19,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from brmrs.config.learning import TrainConfig
 from brmrs.models.columns import WHOLE, Columns
+from brmrs.training.average import Average
+from brmrs.training.row_adam import RowAdam
 
 
 class Optimiser:
@@ -31,6 +35,7 @@ class Optimiser:
         config: TrainConfig,
         steps: int,
         columns: Columns = WHOLE,
+        by_row: Collection[nn.Parameter] = (),
     ):
         """Prepare.
 
@@ -39,49 +44,60 @@ class Optimiser:
             config: the learning rate and its schedule, clipping, averaging.
             steps: in an epoch.
             columns: those of the embeddings that this process trains.
+            by_row: the parameters with sparse gradients.
         """
         self.columns = columns
         self.parameters = parameters
         self.clip_norm = config.clip_norm
-        self.adam = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
-        self.rate = LambdaLR(self.adam, lambda step: rate_factor(config, step, steps))
-        self.decay = config.average
-        self.average: list[Tensor] = []  # of each parameter; empty before the first step
+        self.by_row = list(by_row)
+        dense = [each for each in parameters if not any(each is other for other in by_row)]
+        self.optimisers: list[torch.optim.Optimizer] = []
+        if dense:
+            self.optimisers.append(torch.optim.Adam(dense, lr=config.learning_rate, fused=True))
+        if self.by_row:
+            self.optimisers.append(RowAdam(self.by_row, config.learning_rate))
+        self.rates = [
+            LambdaLR(each, lambda step: rate_factor(config, step, steps))
+            for each in self.optimisers
+        ]
+        self.average = None
+        if config.average is not None:
+            self.average = Average(parameters, config.average, self.by_row)
 
     def step(self, loss: Tensor) -> None:
         """One step down the gradient of a scalar."""
-        self.adam.zero_grad()
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
         torch.autograd.backward(loss)
+        for parameter in self.by_row:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.coalesce()  # each row once
         if self.clip_norm is not None:
             self._clip(self.clip_norm)
-        self.adam.step()
-        self.rate.step()
-        if self.decay is not None:
-            self._add_to_average(self.decay)
+        if self.average:
+            self.average.before_step()
+        for optimiser in self.optimisers:
+            optimiser.step()
+        for rate in self.rates:
+            rate.step()
+        if self.average:
+            self.average.after_step()
 
     def _clip(self, largest: float) -> None:
-        if self.columns.workers == 1:
+        if self.columns.workers == 1 and not self.by_row:
             clip_grad_norm_(self.parameters, largest)
         else:
             norm = self.columns.gradient_norm(self.parameters)
             clip_grads_with_norm_(self.parameters, largest, norm)
 
-    @torch.no_grad()
-    def _add_to_average(self, decay: float) -> None:
-        """Average a <- decay a + (1 - decay) w, from the weights after the first step."""
-        if not self.average:
-            self.average = [parameter.detach().clone() for parameter in self.parameters]
-        for average, parameter in zip(self.average, self.parameters, strict=True):
-            average.lerp_(parameter, 1 - decay)
-
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside the context, the parameters hold their averages, if averaging is on."""
-        if not self.average:
+        if self.average is None or not self.average.values:
             yield
             return
         own = [parameter.detach().clone() for parameter in self.parameters]
-        _put(self.average, self.parameters)
+        _put(self.average.caught_up(), self.parameters)
         try:
             yield
         finally:
@@ -90,16 +106,19 @@ class Optimiser:
     def state_dict(self) -> dict[str, Any]:
         """The state that the next step depends on, without the parameters."""
         return {
-            "adam": self.adam.state_dict(),
-            "rate": self.rate.state_dict(),
-            "average": self.average,
+            "optimisers": [each.state_dict() for each in self.optimisers],
+            "rates": [each.state_dict() for each in self.rates],
+            "average": self.average.state_dict() if self.average else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a result of `state_dict`."""
-        self.adam.load_state_dict(state["adam"])
-        self.rate.load_state_dict(state["rate"])
-        self.average = state["average"]
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        for rate, saved in zip(self.rates, state["rates"], strict=True):
+            rate.load_state_dict(saved)
+        if self.average:
+            self.average.load_state_dict(state["average"])
 
 
 def rate_factor(config: TrainConfig, step: int, steps: int) -> float:

@@ -200,7 +200,11 @@ def prepare(
     folders = {modality: inputs[name] for modality, name in tables.items() if name in inputs}
     how = config.features.replace
     data = assemble(train, folders, inputs.get("graphs"), categories, how)
-    data = replace(imputed(data, config.features.imputation), columns=columns)
+    data = replace(
+        imputed(data, config.features.imputation),
+        columns=columns,
+        sampled_neighbours=config.train.sampled_neighbours or (),
+    )
     drawn = torch.unique(train.items) if protocol == "cold-items" else None
     return Prepared(users, items, train, validation, select, folders, data, drawn)
 
