@@ -67,10 +67,9 @@ def measured(arguments: dict[str, Any]) -> tuple[float, int]:
     held = resident()
     model = build(configure(arguments["name"], layers=arguments["layers"]), data, 0)
     sampler = Sampler(train, model.n_negatives)
-    by_row = model.tables() if arguments["sizes"] else []
     parameters = list(model.parameters())
     batches = sampler.batches(config.batch_size)
-    optimiser = Optimiser(parameters, config, batches, by_row=by_row)
+    optimiser = Optimiser(parameters, config, batches, by_row=model.by_row())
     generator = seeded(0, 1, 0, CPU)
     model.begin_epoch(generator)
     seconds = []

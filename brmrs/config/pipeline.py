@@ -115,7 +115,7 @@ class PipelineConfig(Section):
         else:
             return train
         fault = PydanticCustomError("neighbours", "{problem}", {"problem": problem})
-        where = InitErrorDetails(type=fault, loc=("sampled_neighbours",), input=sizes)
+        where = InitErrorDetails(type=fault, loc=("sampled_neighbours",), input=list(sizes))
         raise ValidationError.from_exception_data("train", [where])
 
     def section(self, path: str) -> Any:

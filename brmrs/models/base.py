@@ -260,8 +260,10 @@ class Recommender(nn.Module, ABC):
         """Whether it reads the features of this modality, or graphs of them."""
         return bool(self.needs)
 
-    def tables(self) -> list[nn.Parameter]:
-        """The parameters with a row per user or per item."""
+    def by_row(self) -> list[nn.Parameter]:
+        """The parameters whose gradients are sparse: all tables if neighbours are sampled."""
+        if not self.sampled_neighbours:
+            return []
         named = dict(self.named_parameters())
         return [named[each] for each in (*self.user_tables, *self.item_tables) if each in named]
 

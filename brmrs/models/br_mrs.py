@@ -13,13 +13,22 @@ from brmrs.config.section import Rate, Weight
 from brmrs.config.without_effect import refuse
 from brmrs.errors import UserError
 from brmrs.extensions import register
-from brmrs.graphs.sparse import SparseMatrix
+from brmrs.graphs.sampled import NodeGraph
+from brmrs.graphs.sparse import SparseMatrix, wide
 from brmrs.graphs.unit_rows import unit_rows
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import principal
 from brmrs.models.fusion import JOINT, THREE_CHANNELS, WITH_IDS, Fusion, Joint
 from brmrs.models.initialise import xavier
+from brmrs.models.neighbourhood import (
+    Seeds,
+    read,
+    sampled_mean,
+    sampled_smoothing,
+    sizes_of,
+    split_nodes,
+)
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import drop_edges, lightgcn, sampled_edges
 from brmrs.models.spectral import SpectralChannels
@@ -113,6 +122,7 @@ class BRMRS(Recommender):
     item_tables = ("items", "ids")
     tables_held = 24
     by_dimension = True
+    can_sample = True
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
@@ -131,6 +141,12 @@ class BRMRS(Recommender):
                 "model.fusion=joint trains in one process only, as its perceptron mixes columns; "
                 "set train.processes=1"
             )
+        if data.sampled_neighbours and config.backbone == "ssc":
+            raise UserError(
+                "model.backbone=ssc uses the whole graph in each step; leave out "
+                "train.sampled_neighbours"
+            )
+        self.sampled_neighbours = data.sampled_neighbours
         third = dim * (fusion in THREE_CHANNELS)
         of = self.columns
         self.users = xavier(data.users, width + third, generator, of)
@@ -168,18 +184,46 @@ class BRMRS(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The weighted terms whose weight is above 0, and L2."""
-        users, items = self._layer_zero()
-        p, q = self._propagate(self.propagated_over, users, items)
-        triples = batch.triples
-        p, q = embedding(batch.users, p).unsqueeze(1), embedding(triples, q)
-        terms = self._ranking_terms(triples, p, q)
-        l2 = self.columns.sum(losses.l2(*batch.rows([users], [items])))
+        rows = self._sampled(batch, generator) if self.sampled_neighbours else self._whole(batch)
+        (p, q), layer_zero = rows
+        terms = self._ranking_terms(batch.triples, p.unsqueeze(1), q)
+        l2 = self.columns.sum(losses.l2(*layer_zero))
         if self.fusion is not None:
             l2 = l2 + losses.l2_of_all(self.fusion.parameters())
         if self.joint is not None:
             l2 = l2 + losses.l2_of_all(self.joint.parameters())
         terms["l2"] = self.regularization * l2
         return terms
+
+    def _whole(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+        """(B, C d) users and (B, 1 + n, C d) items, propagated, and the rows of the L2 term."""
+        users, items = self._layer_zero()
+        p, q = self._propagate(self.propagated_over, users, items)
+        rows = embedding(batch.users, p), embedding(batch.triples, q)
+        return rows, batch.rows([users], [items])
+
+    def _sampled(
+        self, batch: Batch, generator: torch.Generator
+    ) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+        """The same from sampled neighbours."""
+        sampled, n_users = self.sampled_neighbours, self.data.users
+        seeds = Seeds.of(batch, n_users)
+        sizes = sizes_of(sampled, 0, self.layers)
+        graph = NodeGraph.user_item(self.propagated_over[0])
+        mean = sampled_mean(graph, seeds.nodes, sizes, generator)
+        layers = max(self.user_layers, self.item_layers)
+        sizes = sizes_of(sampled, self.layers, layers)
+        graphs = [self._homogeneous(layer) for layer in range(layers)]
+        smoothing = sampled_smoothing(graphs, mean.nodes, sizes, generator)
+        x = torch.cat(self._layer_zero_of(*split_nodes(smoothing.nodes, n_users)))
+        users, items = seeds.rows(mean.own(smoothing.own(x)))
+        return seeds.rows(mean(smoothing(x))), [users, items[:, :2]]
+
+    def _homogeneous(self, layer: int) -> NodeGraph:
+        """The user and the item graph of a layer, counted from the last one."""
+        pairs = (self.data.user_graph, self.user_layers), (self.data.item_graph, self.item_layers)
+        csrs = [graph.csr if graph and layer < layers else None for graph, layers in pairs]
+        return NodeGraph(self.data.users, csrs[0], csrs[1], bipartite=False)
 
     def branches(self) -> dict[str, Branch]:
         """One branch per modality, and the fused one; on the full graph."""
@@ -207,6 +251,18 @@ class BRMRS(Recommender):
         if self.joint is not None:
             items = torch.cat([items, self.joint()], dim=1)
         return self.users, items
+
+    def _layer_zero_of(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of some users and items, each once."""
+        projected = [embedding(items, x) @ self.projections[m] for m, x in self.features.items()]
+        rows = wide(torch.cat(projected, dim=1))
+        if self.items is not None:
+            rows = rows + read(self.items, items)
+        if self.ids is not None:
+            rows = torch.cat([rows, read(self.ids, items)], dim=1)
+        if self.joint is not None:
+            rows = torch.cat([rows, wide(self.joint(items))], dim=1)
+        return read(self.users, users), rows
 
     def _propagate(
         self, graphs: list[SparseMatrix], users: Tensor, items: Tensor

@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from brmrs.graphs.unit_rows import unit_rows
 from brmrs.models.frozen_features import principal
@@ -162,9 +163,10 @@ class Joint(nn.Module):
         self.first = linear(z.shape[1], self.HIDDEN, generator)
         self.last = linear(self.HIDDEN, dim, generator)
 
-    def forward(self) -> Tensor:
-        """(I, d)."""
-        of_items: Tensor = self.last(torch.relu(self.first(self.z)))
+    def forward(self, items: Tensor | None = None) -> Tensor:
+        """(I, d), or (n, d) of these (n,) items."""
+        z = self.z if items is None else embedding(items, self.z)
+        of_items: Tensor = self.last(torch.relu(self.first(z)))
         return SCALE * of_items
 
 

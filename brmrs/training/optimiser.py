@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_
+from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 
 from brmrs.config.learning import TrainConfig
+from brmrs.graphs.sparse import stored
 from brmrs.models.columns import WHOLE, Columns
 from brmrs.training.average import Average
 from brmrs.training.row_adam import RowAdam
@@ -88,7 +89,10 @@ class Optimiser:
             clip_grad_norm_(self.parameters, largest)
         else:
             norm = self.columns.gradient_norm(self.parameters)
-            clip_grads_with_norm_(self.parameters, largest, norm)
+            factor = (largest / (norm + 1e-6)).clamp(max=1)
+            for parameter in self.parameters:
+                if parameter.grad is not None:
+                    stored(parameter.grad).mul_(factor)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

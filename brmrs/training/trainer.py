@@ -116,7 +116,7 @@ class _Run:
         self.device = parameters[0].device
         self.batches = self.sampler.batches(self.config.batch_size)
         self.columns = self.model.columns
-        by_row = self.model.tables() if self.model.sampled_neighbours else []
+        by_row = self.model.by_row()
         self.optimiser = Optimiser(parameters, self.config, self.batches, self.columns, by_row)
         self.saved = time.monotonic()
 

@@ -50,7 +50,7 @@ def train_steps(
     first = numbers(whole_state(model, columns))
     sampler = Sampler(ready.train, model.n_negatives)
     parameters = list(model.parameters())
-    optimiser = Optimiser(parameters, config.train, sampler.batches(64), columns)
+    optimiser = Optimiser(parameters, config.train, sampler.batches(64), columns, model.by_row())
     losses: list[dict[str, float]] = []
     sent = columns.traffic.sent
     epoch = 0

@@ -34,11 +34,15 @@ JOBS: dict[str, dict[str, Any]] = {
     "br-mrs, ssc": {"name": "br-mrs", "backbone": "ssc"},
     "freedom": {"name": "freedom", **TERMS},
     "bm3": {"name": "bm3"},
+    "lightgcn, sampled": {"name": "lightgcn"},
+    "br-mrs, sampled": {"name": "br-mrs"},
 }
 
 
 def of(job: str, **train: Any) -> PipelineConfig:
     """The small configuration of a job."""
+    if job.endswith("sampled"):
+        train["sampled_neighbours"] = [3, 2]
     settings = {**config(JOBS[job]["name"], **train).model_dump(mode="json")}
     return parse({**settings, "model": {**JOBS[job], "dim": 8}}, "the test")
 
