@@ -3,8 +3,10 @@
     OMP_NUM_THREADS=2 python bench/sampled.py [--models lightgcn br-mrs] [--growth 1 4 16 64]
 
 Users, items and interactions are multiples of Baby's, the batch stays the same. Neighbours and
-features are random. The memory is the peak of the resident set during the steps, less that before
-the model is made. Every row is measured in a process of its own.
+features are random. "rows" are those of the tables that a step updates; all of them with Adam on
+the whole graph. The processor's time is that of all threads. The memory is the peak of the resident
+set during the steps, less that before the model is made. Every line is measured in a process of its
+own.
 """
 
 import argparse
@@ -22,7 +24,7 @@ import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from brmrs.columns import MODALITIES
 from brmrs.config.learning import TrainConfig
 from brmrs.config.models import configure
-from brmrs.graphs.sparse import SparseMatrix
+from brmrs.graphs.sparse import SparseMatrix, stored
 from brmrs.models.base import TrainingData
 from brmrs.models.columns import WHOLE
 from brmrs.models.registry import build
@@ -46,20 +48,21 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=2048)
     parser.add_argument("--steps", type=int, default=8)
     given = parser.parse_args()
-    print("| model | data | neighbours | ms/step | peak MB |\n|---|---|---|---|---|")
+    print("| model | data | neighbours | rows | ms/step | processor ms/step | peak MB |")
+    print("|---|---|---|---|---|---|---|")
     for name in given.models:
         for sizes in ((), tuple(given.sampled)):
             for factor in given.growth:
                 arguments = {**vars(given), "name": name, "sizes": sizes, "factor": factor}
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                    step, peak = pool.submit(measured, arguments).result()
+                    found = pool.submit(measured, arguments).result()
                 shown = ", ".join(map(str, sizes)) or "all"
-                cells = f"{1000 * step:,.0f} | {peak / 1e6:,.0f}"
+                cells = " | ".join(f"{value:,.0f}" for value in found)
                 print(f"| {name} | x {factor} | {shown} | {cells} |", flush=True)
 
 
-def measured(arguments: dict[str, Any]) -> tuple[float, int]:
-    """Median seconds of a step after the first, and bytes."""
+def measured(arguments: dict[str, Any]) -> tuple[float, float, float, float]:
+    """Rows, and of the steps after the first the median ms and processor ms; MB."""
     grown = {name: arguments["factor"] * count for name, count in BABY.items()}
     interactions, train = synthetic({**arguments, **grown}, WHOLE)
     data = replace(with_content(interactions), sampled_neighbours=arguments["sizes"])
@@ -68,20 +71,25 @@ def measured(arguments: dict[str, Any]) -> tuple[float, int]:
     model = build(configure(arguments["name"], layers=arguments["layers"]), data, 0)
     sampler = Sampler(train, model.n_negatives)
     parameters = list(model.parameters())
+    named = dict(model.named_parameters())
+    tables = [named[name] for name in (*model.user_tables, *model.item_tables) if name in named]
     batches = sampler.batches(config.batch_size)
     optimiser = Optimiser(parameters, config, batches, by_row=model.by_row())
     generator = seeded(0, 1, 0, CPU)
     model.begin_epoch(generator)
-    seconds = []
+    seconds, used = [], []
     with machine.peak_memory() as memory, freed_memory_reused(model):
         for batch in sampler.epoch(config.batch_size, generator):
-            started = time.perf_counter()
+            started, busy = time.perf_counter(), time.process_time()
             terms = model.loss(batch, generator)
             optimiser.step(torch.stack(list(terms.values())).sum())
             seconds.append(time.perf_counter() - started)
+            used.append(time.process_time() - busy)
             if len(seconds) == arguments["steps"]:
                 break
-    return statistics.median(seconds[1:]), memory.bytes - held
+    rows = sum(len(stored(table.grad)) for table in tables if table.grad is not None)
+    wall, busy = (1000 * statistics.median(times[1:]) for times in (seconds, used))
+    return rows, wall, busy, (memory.bytes - held) / 1e6
 
 
 def with_content(data: TrainingData) -> TrainingData:

@@ -46,6 +46,10 @@ class ModelSection(Section):
         """The setting because of which only one process can train the model; empty: none."""
         return ""
 
+    def whole_graph(self) -> str:
+        """The setting because of which a step needs the whole graph; empty: none."""
+        return ""
+
 
 class RankingTerms(Section):
     """The ranking terms of BR-MRS (docs/method.md, 2.4 to 2.6): their weights and settings."""

@@ -108,8 +108,9 @@ class PipelineConfig(Section):
             return train
         layers = getattr(model, "layers", 0)
         layers += max(getattr(model, f"{kind}_layers", 0) for kind in ("item", "user"))
-        if not model.extension.options.get("can_sample", False):
-            problem = f"model {model.name} uses the whole graph in each step; leave it out"
+        if not model.extension.options.get("can_sample", False) or model.whole_graph():
+            what = f"model {model.name} {model.whole_graph()}".rstrip()
+            problem = f"{what} uses the whole graph in each step; set it to null"
         elif len(sizes) > layers:
             problem = f"{len(sizes)} numbers, and model {model.name} has {layers} layers"
         else:

@@ -62,7 +62,7 @@ class BRMRS(Recommender):
     added; the reference of the synergy loss has no gradient; items and users have free embeddings
     per channel; features are reduced to 256 directions; training epochs sample 20 % of the edges;
     the homogeneous layers have a residual. configs/models/br-mrs-by-the-letter.yaml undoes those
-    that have a setting.
+    that have a setting. `train.sampled_neighbours` deviates as in LightGCN.
 
     With only one modality, its channel is also the fused branch. The objective is then its BPR with
     weight `bpr`, or 1 if `bpr` is 0.
@@ -117,6 +117,10 @@ class BRMRS(Recommender):
             """The perceptron of the fusion `joint` mixes columns."""
             return "fusion=joint" if self.fusion == "joint" else ""
 
+        def whole_graph(self) -> str:
+            """Neighbours are not sampled from the graphs of the backbone `ssc`."""
+            return "backbone=ssc" if self.backbone == "ssc" else ""
+
     needs = ("features", "item_graph", "user_graph")
     uses = ("modality_graphs",)  # for the backbone ssc
     item_tables = ("items", "ids")
@@ -140,11 +144,6 @@ class BRMRS(Recommender):
             raise UserError(
                 "model.fusion=joint trains in one process only, as its perceptron mixes columns; "
                 "set train.processes=1"
-            )
-        if data.sampled_neighbours and config.backbone == "ssc":
-            raise UserError(
-                "model.backbone=ssc uses the whole graph in each step; leave out "
-                "train.sampled_neighbours"
             )
         self.sampled_neighbours = data.sampled_neighbours
         third = dim * (fusion in THREE_CHANNELS)
@@ -222,7 +221,9 @@ class BRMRS(Recommender):
     def _homogeneous(self, layer: int) -> NodeGraph:
         """The user and the item graph of a layer, counted from the last one."""
         pairs = (self.data.user_graph, self.user_layers), (self.data.item_graph, self.item_layers)
-        csrs = [graph.csr if graph and layer < layers else None for graph, layers in pairs]
+        csrs = [
+            graph.csr if graph is not None and layer < layers else None for graph, layers in pairs
+        ]
         return NodeGraph(self.data.users, csrs[0], csrs[1], bipartite=False)
 
     def branches(self) -> dict[str, Branch]:

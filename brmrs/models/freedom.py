@@ -1,5 +1,7 @@
 """FREEDOM (Zhou and Shen, ACM Multimedia 2023)."""
 
+from collections.abc import Mapping
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -11,11 +13,20 @@ from brmrs.config.section import Rate, Share, Weight
 from brmrs.errors import UserError
 from brmrs.extensions import register
 from brmrs.graphs import modality
+from brmrs.graphs.sampled import NodeGraph
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models import losses
 from brmrs.models.base import Batch, Branch, Recommender, TrainingData
 from brmrs.models.frozen_features import projected_differences
 from brmrs.models.initialise import xavier
+from brmrs.models.neighbourhood import (
+    Seeds,
+    read,
+    sampled_mean,
+    sampled_smoothing,
+    sizes_of,
+    split_nodes,
+)
 from brmrs.models.objective import Objective
 from brmrs.models.propagation import drop_edges, lightgcn
 
@@ -39,6 +50,7 @@ class FREEDOM(Recommender):
     Deviations: k counts the neighbours without the item itself; the released code counts the item.
     The features stay fixed; the released code trains them. A pair of items leaves the feature loss
     of a modality that one of them lacks. W_m has no bias, as it cancels in a difference of scores.
+    `train.sampled_neighbours` deviates as in LightGCN.
     """
 
     class Config(ModelSection):
@@ -63,6 +75,7 @@ class FREEDOM(Recommender):
     needs = ("modality_graphs",)
     uses = ("features",)  # for the feature loss
     by_dimension = True
+    can_sample = True
 
     def __init__(self, data: TrainingData, config: Config, *, seed: int):
         super().__init__()
@@ -70,7 +83,7 @@ class FREEDOM(Recommender):
         self.columns = data.columns
         self.users = xavier(data.users, dim, generator, data.columns)
         self.items = xavier(data.items, dim, generator, data.columns)
-        self.data = data
+        self.data, self.sampled_neighbours = data, data.sampled_neighbours
         self.graphs = {m: modality.frozen(graph) for m, graph in data.modality_graphs.items()}
         weights = {TEXT: 1 - config.visual_weight, VISUAL: config.visual_weight}
         single = len(self.graphs) == 1
@@ -104,9 +117,13 @@ class FREEDOM(Recommender):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The objective's terms, and the feature loss of each modality."""
-        branches = self._branches(self.propagated_over, unimodal=self.objective.of_branches)
-        terms = self.objective.loss(batch, branches, self.data.present, self.columns)
-        p = embedding(batch.users, branches[FUSED].p)
+        if self.sampled_neighbours:
+            near, branches, present = self._sampled(batch, generator)
+        else:
+            near, present = batch, self.data.present
+            branches = self._branches(self.propagated_over, unimodal=self.objective.of_branches)
+        terms = self.objective.loss(near, branches, present, self.columns)
+        p = embedding(near.users, branches[FUSED].p)
         pairs = batch.triples[:, :2]
         for m, projection in self.projections.items():
             w_x = projected_differences(pairs, self.data.features[m], projection)
@@ -126,9 +143,43 @@ class FREEDOM(Recommender):
             branches |= {m: Branch(p, self._view(graph)) for m, graph in self.graphs.items()}
         return branches
 
+    def _sampled(
+        self, batch: Batch, generator: torch.Generator
+    ) -> tuple[Batch, dict[str, Branch], Mapping[str, Tensor]]:
+        """From sampled neighbours, for the users and items of a batch alone, each once.
+
+        Returns:
+            The batch in their numbering, their branches, and which items have each modality.
+        """
+        n_users, sampled = self.data.users, self.sampled_neighbours
+        seeds = Seeds.of(batch, n_users)
+        sizes = sizes_of(sampled, 0, self.layers)
+        graph = NodeGraph.user_item(self.propagated_over)
+        mean = sampled_mean(graph, seeds.nodes, sizes, generator)
+        users, items = split_nodes(mean.nodes, n_users)
+        propagated = mean(torch.cat([read(self.users, users), read(self.items, items)]))
+        users, items = split_nodes(seeds.nodes, n_users)
+        p, q = torch.split(propagated, [len(users), len(items)])
+        branches = {FUSED: Branch(p, q + self._sampled_view(self.graph, items, generator))}
+        if self.objective.of_branches:
+            for m, item_graph in self.graphs.items():
+                branches[m] = Branch(p, self._sampled_view(item_graph, items, generator))
+        triples = seeds.triples - len(users)
+        present = {m: mask[items] for m, mask in self.data.present.items()}
+        return Batch(seeds.users, triples[:, 0], triples[:, 1:]), branches, present
+
     def _view(self, graph: SparseMatrix) -> Tensor:
         """(I, d) item embeddings, propagated over an item graph."""
         h: Tensor = self.items
         for _ in range(self.item_layers):
             h = graph @ h
         return h
+
+    def _sampled_view(
+        self, graph: SparseMatrix, items: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """(n, d) the same of (n,) items, from sampled neighbours."""
+        graphs = [NodeGraph(0, None, graph.csr, bipartite=False)] * self.item_layers
+        sizes = sizes_of(self.sampled_neighbours, self.layers, self.item_layers)
+        view = sampled_smoothing(graphs, items, sizes, generator, residual=False)
+        return view(read(self.items, view.nodes))

@@ -27,7 +27,9 @@ class LightGCN(Recommender):
 
     The loss is BPR plus lambda times the squared norm of the layer-0 rows of the batch.
 
-    Deviations: embeddings start Xavier uniform; the authors' PyTorch code draws N(0, 0.1^2).
+    Deviations: embeddings start Xavier uniform; the authors' PyTorch code draws N(0, 0.1^2). With
+    `train.sampled_neighbours`, a step propagates over a sample of the graph and Adam is lazy
+    (`brmrs.models.neighbourhood`, `brmrs.training.row_adam`).
     """
 
     class Config(ModelSection):

@@ -123,18 +123,20 @@ def sampled_mean(
 
 @dataclass(frozen=True)
 class SampledSmoothing:
-    """x <- x + G x in some layers, each G a sample.
+    """x <- x + G x in some layers, or x <- G x, each G a sample.
 
     Attributes:
         nodes: (m,) int64, increasing: those whose rows of x are read.
         places: by layer, the last first: the places of the nodes that it computes, in those that
             it reads.
         matrices: by layer, the last first: its sample of G.
+        residual: whether a layer adds x.
     """
 
     nodes: Tensor
     places: Sequence[Tensor]
     matrices: Sequence[SparseMatrix]
+    residual: bool
 
     def own(self, x: Tensor) -> Tensor:
         """(n, d) the rows of x of the nodes that are wanted."""
@@ -145,12 +147,17 @@ class SampledSmoothing:
     def __call__(self, x: Tensor) -> Tensor:
         """From the (m, d) rows of `nodes`, the (n, d) smoothed rows."""
         for places, matrix in zip(reversed(self.places), reversed(self.matrices), strict=True):
-            x = embedding(places, x) + matrix @ x
+            x = embedding(places, x) + matrix @ x if self.residual else matrix @ x
         return x
 
 
 def sampled_smoothing(
-    graphs: Sequence[NodeGraph], nodes: Tensor, sizes: Sequence[int], generator: torch.Generator
+    graphs: Sequence[NodeGraph],
+    nodes: Tensor,
+    sizes: Sequence[int],
+    generator: torch.Generator,
+    *,
+    residual: bool = True,
 ) -> SampledSmoothing:
     """Draw the neighbours of each layer.
 
@@ -159,6 +166,7 @@ def sampled_smoothing(
         nodes: (n,) int64, increasing: those that are wanted.
         sizes: the number of neighbours in each layer, the last layer first.
         generator: on the device of the nodes.
+        residual: whether a layer adds x.
     """
     places, matrices = [], []
     for graph, size in zip(graphs, sizes, strict=True):
@@ -170,7 +178,7 @@ def sampled_smoothing(
         matrices.append(SparseMatrix.from_edges(edges.rows, columns, edges.values, shape, order))
         places.append(own)
         nodes = found.distinct
-    return SampledSmoothing(nodes, places, matrices)
+    return SampledSmoothing(nodes, places, matrices, residual)
 
 
 def sizes_of(sampled: Sequence[int], first: int, layers: int) -> list[int]:

@@ -84,8 +84,9 @@ def build(config: ModelSection, data: "TrainingData", seed: int) -> "Recommender
             f"model {config.name} needs {' and '.join(missing)}, and the data have none; "
             "give the items texts or pictures, or choose another model"
         )
-    if data.sampled_neighbours and not recommender.can_sample:
-        raise UserError(f"model {config.name} uses the whole graph in each step, no sample of it")
+    if data.sampled_neighbours and (not recommender.can_sample or config.whole_graph()):
+        what = f"model {config.name} {config.whole_graph()}".rstrip()
+        raise UserError(f"{what} uses the whole graph in each step; sample no neighbours")
     _refuse_what_does_not_fit(config, recommender, data)
     return recommender(data, config, seed=seed)
 

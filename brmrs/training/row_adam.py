@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 
 class RowAdam(torch.optim.Optimizer):
     """Lazy Adam: the moments of a row decay, and the row moves, only in steps that have read it.
 
-    The update is that of `torch.optim.SparseAdam`, which takes three times as long, as it selects
+    The update is that of `torch.optim.SparseAdam`, which takes 1.6 times as long, as it selects
     the rows of the moments by a product with a sparse mask.
 
     The correction of the bias counts all steps. So the first update of a row that is first read
@@ -34,16 +34,16 @@ class RowAdam(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, group)
+                    self._update(parameter, parameter.grad, group)
 
-    def _update(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
+    def _update(self, parameter: nn.Parameter, sparse: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
             state["step"] = 0
             state["mean"] = torch.zeros_like(parameter)
             state["square"] = torch.zeros_like(parameter)
         state["step"] += 1
-        rows, gradient = parameter.grad.indices()[0], parameter.grad.values()
+        rows, gradient = sparse.indices()[0], sparse.values()
         (b1, b2), step = group["betas"], state["step"]
         mean = embedding(rows, state["mean"]).lerp_(gradient, 1 - b1)
         state["mean"].index_copy_(0, rows, mean)

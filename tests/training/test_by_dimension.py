@@ -36,6 +36,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "bm3": {"name": "bm3"},
     "lightgcn, sampled": {"name": "lightgcn"},
     "br-mrs, sampled": {"name": "br-mrs"},
+    "freedom, sampled": {"name": "freedom", **TERMS},
 }
 
 

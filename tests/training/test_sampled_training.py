@@ -42,7 +42,7 @@ def test_the_rows_of_a_step_move_as_in_sparse_adam_and_no_others_do() -> None:
         optimiser.step(loss(rows, ours, sparse=True))
         adam.zero_grad()
         torch.autograd.backward(loss(rows, theirs, sparse=True))
-        adam.step()
+        adam.step()  # type: ignore[no-untyped-call]
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
         moved = (ours != before).any(dim=1).nonzero().flatten().tolist()
         assert moved == rows
@@ -160,14 +160,14 @@ def test_a_divergence_is_found_in_sparse_gradients(inputs: dict[str, Path], tmp_
 @pytest.mark.parametrize(
     ("model", "sizes", "line"),
     [
-        ("bpr-mf", [3], "model bpr-mf uses the whole graph in each step; leave it out"),
+        ("bpr-mf", [3], "model bpr-mf uses the whole graph in each step; set it to null"),
         ("lightgcn", [3, 3, 3, 3], "4 numbers, and model lightgcn has 3 layers"),
         ("br-mrs", [3, 3, 3, 3], "4 numbers, and model br-mrs has 3 layers"),
         ("lightgcn", [], "at least 1"),
         ("lightgcn", [0], "greater than 0"),
     ],
 )
-def test_what_has_no_effect_is_refused_at_the_start(
+def test_what_cannot_be_sampled_is_refused_at_the_start(
     model: str, sizes: list[int], line: str
 ) -> None:
     with pytest.raises(UserError, match=line):
