@@ -23,13 +23,12 @@ def graphs(inputs: Inputs) -> Section | None:
 def table(found: dict[str, Graph]) -> Table:
     """Sizes and shares. The column of the recall is there if any graph is approximate."""
     approximate = any("recall_of_exact" in each for each in found.values())
-    head = ["", "nodes", "edges", "edges per node", "nodes without edges"]
-    head += [f"edges with {name}" for name in SIGNALS.values()]
+    recall = ["exact neighbours found"] if approximate else []
+    head = ["", *recall, "nodes", "edges", "edges per node", "without edges", *SIGNALS.values()]
     rows = []
     for name, each in found.items():
         nodes, edges, without = each["nodes"], each["edges"], each["nodes_without_edges"]
-        row: list[str | Markup] = [
-            name,
+        row = [
             number(f"graph.{name}.nodes", nodes, "count"),
             number(f"graph.{name}.edges", edges, "count"),
             number(f"graph.{name}.degree", edges / nodes if nodes else None, "short"),
@@ -39,14 +38,10 @@ def table(found: dict[str, Graph]) -> Table:
                 for signal in SIGNALS
             ),
         ]
-        if approximate:
-            row.append(
-                number(f"graph.{name}.recall", each["recall_of_exact"], "percent")
-                if "recall_of_exact" in each
-                else Markup("all")
-            )
-        rows.append(row)
-    return Table([*head, *(["exact neighbours found"] if approximate else [])], rows)
+        share = each.get("recall_of_exact")
+        shown = Markup("all") if share is None else number(f"graph.{name}.recall", share, "percent")
+        rows.append([name, *([shown] if approximate else []), *row])
+    return Table(head, rows)
 
 
 def warning(found: dict[str, Graph]) -> Markup | None:
