@@ -26,14 +26,14 @@ def read_table(
 
     Raises:
         UserError: the file is missing or damaged, or a column is missing, of another type, or has
-            missing values where the schema allows none.
+            missing values where the schema allows none, or texts that are not UTF-8.
     """
     wanted = _wanted(schema, names)
     with _refused(path), open_regular(path) as file:
         _check(pq.read_schema(file), wanted)
         file.seek(0)
         table = pq.read_table(file, columns=wanted.names, filters=filters)
-        _check_gaps(table, wanted)
+        _check_values(table, wanted)
     return table
 
 
@@ -96,7 +96,7 @@ def _next(path: Path, found: Iterator[pa.RecordBatch], wanted: pa.Schema) -> Any
     with _refused(path):
         batch = next(found, None)
         if batch is not None:
-            _check_gaps(batch, wanted)
+            _check_values(batch, wanted)
         return batch
 
 
@@ -112,10 +112,12 @@ def _check(found: pa.Schema, wanted: pa.Schema) -> None:
             raise ValueError(f"column {field.name} is of {found.field(field.name).type}")
 
 
-def _check_gaps(table: pa.Table | pa.RecordBatch, wanted: pa.Schema) -> None:
+def _check_values(table: pa.Table | pa.RecordBatch, wanted: pa.Schema) -> None:
     for field in wanted:
         if not field.nullable and table[field.name].null_count:
             raise ValueError(f"column {field.name} has missing values")
+        if not pa.types.is_primitive(field.type):  # Parquet's reader does not check UTF-8
+            table[field.name].validate(full=True)
 
 
 @contextmanager

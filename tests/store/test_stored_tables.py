@@ -52,6 +52,16 @@ def test_another_table_is_named(file: Path, message: str) -> None:
             read()
 
 
+def test_texts_that_are_not_utf_8_are_named(file: Path) -> None:
+    """Parquet's reader takes them; reading the values raised UnicodeDecodeError."""
+    whole = file.read_bytes()
+    place = whole.index(b"a")
+    file.write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+    for read in (lambda: read_table(file, SCHEMA), lambda: list(rows(file, SCHEMA, *VALUES))):
+        with pytest.raises(UserError, match=r"table\.parquet: no table of a run \(.*UTF8"):
+            read()
+
+
 @pytest.mark.timeout(20)
 def test_a_pipe_and_a_missing_file_are_named(file: Path) -> None:
     file.unlink()
