@@ -1,7 +1,7 @@
 """Plain text from the HTML, entities, control characters and broken surrogates of dumps."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import unescape
 from typing import Any
 
@@ -69,7 +69,9 @@ def clean(text: str) -> str:
     if not text.isascii():
         # Python 2 wrote emoji as surrogate pairs: joined here. A lone surrogate is replaced.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return " ".join(text.translate(_CONTROLS).split())
+    if not text.isprintable():  # none of the controls is printable
+        text = text.translate(_CONTROLS)
+    return " ".join(text.split())
 
 
 def _instead(found: re.Match[str]) -> str:
@@ -108,8 +110,13 @@ def is_script(title: str) -> bool:
 
 def texts(value: Any) -> list[str]:
     """All clean texts of a string or of lists of strings, in order; absent values are left out."""
-    cleaned = (clean(leaf) for leaf in leaves(value) if isinstance(leaf, str))
-    return [text for text in cleaned if text and text not in ABSENT]
+    return cleaned(leaves(value))
+
+
+def cleaned(values: Iterable[Any]) -> list[str]:
+    """The clean texts among some values, in order; absent ones are left out."""
+    found = (clean(value) for value in values if isinstance(value, str))
+    return [text for text in found if text and text not in ABSENT]
 
 
 def leaves(value: Any) -> Iterator[Any]:

@@ -17,7 +17,7 @@ of lists in place of a list of objects.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -35,7 +35,7 @@ from brmrs.ingest.amazon.records import (
     literal_object,
     read,
 )
-from brmrs.ingest.clean import is_address, is_script, leaves, texts
+from brmrs.ingest.clean import cleaned, is_address, is_script, leaves, texts
 from brmrs.ingest.dataset import Item
 from brmrs.ingest.gathering import Gathering
 
@@ -83,10 +83,15 @@ def read_items(files: Sequence[Path], config: IngestConfig, rows: Gathering) -> 
     Raises:
         UserError: a file cannot be read or is no dump, or too many lines are bad.
     """
-    reading = rows.reading
-    for line in read(files, METADATA, config.max_bad_share, reading, config.allow_truncated):
-        reading.generations[line.generation] += 1
-        rows.add(line.asin, partial(describe, line.row, reading.unusable))
+    lines = read(files, METADATA, config.max_bad_share, rows.reading, config.allow_truncated)
+    read_lines(lines, rows)
+
+
+def read_lines(lines: Iterable[MetadataLine], rows: Gathering) -> None:
+    """Add the rows of some lines."""
+    for line in lines:
+        rows.reading.generations[line.generation] += 1
+        rows.add(line.asin, partial(describe, line.row, rows.reading.unusable))
 
 
 def describe(row: Row, unusable: Counter[str] | None = None) -> Item:
@@ -116,9 +121,9 @@ class _Fields(NamedTuple):
         """All texts of these fields, in order."""
         found: list[str] = []
         for name in names:
-            value = _decoded(self.row.get(name))
-            found += texts(value)
-            if any(not isinstance(leaf, str | None) for leaf in leaves(value)):
+            values = list(leaves(_decoded(self.row.get(name))))
+            found += cleaned(values)
+            if not all(isinstance(leaf, str) for leaf in values):
                 self.unusable[name] += 1
         return found
 

@@ -14,6 +14,7 @@ from brmrs.ingest.gathering import IDS_SHOWN, Gathering
 from brmrs.ingest.tables import ITEMS_GROUP
 
 MOST_PARTS = 256
+SAMPLED = 32  # items of which one is a Python string; searching strings is far faster
 LENGTH_BYTES = 4  # in front of a record
 Row = tuple[int, Item]  # position of the item, and a row of it
 _ENCODER = msgspec.msgpack.Encoder()
@@ -43,6 +44,9 @@ class SpilledItems(Gathering):
         groups = -(-len(asins) // ITEMS_GROUP)
         self.part = part or ITEMS_GROUP * -(-groups // MOST_PARTS)
         self._asins, self._folder, self._memory = asins, folder, memory
+        self._samples: list[str] = asins.take(
+            pa.array(range(0, len(asins), SAMPLED), pa.int64())
+        ).to_pylist()
         self._waiting: dict[int, list[bytes]] = defaultdict(list)
         self._size = 0  # of what waits, in bytes
 
@@ -76,9 +80,15 @@ class SpilledItems(Gathering):
         self.report(len(self._asins), described, (self._asins[each].as_py() for each in lacking))
 
     def _position(self, asin: str) -> int | None:
-        asins = self._asins
-        place = bisect.bisect_left(range(len(asins)), asin, key=lambda each: asins[each].as_py())
-        return place if place < len(asins) and asins[place].as_py() == asin else None
+        """Its place among the items, or None."""
+        asins, part = self._asins, bisect.bisect_right(self._samples, asin) - 1
+        if part < 0:
+            return None
+        places = range(SAMPLED * part, min(SAMPLED * (part + 1), len(asins)))
+        found = bisect.bisect_left(places, asin, key=lambda each: asins[each].as_py())
+        if found == len(places) or asins[places[found]].as_py() != asin:
+            return None
+        return places[found]
 
     def _write(self) -> None:
         for number, rows in self._waiting.items():

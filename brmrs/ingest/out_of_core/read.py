@@ -68,7 +68,7 @@ def _run(
     asins = _kept(items, core.item)
     described = SpilledItems(asins, dump_format.describing, budget.folder, budget.memory // 4)
     dump_format.describe(config, described)
-    _write_items(out / "items.parquet", asins, described, counts)
+    write_items(out / "items.parquet", asins, described, counts)
     bad = reading.quarantine + described.reading.quarantine
     tables.write_quarantine(out / "quarantine.parquet", bad)
     return tables.statistics(
@@ -118,9 +118,10 @@ def _write_users(path: Path, users: Numbered, core: Core) -> None:
             table.add(**tables.users_columns(part, table.rows))
 
 
-def _write_items(
+def write_items(
     path: Path, asins: pa.LargeStringArray, described: SpilledItems, counts: tables.CoreStatistics
 ) -> None:
+    """Write the items' table range by range, and count their fields."""
     with tables.GroupedWriter(path, columns.ITEMS, tables.ITEMS_GROUP) as table:
         for items in described.parts():
             first = table.rows
