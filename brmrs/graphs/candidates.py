@@ -10,7 +10,7 @@ So the edges are those of exact arithmetic over all pairs. A row with too many c
 equal rows, for instance) is left to that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,19 @@ class Found:
     left: Ints
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of sum_m beta_m cos of some rows, from the first pass.
+
+    Attributes:
+        weight: of its products in the sum.
+        block: of one modality, or of all that count, side by side.
+    """
+
+    weight: float
+    block: Block
+
+
 def usable(similarity: Similarity) -> bool:
     """Whether the first pass can serve: the cosines are those of vectors, and they count."""
     modalities = similarity.modalities.values()
@@ -58,7 +71,7 @@ def usable(similarity: Similarity) -> bool:
 
 def search(
     similarity: Similarity,
-    cosines: Mapping[str, Block],
+    parts: Sequence[Part],
     k: int,
     start: int,
 ) -> Found:
@@ -66,17 +79,17 @@ def search(
 
     Args:
         similarity: of n nodes.
-        cosines: by modality that counts, those of the first pass for the rows from `start` on.
+        parts: of the rows from `start` on.
         k: edges of a row, at most.
         start: first row of the block.
     """
-    rows, nodes = next(iter(cosines.values())).products.shape
+    rows, nodes = parts[0].block.products.shape
     overlaps = None
     if similarity.alpha > 0:
         overlaps = similarity.overlaps(slice(start, start + rows))
         overlaps.sort_indices()
-    scores = _approximate(similarity, cosines, overlaps, start)
-    errors = _errors(similarity, cosines)
+    scores = _approximate(similarity, parts, overlaps, start)
+    errors = _errors(similarity, parts)
     maxima = scores.amax(dim=1)
     seeds = _seeds(scores, maxima, k)
     tau, known = np.full(rows, -np.inf), (np.empty(0, np.int64), np.empty(0))
@@ -109,21 +122,21 @@ def _looked_up(keys: Ints, known: Ints, values: NDArray[np.float64]) -> tuple[An
 
 def _approximate(
     similarity: Similarity,
-    cosines: Mapping[str, Block],
+    parts: Sequence[Part],
     overlaps: sp.csr_matrix | None,
     start: int,
 ) -> Tensor:
     """(b, LANES, C) e' of column c + C lane, -inf past the last column and for the row itself."""
-    rows, nodes = next(iter(cosines.values())).products.shape
+    rows, nodes = parts[0].block.products.shape
     lanes = torch.empty(rows, LANES * -(-nodes // LANES))
     lanes[:, nodes:] = -torch.inf
     scores = lanes[:, :nodes]
-    for number, (name, part) in enumerate(cosines.items()):
-        products = part.products.float()
+    for number, part in enumerate(parts):
+        products = part.block.products.float()
         if number == 0:
-            torch.mul(products, similarity.beta[name], out=scores)
+            torch.mul(products, part.weight, out=scores)
         else:
-            scores.add_(products, alpha=similarity.beta[name])
+            scores.add_(products, alpha=part.weight)
     patterns, factors = similarity.factors()
     if factors.size > 1 or factors[0, 0] != 1:
         of_rows = torch.from_numpy(patterns[start : start + rows])
@@ -138,11 +151,17 @@ def _approximate(
     return lanes.view(rows, LANES, -1)
 
 
-def _errors(similarity: Similarity, cosines: Mapping[str, Block]) -> NDArray[np.float64]:
-    """(b,) E: of the cosines, whose weights sum to (1 - alpha) sum of betas, and of the sums."""
+def _errors(similarity: Similarity, parts: Sequence[Part]) -> NDArray[np.float64]:
+    """(b,) E: of the cosines, and of the sums in float32.
+
+    The weights beta' of a pair's cosines sum to `total`. Where the modalities are side by side, the
+    error is that of the whole sum, and a pair that lacks a modality multiplies it, too.
+    """
     total = sum(similarity.beta.values()) * (1 - similarity.alpha)
+    if len(parts) < len(similarity.weighted):
+        total = max(total, float(similarity.factors()[1].max()) * parts[0].weight)
     sums = 16 * ROUND_FLOAT * (2 * total + similarity.alpha)
-    largest: NDArray[np.float32] = torch.stack([b.errors for b in cosines.values()]).amax(0).numpy()
+    largest: NDArray[np.float32] = torch.stack([p.block.errors for p in parts]).amax(0).numpy()
     return total * largest.astype(np.float64) + sums
 
 

@@ -34,8 +34,9 @@ class FirstPass:
         rows, width = units.shape
         exact = torch.from_numpy(units)
         # Of d products, each order of summation in float32 errs by at most d 2^-24 sum |x_i y_i|,
-        # and that sum is at most 1; 1.01 is for vectors longer than 1 by a rounding.
-        self.error, self.rounding, self._rows = 1.01 * (width + 2) * ROUND_FLOAT, 0.0, exact
+        # and that sum is at most 1; 1.01 is for vectors longer than 1 by a rounding. Four more are
+        # for the vectors' own rounding (see `leading.upper`).
+        self.error, self.rounding, self._rows = 1.01 * (width + 6) * ROUND_FLOAT, 0.0, exact
         if rows**2 * width > HALF_FROM and half_is_faster():
             half = exact.bfloat16()
             # |x y - x' y'| <= |x - x'| |y| + |x'| |y - y'| <= 2.02 max |x - x'|

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brmrs.graphs import candidates
+from brmrs.graphs import candidates, leading
+from brmrs.graphs.candidates import Part
 from brmrs.graphs.first_pass import FirstPass
 from brmrs.graphs.similarity import Edges, Modality, Similarity
 from brmrs.graphs.top_k import best, largest
@@ -74,7 +75,7 @@ def _by_candidates(wanted: Mapping[str, Wanted], block_bytes: int) -> dict[str, 
             modality = each.similarity.modalities[name]
             assert isinstance(modality, Modality)  # as `usable` says
             assert vectors.setdefault(name, modality) is modality
-    passes = {name: FirstPass(modality.units) for name, modality in vectors.items()}
+    passes, weights = _first_passes(vectors, wanted)
     nodes = len(next(iter(vectors.values())).units)
     size = max(1, block_bytes // (candidates.BYTES_PER_PAIR * nodes))
     few = max(1, candidates.AT_ONCE // nodes)
@@ -85,7 +86,10 @@ def _by_candidates(wanted: Mapping[str, Wanted], block_bytes: int) -> dict[str, 
             cosines = {name: each.cosines(start, stop) for name, each in passes.items()}
             for first, last in pairwise([*range(0, stop - start, few), stop - start]):
                 for name, each in wanted.items():
-                    of = {m: cosines[m].rows(first, last) for m in each.similarity.weighted}
+                    of = [
+                        Part(weight, cosines[part].rows(first, last))
+                        for part, weight in weights[name].items()
+                    ]
                     found = candidates.search(each.similarity, of, each.k, start + first)
                     completed, count = _completed(each, found, block_bytes)
                     parts[name].append(completed)
@@ -97,6 +101,27 @@ def _by_candidates(wanted: Mapping[str, Wanted], block_bytes: int) -> dict[str, 
                 "%s: %d of %d rows needed the exact similarity of all pairs", name, count, nodes
             )
     return parts
+
+
+def _first_passes(
+    vectors: Mapping[str, Modality], wanted: Mapping[str, Wanted]
+) -> tuple[dict[str, FirstPass], dict[str, dict[str, float]]]:
+    """The first passes by name, and for each graph the weights of those that it sums up.
+
+    There is one of each modality. If only one graph is made, of vectors in few directions, they are
+    put side by side: one product then has the sum.
+    """
+    kinds = {name: (each.similarity, each.k) for name, each in wanted.items()}
+    arrays = leading.reduced(vectors, kinds)
+    weights = {
+        name: {part: each.similarity.beta[part] for part in each.similarity.weighted}
+        for name, each in wanted.items()
+    }
+    if len(wanted) == 1 and any(arrays[name] is not vectors[name].units for name in vectors):
+        ((name, beta),) = weights.items()
+        arrays = {name: leading.side_by_side(arrays, beta)}
+        weights = {name: {name: sum(beta.values())}}
+    return {name: FirstPass(units) for name, units in arrays.items()}, weights
 
 
 def _completed(wanted: Wanted, found: candidates.Found, block_bytes: int) -> tuple[Columns, int]:

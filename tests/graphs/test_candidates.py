@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from brmrs.graphs import candidates, first_pass, nearest
+from brmrs.graphs import candidates, first_pass, leading, nearest
 from brmrs.graphs.first_pass import FirstPass
 from brmrs.graphs.nearest import Wanted, nearest_of_each
 from brmrs.graphs.similarity import Edges, Modality, Overlap, Similarity
@@ -86,15 +86,20 @@ def similarities(draw: st.DrawFn) -> Similarity:
     most=st.sampled_from([0, 4, 128]),
     at_once=st.sampled_from([1, 1000, 2**21]),
     half=st.booleans(),
+    few=st.booleans(),
 )
 def test_the_edges_are_those_of_all_exact_pairs(
-    similarity: Similarity, k: int, block: int, most: int, at_once: int, half: bool
+    similarity: Similarity, k: int, block: int, most: int, at_once: int, half: bool, few: bool
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(first_pass, "HALF_FROM", 0)
         patch.setattr(first_pass, "half_is_faster", lambda: half)
         patch.setattr(candidates, "MOST", most)
         patch.setattr(candidates, "AT_ONCE", at_once)
+        if few:  # the first pass in few directions
+            patch.setattr(leading, "WORTH", 0)
+            patch.setattr(leading, "EXACT", 0)
+            patch.setattr(leading, "SIZES", (1, 5))
         assert candidates.usable(similarity)
         found = nearest.nearest(similarity, k, block)
     assert_same(found, exact(similarity, k))
