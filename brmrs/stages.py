@@ -178,7 +178,14 @@ STAGES = (
     Stage(
         "train",
         "brmrs.training.stage",
-        config=("model", "train", "features.imputation", "features.replace", "split.protocol"),
+        config=(
+            "model",
+            "train",
+            "features.imputation",
+            "features.replace",
+            "split.protocol",
+            "execution",
+        ),
         reads=(SPLIT, USERS, ITEMS, *MODEL_INPUTS),
         optional=MODEL_INPUTS,
         external=("warm_start",),

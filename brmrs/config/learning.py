@@ -106,8 +106,9 @@ class TrainConfig(Section):
     (docs/scale.md). null: a step uses the whole graph. Validation always does."""
     processes: Effort = 1
     """Processes that train together, each d / `processes` columns of every embedding
-    (docs/scale.md). Like the number of threads, it may change the last bits of the weights. On
-    CUDA, each takes a device of its own."""
+    (docs/how-to.md): on this machine, or with `execution.engine: ray` on those of a cluster. Like
+    the number of threads, it may change the last bits of the weights. On CUDA, each takes a device
+    of its own."""
     warm_start: Location = None
     """Folder of a model bundle to start from: users and items it has keep their weights."""
 

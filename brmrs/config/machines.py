@@ -24,20 +24,21 @@ def _checked_address(value: str | None) -> str | None:
 
 
 class ExecutionConfig(Section):
-    """Where texts and pictures are embedded and pictures fetched. The output is the same."""
+    """Where texts and pictures are embedded, pictures fetched and processes train together."""
 
     engine: Annotated[Literal["local", "ray"], KEYLESS] = "local"
-    """`local`: in this process. `ray`: by actors of a Ray cluster, which needs brmrs[ray] on all of
-    its machines."""
+    """`local`: on this machine. `ray`: by actors of a Ray cluster, which needs brmrs[ray] on all of
+    its machines. A training in one process is always on this machine."""
     address: Annotated[str | None, KEYLESS] = None
     """The Ray cluster: HOST:PORT, or `auto` for the one of this machine. Null: one is started on
     this machine."""
     workers: Annotated[int | None, Field(gt=0), KEYLESS] = None
-    """Number of actors; null: as many as the cluster has room for."""
+    """Number of actors that embed or fetch; null: as many as the cluster has room for."""
     cores: Effort = 1
     """Cores of each actor."""
     gpus: Annotated[float, Field(ge=0), KEYLESS] = 0.0
-    """GPUs of each actor, which may be a fraction."""
+    """GPUs of each actor, which may be a fraction. An actor that trains takes one, if this is not
+    0."""
 
     @model_validator(mode="after")
     def _every_field_has_an_effect(self) -> Self:

@@ -62,7 +62,7 @@ class PipelineConfig(Section):
     retrain: RetrainConfig = RetrainConfig()
     """Retraining and promotion; a plain run does not use it."""
     execution: ExecutionConfig = ExecutionConfig()
-    """Where texts and pictures are embedded and pictures fetched."""
+    """Where texts and pictures are embedded, pictures fetched and processes train together."""
     store: StoreConfig = StoreConfig()
     """The artifact store."""
     concurrency: Literal["wait", "refuse"] = "wait"

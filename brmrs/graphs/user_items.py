@@ -58,6 +58,17 @@ class UserItems:
         return torch.arange(self.n_users, device=self.items.device).repeat_interleave(self.counts)
 
     @cached_property
+    def free_below(self) -> Tensor:
+        """(N,) int64, for the j-th item t_j of a user the items below it that the user lacks.
+
+        This is t_j - j. An offset per user, u (I + 1), makes the array increasing, so one binary
+        search serves all users.
+        """
+        place = torch.arange(len(self.items), device=self.items.device)
+        below = self.items - (place - self.indptr[self.users])
+        return self.users * (self.n_items + 1) + below
+
+    @cached_property
     def _keys(self) -> Tensor:
         return self.users * self.n_items + self.items
 
@@ -78,7 +89,9 @@ class UserItems:
         return (found == keys) & (items >= 0)
 
     def to(self, device: torch.device | str) -> "UserItems":
-        """The same sets on another device."""
+        """The same sets on a device."""
+        if self.items.device == torch.device(device):
+            return self  # with what it has computed
         return UserItems(self.indptr.to(device), self.items.to(device), self.n_items)
 
 

@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,20 @@ class TrainingData:
     def device(self) -> torch.device:
         """The device of all tensors except the regions."""
         return self.train_users.device
+
+    def to(self, device: torch.device) -> "TrainingData":
+        """The same data on a device, with the regions where they are."""
+        moved = {
+            name: _moved(value, device) for name, value in vars(self).items() if name != "regions"
+        }
+        return replace(self, **moved)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Tensors and sparse matrices, alone or by name, on a device; other values as they are."""
+    if isinstance(value, Mapping):
+        return {name: _moved(each, device) for name, each in value.items()}
+    return value.to(device) if isinstance(value, Tensor | SparseMatrix) else value
 
 
 @dataclass(frozen=True)

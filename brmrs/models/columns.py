@@ -37,12 +37,14 @@ class Columns:
         worker: r, counted from 0.
         workers: W; it divides `dim`.
         dim: d, the length of an embedding in one channel.
+        here: number of workers on this machine, which share its memory.
         traffic: counts what is sent.
     """
 
     worker: int = 0
     workers: int = 1
     dim: int = 1
+    here: int = 1
     traffic: Traffic = field(default_factory=Traffic, compare=False)
 
     @property

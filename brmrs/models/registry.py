@@ -96,7 +96,7 @@ def _refuse_what_does_not_fit(
 ) -> None:
     needed, free = recommender.working_bytes(data, config), free_memory(data.device)
     if data.device.type == "cpu":  # the processes of one training share the machine's memory
-        needed *= data.columns.workers
+        needed *= data.columns.here
     if free is not None and needed > free:
         raise UserError(
             f"model {config.name} needs about {needed / 1e9:.1f} GB of memory for {data.users:,} "

@@ -94,11 +94,11 @@ def room(pool: Pool) -> str:
     Raises:
         UserError: no cluster, or no room in it.
     """
-    ray = _connected(pool)
+    ray = connected(pool)
     return f"{len(ray.nodes())} machines, room for {_workers(ray, pool, pool.workers or 1)} workers"
 
 
-def _connected(pool: Pool) -> Any:
+def connected(pool: Pool) -> Any:
     """The module `ray`, connected to the cluster until this process ends.
 
     Raises:
@@ -153,7 +153,7 @@ def apply(
     if not waiting:
         return
     with _ONE_AT_A_TIME:
-        ray = _connected(pool)
+        ray = connected(pool)
         shipped = [ray.put(step.work) for step in steps]
         losses = 0
         while waiting:

@@ -68,10 +68,11 @@ class Sampler:
         self._drawn_from = drawn
         # Negatives are drawn by their places among the items that they are drawn from.
         self._count = train.n_items if drawn is None else len(drawn)
-        places = train.items if drawn is None else torch.searchsorted(drawn, train.items)
         self._free = self._count - train.counts
         usable = (self._free[train.users] > 0) | (negatives == 0)
-        self._users, self._positives = train.users[usable], train.items[usable]
+        self._users, self._positives = train.users, train.items
+        if not usable.all():  # else without copies
+            self._users, self._positives = train.users[usable], train.items[usable]
         if len(self._users) == 0:
             raise UserError(
                 f"nothing to train on: in all {len(usable)} training interactions, the user "
@@ -79,11 +80,7 @@ class Sampler:
             )
         _, self._sizes = torch.unique_consecutive(self._users, return_counts=True)
         self._starts = self._sizes.cumsum(0) - self._sizes
-        # The number of free items below the j-th training item of a user, t_j - j. A different
-        # offset for each user makes the array increasing, so one binary search serves all users.
-        place = torch.arange(len(train.items), device=train.items.device)
-        below = places - (place - train.indptr[train.users])
-        self._below = train.users * (self._count + 1) + below
+        self._below = (train if drawn is None else _among(train, drawn)).free_below
 
     def batches(self, size: int) -> int:
         """The number of batches of `size` interactions in an epoch."""
@@ -128,3 +125,8 @@ class Sampler:
         passed = torch.searchsorted(self._below, key, right=True)
         found = rank + passed - self.train.indptr[users].unsqueeze(1)
         return found if self._drawn_from is None else self._drawn_from[found]
+
+
+def _among(train: UserItems, drawn: Tensor) -> UserItems:
+    """The training items by their places among those that negatives are drawn from."""
+    return UserItems(train.indptr, torch.searchsorted(drawn, train.items), len(drawn))

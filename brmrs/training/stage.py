@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import torch
@@ -29,24 +28,27 @@ from brmrs.evaluation.metrics import of_plugins
 from brmrs.evaluation.ranking import ranked_items
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import residuals
-from brmrs.models.base import Branch, Recommender, Scorer, TrainingData
+from brmrs.models.base import TrainingData
 from brmrs.models.bundle import Bundle, Description, Feature, WarmStart, load
-from brmrs.models.columns import WHOLE, Columns, whole_state
-from brmrs.models.registry import build
+from brmrs.models.columns import WHOLE
 from brmrs.stages import ITEMS, SPLIT, USERS, StageContext
+from brmrs.system.checkpoint import InFile
+from brmrs.system.cluster import Pool
 from brmrs.system.files import read_json, write_parquet
-from brmrs.system.machine import high_water
 from brmrs.training import by_dimension
 from brmrs.training.data import assemble
 from brmrs.training.imputation import imputed
+from brmrs.training.learn import Inputs, Learned, learn, learn_columns, selection
+from brmrs.training.member import Job, Member
+from brmrs.training.packed import Shared
 from brmrs.training.residual_weights import choose
-from brmrs.training.selection import selector
-from brmrs.training.trainer import History, Select, fit
-from brmrs.training.warm_start import start_from
+from brmrs.training.shares import ALONE, warn_of_other_counts
+from brmrs.training.trainer import History, Select
+from brmrs.training.warm_start import Matched, match
 
 LOG = logging.getLogger(__name__)
+CPU = torch.device("cpu")
 CURVE_FILE = "curve.parquet"
-CHECKPOINT = "checkpoint.pt"
 NEIGHBOURS_ONLY = "graph of the nearest neighbours"
 REPLACED = {  # what a label adds, as tables show it
     "permuted": "permuted among the items",
@@ -64,7 +66,7 @@ class Prepared:
         items: asins, in the order of the dense ids.
         train: the training items of each user.
         validation: the validation items of each user.
-        select: the selection metric on them, to be called by every process that trains.
+        select: the selection metric on them.
         folders: the feature folder of each modality; none where the model reads no features.
         data: the training data of the recommender.
         drawn: the items that negatives are drawn from, increasing; None: all.
@@ -82,62 +84,80 @@ class Prepared:
 
 def run(context: StageContext) -> None:
     """Train the configured recommender on the training split; validation selects the epoch."""
-    config = context.config
-    on, processes = device(config.train), config.train.processes
-    folders = context.inputs, context.out, context.scratch
-    if processes == 1:
-        context.notes.update(_train(WHOLE, on, config, *folders))
-        return
-    dim = getattr(config.model, "dim")  # noqa: B009 - not every model has one
-    values = config.model_dump(mode="json")  # a model's section is of a class made at run time
-    notes = by_dimension.launch(_train_columns, processes, dim, on, values, *folders)
-    context.notes.update(notes)
-
-
-def _train_columns(
-    columns: Columns, on: torch.device, values: dict[str, Any], *folders: Any
-) -> dict[str, Any]:
-    return _train(columns, on, PipelineConfig.model_validate(values), *folders)
-
-
-def _train(
-    columns: Columns,
-    on: torch.device,
-    config: PipelineConfig,
-    inputs: Mapping[str, Path],
-    out: Path,
-    scratch: Path,
-) -> dict[str, Any]:
-    """Train these columns; the first process writes the artifact. Returns the notes."""
-    ready = prepare(inputs, config, on, columns)
+    config, processes = context.config, context.config.train.processes
+    warn_of_other_counts(context.scratch, processes)
+    ready = prepare(context.inputs, config, None if processes == 1 else CPU)
     residuals.refuse_what_cannot_be_fitted(config.model.residuals, ready.data)
-    model = build(config.model, ready.data, config.train.seed).to(ready.data.device)
-    warm = None
-    if config.train.warm_start:
-        previous = load(config.train.warm_start)
-        warm = start_from(
-            previous, config.model.name, model, ready.users, ready.items, ready.validation
+    inputs = Inputs(ready.train, ready.validation, ready.data, ready.drawn, _warm(config, ready))
+    if processes == 1:
+        checkpoints = InFile(context.scratch / ALONE)
+        learned = learn(Member(device(config.train), WHOLE, inputs, checkpoints), config)
+    else:
+        pool = _pool(config)
+        if ready.drawn is None:
+            _ = ready.train.free_below  # computed once, and shared
+        shared = by_dimension.share(inputs, context.scratch, pool)
+        inputs = shared.load()  # the only copy from here on
+        select = selection(config, inputs.train, inputs.validation)
+        ready = replace(ready, train=inputs.train, data=inputs.data, select=select)
+        learned = _learn_together(config, shared, context.scratch, pool)
+    context.notes.update(learned.notes)
+    _write(learned, ready, config, context.out)
+
+
+def _warm(config: PipelineConfig, ready: "Prepared") -> Matched | None:
+    if not config.train.warm_start:
+        return None
+    previous = load(config.train.warm_start)
+    return match(previous, config.model.name, ready.users, ready.items, ready.validation)
+
+
+def _pool(config: PipelineConfig) -> Pool | None:
+    """The cluster that trains; None: this machine."""
+    execution = config.execution
+    if execution.engine != "ray":
+        return None
+    return Pool(execution.address, config.train.processes, execution.cores, execution.gpus)
+
+
+def _learn_together(
+    config: PipelineConfig, shared: Shared, scratch: Path, pool: Pool | None
+) -> Learned:
+    """Train in several processes."""
+    dim = getattr(config.model, "dim")  # noqa: B009 - not every model has one
+    values = config.model_dump(mode="json")
+    on = device(config.train) if pool is None else _device_on_cluster(config.train, pool)
+    job = Job(learn_columns, config.train.processes, dim, on, (values,), shared)
+    learned: Learned = by_dimension.launch(job, scratch, pool)
+    return learned
+
+
+def _device_on_cluster(config: TrainConfig, pool: Pool) -> torch.device:
+    """The kind of device of the cluster's actors.
+
+    Raises:
+        UserError: CUDA is configured, and no GPUs for the actors.
+    """
+    if config.device == "cuda" and not pool.gpus:
+        raise UserError(
+            "train.device is cuda, and actors have no GPUs; set execution.gpus=1 or "
+            "train.device=cpu"
         )
-    file = by_dimension.checkpoint_file(scratch, CHECKPOINT, columns)
-    history = fit(model, ready.train, ready.select, config.train, file, ready.drawn)
-    notes = measured(history, ready.data.device)
-    trained = bundle_parts(model)
-    if not columns.first:
-        return notes
-    LOG.info("%s", summary(config, history, high_water()))
+    return torch.device("cuda" if pool.gpus and config.device != "cpu" else "cpu")
+
+
+def _write(learned: Learned, ready: "Prepared", config: PipelineConfig, out: Path) -> None:
+    """Write the artifact."""
     neighbours = bool(config.model.residuals.reading_neighbours)
-    used = {m for m in MODALITIES if neighbours or model.learns_from(m)}
+    used = {m for m in MODALITIES if neighbours or m in learned.uses}
     described = features(ready.folders, config.features, used)
     described |= of_graphs(ready.data, config.features, used - ready.folders.keys())
-    about = describe(config, history, described, ready.users, ready.items, warm)
-    branches, state = trained
-    if columns.workers > 1 and config.model.residuals.weights:  # the others have ended
-        ready = prepare(inputs, config, torch.device("cpu"))
-    made = Bundle(about, branches, ready.train.to("cpu"), state)
+    history = learned.history
+    about = describe(config, history, described, ready.users, ready.items, learned.warm)
+    made = Bundle(about, learned.branches, ready.train.to("cpu"), dict(learned.state))
     with_residuals(made, ready, config).save(out)
     points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
     write_parquet(out / CURVE_FILE, CURVE, dict(points))
-    return notes
 
 
 def with_residuals(made: Bundle, ready: Prepared, config: PipelineConfig) -> Bundle:
@@ -171,7 +191,6 @@ def prepare(
     inputs: Mapping[str, Path],
     config: PipelineConfig,
     on: torch.device | None = None,
-    columns: Columns = WHOLE,
 ) -> Prepared:
     """Read the stage's inputs.
 
@@ -179,7 +198,6 @@ def prepare(
         inputs: by the names that the stage declares.
         config: the device, the selection metric, the imputation of missing features.
         on: the device; None: that of the configuration.
-        columns: those of the embeddings that this process trains.
 
     Raises:
         UserError: the split has no validation interactions, or there is no such device.
@@ -192,52 +210,16 @@ def prepare(
         UserItems.read(inputs[SPLIT], part, len(users), len(items)).to(on)
         for part in (TRAIN, VALIDATION)
     )
-    protocol = config.split.protocol
-    others, among = of_plugins(config.plugins), ranked_items(protocol, validation)
-    metric = config.train.selection
-    select = selector(metric, validation, train, others, among, columns)
+    select = selection(config, train, validation)
     tables = {modality: f"{modality}_features" for modality in MODALITIES}
     folders = {modality: inputs[name] for modality, name in tables.items() if name in inputs}
     how = config.features.replace
     data = assemble(train, folders, inputs.get("graphs"), categories, how)
     data = replace(
         imputed(data, config.features.imputation),
-        columns=columns,
         sampled_neighbours=config.train.sampled_neighbours or (),
     )
-    drawn = torch.unique(train.items) if protocol == "cold-items" else None
     return Prepared(users, items, train, validation, select, folders, data, drawn)
-
-
-def measured(history: History, on: torch.device) -> dict[str, float]:
-    """Time and memory of a training; the memory is the peak of the whole process, in bytes."""
-    taken: dict[str, float] = {"peak_memory_bytes": high_water()}
-    if history.sent_per_step:
-        taken["sent_bytes_per_step"] = history.sent_per_step
-    if on.type == "cuda":
-        taken["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(on)
-    if history.epoch:
-        taken["epochs"] = history.epoch
-        taken["seconds_per_epoch"] = history.seconds / history.epoch
-    return taken
-
-
-def summary(config: PipelineConfig, history: History, peak: int) -> str:
-    """One line about a training: model, epochs, seconds, and why it ended.
-
-    Args:
-        config: of the training.
-        history: of the training.
-        peak: of this process's memory, in bytes.
-    """
-    who = f"{config.model.name}, seed {config.train.seed}"
-    memory = f"the process's peak is {peak / 2**20:,.0f} MB"
-    if not history.epoch:
-        return f"{who}: nothing to train by gradient; {memory}"
-    each = f"{history.epoch} epochs of {history.seconds / history.epoch:.2f} s"
-    early = history.epoch - history.best_epoch < config.train.patience
-    cut = ", ended by train.epochs before patience ran out" if early else ""
-    return f"trained {who}: {each}, best in epoch {history.best_epoch}{cut}; {memory}"
 
 
 def device(config: TrainConfig) -> torch.device:
@@ -326,17 +308,3 @@ def describe(
         users=tuple(users),
         items=tuple(items),
     )
-
-
-@torch.no_grad()
-def bundle_parts(model: Recommender) -> tuple[Mapping[str, Scorer], dict[str, Tensor]]:
-    """The branches and the state of a trained recommender, whole on the first process."""
-    model.eval()
-    branches, columns = model.branches(), model.columns
-    if columns.workers > 1:
-        whole = {}
-        for name, branch in branches.items():
-            assert isinstance(branch, Branch)  # as `by_dimension` promises
-            whole[name] = Branch(columns.collect(branch.p), columns.collect(branch.q))
-        branches = whole
-    return branches, whole_state(model, columns)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,9 +15,9 @@ from brmrs.config.learning import TrainConfig
 from brmrs.evaluation.ranking import NotFiniteError
 from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Branch, Recommender, Scorer
-from brmrs.system import checkpoint, progress
+from brmrs.system import progress
+from brmrs.system.checkpoint import Checkpoints
 from brmrs.system.heap import LARGEST_KEPT, freed_memory_kept, keep_freed_memory
-from brmrs.training import by_dimension
 from brmrs.training.divergence import DivergenceError, culprit, in_parameters
 from brmrs.training.optimiser import Optimiser
 from brmrs.training.sampling import Sampler, seeded
@@ -59,7 +58,7 @@ def fit(
     train: UserItems,
     select: Select,
     config: TrainConfig,
-    checkpoint_file: Path | None = None,
+    checkpoints: Checkpoints | None = None,
     drawn: Tensor | None = None,
 ) -> History:
     """Train, and leave the model with the parameters of its best epoch.
@@ -69,8 +68,8 @@ def fit(
         train: the training items of each user.
         select: the selection metric of the fused branch, larger is better.
         config: batches, patience, optimisation, seed.
-        checkpoint_file: training continues from it if it exists, and saves to it. A divergence is
-            traced from it; without it, the error describes the state at the end of the epoch.
+        checkpoints: training continues from the newest one and saves there. A divergence is traced
+            from it; without any, the error describes the state at the end of the epoch.
         drawn: see `Sampler`.
 
     Raises:
@@ -84,7 +83,7 @@ def fit(
         Sampler(train, model.n_negatives, config.draw, drawn),
         select,
         config,
-        checkpoint_file,
+        checkpoints,
     )
     run.resume()
     with (
@@ -108,7 +107,7 @@ class _Run:
     sampler: Sampler
     select: Select
     config: TrainConfig
-    file: Path | None
+    checkpoints: Checkpoints | None
     history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
@@ -119,6 +118,7 @@ class _Run:
         by_row = self.model.by_row()
         self.optimiser = Optimiser(parameters, self.config, self.batches, self.columns, by_row)
         self.saved = time.monotonic()
+        self.pause = SECONDS_BETWEEN_CHECKPOINTS
 
     @property
     def exhausted(self) -> bool:
@@ -142,7 +142,7 @@ class _Run:
             shown.append(f"(best {history.best_value:.4f} in epoch {history.best_epoch})")
         history.epoch = number
         history.seconds += time.monotonic() - started
-        overdue = time.monotonic() - self.saved >= SECONDS_BETWEEN_CHECKPOINTS
+        overdue = time.monotonic() - self.saved >= self.pause
         if self.columns.everywhere(overdue)[0]:
             self._save()
         return " ".join(shown)
@@ -217,7 +217,7 @@ class _Run:
         """
         if self.columns.workers > 1:  # the others go on, so no message would be answered
             return None
-        state = self.file and checkpoint.load(self.file, self.device)
+        state = self.checkpoints and self.checkpoints.load(self.device, self._identity())
         if not state:
             return None
         self._restore(state["state"])
@@ -230,29 +230,30 @@ class _Run:
 
     def resume(self) -> None:
         """Continue from the checkpoint of this run; save one if there is none."""
-        state = self.file and by_dimension.load(
-            self.file, self.device, self._identity(), self.columns
-        )
-        if state and state["run"] == self._identity():
-            self._restore(state["state"])
-            self.history = History(**state["history"])
-            LOG.info("training continues after epoch %d", self.history.epoch)
+        state = self.checkpoints and self.checkpoints.load(self.device, self._identity())
+        if not state:
+            self._save()
             return
-        if state:
-            LOG.warning("%s is of another training run and is replaced", self.file)
-        self._save()
+        self._restore(state["state"])
+        self.history = History(**state["history"])
+        LOG.info("training continues after epoch %d", self.history.epoch)
 
     def _save(self) -> None:
-        """Save the state, but not every epoch, as losing an epoch costs less than saving each."""
-        if self.file is None:
+        """Save the state, but not every epoch, as losing an epoch costs less than saving each.
+
+        Saves take at most about a tenth of the time.
+        """
+        if self.checkpoints is None:
             return
+        started = time.monotonic()
         state = {
             "run": self._identity(),
             "state": self._state(),
             "history": vars(self.history),
         }
-        by_dimension.save(self.file, state, self.columns)
+        self.checkpoints.save(self.history.epoch, state)
         self.saved = time.monotonic()
+        self.pause = SECONDS_BETWEEN_CHECKPOINTS * max(1.0, 2 * (self.saved - started))
 
     def _state(self) -> dict[str, Any]:
         """The state that the next epoch depends on."""

@@ -5,7 +5,8 @@ items, start as usual. For example, a projection of features fits only the princ
 the features that it was trained on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,7 +21,23 @@ from brmrs.models.bundle import Bundle, WarmStart
 MOST_TRAINED_ON = 0.1
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Matched:
+    """A bundle, and the places of a training's users and items in it.
+
+    Attributes:
+        state: the bundle's parameters.
+        users: (U,) int64 rows in the bundle, -1 for users that it lacks.
+        items: (I,) int64, the same of the items.
+        about: for the new bundle, without the tables that are taken over.
+    """
+
+    state: Mapping[str, Tensor]
+    users: Tensor
+    items: Tensor
+    about: WarmStart
+
+
 def start_from(
     previous: Bundle,
     name: str,
@@ -40,8 +57,23 @@ def start_from(
         validation: the items to select the model by.
 
     Raises:
-        UserError: the bundle has another recommender or other row lengths, or was trained on the
-            validation interactions.
+        UserError: as of `match` and `copy_rows`.
+    """
+    return copy_rows(match(previous, name, users, items, validation), model)
+
+
+def match(
+    previous: Bundle,
+    name: str,
+    users: Sequence[str],
+    items: Sequence[str],
+    validation: UserItems,
+) -> Matched:
+    """Find the users and items in a bundle; arguments as of `start_from`.
+
+    Raises:
+        UserError: the bundle has another recommender, or was trained on the validation
+            interactions.
     """
     if previous.about.model["name"] != name:
         raise UserError(
@@ -57,22 +89,33 @@ def start_from(
             f"{len(validation.items):,} validation interactions, so all metrics would be too high; "
             "set split.protocol to leave-last-out or time, or train without"
         )
-    state = model.state_dict()
-    places = dict.fromkeys(model.user_tables, user_places)
-    places |= dict.fromkeys(model.item_tables, item_places)
-    tables = sorted(state.keys() & places.keys())
-    for table in tables:
-        old = previous.state.get(table)
-        if old is not None and model.columns.workers > 1 and old.shape[-1] % model.columns.dim == 0:
-            old = model.columns.part(old)
-        _copy(table, old, state[table], places[table])
-    return WarmStart(
+    about = WarmStart(
         tensors_sha256=previous.about.tensors_sha256,
-        tables=tuple(tables),
+        tables=(),
         users=int((user_places >= 0).sum()),
         items=int((item_places >= 0).sum()),
         validation_trained_on=trained_on,
     )
+    return Matched(previous.state, user_places, item_places, about)
+
+
+@torch.no_grad()
+def copy_rows(matched: Matched, model: Recommender) -> WarmStart:
+    """Copy the rows of known users and items into a model, or its share of the columns.
+
+    Raises:
+        UserError: the bundle has other row lengths.
+    """
+    state = model.state_dict()
+    places = dict.fromkeys(model.user_tables, matched.users)
+    places |= dict.fromkeys(model.item_tables, matched.items)
+    tables = sorted(state.keys() & places.keys())
+    for table in tables:
+        old = matched.state.get(table)
+        if old is not None and model.columns.workers > 1 and old.shape[-1] % model.columns.dim == 0:
+            old = model.columns.part(old)
+        _copy(table, old, state[table], places[table])
+    return matched.about.model_copy(update={"tables": tuple(tables)})
 
 
 def _trained_on(previous: Bundle, validation: UserItems, users: Tensor, items: Tensor) -> int:

@@ -83,7 +83,7 @@ def write_inputs(folder: Path, interactions: Rows | None = None) -> dict[str, Pa
     items |= {name: [""] * N_ITEMS for name in (TITLE, DESCRIPTION, BRAND)}
     items |= {name: [[]] * N_ITEMS for name in (CATEGORIES, IMAGE_URLS)}
     write_parquet(folder / ITEMS_FILE, ITEMS, items)
-    tables = write_features(folder)
+    write_features(folder)
     (folder / "graphs").mkdir()
     for name, size in (
         ("item", N_ITEMS),
@@ -94,8 +94,13 @@ def write_inputs(folder: Path, interactions: Rows | None = None) -> dict[str, Pa
         ends = np.arange(size)
         columns = {ROW: ends, COLUMN: (ends + 2) % size, WEIGHT: np.ones(size)}
         write_parquet(folder / "graphs" / f"{name}.parquet", EDGES, columns)
+    return inputs_of(folder)
+
+
+def inputs_of(folder: Path) -> dict[str, Path]:
+    """`StageContext.inputs` of a folder that `write_inputs` has filled."""
     names = (SPLIT_FILE, USERS_FILE, ITEMS_FILE, "text_features", "visual_features", "graphs")
-    return tables | {name: folder / name for name in names}
+    return {name: folder / name for name in (*FEATURE_TABLES.values(), *names)}
 
 
 def write_features(folder: Path) -> dict[str, Path]:

@@ -1,10 +1,12 @@
 """Work for the processes of `by_dimension.launch`; they import it from here."""
 
+import errno
 import os
 import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +22,35 @@ from brmrs.models.base import Recommender, Scorer
 from brmrs.models.columns import Columns, whole_state
 from brmrs.models.registry import build
 from brmrs.system import checkpoint
-from brmrs.training import by_dimension, trainer
+from brmrs.system.checkpoint import Checkpoints
+from brmrs.training import trainer
+from brmrs.training.learn import Learned, bundle_parts, learn_columns, selection
+from brmrs.training.member import Member
 from brmrs.training.optimiser import Optimiser
 from brmrs.training.sampling import Sampler, seeded
-from brmrs.training.stage import bundle_parts, prepare
+from brmrs.training.shares import Folder, Shares
+from brmrs.training.stage import prepare
 
 CPU = torch.device("cpu")
 
 
-def train_all(
-    columns: Columns, on: torch.device, inputs: dict[str, Path], jobs: dict[str, Any], steps: int
-) -> dict[str, Any]:
-    """By job: what `train_steps` gives."""
+def train_all(member: Member, jobs: dict[str, Any], steps: int) -> dict[str, Any]:
+    """By job: what `train_steps` gives; the inputs are the folders of the artifacts."""
     torch.set_num_threads(1)
     found = {}
     for name, values in jobs.items():
         config = PipelineConfig.model_validate(values)
-        own = Columns(columns.worker, columns.workers, config.model.model_dump()["dim"])
-        found[name] = train_steps(own, on, inputs, config, steps)
+        own = replace(member.columns, dim=config.model.model_dump()["dim"])
+        found[name] = train_steps(own, member.inputs, config, steps)
     return found
 
 
 def train_steps(
-    columns: Columns, on: torch.device, inputs: dict[str, Path], config: PipelineConfig, steps: int
+    columns: Columns, inputs: dict[str, Path], config: PipelineConfig, steps: int
 ) -> dict[str, Any]:
     """The first weights, the losses of each step, the last weights and branches, and sizes."""
-    ready = prepare(inputs, config, on, columns)
-    model = build(config.model, ready.data, config.train.seed)
+    ready = prepare(inputs, config, CPU)
+    model = build(config.model, replace(ready.data, columns=columns), config.train.seed)
     first = numbers(whole_state(model, columns))
     sampler = Sampler(ready.train, model.n_negatives)
     parameters = list(model.parameters())
@@ -97,17 +101,16 @@ class Interruption(Exception):  # noqa: N818 - it is no error
     """Stands for a kill between two epochs."""
 
 
-def resumed(
-    columns: Columns, on: torch.device, inputs: dict[str, Path], values: Any, folder: Path
-) -> dict[str, Any]:
+def resumed(member: Member, values: dict[str, Any]) -> dict[str, Any]:
     """The losses of a training, of one that was interrupted, and of its continuation."""
     trainer.SECONDS_BETWEEN_CHECKPOINTS = 0.0
     config = PipelineConfig.model_validate(values)
-    file = by_dimension.checkpoint_file(folder, "checkpoint.pt", columns)
+    data = replace(member.inputs.data, columns=member.columns)
+    train_items, validation = member.inputs.train, member.inputs.validation
 
-    def train(file: Path | None, stop: int) -> list[Any]:
-        ready = prepare(inputs, config, on, columns)
-        model = build(config.model, ready.data, config.train.seed)
+    def train(checkpoints: Checkpoints | None, stop: int) -> list[Any]:
+        model = build(config.model, data, config.train.seed)
+        chosen = selection(config, train_items, validation, member.columns)
         validations = 0
 
         def select(branch: Scorer) -> float:
@@ -115,43 +118,51 @@ def resumed(
             validations += 1
             if validations > stop:
                 raise Interruption
-            return ready.select(branch)
+            return chosen(branch)
 
-        return trainer.fit(model, ready.train, select, config.train, file).curve
+        return trainer.fit(model, train_items, select, config.train, checkpoints).curve
 
     whole = train(None, 9)
     with suppress(Interruption):
-        train(file, 2)
-    return {"whole": whole, "continued": train(file, 9)}
+        train(member.checkpoints, 2)
+    return {"whole": whole, "continued": train(member.checkpoints, 9)}
 
 
-def agreed(columns: Columns, on: torch.device, folder: Path) -> list[int]:
+def agreed(member: Member, folder: Path) -> list[int]:
     """The epochs that are resumed after kills between the saves of the two processes."""
-    file = by_dimension.checkpoint_file(folder, "checkpoint.pt", columns)
+    columns = member.columns
+    keeper = Folder(folder, columns.worker, columns.workers)
+    shares = Shares(columns, keeper)
 
     def state(epoch: int) -> dict[str, Any]:
         return {"run": {"a": 1}, "history": {"epoch": epoch}}
 
     def epoch() -> int:
-        found = by_dimension.load(file, on, {"a": 1}, columns)
+        found = shares.load(member.device, {"a": 1})
         return -1 if found is None else int(found["history"]["epoch"])
 
     epochs = [epoch()]
-    by_dimension.save(file, state(1), columns)
+    shares.save(1, state(1))
     epochs.append(epoch())
-    # Both have written epoch 2; only the first has replaced its file.
-    checkpoint.save(file if columns.first else file.with_suffix(".next"), state(2))
-    epochs.append(epoch())
-    # The first has written epoch 3, the second was killed before.
+    # Both have written epoch 2; only the first has removed epoch 1.
+    keeper.write(2, checkpoint.packed(state(2)))
     if columns.first:
-        checkpoint.save(file.with_suffix(".next"), state(3))
-    return [*epochs, epoch()]
+        keeper.remove_others(2)
+    epochs.append(epoch())
+    # The first has written epoch 3, the second was killed while it wrote.
+    if columns.first:
+        keeper.write(3, checkpoint.packed(state(3)))
+    else:
+        (folder / "share-1-of-2.3.part").write_bytes(b"half")
+    epochs.append(epoch())
+    shares.save(4, state(4))
+    return epochs
 
 
-def killed(columns: Columns, on: torch.device, file: Path) -> None:
+def killed(member: Member, folder: Path) -> None:
     """The second process dies; the others wait for it."""
-    del on
-    (file.parent / f"{columns.worker}.pid").write_text(str(os.getpid()))
+    columns = member.columns
+    (folder / f"{columns.worker}.pid").write_text(str(os.getpid()))
     columns.wait()
     if columns.worker == 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -159,9 +170,22 @@ def killed(columns: Columns, on: torch.device, file: Path) -> None:
     time.sleep(60)
 
 
-def refused(columns: Columns, on: torch.device) -> None:
+def refused(member: Member) -> None:
     """The second process raises a user's error."""
-    del on
-    if columns.worker == 1:
+    if member.columns.worker == 1:
         raise UserError("no vectors; give the items texts")
-    columns.wait()
+    member.columns.wait()
+
+
+def full(member: Member) -> None:
+    """The second process finds a full disk."""
+    if member.columns.worker == 1:
+        raise OSError(errno.ENOSPC, "No space left on device", "share.pt")
+    member.columns.wait()
+
+
+def learn_often(folder: Path, member: Member, values: dict[str, Any]) -> Learned:
+    """The stage's work with a checkpoint after each epoch; leaves its process id in a folder."""
+    trainer.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+    (folder / f"{member.columns.worker}.pid").write_text(str(os.getpid()))
+    return learn_columns(member, values)

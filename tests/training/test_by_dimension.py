@@ -1,25 +1,35 @@
 """Two processes that each train half of the columns, against one that trains all."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
-from board_artifacts import config, context, write_inputs
-from by_columns import CPU, agreed, killed, refused, resumed, train_all
+from board_artifacts import N_ITEMS, N_USERS, config, context, write_inputs
+from by_columns import CPU, agreed, full, killed, refused, resumed, train_all
 from torch import nn
 
+from brmrs.columns import NAME, USER, USER_ID, USERS, VALUE
 from brmrs.config.load import parse
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.models import bundle
 from brmrs.models.columns import WHOLE, Columns
 from brmrs.models.initialise import xavier
+from brmrs.stages import USERS as USERS_FILE
+from brmrs.system.files import write_parquet
 from brmrs.training import by_dimension
-from brmrs.training.stage import run
+from brmrs.training.learn import Inputs
+from brmrs.training.member import Job, Member
+from brmrs.training.shares import warn_of_other_counts
+from brmrs.training.stage import CURVE_FILE, prepare, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -53,8 +63,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], d
     """By job: what one process gives, and what two give."""
     inputs = write_inputs(tmp_path_factory.mktemp("board"))
     jobs = {job: of(job, clip_norm=0.05).model_dump(mode="json") for job in JOBS}
-    one = train_all(WHOLE, CPU, inputs, jobs, STEPS)
-    return one, by_dimension.launch(train_all, 2, 8, CPU, inputs, jobs, STEPS)
+    one = train_all(Member(CPU, WHOLE, inputs), jobs, STEPS)
+    return one, together(train_all, tmp_path_factory.mktemp("job"), jobs, STEPS, inputs=inputs)
+
+
+def together(
+    work: Any, folder: Path, *arguments: Any, inputs: Any = None, on: torch.device = CPU
+) -> Any:
+    """Let two processes work on 8 columns."""
+    shared = None if inputs is None else by_dimension.share(inputs, folder)
+    return by_dimension.launch(Job(work, 2, 8, on, arguments, shared), folder)
 
 
 @pytest.mark.slow
@@ -127,10 +145,10 @@ def test_what_cannot_be_divided_is_refused_with_the_configuration(
         parse({"model": model, "train": {"processes": processes}}, "the test")
 
 
-def test_fewer_cuda_devices_than_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_cuda_devices_than_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match=r"train\.processes is 2, and torch finds 1 CUDA devices"):
-        by_dimension.launch(refused, 2, 8, torch.device("cuda"))
+        together(refused, tmp_path, on=torch.device("cuda"))
 
 
 def test_the_number_of_processes_is_not_in_the_key() -> None:
@@ -159,24 +177,113 @@ def test_the_stage_leaves_an_ordinary_bundle(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["lightgcn", "br-mrs"])
+def test_a_warm_start_that_stops_early_is_that_of_one_process(model: str, tmp_path: Path) -> None:
+    """Five users of the new data are not in the bundle."""
+    first = context(write_inputs(tmp_path / "inputs"), tmp_path / "first", of(model, epochs=3))
+    run(first)
+    ids = [f"{'new' if user < 5 else 'U'}{user:03}" for user in range(N_USERS)]
+    write_parquet(first.inputs[USERS_FILE], USERS, {USER: range(N_USERS), USER_ID: ids})
+    made, curves = {}, {}
+    for processes in (1, 2):
+        warm = {"warm_start": first.out, "epochs": 60, "patience": 4, "processes": processes}
+        later = context(first.inputs, tmp_path / str(processes), of(model, **warm))
+        run(later)
+        made[processes] = bundle.load(later.out).about
+        curves[processes] = pq.read_table(later.out / CURVE_FILE).to_pylist()
+    assert made[2].warm_start == made[1].warm_start
+    assert made[1].warm_start is not None
+    assert (made[1].warm_start.users, made[1].warm_start.items) == (N_USERS - 5, N_ITEMS)
+    assert made[2].best_epoch == made[1].best_epoch < len(curves[1])
+    assert made[2].validation == made[1].validation
+    assert [row[NAME] for row in curves[2]] == [row[NAME] for row in curves[1]]
+    for one, two in zip(curves[1], curves[2], strict=True):
+        assert two[VALUE] == pytest.approx(one[VALUE], rel=1e-5), one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_training_leaves_no_process_and_continues(
+    number: int, tmp_path: Path
+) -> None:
+    for folder in ("pids", "temporary"):
+        (tmp_path / folder).mkdir()
+    write_inputs(tmp_path / "inputs")
+    child = started(tmp_path, 60)
+    limit = time.monotonic() + 120
+    while not list((tmp_path / "scratch").glob("share-*.3.pt")) and time.monotonic() < limit:
+        time.sleep(0.01)
+    child.send_signal(number)
+    assert child.wait(timeout=60) != 0
+    pids = [int(path.read_text()) for path in (tmp_path / "pids").iterdir()]
+    limit = time.monotonic() + 20
+    while any(map(alive, pids)) and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert not [pid for pid in pids if alive(pid)]
+    assert len(pids) == 2
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert not (tmp_path / "scratch" / "inputs").exists()
+    again = started(tmp_path, 60)
+    assert again.wait(timeout=200) == 0
+    assert "training continues after epoch" in (tmp_path / "log").read_text()
+    left = {path.name.split(".")[0] for path in (tmp_path / "scratch").iterdir()}
+    assert left == {"share-0-of-2", "share-1-of-2"}
+
+
+def started(root: Path, epochs: int) -> "subprocess.Popen[bytes]":
+    """The stage in a process of its own, with a checkpoint after each epoch."""
+    here = Path(__file__).parents[1]
+    variables = {
+        "PYTHONPATH": os.pathsep.join([str(here / "helpers"), str(here.parent)]),
+        "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(root / "temporary"),
+    }
+    return subprocess.Popen(
+        [sys.executable, here / "helpers" / "train_together.py", root, str(epochs)],
+        env={**os.environ, **variables},
+    )
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_another_number_of_processes_starts_anew_and_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "share-0-of-4.7.pt").touch()
+    warn_of_other_counts(tmp_path, 4)
+    assert caplog.text == ""
+    warn_of_other_counts(tmp_path, 2)
+    assert "train.processes=4, and now it is 2, so training starts anew" in caplog.text
+
+
+@pytest.mark.slow
 def test_a_resumed_training_is_the_uninterrupted_one(tmp_path: Path) -> None:
-    inputs = write_inputs(tmp_path / "inputs")
-    values = of("lightgcn", epochs=4).model_dump(mode="json")
-    found = by_dimension.launch(resumed, 2, 8, CPU, inputs, values, tmp_path)
+    settings = of("lightgcn", epochs=4)
+    ready = prepare(write_inputs(tmp_path / "inputs"), settings)
+    inputs = Inputs(ready.train, ready.validation, ready.data)
+    found = together(resumed, tmp_path, settings.model_dump(mode="json"), inputs=inputs)
     assert len(found["whole"]) == 4 * 3  # two losses and a validation
     assert found["continued"] == found["whole"]
 
 
 @pytest.mark.slow
 def test_all_processes_resume_from_the_same_epoch(tmp_path: Path) -> None:
-    assert by_dimension.launch(agreed, 2, 8, CPU, tmp_path) == [-1, 1, 2, 2]
+    assert together(agreed, tmp_path, tmp_path) == [-1, 1, 2, 2]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["share-0-of-2.4.pt", "share-1-of-2.4.pt"]
 
 
 @pytest.mark.slow
 def test_a_killed_process_ends_the_training_within_seconds(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(UserError, match="process 2 of 2 of the training was killed by SIGKILL"):
-        by_dimension.launch(killed, 2, 8, CPU, tmp_path / "file")
+        together(killed, tmp_path, tmp_path)
     assert time.monotonic() - started < 40  # most of it is the start of the processes
     for file in tmp_path.glob("*.pid"):
         with pytest.raises(ProcessLookupError):
@@ -184,6 +291,14 @@ def test_a_killed_process_ends_the_training_within_seconds(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_users_error_in_one_process_is_one_line() -> None:
-    with pytest.raises(UserError, match=r"^no vectors; give the items texts$"):
-        by_dimension.launch(refused, 2, 8, CPU)
+@pytest.mark.parametrize(
+    ("work", "line"),
+    [
+        (refused, r"^no vectors; give the items texts$"),
+        (full, r"^share.pt: No space left on device; free space and run again$"),
+    ],
+)
+def test_a_users_error_in_one_process_is_one_line(work: Any, line: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=line):
+        together(work, tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -31,7 +31,8 @@ from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models import bundle
-from brmrs.training.stage import NEIGHBOURS_ONLY, of_graphs, run, summary
+from brmrs.training.learn import summary
+from brmrs.training.stage import NEIGHBOURS_ONLY, of_graphs, run
 from brmrs.training.trainer import History
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -14,6 +14,7 @@ from brmrs.graphs.user_items import UserItems
 from brmrs.models.base import Batch, Branch, Recommender, Scorer, TrainingData
 from brmrs.models.bpr_mf import BPRMF
 from brmrs.system import checkpoint, progress
+from brmrs.system.checkpoint import InFile
 from brmrs.training import trainer
 from brmrs.training.divergence import DivergenceError
 from brmrs.training.optimiser import Optimiser
@@ -147,7 +148,9 @@ def test_a_gradient_that_is_not_finite_names_its_own_batch_and_term(
     message = f"epoch {epochs_before + 1} .* batch 2, the gradient of loss term root by weight"
     model = Explodes(epochs_before * steps + 1)
     with pytest.raises(DivergenceError, match=message):
-        fit(model, TRAIN, Script(*[0.1] * 9), TrainConfig(batch_size=100), tmp_path / "c.pt")
+        fit(
+            model, TRAIN, Script(*[0.1] * 9), TrainConfig(batch_size=100), InFile(tmp_path / "c.pt")
+        )
 
 
 def test_without_a_checkpoint_a_divergence_names_the_first_loss_that_shows_it() -> None:
@@ -158,7 +161,7 @@ def test_without_a_checkpoint_a_divergence_names_the_first_loss_that_shows_it() 
 def test_a_step_out_of_range_names_the_parameter(tmp_path: Path) -> None:
     config = TrainConfig(epochs=1, batch_size=100, learning_rate=3e38)
     with pytest.raises(DivergenceError, match="batch 1, parameter weight is not finite after"):
-        fit(Grows(), TRAIN, Script(0.1), config, tmp_path / "c.pt")
+        fit(Grows(), TRAIN, Script(0.1), config, InFile(tmp_path / "c.pt"))
 
 
 def test_nothing_is_copied_while_training_goes_well(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +190,7 @@ def test_scores_that_overflow_after_the_only_epoch_are_a_divergence(tmp_path: Pa
     config = TrainConfig(learning_rate=1e20, epochs=1)
     select = selector("recall@20", random_train(50, 40, 50), TRAIN)
     with pytest.raises(DivergenceError, match=r"epoch 1 .* scores are NaN .* \(now 1e\+20\)"):
-        fit(model, TRAIN, select, config, tmp_path / "c.pt")
+        fit(model, TRAIN, select, config, InFile(tmp_path / "c.pt"))
     assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 
@@ -226,7 +229,7 @@ def train(
 ) -> tuple[BPRMF, History]:
     model = BPRMF(data(TRAIN), BPRMF.Config(dim=4, regularization=1e-3), seed=0)
     config = TrainConfig(epochs=12, batch_size=64, learning_rate=0.02, seed=seed, **options)
-    return model, fit(model, TRAIN, stop_after(count), config, file)
+    return model, fit(model, TRAIN, stop_after(count), config, file and InFile(file))
 
 
 def same(one: tuple[BPRMF, History], other: tuple[BPRMF, History]) -> bool:
