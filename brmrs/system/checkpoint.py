@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from brmrs.system.files import NotRegularError, open_regular
 
 LOG = logging.getLogger(__name__)
-Content: TypeAlias = bytes | memoryview | NDArray[np.uint8]  # of a file
+Content: TypeAlias = bytes | memoryview  # of a file
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 

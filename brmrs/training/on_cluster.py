@@ -149,12 +149,12 @@ def _has_room(ray: Any, bundle: dict[str, float], job: Job) -> bool:
     return True
 
 
-def _meeting(host: str) -> dist.TCPStore:
+def _meeting(host: str) -> Any:
     """The store by which the processes meet, which listens only on this address."""
     family = socket.getaddrinfo(host, None)[0][0]
     listening = socket.create_server((host, 0), family=family)
     port = listening.getsockname()[1]
-    return dist.TCPStore(
+    return dist.TCPStore(  # type: ignore[attr-defined]
         host,
         port,
         is_master=True,
@@ -251,7 +251,7 @@ class _Supervision:
                 self.shown.show(kind, value)
 
     def _keep(self, number: int, epoch: int, content: Bytes) -> None:
-        self.kept[number].write(epoch, content)
+        self.kept[number].write(epoch, memoryview(content))
         self._written[epoch].add(number)
         if len(self._written[epoch]) == len(self.members):
             for each in self.kept:
@@ -292,12 +292,15 @@ class _OnMachine:
         interface = _interface(address)
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={interface}")
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            about.host, about.port, is_master=False
+        )
         seat = Seat(
             number,
             ray.get_runtime_context().get_node_id(),
             torch.device("cuda", 0) if job.on.type == "cuda" else job.on,
             about.cores,
-            {"store": dist.TCPStore(about.host, about.port, is_master=False)},
+            {"store": store},
             _Sent(found, self._shares),
             lambda kind, value: self._messages.put((kind, value)),
             pack,
@@ -306,7 +309,7 @@ class _OnMachine:
 
     def take(self) -> list[tuple[str, Any]]:
         """The messages since the last call; waits a little for the first one."""
-        found = []
+        found: list[tuple[str, Any]] = []
         until = time.monotonic() + SECONDS_OF_A_LOOK
         while not found and time.monotonic() < until:
             time.sleep(0.02)
@@ -329,7 +332,7 @@ class _Sent:
 
     def read(self) -> Mapping[int, Content]:
         """What was kept when the job started."""
-        return self.found
+        return {epoch: memoryview(content) for epoch, content in self.found.items()}
 
     def write(self, epoch: int, content: Content) -> None:
         """Send it."""

@@ -20,7 +20,7 @@ from brmrs.training import stage
 def main(root: Path, epochs: int) -> None:
     """Train."""
     logging.basicConfig(filename=root / "log", level=logging.INFO)
-    stage.learn_columns = partial(learn_often, root / "pids")  # type: ignore[assignment]
+    vars(stage)["learn_columns"] = partial(learn_often, root / "pids")
     settings = config("lightgcn", epochs=epochs, patience=epochs, processes=2)
     out, scratch = root / "out", root / "scratch"
     shutil.rmtree(out, ignore_errors=True)

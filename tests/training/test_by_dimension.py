@@ -187,7 +187,7 @@ def test_a_warm_start_that_stops_early_is_that_of_one_process(model: str, tmp_pa
     made, curves = {}, {}
     for processes in (1, 2):
         warm = {"warm_start": first.out, "epochs": 60, "patience": 4, "processes": processes}
-        later = context(first.inputs, tmp_path / str(processes), of(model, **warm))
+        later = context(dict(first.inputs), tmp_path / str(processes), of(model, **warm))
         run(later)
         made[processes] = bundle.load(later.out).about
         curves[processes] = pq.read_table(later.out / CURVE_FILE).to_pylist()

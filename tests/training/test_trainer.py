@@ -229,7 +229,7 @@ def train(
 ) -> tuple[BPRMF, History]:
     model = BPRMF(data(TRAIN), BPRMF.Config(dim=4, regularization=1e-3), seed=0)
     config = TrainConfig(epochs=12, batch_size=64, learning_rate=0.02, seed=seed, **options)
-    return model, fit(model, TRAIN, stop_after(count), config, file and InFile(file))
+    return model, fit(model, TRAIN, stop_after(count), config, InFile(file) if file else None)
 
 
 def same(one: tuple[BPRMF, History], other: tuple[BPRMF, History]) -> bool:

@@ -20,6 +20,7 @@ from brmrs.config.machines import ExecutionConfig
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.training import on_cluster, stage
+from brmrs.training.packed import TensorFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -68,7 +69,9 @@ def test_the_interface_of_an_address() -> None:
 def test_cuda_without_gpus_for_the_actors(tmp_path: Path) -> None:
     cuda = settings("lightgcn", ExecutionConfig(engine="ray"), device="cuda")
     with pytest.raises(UserError, match=r"actors have no GPUs; set execution\.gpus=1"):
-        stage._learn_together(cuda, None, tmp_path, stage._pool(cuda))
+        stage._learn_together(
+            cuda, TensorFile.write(tmp_path / "x", 0), tmp_path, stage._pool(cuda)
+        )
 
 
 @pytest.mark.slow
