@@ -219,6 +219,7 @@ def prepare(
         imputed(data, config.features.imputation),
         sampled_neighbours=config.train.sampled_neighbours or (),
     )
+    drawn = torch.unique(train.items) if config.split.protocol == "cold-items" else None
     return Prepared(users, items, train, validation, select, folders, data, drawn)
 
 
