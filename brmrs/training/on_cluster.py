@@ -251,7 +251,7 @@ class _Supervision:
                 self.shown.show(kind, value)
 
     def _keep(self, number: int, epoch: int, content: Bytes) -> None:
-        self.kept[number].write(epoch, memoryview(content))
+        self.kept[number].write(epoch, content.data)
         self._written[epoch].add(number)
         if len(self._written[epoch]) == len(self.members):
             for each in self.kept:
@@ -332,7 +332,7 @@ class _Sent:
 
     def read(self) -> Mapping[int, Content]:
         """What was kept when the job started."""
-        return {epoch: memoryview(content) for epoch, content in self.found.items()}
+        return {epoch: content.data for epoch, content in self.found.items()}
 
     def write(self, epoch: int, content: Content) -> None:
         """Send it."""

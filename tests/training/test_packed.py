@@ -41,7 +41,7 @@ def from_file(value: Any, folder: Path) -> Any:
     return found
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:The given NumPy array")
 @pytest.mark.parametrize("how", ["read-only", "file"])
 def test_inputs_come_back(how: str, tmp_path: Path) -> None:
     given = inputs()
