@@ -18,7 +18,7 @@ from multiprocessing import get_context
 from typing import Any
 
 import torch
-from by_dimension import resident, synthetic
+from by_dimension import synthetic
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from brmrs.columns import MODALITIES
@@ -26,7 +26,6 @@ from brmrs.config.learning import TrainConfig
 from brmrs.config.models import configure
 from brmrs.graphs.sparse import SparseMatrix, stored
 from brmrs.models.base import TrainingData
-from brmrs.models.columns import WHOLE
 from brmrs.models.registry import build
 from brmrs.system import machine
 from brmrs.training.optimiser import Optimiser
@@ -64,12 +63,12 @@ def main() -> None:
 def measured(arguments: dict[str, Any]) -> tuple[float, float, float, float]:
     """Rows, and of the steps after the first the median ms and processor ms; MB."""
     grown = {name: arguments["factor"] * count for name, count in BABY.items()}
-    interactions, train = synthetic({**arguments, **grown}, WHOLE)
-    data = replace(with_content(interactions), sampled_neighbours=arguments["sizes"])
+    inputs = synthetic({**arguments, **grown})
+    data = replace(with_content(inputs.data), sampled_neighbours=arguments["sizes"])
     config = TrainConfig(batch_size=arguments["batch_size"])
     held = resident()
     model = build(configure(arguments["name"], layers=arguments["layers"]), data, 0)
-    sampler = Sampler(train, model.n_negatives)
+    sampler = Sampler(inputs.train, model.n_negatives)
     parameters = list(model.parameters())
     named = dict(model.named_parameters())
     tables = [named[name] for name in (*model.user_tables, *model.item_tables) if name in named]
@@ -90,6 +89,12 @@ def measured(arguments: dict[str, Any]) -> tuple[float, float, float, float]:
     rows = sum(len(stored(table.grad)) for table in tables if table.grad is not None)
     wall, busy = (1000 * statistics.median(times[1:]) for times in (seconds, used))
     return rows, wall, busy, (memory.bytes - held) / 1e6
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
 
 
 def with_content(data: TrainingData) -> TrainingData:

@@ -12,6 +12,7 @@ from brmrs.config.learning import TrainConfig
 from brmrs.errors import UserError
 from brmrs.models.base import Branch, Scorer
 from brmrs.models.registry import build
+from brmrs.system.checkpoint import InFile
 from brmrs.training import trainer
 from brmrs.training.divergence import DivergenceError
 from brmrs.training.optimiser import Optimiser
@@ -114,7 +115,7 @@ def train(
             raise KeyboardInterrupt
         return calls[-1]
 
-    history = fit(made, ready.train, select, configured.train, file)
+    history = fit(made, ready.train, select, configured.train, InFile(file) if file else None)
     return made.state_dict(), history
 
 
