@@ -26,7 +26,7 @@ from brmrs.config.learning import TrainConfig
 from brmrs.config.models import configure
 from brmrs.graphs.sparse import SparseMatrix, stored
 from brmrs.models.base import TrainingData
-from brmrs.models.registry import build
+from brmrs.models.registry import build, needs
 from brmrs.system import machine
 from brmrs.training.optimiser import Optimiser
 from brmrs.training.sampling import Sampler, seeded
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=["lightgcn", "br-mrs"])
     parser.add_argument("--growth", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--sampled", type=int, nargs="+", default=[10, 5])
+    parser.add_argument("--neighbours", nargs="+", default=["all", "10,5"], help="by layer")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=2048)
     parser.add_argument("--steps", type=int, default=8)
@@ -50,12 +50,12 @@ def main() -> None:
     print("| model | data | neighbours | rows | ms/step | processor ms/step | peak MB |")
     print("|---|---|---|---|---|---|---|")
     for name in given.models:
-        for sizes in ((), tuple(given.sampled)):
+        for shown in given.neighbours:
+            sizes = () if shown == "all" else tuple(map(int, shown.split(",")))
             for factor in given.growth:
                 arguments = {**vars(given), "name": name, "sizes": sizes, "factor": factor}
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                     found = pool.submit(measured, arguments).result()
-                shown = ", ".join(map(str, sizes)) or "all"
                 cells = " | ".join(f"{value:,.0f}" for value in found)
                 print(f"| {name} | x {factor} | {shown} | {cells} |", flush=True)
 
@@ -64,10 +64,12 @@ def measured(arguments: dict[str, Any]) -> tuple[float, float, float, float]:
     """Rows, and of the steps after the first the median ms and processor ms; MB."""
     grown = {name: arguments["factor"] * count for name, count in BABY.items()}
     inputs = synthetic({**arguments, **grown})
-    data = replace(with_content(inputs.data), sampled_neighbours=arguments["sizes"])
+    section = configure(arguments["name"], layers=arguments["layers"])
+    whole = with_content(inputs.data) if needs(section) else inputs.data
+    data = replace(whole, sampled_neighbours=arguments["sizes"])
     config = TrainConfig(batch_size=arguments["batch_size"])
     held = resident()
-    model = build(configure(arguments["name"], layers=arguments["layers"]), data, 0)
+    model = build(section, data, 0)
     sampler = Sampler(inputs.train, model.n_negatives)
     parameters = list(model.parameters())
     named = dict(model.named_parameters())
