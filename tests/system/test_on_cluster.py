@@ -69,7 +69,8 @@ def test_the_engine_is_in_no_key(small_config: PipelineConfig) -> None:
         update={"execution": ExecutionConfig(engine="ray", workers=3, gpus=0.5)}
     )
     stages = [stage for stage in needed(small_config) if "execution" in stage.config]
-    assert [stage.name for stage in stages] == ["text_features", "images", "visual_features"]
+    names = ["text_features", "images", "visual_features", "train"]
+    assert [stage.name for stage in stages] == names
     for stage in stages:
         parts = keys.fixed_parts(stage, small_config)
         assert parts == keys.fixed_parts(stage, other)
