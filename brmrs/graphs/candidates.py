@@ -103,6 +103,9 @@ def search(
     most = max(MOST + k, int(MOST_SHARE * nodes))
     block, columns, left = _above(scores, maxima, torch.from_numpy(bound), most)
     values, rest = _looked_up(block * nodes + columns, *known)
+    # Most candidates are left out by float32, which is faster than exact arithmetic.
+    near = similarity.pairs(start + block[rest], columns[rest], overlaps, block[rest], np.float32)
+    rest = rest[near >= np.maximum(tau, 0)[block[rest]] - _error_of_pairs(similarity)]
     values[rest] = similarity.pairs(start + block[rest], columns[rest], overlaps, block[rest])
     kept = np.flatnonzero(values > 0)
     chosen = kept[largest(block[kept], values[kept], k)]
@@ -110,8 +113,8 @@ def search(
 
 
 def _looked_up(keys: Ints, known: Ints, values: NDArray[np.float64]) -> tuple[Any, Ints]:
-    """The values of those (E,) keys that are known, and the places of the others."""
-    found, rest = np.empty(len(keys)), np.arange(len(keys))
+    """The values of those (E,) keys that are known, else 0, and the places of the others."""
+    found, rest = np.zeros(len(keys)), np.arange(len(keys))
     if len(known):
         order = np.argsort(known)
         place = np.searchsorted(known, keys, sorter=order).clip(max=len(known) - 1)
@@ -163,6 +166,12 @@ def _errors(similarity: Similarity, parts: Sequence[Part]) -> NDArray[np.float64
     sums = 16 * ROUND_FLOAT * (2 * total + similarity.alpha)
     largest: NDArray[np.float32] = torch.stack([p.block.errors for p in parts]).amax(0).numpy()
     return total * largest.astype(np.float64) + sums
+
+
+def _error_of_pairs(similarity: Similarity) -> float:
+    """The largest error of e from cosines in float32 (see `FirstPass`)."""
+    width = max(similarity.modalities[name].units.shape[1] for name in similarity.weighted)  # type: ignore[union-attr]
+    return sum(similarity.beta.values()) * (1 - similarity.alpha) * 1.02 * (width + 2) * ROUND_FLOAT
 
 
 def _seeds(scores: Tensor, maxima: Tensor, k: int) -> Ints:

@@ -51,8 +51,9 @@ class FirstPass:
         products[own, start + own] = 0
         errors = torch.full((stop - start,), self.error)
         if self.rounding:
-            largest = torch.linalg.vector_norm(products, torch.inf, dim=1).float()
-            errors += self.rounding * largest
+            # torch's norm of bfloat16 takes four times as long
+            largest = torch.maximum(products.amax(dim=1), -products.amin(dim=1))
+            errors += self.rounding * largest.float()
         return Block(products, errors)
 
 

@@ -23,8 +23,8 @@ from brmrs.graphs.similarity import Modality, Similarity
 LOG = logging.getLogger(__name__)
 SIZES = (63, 127, 255, 511)  # directions that are tried; with s, whole tiles of the processor
 WORTH = 1e12  # multiplications of all pairs from which the trial is worth its time
-# What a number of an exact pair costs, in multiplications of the first pass: 1.1 ns, 0.008 ns.
-EXACT = 128
+# What a number of a candidate costs, in multiplications of the first pass.
+EXACT = 48
 ROWS, COLUMNS, FITTED = 32, 4096, 4096  # nodes of the trial; nodes that the directions are made of
 ROUNDED = 0.004  # error of a cosine by bfloat16, about; only for the trial
 TILE = 4096  # rows converted to float64 at once; bounds memory
