@@ -170,8 +170,10 @@ def _errors(similarity: Similarity, parts: Sequence[Part]) -> NDArray[np.float64
 
 def _error_of_pairs(similarity: Similarity) -> float:
     """The largest error of e from cosines in float32 (see `FirstPass`)."""
-    width = max(similarity.modalities[name].units.shape[1] for name in similarity.weighted)  # type: ignore[union-attr]
-    return sum(similarity.beta.values()) * (1 - similarity.alpha) * 1.02 * (width + 2) * ROUND_FLOAT
+    vectors = [each for each in similarity.modalities.values() if isinstance(each, Modality)]
+    width = max(int(each.units.shape[1]) for each in vectors)
+    total = sum(similarity.beta.values()) * (1 - similarity.alpha)
+    return 1.02 * (width + 2) * ROUND_FLOAT * total + 16 * ROUND_FLOAT
 
 
 def _seeds(scores: Tensor, maxima: Tensor, k: int) -> Ints:
