@@ -22,7 +22,7 @@ from brmrs.graphs.similarity import Modality, Similarity
 
 LOG = logging.getLogger(__name__)
 SIZES = (63, 127, 255, 511)  # directions that are tried; with s, whole tiles of the processor
-WORTH = 1e12  # multiplications of all pairs from which the trial is worth its time
+WORTH = 5e12  # multiplications of all pairs; below, the trial and the directions cost too much
 # What a number of a candidate costs, in multiplications of the first pass.
 EXACT = 48
 ROWS, COLUMNS, FITTED = 32, 4096, 4096  # nodes of the trial; nodes that the directions are made of
