@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
@@ -175,12 +176,16 @@ def _process(
     if Path(f"/sys/class/net/{LOOPBACK}").exists():  # no port that other machines can reach
         os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", LOOPBACK)
+    # Not by a URL file://, in which a relative path, # and ? mean something else.
+    store = dist.FileStore(  # type: ignore[attr-defined]
+        str(meeting / "addresses"), job.processes
+    )
     seat = Seat(
         number,
         "this machine",
         torch.device("cuda", number) if job.on.type == "cuda" else job.on,
         threads,
-        {"init_method": f"file://{meeting / 'addresses'}"},
+        {"store": store},
         Folder(folder, number, job.processes),
         lambda kind, value: messages.put((kind, value)),
         lambda value: TensorFile.write(meeting / "result", value),

@@ -128,6 +128,11 @@ def resumed(member: Member, values: dict[str, Any]) -> dict[str, Any]:
     return {"whole": whole, "continued": train(member.checkpoints, 9)}
 
 
+def ranks(member: Member) -> list[int]:
+    """The numbers of all processes."""
+    return member.columns.everywhere(member.columns.worker)
+
+
 def agreed(member: Member, folder: Path) -> list[int]:
     """The epochs that are resumed after kills between the saves of the two processes."""
     columns = member.columns

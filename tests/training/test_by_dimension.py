@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from board_artifacts import N_ITEMS, N_USERS, config, context, write_inputs
-from by_columns import CPU, agreed, full, killed, refused, resumed, train_all
+from by_columns import CPU, agreed, full, killed, ranks, refused, resumed, train_all
 from torch import nn
 
 from brmrs.columns import NAME, USER, USER_ID, USERS, VALUE
@@ -277,6 +277,16 @@ def test_all_processes_resume_from_the_same_epoch(tmp_path: Path) -> None:
     assert together(agreed, tmp_path, tmp_path) == [-1, 1, 2, 2]
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["share-0-of-2.4.pt", "share-1-of-2.4.pt"]
+
+
+@pytest.mark.parametrize("name", ["artifacts", "a b#c?d%20"])
+def test_the_processes_meet_in_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They waited for ever in a relative folder, such as that of the default artifact store."""
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    assert together(ranks, Path(name)) == [0, 1]
 
 
 @pytest.mark.slow
