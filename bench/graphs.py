@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from brmrs.columns import ITEM, MODALITIES
 from brmrs.graphs import nearest
 from brmrs.graphs.first_pass import half_is_faster
-from brmrs.graphs.nearest import Wanted, nearest_of_each
 from brmrs.graphs.similarity import Modality, Similarity
 from brmrs.graphs.stage import by_modality
 from brmrs.system.machine import high_water
@@ -54,9 +53,13 @@ def main() -> None:
     few = np.arange(min(arguments.rows, items))
     old, seconds = timed(lambda: nearest.by_rows(similarity, K, few))
     print(f"| all pairs in float64 | {seconds * items / len(few):.0f} | item |", flush=True)
-    wanted = {name: Wanted(each, K) for name, each in graphs.items()}
     before = time.process_time()
-    found, seconds = timed(lambda: nearest_of_each(wanted, BLOCK_BYTES))
+    found, seconds = timed(
+        lambda: {
+            name: nearest.nearest(each, K, BLOCK_BYTES, f"{name} graph")
+            for name, each in graphs.items()
+        }
+    )
     used = time.process_time() - before
     print(
         f"| candidates, then float64 | {seconds:.0f} ({used:.0f} of a core) | item, text, visual |"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from brmrs.columns import MODALITIES, USER
 from brmrs.graphs import leading
-from brmrs.graphs.nearest import Wanted, nearest_of_each
+from brmrs.graphs.nearest import nearest
 from brmrs.graphs.similarity import Edges, Modality, Similarity
 from brmrs.graphs.stage import user_means
 from brmrs.system.machine import high_water
@@ -58,10 +58,10 @@ def similarity(arguments: argparse.Namespace) -> Similarity:
     return Similarity(train, modalities, dict.fromkeys(MODALITIES, 0.5), 0.5, "cosine")
 
 
-def measured(wanted: Wanted, name: str) -> Edges:
+def measured(of: Similarity, name: str) -> Edges:
     """Print the times of one path."""
     wall, used = time.perf_counter(), time.process_time()
-    found = nearest_of_each({USER: wanted}, BLOCK_BYTES)[USER]
+    found = nearest(of, K, BLOCK_BYTES, f"{USER} graph")
     wall, used = time.perf_counter() - wall, time.process_time() - used
     print(f"| {name} | {wall:.0f} | {used:.0f} | {high_water() / 1e9:.1f} |", flush=True)
     return found
@@ -76,15 +76,15 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="also the pass in all directions")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)  # the number of directions
-    wanted = Wanted(similarity(arguments), K)
+    of = similarity(arguments)
     print(f"{arguments.users:,} users, {torch.get_num_threads()} threads, k = {K}\n")
     print("| first pass | seconds | of a core | peak GB |\n|---|---|---|---|")
     leading.WORTH = 0  # few users, too
-    found: dict[str, Any] = vars(measured(wanted, "in leading directions"))
+    found: dict[str, Any] = vars(measured(of, "in leading directions"))
     if arguments.all:
         leading.WORTH = float("inf")
         for one, other in zip(
-            found.values(), vars(measured(wanted, "in all directions")).values(), strict=True
+            found.values(), vars(measured(of, "in all directions")).values(), strict=True
         ):
             np.testing.assert_array_equal(one, other)
         print("\nthe edges are equal")

@@ -1,18 +1,17 @@
 """The k nearest of each row in two passes: candidates in low precision, then exact arithmetic.
 
-With e' the similarity from the first pass and e' >= e - E for all pairs:
+The first pass has an upper bound of e for each pair (see `first_pass`).
 
-1. The smallest exact e of the k best by e' is tau, a lower bound of the k-th largest e.
-2. Each j with e_ij >= tau has e'_ij >= tau - E. These are the candidates, ties included.
-3. The exact e of the candidates decides, with the rule for ties of `top_k.largest`.
+1. The k-th largest e of some pairs with large bounds is tau, a lower bound of the k-th largest e.
+2. Each j with e_ij >= tau has a bound at or above tau. These are the candidates, ties included.
+3. Cosines in float32 leave those that can be among the k largest; their exact e decides, with the
+   rule for ties of `top_k.largest`.
 
 So the edges are those of exact arithmetic over all pairs. A row with too many candidates (many
 equal rows, for instance) is left to that.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,17 +19,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brmrs.graphs.first_pass import ROUND_FLOAT, Block
+from brmrs.graphs.first_pass import ROUND_FLOAT, FirstPass
+from brmrs.graphs.lanes import LANE
 from brmrs.graphs.similarity import Modality, Similarity
 from brmrs.graphs.top_k import largest
 
-LANES = 64  # columns that share a maximum; the best are looked for in the best lanes only
+SEEDS = 2  # pairs that tau is taken from, for each edge
 MOST = 128  # candidates of a row that are always taken; more from MOST_SHARE of the columns on
 MOST_SHARE = 1 / 32
-BYTES_PER_PAIR = 12  # of a block: the cosines of two modalities, and room to spare
-AT_ONCE = 2**21  # scores of the rows that are searched at once: 8 MB stay in a processor's cache
+BYTES_PER_PAIR = 8  # of a block: a product, and room to spare
+AT_ONCE = 2**23  # pairs that are searched at once; bounds the memory of their overlaps
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,8 @@ class Found:
 
     rows: Ints
     columns: Ints
-    weights: NDArray[np.float64]
+    weights: Floats
     left: Ints
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of sum_m beta_m cos of some rows, from the first pass.
-
-    Attributes:
-        weight: of its products in the sum.
-        block: of one modality, or of all that count, side by side.
-    """
-
-    weight: float
-    block: Block
 
 
 def usable(similarity: Similarity) -> bool:
@@ -70,141 +58,164 @@ def usable(similarity: Similarity) -> bool:
 
 
 def search(
-    similarity: Similarity,
-    parts: Sequence[Part],
-    k: int,
-    start: int,
+    similarity: Similarity, first_pass: FirstPass, products: Tensor, k: int, start: int
 ) -> Found:
     """The k nearest of each row of a block.
 
     Args:
         similarity: of n nodes.
-        parts: of the rows from `start` on.
+        first_pass: of the same nodes.
+        products: (b, N) of the rows from `start` on; overwritten.
         k: edges of a row, at most.
         start: first row of the block.
     """
-    rows, nodes = parts[0].block.products.shape
-    overlaps = None
-    if similarity.alpha > 0:
-        overlaps = similarity.overlaps(slice(start, start + rows))
-        overlaps.sort_indices()
-    scores = _approximate(similarity, parts, overlaps, start)
-    errors = _errors(similarity, parts)
-    maxima = scores.amax(dim=1)
-    seeds = _seeds(scores, maxima, k)
-    tau, known = np.full(rows, -np.inf), (np.empty(0, np.int64), np.empty(0))
-    if k < nodes:
-        block = np.repeat(np.arange(rows), k)
-        exact = similarity.pairs(start + block, seeds.ravel(), overlaps, block)
-        tau = exact.reshape(rows, k).min(axis=1)
-        known = block * nodes + seeds.ravel(), exact
-    # Edges have weights above 0. The bound is rounded down, as float64 becomes float32.
-    bound = np.nextafter((np.maximum(tau, 0) - errors).astype(np.float32), np.float32(-np.inf))
+    lanes, nodes = first_pass.lanes, len(similarity.neighbours.indptr) - 1
+    scales = torch.from_numpy(first_pass.scales.astype(np.float32))
+    of_rows = lanes.patterns[start : start + len(products)]
+    overlaps = _with_overlaps(similarity, first_pass, products, start)
+    pairs = _Pairs(similarity, overlaps, start)
+    in_lanes = products.view(first_pass.kind).view(len(products), -1, LANE)
+    maxima = in_lanes.amax(dim=2)
+    scaled = scales[of_rows][:, lanes.of_lanes]
+    block, columns = _seeds(products, maxima, scaled, SEEDS * k)
+    tau = pairs.kth(block, lanes.nodes[columns], k, len(products))
+    bits = first_pass.bits(tau[:, None] / first_pass.scales[of_rows])
     most = max(MOST + k, int(MOST_SHARE * nodes))
-    block, columns, left = _above(scores, maxima, torch.from_numpy(bound), most)
-    values, rest = _looked_up(block * nodes + columns, *known)
-    # Most candidates are left out by float32, which is faster than exact arithmetic.
-    near = similarity.pairs(start + block[rest], columns[rest], overlaps, block[rest], np.float32)
-    rest = rest[near >= np.maximum(tau, 0)[block[rest]] - _error_of_pairs(similarity)]
-    values[rest] = similarity.pairs(start + block[rest], columns[rest], overlaps, block[rest])
-    kept = np.flatnonzero(values > 0)
-    chosen = kept[largest(block[kept], values[kept], k)]
-    return Found(start + block[chosen], columns[chosen], values[chosen], start + left)
+    block, columns, left = _above(in_lanes, maxima, bits[:, lanes.of_lanes], most)
+    block, columns, values = pairs.best(block, lanes.nodes[columns], k, tau)
+    return Found(start + block, columns, values, start + left)
 
 
-def _looked_up(keys: Ints, known: Ints, values: NDArray[np.float64]) -> tuple[Any, Ints]:
-    """The values of those (E,) keys that are known, else 0, and the places of the others."""
-    found, rest = np.zeros(len(keys)), np.arange(len(keys))
-    if len(known):
-        order = np.argsort(known)
-        place = np.searchsorted(known, keys, sorter=order).clip(max=len(known) - 1)
-        hit = known[order[place]] == keys
-        found[hit], rest = values[order[place[hit]]], np.flatnonzero(~hit)
-    return found, rest
+@dataclass(frozen=True)
+class _Pairs:
+    """e of single pairs of a block.
 
-
-def _approximate(
-    similarity: Similarity,
-    parts: Sequence[Part],
-    overlaps: sp.csr_matrix | None,
-    start: int,
-) -> Tensor:
-    """(b, LANES, C) e' of column c + C lane, -inf past the last column and for the row itself."""
-    rows, nodes = parts[0].block.products.shape
-    lanes = torch.empty(rows, LANES * -(-nodes // LANES))
-    lanes[:, nodes:] = -torch.inf
-    scores = lanes[:, :nodes]
-    for number, part in enumerate(parts):
-        products = part.block.products.float()
-        if number == 0:
-            torch.mul(products, part.weight, out=scores)
-        else:
-            scores.add_(products, alpha=part.weight)
-    patterns, factors = similarity.factors()
-    if factors.size > 1 or factors[0, 0] != 1:
-        of_rows = torch.from_numpy(patterns[start : start + rows])
-        scores.mul_(torch.from_numpy(factors.astype(np.float32))[of_rows])
-    if overlaps is not None:
-        ends = np.repeat(np.arange(rows), np.diff(overlaps.indptr))
-        places = torch.from_numpy(ends), torch.from_numpy(overlaps.indices.astype(np.int64))
-        added = torch.from_numpy((similarity.alpha * overlaps.data).astype(np.float32))
-        scores.index_put_(places, added, accumulate=True)
-    own = torch.arange(rows)
-    scores[own, start + own] = -torch.inf
-    return lanes.view(rows, LANES, -1)
-
-
-def _errors(similarity: Similarity, parts: Sequence[Part]) -> NDArray[np.float64]:
-    """(b,) E: of the cosines, and of the sums in float32.
-
-    The weights beta' of a pair's cosines sum to `total`. Where the modalities are side by side, the
-    error is that of the whole sum, and a pair that lacks a modality multiplies it, too.
+    Attributes:
+        similarity: of n nodes.
+        overlaps: (b, n) of the block, sorted; None: they do not count.
+        start: first row of the block.
     """
-    total = sum(similarity.beta.values()) * (1 - similarity.alpha)
-    if len(parts) < len(similarity.weighted):
-        total = max(total, float(similarity.factors()[1].max()) * parts[0].weight)
-    sums = 16 * ROUND_FLOAT * (2 * total + similarity.alpha)
-    largest: NDArray[np.float32] = torch.stack([p.block.errors for p in parts]).amax(0).numpy()
-    return total * largest.astype(np.float64) + sums
+
+    similarity: Similarity
+    overlaps: sp.csr_matrix | None
+    start: int
+
+    def near(self, block: Ints, columns: Ints) -> Floats:
+        """(E,) e, with an error of at most `error`."""
+        rows = self.start + block
+        return self.similarity.pairs(rows, columns, self.overlaps, block, np.float32)
+
+    @property
+    def error(self) -> float:
+        """That of cosines in float32 (see `FirstPass`)."""
+        vectors = [m for m in self.similarity.modalities.values() if isinstance(m, Modality)]
+        width = max(int(each.units.shape[1]) for each in vectors)
+        total = sum(self.similarity.beta.values()) * (1 - self.similarity.alpha)
+        return 1.02 * (width + 2) * ROUND_FLOAT * total + 16 * ROUND_FLOAT
+
+    def kth(self, block: Ints, columns: Ints, k: int, rows: int) -> Floats:
+        """(b,) a lower bound of the k-th largest e of each row, and of 0: edges are above it.
+
+        Args:
+            block: (E,) row of the block, increasing.
+            columns: (E,) different ones within a row.
+            k: at least 1.
+            rows: b.
+        """
+        return np.maximum(_kth(block, self.near(block, columns), k, rows) - self.error, 0)
+
+    def best(self, block: Ints, columns: Ints, k: int, tau: Floats) -> tuple[Ints, Ints, Floats]:
+        """The rows, columns and exact e of the k largest above 0, sorted.
+
+        Args:
+            block: (E,) row of the block, increasing.
+            columns: (E,) different ones within a row.
+            k: at least 1.
+            tau: (b,) a lower bound of the k-th largest.
+        """
+        near = self.near(block, columns)
+        tau = np.maximum(tau, _kth(block, near, k, len(tau)) - self.error)
+        rest = np.flatnonzero(near >= tau[block] - self.error)
+        rest = rest[np.lexsort((columns[rest], block[rest]))]
+        block, columns = block[rest], columns[rest]
+        values = self.similarity.pairs(self.start + block, columns, self.overlaps, block)
+        kept = np.flatnonzero(values > 0)
+        chosen = kept[largest(block[kept], values[kept], k)]
+        return block[chosen], columns[chosen], values[chosen]
 
 
-def _error_of_pairs(similarity: Similarity) -> float:
-    """The largest error of e from cosines in float32 (see `FirstPass`)."""
-    vectors = [each for each in similarity.modalities.values() if isinstance(each, Modality)]
-    width = max(int(each.units.shape[1]) for each in vectors)
-    total = sum(similarity.beta.values()) * (1 - similarity.alpha)
-    return 1.02 * (width + 2) * ROUND_FLOAT * total + 16 * ROUND_FLOAT
-
-
-def _seeds(scores: Tensor, maxima: Tensor, k: int) -> Ints:
-    """(b, min(k, 64 C)) columns with the largest e'. They are in the lanes with the largest maxima.
-
-    A column may be past the last one, or the row's own, if there are no more than k others.
-    """
-    lanes = scores.shape[2]
-    best = maxima.topk(min(k, lanes), dim=1).indices
-    inside = scores.gather(2, best.unsqueeze(1).expand(-1, LANES, -1))
-    place = inside.flatten(1).topk(min(k, inside[0].numel()), dim=1).indices
-    lane = best.gather(1, place % best.shape[1])
-    found: Ints = (torch.div(place, best.shape[1], rounding_mode="floor") * lanes + lane).numpy()
+def _kth(block: Ints, values: Floats, k: int, rows: int) -> Floats:
+    """(b,) the k-th largest value of each row; -inf if there are fewer."""
+    chosen = largest(block, values, k)
+    found = np.full(rows, np.inf)
+    np.minimum.at(found, block[chosen], values[chosen])
+    found[np.bincount(block[chosen], minlength=rows) < k] = -np.inf
     return found
 
 
+def _with_overlaps(
+    similarity: Similarity, first_pass: FirstPass, products: Tensor, start: int
+) -> sp.csr_matrix | None:
+    """Put the bounds of those pairs that have an overlap into the products, and 0 for each row with
+    itself; return the (b, n) overlaps.
+    """
+    rows, lanes, overlaps = len(products), first_pass.lanes, None
+    if similarity.alpha > 0:
+        overlaps = similarity.overlaps(slice(start, start + rows))
+        overlaps.sort_indices()
+        counts = np.diff(overlaps.indptr)
+        first = np.arange(rows) * products.shape[1]
+        places = torch.from_numpy(np.repeat(first, counts) + lanes.columns[overlaps.indices])
+        patterns = np.repeat(lanes.patterns[start : start + rows], counts)
+        scales = first_pass.scales[patterns, lanes.patterns[overlaps.indices]]
+        added = torch.from_numpy((similarity.alpha * overlaps.data / scales).astype(np.float32))
+        flat = products.view(-1)
+        found = flat[places].float()
+        added += found
+        added += found.abs_().mul_(first_pass.rounding + 8 * ROUND_FLOAT)
+        flat[places] = added.to(products.dtype)
+    products[torch.arange(rows), torch.from_numpy(lanes.columns[start : start + rows])] = 0
+    return overlaps
+
+
+def _seeds(products: Tensor, maxima: Tensor, scales: Tensor, count: int) -> tuple[Ints, Ints]:
+    """The rows and columns of at most `count` pairs of each row whose bounds are largest, above 0.
+
+    Args:
+        products: (b, N).
+        maxima: (b, N / LANE) of the lanes, as integers.
+        scales: (b, N / LANE) that turn products into bounds.
+        count: of the lanes with the largest maxima, and of the pairs in them.
+    """
+    best = (maxima.view(products.dtype) * scales).topk(min(count, maxima.shape[1])).indices
+    inside = products.view(len(products), -1, LANE)[torch.arange(len(products)).unsqueeze(1), best]
+    bounds = (inside * scales.gather(1, best).unsqueeze(2)).flatten(1)
+    values, place = bounds.topk(min(count, bounds.shape[1]))
+    block, which = (values > 0).nonzero().unbind(1)
+    place = place[block, which]
+    columns = LANE * best[block, place // LANE] + place % LANE
+    return block.numpy(), columns.numpy()
+
+
 def _above(
-    scores: Tensor, maxima: Tensor, bound: Tensor, most: int
+    in_lanes: Tensor, maxima: Tensor, bits: Tensor, most: int
 ) -> tuple[Ints, Ints, NDArray[np.intp]]:
-    """All (row of the block, column) with e' at or above the row's bound, sorted.
+    """All (row of the block, column) at or above the row's bound, sorted.
 
     Also the rows that have more than `most`, which are left out.
+
+    Args:
+        in_lanes: (b, N / LANE, LANE) integers.
+        maxima: (b, N / LANE) of the lanes.
+        bits: (b, N / LANE) bounds.
+        most: candidates of a row.
     """
-    hit = maxima >= bound.unsqueeze(1)
-    crowded = hit.sum(dim=1) > most
-    hit[crowded] = False
+    hit = maxima >= bits
+    too_many = hit.sum(dim=1) > most
+    hit[too_many] = False
     of_lane, lane = hit.nonzero().unbind(1)
-    inside = scores[of_lane, :, lane]  # (H, LANES)
-    which, place = (inside >= bound[of_lane].unsqueeze(1)).nonzero().unbind(1)
-    rows, columns = of_lane[which].numpy(), (place * scores.shape[2] + lane[which]).numpy()
-    left = crowded.numpy() | (np.bincount(rows, minlength=len(scores)) > most)
-    kept = np.flatnonzero(~left[rows])
-    order = kept[np.lexsort((columns[kept], rows[kept]))]
-    return rows[order], columns[order], np.flatnonzero(left)
+    which, place = (in_lanes[of_lane, lane] >= bits[of_lane, lane].unsqueeze(1)).nonzero().unbind(1)
+    rows, columns = of_lane[which].numpy(), (LANE * lane[which] + place).numpy()
+    left = too_many.numpy() | (np.bincount(rows, minlength=len(maxima)) > most)
+    kept = ~left[rows]
+    return rows[kept], columns[kept], np.flatnonzero(left)

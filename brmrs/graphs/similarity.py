@@ -178,8 +178,8 @@ class Similarity:
         return ~np.logical_or.reduce(present) if present else np.ones(self._size, dtype=np.bool_)
 
     def factors(self) -> tuple[NDArray[np.int64], Floats]:
-        """(n,) pattern of each node, and (patterns, n) what turns sum_m beta_m cos into the second
-        term of e; (1, 1) where nothing is missing.
+        """(n,) pattern of each node, and (P, P) what turns sum_m beta_m cos of nodes of two
+        patterns into the second term of e; 0 without a common modality.
         """
         total, scale = sum(self.beta.values()), 1 - self.alpha
         present = np.array([self.modalities[name].present for name in self.weighted])
@@ -187,7 +187,7 @@ class Similarity:
         if present.all():
             return np.zeros(self._size, dtype=np.int64), np.array([[scale * total / weights.sum()]])
         kinds, patterns = np.unique(present.T, axis=0, return_inverse=True)
-        shared = (kinds * weights) @ present
+        shared = (kinds * weights) @ kinds.T
         factors = np.divide(total, shared, out=np.zeros_like(shared), where=shared > 0)
         return patterns.ravel(), scale * factors
 

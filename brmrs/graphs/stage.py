@@ -33,7 +33,7 @@ from brmrs.errors import UserError
 from brmrs.features import feature_table
 from brmrs.features.replaced import replaced, sources
 from brmrs.graphs import approximate
-from brmrs.graphs.nearest import Wanted, nearest_of_each
+from brmrs.graphs.nearest import nearest
 from brmrs.graphs.similarity import Edges, KnownCosines, Modality, Similarity
 from brmrs.stages import FEATURE_TABLES, GIVEN, GIVEN_KNN, StageContext
 from brmrs.stages import SPLIT as SPLIT_TABLE
@@ -87,14 +87,12 @@ def neighbours(
     similarities: Mapping[str, Similarity], k: int, config: GraphsConfig
 ) -> tuple[dict[str, Edges], dict[str, float]]:
     """The edges of each graph; of approximate ones, also the share of the exact edges found."""
-    wanted = {name: Wanted(each, k) for name, each in similarities.items()}
-    if config.neighbours == "exact":
-        return nearest_of_each(wanted, config.block_bytes), {}
     edges: dict[str, Edges] = {}
     recalls: dict[str, float] = {}
     for name, similarity in similarities.items():
-        if similarity.sparse:  # nothing to approximate: only pairs with an overlap count
-            edges |= nearest_of_each({name: wanted[name]}, config.block_bytes)
+        # Where only pairs with an overlap count, there is nothing to approximate.
+        if config.neighbours == "exact" or similarity.sparse:
+            edges[name] = nearest(similarity, k, config.block_bytes, f"{name} graph")
         else:
             edges[name], recalls[name] = approximate.nearest(similarity, k, f"{name} graph")
     return edges, recalls

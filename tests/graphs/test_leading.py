@@ -43,16 +43,22 @@ def test_the_products_are_upper_bounds_whatever_the_directions(size: int) -> Non
     assert np.abs(lengths - np.linalg.norm(units, axis=1)).max() < 1e-5
 
 
+def test_a_vector_of_zeros_has_products_of_0() -> None:
+    assert not leading.upper(np.zeros((3, WIDTH), np.float32), random_directions(5)).any()
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few vectors are worth a trial, too."""
     monkeypatch.setattr(leading, "WORTH", 0)
-    monkeypatch.setattr(leading, "SIZES", (7, 15))
+    monkeypatch.setattr(leading, "LEAST", 0)
+    monkeypatch.setattr(leading, "TURNED", 0)
     monkeypatch.setattr(leading, "EXACT", 8)
+    monkeypatch.setattr(leading, "WIDTHS", (17, 33))
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize(("power", "expected"), [(4.0, 7), (0.0, WIDTH)])
+@pytest.mark.parametrize(("power", "expected"), [(4.0, 16), (0.0, 2 * WIDTH)])
 def test_the_number_of_directions_follows_the_vectors(
     power: float, expected: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -60,26 +66,35 @@ def test_the_number_of_directions_follows_the_vectors(
     of = similarity(power)
     with caplog.at_level(logging.INFO, leading.LOG.name):
         found = nearest.nearest(of, K, 2**20)
-    assert f"first pass in {expected} of {WIDTH} directions" in caplog.text
+    assert f"first pass with {expected} of {2 * WIDTH} numbers" in caplog.text
     exact = nearest.edges([nearest.by_rows(of, K, np.arange(NODES))])
     for one, other in zip(vars(found).values(), vars(exact).values(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.usefixtures("small")
-def test_the_trial_counts_the_candidates() -> None:
+def test_the_trial_counts_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """With all nodes as its columns and no gap, they are the k nearest and what ties with them."""
+    monkeypatch.setattr(leading, "ROUNDED", 1e-7)
     of = similarity(1.0)
     trial = leading.Trial.of(of, K)
-    nothing = np.full((len(trial.rows), len(trial.columns)), -leading.ROUNDED)
-    counted = trial.candidates({"text": nothing, "visual": nothing})
+    directions = {name: random_directions(WIDTH) for name in of.weighted}  # all: no gap
+    counted = trial.candidates(directions)
     # A node without vectors has e = 0 with all others.
     present = float(of.modalities["text"].present[trial.rows].mean())
     assert counted == pytest.approx(K * present + (NODES - 1) * (1 - present), rel=1e-6)
 
 
 def test_few_pairs_need_no_trial() -> None:
-    of = similarity(4.0)
-    vectors = {name: each for name, each in of.modalities.items() if isinstance(each, Modality)}
-    found = leading.reduced(vectors, {"item": (of, K)})
-    assert all(found[name] is vectors[name].units for name in vectors)
+    assert leading.chosen(similarity(4.0), K, "item graph") == {}
+
+
+@pytest.mark.usefixtures("small")
+def test_the_numbers_go_to_the_directions_with_the_largest_variances() -> None:
+    parts = {"text": decaying(0, 4.0), "visual": decaying(1, 1.0)}
+    of = Similarity(sp.csr_matrix((NODES, 4)), parts, {"text": 0.5, "visual": 0.5}, 0.0, "cosine")
+    fitted = {name: leading._fitted(part.units) for name, part in parts.items()}
+    found = leading._first(fitted, of, 33)
+    text, visual = (found[name].shape[1] for name in parts)
+    assert text + visual == 33 - 1 - len(parts)
+    assert text < 8 < visual
