@@ -86,7 +86,7 @@ BASELINE = "most-popular"  # evaluated beside the branches of each model
 MODALITIES = (TEXT, VISUAL)
 # Branches of a model with residual scores: its own fused score, and the scores added to it.
 MODEL = "model"
-RESIDUALS = ("ease", "neighbours", "graph-filter")
+RESIDUALS = ("ease", "neighbours", "graph-filter", "ssc")
 
 INTERACTIONS = pa.schema(
     [

@@ -40,7 +40,13 @@ class ModelSection(Section):
     name: str = ""
     """The model's name, as `brmrs models` lists it."""
     residuals: ResidualsConfig = ResidualsConfig()
-    """Scores in closed form that are added to the trained model's; by default none."""
+    """Scores that are added to the trained model's; by default none."""
+
+    @model_validator(mode="after")
+    def _the_second_model_is_another(self) -> Self:
+        if self.name == "ssc" and self.residuals.ssc > 0:
+            raise ValueError("residuals.ssc would have no effect: it would train the model again")
+        return self
 
     def undivided(self) -> str:
         """The setting because of which only one process can train the model; empty: none."""

@@ -39,10 +39,11 @@ class BRMRS(Recommender):
     """The owner's method (docs/method.md): modality inconsistency in the BPR loss.
 
     Each modality m is a channel with separate layer-0 embeddings: a free embedding per user, and
-    W_m x_i^m plus (unless turned off) a free embedding per item. x_i^m is the unit-length features
-    in their leading `feature_dim` directions. The homogeneous graphs smooth them, e <- e + G e per
-    layer. LightGCN then propagates over the user-item graph, and the mean of the layers gives
-    p_u^m, q_i^m. The channels are stored side by side, (U, M d), so that one product serves both.
+    W_m x_i^m plus a free embedding per item (either can be turned off). x_i^m is the unit-length
+    features in their leading `feature_dim` directions. The homogeneous graphs smooth them,
+    e <- e + G e per layer. LightGCN then propagates over the user-item graph, and the mean of the
+    layers gives p_u^m, q_i^m. The channels are stored side by side, (U, M d), so that one product
+    serves both.
     With the backbone "ssc", each channel propagates over its own `spectral.SpectralChannels`
     instead, which holds the item-item edges of its modality.
 
@@ -90,7 +91,10 @@ class BRMRS(Recommender):
         scale: float = Field(0.75, gt=0)
         """Delta of the backbone `ssc`."""
         id_embeddings: bool = True
-        """Whether items have a free embedding beside the projected features."""
+        """Whether items have a free embedding."""
+        projected_features: bool = True
+        """Whether items have a projection of their features. Without it, a modality enters by its
+        neighbour graph only."""
         fusion: Literal[
             "concat", "mean", "gate", "user-gate", "bilinear", "attention", "residual", "joint"
         ] = "concat"
@@ -111,6 +115,17 @@ class BRMRS(Recommender):
                 refuse(self, ("item_layers", "user_layers"), "backbone is ssc")
             else:
                 refuse(self, ("shift", "scale"), "backbone is homogeneous")
+            return self
+
+        @model_validator(mode="after")
+        def _items_have_embeddings(self) -> Self:
+            if not self.projected_features:
+                refuse(self, ("feature_dim",), "projected_features is false")
+                if not self.id_embeddings:
+                    raise ValueError(
+                        "id_embeddings and projected_features are both false, so the items have no "
+                        "embeddings; set one of them to true"
+                    )
             return self
 
         def undivided(self) -> str:
@@ -136,6 +151,7 @@ class BRMRS(Recommender):
         self.features = {
             m: principal(unit_rows(data.features[m]), config.feature_dim, generator)
             for m in self.modalities
+            if config.projected_features
         }
         fused, width = len(self.modalities) > 1, len(self.modalities) * dim
         # Channels side by side: the modalities, then the third one if the fusion has it.
@@ -244,9 +260,7 @@ class BRMRS(Recommender):
     def _layer_zero(self) -> tuple[Tensor, Tensor]:
         """(U, C d) and (I, C d) embeddings of C channels before any propagation."""
         projected = [x @ self.projections[m] for m, x in self.features.items()]
-        items = torch.cat(projected, dim=1)
-        if self.items is not None:
-            items = items + self.items
+        items = _embedded(projected, self.items)
         if self.ids is not None:
             items = torch.cat([items, self.ids], dim=1)
         if self.joint is not None:
@@ -255,10 +269,10 @@ class BRMRS(Recommender):
 
     def _layer_zero_of(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of some users and items, each once."""
-        projected = [embedding(items, x) @ self.projections[m] for m, x in self.features.items()]
-        rows = wide(torch.cat(projected, dim=1))
-        if self.items is not None:
-            rows = rows + read(self.items, items)
+        projected = [
+            wide(embedding(items, x) @ self.projections[m]) for m, x in self.features.items()
+        ]
+        rows = _embedded(projected, None if self.items is None else read(self.items, items))
         if self.ids is not None:
             rows = torch.cat([rows, read(self.ids, items)], dim=1)
         if self.joint is not None:
@@ -310,6 +324,15 @@ class BRMRS(Recommender):
     def _channel(self, table: Tensor, n: int) -> Tensor:
         """(rows, d) view of channel n."""
         return table[:, n * self.dim : (n + 1) * self.dim]
+
+
+def _embedded(projected: list[Tensor], free: Tensor | None) -> Tensor:
+    """(rows, M d): the (rows, d) projected features of each channel, and the free embeddings."""
+    if not projected:
+        assert free is not None  # as the configuration says
+        return free
+    rows = torch.cat(projected, dim=1)
+    return rows if free is None else rows + free
 
 
 def _smooth(graph: SparseMatrix | None, e: Tensor, layers: int) -> Tensor:

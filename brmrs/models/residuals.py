@@ -1,8 +1,9 @@
-"""Residual scores: closed-form scores of the training split, added to those of a trained model.
+"""Residual scores in closed form, added to those of a trained model.
 
 Each score is s(u, .) = sum_{j in N_u} w_j. with an (I, I) matrix W of its own. Nothing is trained
 by gradient, and only the training interactions and the items' nearest neighbours enter.
-`StandardisedSum` adds the scores to the model's.
+`StandardisedSum` adds the scores to the model's. The residual score that is a second trained model
+is in `brmrs.training.beside`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ from brmrs.models.scorers import ItemNeighbours, ItemWeights
 from brmrs.models.standardised import StandardisedSum
 from brmrs.system.memory import free_memory
 
+CLOSED_FORMS = ("ease", "neighbours", "graph-filter")
 DENSE_ITEMS = 10_000  # up to here EASE is solved as one (I, I) matrix, in 12 I^2 bytes
 NEIGHBOURS_PER_ITEM = 200  # beyond: co-occurring items that each column of EASE is solved over
 BLOCK_COLUMNS = 256  # columns of a sparse EASE extended at once; bounds memory, not the result
@@ -53,18 +55,18 @@ def refuse_what_cannot_be_fitted(config: ResidualsConfig, data: TrainingData) ->
 
 
 def fitted(config: ResidualsConfig, data: TrainingData) -> dict[str, Scorer]:
-    """The residual scores whose weight is above 0, by branch name, in the order of
+    """The closed forms whose weight is above 0, by branch name, in the order of
     `columns.RESIDUALS`.
 
     Args:
         config: the weights and settings.
         data: the training split and the graphs.
     """
-    return {name: _fit(name, config, data) for name in config.weights}
+    return {name: _fit(name, config, data) for name in config.weights if name in CLOSED_FORMS}
 
 
 def _fit(name: str, config: ResidualsConfig, data: TrainingData) -> Scorer:
-    """The scorer of one residual score, a name of `columns.RESIDUALS`."""
+    """The scorer of one of the `CLOSED_FORMS`."""
     if name == "ease":
         return _ease(data, config)
     if name == "neighbours":

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from brmrs.errors import UserError
-from brmrs.graphs import augmented
+from brmrs.graphs import augmented, modality
 from brmrs.graphs.sparse import SparseMatrix
 from brmrs.models.base import TrainingData
 from brmrs.models.propagation import mean_of_powers
@@ -16,7 +16,8 @@ class SpectralChannels:
     """For each channel c the graph (A_c - mu I) / Delta of `brmrs.models.ssc`.
 
     A_c = D^-1/2 [[0, R], [R^T, S_c]] D^-1/2. S_c joins two items if one is among the nearest of the
-    other by the channel's modality. A channel without a modality has the mean of all S_c.
+    other by the channel's modality, and each item with an edge to itself, as in the model `ssc`. A
+    channel without a modality has the mean of all S_c.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class SpectralChannels:
                 "and the data have none; set model.backbone=homogeneous"
             )
         self.shape, self.shift, self.scale = (data.users, data.items), shift, scale
-        graphs = [data.modality_graphs[m] for m in modalities]
+        graphs = [modality.with_self_loops(data.modality_graphs[m]) for m in modalities]
         self.item_graphs = [augmented.undirected([(1.0, graph)]) for graph in graphs]
         whole = augmented.undirected((1 / len(graphs), graph) for graph in graphs)
         self.item_graphs += [whole] * extra

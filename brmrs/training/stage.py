@@ -35,7 +35,7 @@ from brmrs.stages import ITEMS, SPLIT, USERS, StageContext
 from brmrs.system.checkpoint import InFile
 from brmrs.system.cluster import Pool
 from brmrs.system.files import read_json, write_parquet
-from brmrs.training import by_dimension
+from brmrs.training import beside, by_dimension
 from brmrs.training.data import assemble
 from brmrs.training.imputation import imputed
 from brmrs.training.learn import Inputs, Learned, learn, learn_columns, selection
@@ -49,6 +49,7 @@ from brmrs.training.warm_start import Matched, match
 LOG = logging.getLogger(__name__)
 CPU = torch.device("cpu")
 CURVE_FILE = "curve.parquet"
+SECOND = "beside"  # checkpoints of a second model
 NEIGHBOURS_ONLY = "graph of the nearest neighbours"
 REPLACED = {  # what a label adds, as tables show it
     "permuted": "permuted among the items",
@@ -102,7 +103,10 @@ def run(context: StageContext) -> None:
         ready = replace(ready, train=inputs.train, data=inputs.data, select=select)
         learned = _learn_together(config, shared, context.scratch, pool)
     context.notes.update(learned.notes)
-    _write(learned, ready, config, context.out)
+    made = _bundle(learned, ready, config)
+    with_residuals(made, inputs, ready.select, config, context.scratch / SECOND).save(context.out)
+    points = zip(CURVE.names, zip(*learned.history.curve, strict=True), strict=True)
+    write_parquet(context.out / CURVE_FILE, CURVE, dict(points))
 
 
 def _warm(config: PipelineConfig, ready: "Prepared") -> Matched | None:
@@ -146,42 +150,45 @@ def _device_on_cluster(config: TrainConfig, pool: Pool) -> torch.device:
     return torch.device("cuda" if pool.gpus and config.device != "cpu" else "cpu")
 
 
-def _write(learned: Learned, ready: "Prepared", config: PipelineConfig, out: Path) -> None:
-    """Write the artifact."""
+def _bundle(learned: Learned, ready: "Prepared", config: PipelineConfig) -> Bundle:
+    """The bundle of the trained model alone."""
     neighbours = bool(config.model.residuals.reading_neighbours)
     used = {m for m in MODALITIES if neighbours or m in learned.uses}
     described = features(ready.folders, config.features, used)
     described |= of_graphs(ready.data, config.features, used - ready.folders.keys())
     history = learned.history
     about = describe(config, history, described, ready.users, ready.items, learned.warm)
-    made = Bundle(about, learned.branches, ready.train.to("cpu"), dict(learned.state))
-    with_residuals(made, ready, config).save(out)
-    points = zip(CURVE.names, zip(*history.curve, strict=True), strict=True)
-    write_parquet(out / CURVE_FILE, CURVE, dict(points))
+    return Bundle(about, learned.branches, ready.train.to("cpu"), dict(learned.state))
 
 
-def with_residuals(made: Bundle, ready: Prepared, config: PipelineConfig) -> Bundle:
+def with_residuals(
+    made: Bundle, inputs: Inputs, select: Select, config: PipelineConfig, checkpoints: Path
+) -> Bundle:
     """The bundle whose fused branch has the configured residual scores added; without any, as is.
 
     Its validation metric is that of the sum.
 
     Args:
         made: the bundle of the trained model.
-        ready: the inputs of the training.
+        inputs: of its training.
+        select: the selection metric.
         config: the residual scores, and the metric that chooses their weights.
+        checkpoints: the file for those of a second model.
     """
     wanted, metric = config.model.residuals, config.train.selection
     weights = wanted.weights
     if not weights:
         return made
-    scores = residuals.fitted(wanted, ready.data)
+    scores = residuals.fitted(wanted, inputs.data)
+    if beside.NAME in weights:
+        scores[beside.NAME] = beside.trained(inputs, config, checkpoints)
     if wanted.search:
         parts = {MODEL: made.fused, **scores}
         others = of_plugins(config.plugins)
-        among = ranked_items(config.split.protocol, ready.validation)
-        weights = choose(parts, weights, ready.validation, ready.train, metric, others, among)
+        among = ranked_items(config.split.protocol, inputs.validation)
+        weights = choose(parts, weights, inputs.validation, inputs.train, metric, others, among)
     branches = residuals.added(made.branches, scores, weights)
-    value = ready.select(branches[FUSED])
+    value = select(branches[FUSED])
     LOG.info("with residual scores %s: validation %s %.4f", weights, metric, value)
     about = made.about.model_copy(update={"validation": {metric: value}, "residuals": weights})
     return replace(made, about=about, branches=branches)

@@ -53,9 +53,10 @@ def literal_channels(model: BRMRS, data: TrainingData) -> dict[str, tuple[Tensor
     for n, m in enumerate(model.modalities):
         columns = slice(n * D, (n + 1) * D)
         user_zero = model.users[:, columns]
-        item_zero = torch.stack(
-            [x / max(x.norm().item(), 1e-9) @ model.projections[m] for x in data.features[m]]
-        )
+        item_zero = torch.zeros(data.items, D, dtype=torch.float64)
+        if m in model.projections:
+            units = [x / max(x.norm().item(), 1e-9) for x in data.features[m]]
+            item_zero = torch.stack([unit @ model.projections[m] for unit in units])
         if model.items is not None:
             item_zero = item_zero + model.items[:, columns]
         p, q = user_zero, item_zero
@@ -140,6 +141,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"detach_reference": False, "layers": 0, "item_layers": 2, "user_layers": 0},
     {"layers": 3, "item_layers": 0, "chns": 1.7, "synergy": 0.2, "bpr": 0.0},
     {"id_embeddings": False, "regularization": 0.3, "chns": 0.0},
+    {"projected_features": False, "regularization": 0.3},
 ]
 
 
@@ -229,6 +231,7 @@ def literal_spectral(model: BRMRS, data: TrainingData, n: int, m: str) -> Tensor
     a[data.train_users, data.users + data.train_items] = 1
     a[data.users + data.train_items, data.train_users] = 1
     near = data.modality_graphs[m].csr.to_dense() > 0
+    near |= torch.diag(near.any(dim=1))
     a[data.users :, data.users :] = (near | near.T).double()
     degrees = a.sum(1)
     root = torch.where(degrees > 0, degrees.rsqrt(), 0)
@@ -272,8 +275,13 @@ def test_the_spectral_backbone_needs_neighbours_of_each_modality(data: TrainingD
 
 @pytest.mark.parametrize(
     ("values", "reason"),
-    [({"backbone": "ssc", "item_layers": 2}, "backbone is ssc"), ({"shift": 0.1}, "homogeneous")],
+    [
+        ({"backbone": "ssc", "item_layers": 2}, "backbone is ssc"),
+        ({"shift": 0.1}, "homogeneous"),
+        ({"projected_features": False, "feature_dim": 8}, "projected_features is false"),
+        ({"projected_features": False, "id_embeddings": False}, "items have no embeddings"),
+    ],
 )
-def test_settings_of_the_other_backbone_are_refused(values: dict[str, Any], reason: str) -> None:
+def test_settings_that_do_not_fit_together_are_refused(values: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         configure("br-mrs", **values)

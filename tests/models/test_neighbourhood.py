@@ -30,6 +30,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "freedom": {"name": "freedom", "item_layers": 2},
     "freedom, objective": {"name": "freedom", "objective": {"chns": 0.3, "synergy": 0.3}},
     "br-mrs, no ids": {"name": "br-mrs", "id_embeddings": False, "layers": 0},
+    "br-mrs, no features": {"name": "br-mrs", "projected_features": False},
 }
 
 

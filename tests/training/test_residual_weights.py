@@ -1,17 +1,21 @@
 """Residual scores in the stage `train`: fitted after it, weights from the validation split."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from board_artifacts import config, context, write_inputs
 
 from brmrs.columns import FUSED, MODEL
+from brmrs.config.models import ModelSection, configure
 from brmrs.evaluation.metrics import measure
 from brmrs.graphs.user_items import UserItems
 from brmrs.models import bundle
 from brmrs.models.base import Branch
+from brmrs.models.ssc import SSC
 from brmrs.models.standardised import StandardisedSum
+from brmrs.training import trainer
 from brmrs.training.residual_weights import candidates, choose
 from brmrs.training.stage import run
 
@@ -92,3 +96,64 @@ def test_the_stage_adds_the_scores_and_reports_the_sum(tmp_path: Path) -> None:
     assert set(made["fixed"].branches) == {FUSED, MODEL, *fixed.residuals}
     assert searched.validation["recall@2"] >= fixed.validation["recall@2"]
     assert all(feature.used for feature in fixed.features.values())
+
+
+def trained(folder: Path, model: ModelSection, **train: Any) -> bundle.Bundle:
+    """The bundle of a run of the stage."""
+    base = config(epochs=3, **train)
+    stage = context(write_inputs(folder), folder, base.model_copy(update={"model": model}))
+    run(stage)
+    return bundle.load(stage.out)
+
+
+def test_a_second_model_is_trained_as_if_alone_and_added(tmp_path: Path) -> None:
+    wanted = {"residuals": {"ssc": 0.5, "visual_weight": 0.3}}
+    both = trained(tmp_path / "both", configure("lightgcn", dim=4, **wanted))
+    first = trained(tmp_path / "first", configure("lightgcn", dim=4))
+    train = {"draw": "users", "learning_rate": 5e-3}
+    second = trained(tmp_path / "second", configure("ssc", visual_weight=0.3), **train)
+    users = torch.arange(len(both.about.users))
+    for name, alone in ((MODEL, first), ("ssc", second)):
+        torch.testing.assert_close(both.branches[name].scores(users), alone.fused.scores(users))
+    parts = {MODEL: first.fused, "ssc": second.fused}
+    total = StandardisedSum(torch.tensor([1.0, 0.5]), parts)
+    torch.testing.assert_close(both.fused.scores(users), total.scores(users))
+    assert both.about.residuals == {"ssc": 0.5}
+
+
+def test_the_training_of_the_second_model_continues(tmp_path: Path, monkeypatch: Any) -> None:
+    model = configure("lightgcn", dim=4, residuals={"ssc": 0.5})
+    whole = trained(tmp_path / "whole", model)
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    stage = context(
+        write_inputs(tmp_path / "cut"),
+        tmp_path / "cut",
+        config(epochs=3).model_copy(update={"model": model}),
+    )
+    epoch = trainer._Run.epoch
+
+    def interrupted(self: Any) -> str:
+        if isinstance(self.model, SSC) and self.history.epoch == 2:
+            raise KeyboardInterrupt
+        return epoch(self)
+
+    monkeypatch.setattr(trainer._Run, "epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(stage)
+    seen = []
+
+    def counted(self: Any) -> str:
+        seen.append((type(self.model), self.history.epoch))
+        return epoch(self)
+
+    monkeypatch.setattr(trainer._Run, "epoch", counted)
+    run(stage)
+    assert seen == [(SSC, 2)]
+    users = torch.arange(len(whole.about.users))
+    continued = bundle.load(stage.out)
+    assert torch.equal(continued.fused.scores(users), whole.fused.scores(users))
+
+
+def test_a_second_model_like_the_first_is_refused() -> None:
+    with pytest.raises(ValueError, match="train the model again"):
+        configure("ssc", residuals={"ssc": 0.5})
