@@ -24,7 +24,7 @@ from brmrs.graphs.lanes import LANE
 from brmrs.graphs.similarity import Modality, Similarity
 from brmrs.graphs.top_k import largest
 
-SEEDS = 2  # pairs that tau is taken from, for each edge
+SEEDS = 4  # pairs that tau is taken from, for each edge
 MOST = 128  # candidates of a row that are always taken; more from MOST_SHARE of the columns on
 MOST_SHARE = 1 / 32
 BYTES_PER_PAIR = 8  # of a block: a product, and room to spare
@@ -77,12 +77,20 @@ def search(
     in_lanes = products.view(first_pass.kind).view(len(products), -1, LANE)
     maxima = in_lanes.amax(dim=2)
     scaled = scales[of_rows][:, lanes.of_lanes]
-    block, columns = _seeds(products, maxima, scaled, SEEDS * k)
-    tau = pairs.kth(block, lanes.nodes[columns], k, len(products))
+    block, places = _seeds(products, maxima, scaled, SEEDS * k)
+    columns = lanes.nodes[places]
+    near = pairs.near(block, columns)
+    tau = np.maximum(_kth(block, near, k, len(products)) - pairs.error, 0)
+    products[block, places] = 0  # they are known; each of the others that is large enough follows
     bits = first_pass.bits(tau[:, None] / first_pass.scales[of_rows])
     most = max(MOST + k, int(MOST_SHARE * nodes))
-    block, columns, left = _above(in_lanes, maxima, bits[:, lanes.of_lanes], most)
-    block, columns, values = pairs.best(block, lanes.nodes[columns], k, tau)
+    other, places, left = _above(in_lanes, maxima, bits[:, lanes.of_lanes], most)
+    near = np.concatenate([near, pairs.near(other, lanes.nodes[places])])
+    block = np.concatenate([block, other])
+    columns = np.concatenate([columns, lanes.nodes[places]])
+    kept = np.flatnonzero(~np.isin(block, left) & (near >= tau[block] - pairs.error))
+    kept = kept[np.lexsort((columns[kept], block[kept]))]
+    block, columns, values = pairs.best(block[kept], columns[kept], near[kept], k)
     return Found(start + block, columns, values, start + left)
 
 
@@ -113,31 +121,18 @@ class _Pairs:
         total = sum(self.similarity.beta.values()) * (1 - self.similarity.alpha)
         return 1.02 * (width + 2) * ROUND_FLOAT * total + 16 * ROUND_FLOAT
 
-    def kth(self, block: Ints, columns: Ints, k: int, rows: int) -> Floats:
-        """(b,) a lower bound of the k-th largest e of each row, and of 0: edges are above it.
+    def best(self, block: Ints, columns: Ints, near: Floats, k: int) -> tuple[Ints, Ints, Floats]:
+        """The rows, columns and exact e of the k largest of each row, above 0.
 
         Args:
             block: (E,) row of the block, increasing.
-            columns: (E,) different ones within a row.
+            columns: (E,) increasing within a row.
+            near: (E,) their e from `near`.
             k: at least 1.
-            rows: b.
         """
-        return np.maximum(_kth(block, self.near(block, columns), k, rows) - self.error, 0)
-
-    def best(self, block: Ints, columns: Ints, k: int, tau: Floats) -> tuple[Ints, Ints, Floats]:
-        """The rows, columns and exact e of the k largest above 0, sorted.
-
-        Args:
-            block: (E,) row of the block, increasing.
-            columns: (E,) different ones within a row.
-            k: at least 1.
-            tau: (b,) a lower bound of the k-th largest.
-        """
-        near = self.near(block, columns)
-        tau = np.maximum(tau, _kth(block, near, k, len(tau)) - self.error)
-        rest = np.flatnonzero(near >= tau[block] - self.error)
-        rest = rest[np.lexsort((columns[rest], block[rest]))]
-        block, columns = block[rest], columns[rest]
+        kth = _kth(block, near, k, int(block.max(initial=-1)) + 1)
+        kept = np.flatnonzero(near >= kth[block] - 2 * self.error)
+        block, columns = block[kept], columns[kept]
         values = self.similarity.pairs(self.start + block, columns, self.overlaps, block)
         kept = np.flatnonzero(values > 0)
         chosen = kept[largest(block[kept], values[kept], k)]

@@ -5,13 +5,19 @@ the processor multiplies bfloat16 much faster than float32 (AMX), bfloat16 is us
 depend on that choice, as the bounds hold for either.
 
 The weighted unit vectors of the modalities are put side by side: with `total` the sum of all beta,
-the product of the vectors (beta_m / total)^.5 x^m is sum_m beta_m cos / total. The error E of such
-a product is known before its last rounding. One more number, E^.5 or a little more, is put beside
-each vector. So every product is at least the true one before it is rounded, and
+the product of the vectors (beta_m / total)^.5 x^m is sum_m beta_m cos / total. A vector x is
+rounded to x', and d_x is at least |x - x'| and half of the error of a sum in float32. Then
 
-    true product <= p + rounding |p|
+    x y  <=  x' y' + d_x + d_y        as |x y - x' y'| <= |x - x'| |y| + |x'| |y - y'|
 
-with p the number computed. Where the true one is positive, p is, too. Positive floating-point
+The row's vector ends with (1, d_x), the column's with (d_y, 1), so that their product is the right
+side. Leading numbers that are large, such as the share of the mean, would have most of the error.
+They are the sum of two rounded numbers, hi + lo: the row has (hi, hi, lo), the column (hi, lo, hi).
+The product is rounded once more, so that
+
+    x y  <=  p + rounding |p|
+
+with p the number computed. Where the true product is positive, p is, too. Positive floating-point
 numbers have the order of their bits, read as integers. Those of negative numbers are negative
 integers. So the search compares integers, which is faster in bfloat16.
 """
@@ -26,14 +32,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brmrs.graphs.lanes import Lanes
-from brmrs.graphs.leading import Floats, upper
-from brmrs.graphs.similarity import Modality, Similarity
+from brmrs.graphs.leading import Floats, units_of, upper
+from brmrs.graphs.similarity import Similarity
 
 HALF_FROM = 5e10  # multiplications from which the choice of the precision is worth a test
 FASTER = 2.0  # how much faster bfloat16 has to be, as it leaves more candidates
 ROUND_FLOAT, ROUND_HALF = 2.0**-24, 2.0**-8  # relative errors of one rounding
 CHECKED = 16  # rows whose errors are compared with the bound
 TILE = 4096  # rows converted at once; bounds memory
+SPLIT = 4  # leading numbers of a modality that are a sum of two
 STEP = 32  # numbers that AMX multiplies at once; the width is a multiple of it
 
 
@@ -59,40 +66,48 @@ class FirstPass:
         n_nodes = len(self.lanes.columns)
         width = weighted(similarity, directions, np.arange(1)).shape[1]
         if n_nodes**2 * width > HALF_FROM and half_is_faster():
-            self._vectors, error = self._filled(similarity, directions, width, torch.bfloat16)
-            if _within(error, self._vectors):
+            self._fill(similarity, directions, width, torch.bfloat16)
+            if _within(self._rows(slice(0, n_nodes, -(-n_nodes // CHECKED))), self._vectors):
                 self.kind, self.rounding = torch.int16, 1.01 * ROUND_HALF
                 return
-        self._vectors, _ = self._filled(similarity, directions, width, torch.float32)
+        self._fill(similarity, directions, width, torch.float32)
 
-    def _filled(
+    def _fill(
         self,
         similarity: Similarity,
         directions: Mapping[str, Floats],
         width: int,
         kind: torch.dtype,
-    ) -> tuple[Tensor, float]:
-        """(N, width, rounded up) vectors, and the error of their products without E^.5."""
+    ) -> None:
+        """Make the (N, width, rounded up) vectors of the columns."""
+        split = torch.from_numpy(_large(similarity, directions))
         columns = torch.from_numpy(self.lanes.columns)
-        padded = STEP * (width // STEP + 1)
-        found = torch.zeros(len(self.lanes.nodes), padded, dtype=kind)
-        filled = torch.zeros(len(found), dtype=torch.bool)
-        distance = 0.0
+        self._tail = width, len(split) + 1
+        padded = STEP * -(-(width + 2 * (len(split) + 1)) // STEP)
+        self._vectors = torch.zeros(len(self.lanes.nodes), padded, dtype=kind)
+        # Half of the error of lo times lo, and of a sum (see `_sum_error`).
+        least = 2 * ROUND_HALF**2 + _sum_error(padded) / 2
         for start in range(0, len(columns), TILE):
             rows = slice(start, start + TILE)
             exact = torch.from_numpy(weighted(similarity, directions, rows))
             rounded = exact.to(kind)
-            distance = max(distance, float((exact - rounded.float()).double().norm(dim=1).max()))
-            found[columns[rows], :width] = rounded
-            filled[columns[rows]] = exact.any(dim=1)
-        # Of d products, each order of summation in float32 errs by at most d 2^-24 sum |x_i y_i|,
-        # and that sum is at most 1; 1.02 is for vectors longer than 1 by a rounding. Eight more are
-        # for the vectors' own rounding (see `leading.upper`). With vectors x' and y' in bfloat16,
-        # |x y - x' y'| <= |x - x'| |y| + |x'| |y - y'| <= 2.02 max |x - x'|
-        error = 1.02 * (padded + 8) * ROUND_FLOAT + 2.02 * distance
-        # The factor is larger than a rounding of bfloat16. Rows of zeros keep products of 0.
-        found[filled, width] = (torch.tensor(error).sqrt() * (1 + ROUND_HALF)).to(kind)
-        return found, 1.02 * (padded + 8) * ROUND_FLOAT
+            error = exact - rounded.float()
+            low = error[:, split].to(kind)
+            error[:, split] -= low.float()
+            # The factor is larger than the rounding that follows.
+            distance = (1.01 * error.double().norm(dim=1) + least) * (1 + 2 * ROUND_HALF)
+            ends = torch.stack([distance.to(kind), torch.ones(len(exact), dtype=kind)], dim=1)
+            ends *= exact.any(dim=1, keepdim=True)  # products of zeros stay 0
+            parts = [rounded, low, ends[:, :1], rounded[:, split], ends[:, 1:]]
+            found = torch.cat(parts, dim=1)
+            self._vectors[columns[rows], : found.shape[1]] = found
+
+    def _rows(self, nodes: slice) -> Tensor:
+        """The vectors of some rows, from those of their columns: the ends change places."""
+        found = self._vectors[torch.from_numpy(self.lanes.columns[nodes])]
+        start, size = self._tail
+        found[:, start : start + 2 * size] = found[:, start : start + 2 * size].roll(size, dims=1)
+        return found
 
     def products(self, start: int, stop: int, room: Tensor | None = None) -> Tensor:
         """(b, N) of the nodes from start to stop with all columns; times `scales`, they are the
@@ -103,10 +118,10 @@ class FirstPass:
             stop: after the last one.
             room: (at least b, N) overwritten; new memory would take as long as the product.
         """
-        own = torch.from_numpy(self.lanes.columns[start:stop])
         if room is None:
-            room = self.room(len(own))
-        found = torch.mm(self._vectors[own], self._vectors.T, out=room[: len(own)])
+            room = self.room(stop - start)
+        of_rows = self._rows(slice(start, stop))
+        found = torch.mm(of_rows, self._vectors.T, out=room[: stop - start])
         for rows, columns in self.lanes.apart(self.lanes.patterns[start:stop]):
             found[torch.from_numpy(rows), columns] = 0
         return found
@@ -147,22 +162,41 @@ def weighted(
     """
     total, parts = sum(similarity.beta.values()), []
     for name in similarity.weighted:
-        modality = similarity.modalities[name]
-        assert isinstance(modality, Modality)  # as `candidates.usable` says
-        units = modality.units[nodes]
+        units = units_of(similarity, name)[nodes]
         if name in directions:
             units = upper(units, directions[name])
         parts.append(units * np.float32((similarity.beta[name] / total) ** 0.5))
     return np.concatenate(parts, axis=1)
 
 
-def _within(error: float, vectors: Tensor) -> bool:
+def _large(similarity: Similarity, directions: Mapping[str, Floats]) -> NDArray[np.int64]:
+    """The places of the vectors' numbers that are a sum of two: those of the first directions."""
+    found, start = [np.empty(0, dtype=np.int64)], 0
+    for name in similarity.weighted:
+        if name in directions:
+            found.append(start + np.arange(min(SPLIT, directions[name].shape[1])))
+            start += directions[name].shape[1] + 1
+        else:
+            start += units_of(similarity, name).shape[1]
+    return np.concatenate(found)
+
+
+def _sum_error(width: int) -> float:
+    """That of a product in float32, in any order of summation: at most d 2^-24 sum |x_i y_i|.
+
+    The sum is at most 1.05: the vectors are longer than 1 by a rounding, and have errors beside
+    them. Eight more are for the vectors' own rounding to float32 (see `leading.upper`).
+    """
+    return 1.05 * (width + 8) * ROUND_FLOAT
+
+
+def _within(rows: Tensor, vectors: Tensor) -> bool:
     """Whether this machine's product keeps to the bound: sums in bfloat16 would not."""
-    rows = vectors[:: max(1, len(vectors) // CHECKED)][:CHECKED]
-    few = slice(0, len(vectors), max(1, len(vectors) // TILE))
+    few = slice(0, len(vectors), -(-len(vectors) // TILE))
     products = (rows @ vectors.T)[:, few].double()
     true = rows.double() @ vectors[few].double().T
-    return bool(((products - true).abs() <= error + 1.01 * ROUND_HALF * products.abs()).all())
+    bound = _sum_error(vectors.shape[1]) + 1.01 * ROUND_HALF * products.abs()
+    return bool(((products - true).abs() <= bound).all())
 
 
 @cache

@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from brmrs.graphs.similarity import Modality, Similarity
 
 LOG = logging.getLogger(__name__)
-WIDTHS = (256, 512, 1024)  # numbers of a vector of the first pass that are tried
+WIDTHS = (256, 512, 1024, 2048)  # numbers of a vector of the first pass that are tried
 WORTH = 2e12  # multiplications of all pairs; below, the trial and the directions cost too much
 # What takes as long as a multiplication of the first pass, measured (bfloat16, AMX):
 LEAST = 350  # numbers of a vector; fewer are not faster
 EXACT = 100  # multiplications for each number of a candidate
 TURNED = 4  # and for each multiplication by a direction, in float64
 ROWS, COLUMNS, FITTED = 32, 4096, 4096  # nodes of the trial; nodes that the directions are made of
-ROUNDED = 0.004  # error of a cosine by bfloat16, about; only for the trial
+OTHERS = 12  # numbers of a modality beside those of its directions: s and errors (`FirstPass`)
+ROUNDED = 0.003  # error of a cosine by bfloat16, about; only for the trial
 TILE = 4096  # rows converted to float64 at once; bounds memory
 SLACK = 1e-11  # larger than the error of s^2, which comes from sums of d products in float64
 
@@ -72,7 +73,7 @@ class Trial:
         """How many candidates a row has with a first pass in some directions, about."""
         excess = np.full_like(self.scores, ROUNDED)
         for name, of in directions.items():
-            units = _units(self.similarity, name)
+            units = units_of(self.similarity, name)
             rows, columns = units[self.rows], units[self.columns]
             bounds = upper(rows, of).astype(np.float64) @ upper(columns, of).astype(np.float64).T
             gaps = bounds - rows.astype(np.float64) @ columns.astype(np.float64).T
@@ -91,10 +92,10 @@ def chosen(similarity: Similarity, k: int, description: str) -> Directions:
         description: of the graph, for the log.
     """
     nodes = similarity.neighbours.shape[0]
-    widths = {name: _units(similarity, name).shape[1] for name in similarity.weighted}
+    widths = {name: units_of(similarity, name).shape[1] for name in similarity.weighted}
     if nodes**2 * sum(widths.values()) <= WORTH:
         return {}
-    fitted = {name: _fitted(_units(similarity, name)) for name in widths}
+    fitted = {name: _fitted(units_of(similarity, name)) for name in widths}
     trial = Trial.of(similarity, k)
     tried: list[tuple[float, int, float, Directions]] = []
     for width in (*(each for each in WIDTHS if each < sum(widths.values())), None):
@@ -132,7 +133,8 @@ def upper(units: NDArray[np.float32], directions: Floats) -> NDArray[np.float32]
     return found
 
 
-def _units(similarity: Similarity, name: str) -> NDArray[np.float32]:
+def units_of(similarity: Similarity, name: str) -> NDArray[np.float32]:
+    """(n, d) unit vectors of a modality."""
     modality = similarity.modalities[name]
     assert isinstance(modality, Modality)  # as `candidates.usable` says
     return modality.units
@@ -146,9 +148,9 @@ def _first(
     Modalities that keep nearly all of their directions are left out: they take their own numbers.
     """
     variances = {name: similarity.beta[name] * spread for name, (_, spread) in fitted.items()}
-    size = width - 1 - len(fitted)  # one number is for the error (see `FirstPass`), one for each s
+    size = width - OTHERS * len(fitted)
     everything = np.sort(np.concatenate(list(variances.values())))[::-1]
-    least = everything[min(size, len(everything)) - 1]
+    least = everything[max(min(size, len(everything)), 1) - 1]
     found = {}
     for name, (directions, _) in fitted.items():
         kept = max(1, int((variances[name] >= least).sum()))

@@ -99,7 +99,7 @@ def test_the_edges_are_those_of_all_exact_pairs(
             patch.setattr(leading, "WORTH", 0)
             patch.setattr(leading, "EXACT", 0)
             patch.setattr(leading, "LEAST", 0)
-            patch.setattr(leading, "WIDTHS", (5, 9))
+            patch.setattr(leading, "WIDTHS", (27, 31))
         assert candidates.usable(similarity)
         found = nearest.nearest(similarity, k, block)
     assert_same(found, exact(similarity, k))

@@ -54,11 +54,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leading, "LEAST", 0)
     monkeypatch.setattr(leading, "TURNED", 0)
     monkeypatch.setattr(leading, "EXACT", 8)
-    monkeypatch.setattr(leading, "WIDTHS", (17, 33))
+    monkeypatch.setattr(leading, "WIDTHS", (40, 56))
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize(("power", "expected"), [(4.0, 16), (0.0, 2 * WIDTH)])
+@pytest.mark.parametrize(("power", "expected"), [(4.0, 18), (0.0, 2 * WIDTH)])
 def test_the_number_of_directions_follows_the_vectors(
     power: float, expected: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -94,7 +94,7 @@ def test_the_numbers_go_to_the_directions_with_the_largest_variances() -> None:
     parts = {"text": decaying(0, 4.0), "visual": decaying(1, 1.0)}
     of = Similarity(sp.csr_matrix((NODES, 4)), parts, {"text": 0.5, "visual": 0.5}, 0.0, "cosine")
     fitted = {name: leading._fitted(part.units) for name, part in parts.items()}
-    found = leading._first(fitted, of, 33)
+    found = leading._first(fitted, of, 56)
     text, visual = (found[name].shape[1] for name in parts)
-    assert text + visual == 33 - 1 - len(parts)
+    assert text + visual == 56 - leading.OTHERS * len(parts)
     assert text < 8 < visual
