@@ -27,6 +27,7 @@ from brmrs.graphs.top_k import largest
 SEEDS = 4  # pairs that tau is taken from, for each edge
 MOST = 128  # candidates of a row that are always taken; more from MOST_SHARE of the columns on
 MOST_SHARE = 1 / 32
+SHARE = 32  # of the nodes, one is compared at first
 BYTES_PER_PAIR = 8  # of a block: a product, and room to spare
 AT_ONCE = 2**23  # pairs that are searched at once; bounds the memory of their overlaps
 
@@ -57,8 +58,34 @@ def usable(similarity: Similarity) -> bool:
     return not similarity.sparse and all(isinstance(m, Modality) for m in modalities)
 
 
+def floors(similarity: Similarity, first_pass: FirstPass, k: int, start: int, stop: int) -> Floats:
+    """(b,) lower bounds of the k-th largest e of the nodes from start to stop, and of 0.
+
+    They are the k-th largest, without overlaps, of some pairs with one node in `SHARE`.
+    """
+    nodes, rows = np.arange(0, len(first_pass.lanes.columns), SHARE), np.arange(start, stop)
+    if len(nodes) <= k:
+        return np.zeros(len(rows))
+    scales = torch.from_numpy(first_pass.scales.astype(np.float32))
+    patterns = first_pass.lanes.patterns
+    scaled = scales[patterns[rows]][:, patterns[nodes]]
+    best = (first_pass.some(start, stop, nodes) * scaled).topk(k + 1).indices.numpy()
+    block, columns = np.repeat(np.arange(len(rows)), k + 1), nodes[best.ravel()]
+    near = similarity.pairs(rows[block], columns, None, block, np.float32)
+    near[rows[block] == columns] = -np.inf
+    kth = np.partition(near.reshape(len(rows), k + 1), 1, axis=1)[:, 1]
+    found: Floats = np.maximum(kth - _Pairs(similarity, None, start).error, 0)
+    return found
+
+
 def search(
-    similarity: Similarity, first_pass: FirstPass, products: Tensor, k: int, start: int
+    similarity: Similarity,
+    first_pass: FirstPass,
+    products: Tensor,
+    offsets: Tensor,
+    floors: Floats,
+    k: int,
+    start: int,
 ) -> Found:
     """The k nearest of each row of a block.
 
@@ -66,6 +93,8 @@ def search(
         similarity: of n nodes.
         first_pass: of the same nodes.
         products: (b, N) of the rows from `start` on; overwritten.
+        offsets: (b, P) what was taken from them.
+        floors: (b,) as the offsets were made of.
         k: edges of a row, at most.
         start: first row of the block.
     """
@@ -77,12 +106,13 @@ def search(
     in_lanes = products.view(first_pass.kind).view(len(products), -1, LANE)
     maxima = in_lanes.amax(dim=2)
     scaled = scales[of_rows][:, lanes.of_lanes]
-    block, places = _seeds(products, maxima, scaled, SEEDS * k)
+    taken = offsets.float()[:, lanes.of_lanes]
+    block, places = _seeds(products, maxima, scaled, taken, SEEDS * k)
     columns = lanes.nodes[places]
     near = pairs.near(block, columns)
-    tau = np.maximum(_kth(block, near, k, len(products)) - pairs.error, 0)
+    tau = np.maximum(_kth(block, near, k, len(products)) - pairs.error, floors)
     products[block, places] = 0  # they are known; each of the others that is large enough follows
-    bits = first_pass.bits(tau[:, None] / first_pass.scales[of_rows])
+    bits = first_pass.bits(tau[:, None] / first_pass.scales[of_rows] - offsets.double().numpy())
     most = max(MOST + k, int(MOST_SHARE * nodes))
     other, places, left = _above(in_lanes, maxima, bits[:, lanes.of_lanes], most)
     near = np.concatenate([near, pairs.near(other, lanes.nodes[places])])
@@ -173,20 +203,25 @@ def _with_overlaps(
     return overlaps
 
 
-def _seeds(products: Tensor, maxima: Tensor, scales: Tensor, count: int) -> tuple[Ints, Ints]:
-    """The rows and columns of at most `count` pairs of each row whose bounds are largest, above 0.
+def _seeds(
+    products: Tensor, maxima: Tensor, scales: Tensor, taken: Tensor, count: int
+) -> tuple[Ints, Ints]:
+    """The rows and columns of at most `count` pairs of each row whose bounds are largest.
 
     Args:
         products: (b, N).
         maxima: (b, N / LANE) of the lanes, as integers.
         scales: (b, N / LANE) that turn products into bounds.
+        taken: (b, N / LANE) offsets.
         count: of the lanes with the largest maxima, and of the pairs in them.
     """
-    best = (maxima.view(products.dtype) * scales).topk(min(count, maxima.shape[1])).indices
+    best = (
+        ((maxima.view(products.dtype) + taken) * scales).topk(min(count, maxima.shape[1])).indices
+    )
     inside = products.view(len(products), -1, LANE)[torch.arange(len(products)).unsqueeze(1), best]
-    bounds = (inside * scales.gather(1, best).unsqueeze(2)).flatten(1)
-    values, place = bounds.topk(min(count, bounds.shape[1]))
-    block, which = (values > 0).nonzero().unbind(1)
+    bounds = (inside + taken.gather(1, best).unsqueeze(2)) * scales.gather(1, best).unsqueeze(2)
+    place = bounds.flatten(1).topk(min(count, bounds[0].numel())).indices
+    block, which = (inside.flatten(1).gather(1, place) > 0).nonzero().unbind(1)
     place = place[block, which]
     columns = LANE * best[block, place // LANE] + place % LANE
     return block.numpy(), columns.numpy()

@@ -13,11 +13,10 @@ rounded to x', and d_x is at least |x - x'| and half of the error of a sum in fl
 The row's vector ends with (1, d_x), the column's with (d_y, 1), so that their product is the right
 side. Leading numbers that are large, such as the share of the mean, would have most of the error.
 They are the sum of two rounded numbers, hi + lo: the row has (hi, hi, lo), the column (hi, lo, hi).
-The product is rounded once more, so that
 
-    x y  <=  p + rounding |p|
-
-with p the number computed. Where the true product is positive, p is, too. Positive floating-point
+The product p is rounded once more, by at most `rounding` |p|. To make this small for the largest, a
+number that is smaller than they are is taken from all products of a row. Where the true difference
+is positive, the rounded one is, too. Positive floating-point
 numbers have the order of their bits, read as integers. Those of negative numbers are negative
 integers. So the search compares integers, which is faster in bfloat16.
 """
@@ -31,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brmrs.graphs.lanes import Lanes
+from brmrs.graphs.lanes import Ints, Lanes
 from brmrs.graphs.leading import Floats, units_of, upper
 from brmrs.graphs.similarity import Similarity
 
@@ -67,7 +66,7 @@ class FirstPass:
         width = weighted(similarity, directions, np.arange(1)).shape[1]
         if n_nodes**2 * width > HALF_FROM and half_is_faster():
             self._fill(similarity, directions, width, torch.bfloat16)
-            if _within(self._rows(slice(0, n_nodes, -(-n_nodes // CHECKED))), self._vectors):
+            if _within(self._vectors):
                 self.kind, self.rounding = torch.int16, 1.01 * ROUND_HALF
                 return
         self._fill(similarity, directions, width, torch.float32)
@@ -83,7 +82,9 @@ class FirstPass:
         split = torch.from_numpy(_large(similarity, directions))
         columns = torch.from_numpy(self.lanes.columns)
         self._tail = width, len(split) + 1
-        padded = STEP * -(-(width + 2 * (len(split) + 1)) // STEP)
+        end = width + 2 * (len(split) + 1)
+        patterns = torch.from_numpy(self.lanes.patterns)
+        padded = STEP * -(-(end + len(self.lanes.factors)) // STEP)
         self._vectors = torch.zeros(len(self.lanes.nodes), padded, dtype=kind)
         # Half of the error of lo times lo, and of a sum (see `_sum_error`).
         least = 2 * ROUND_HALF**2 + _sum_error(padded) / 2
@@ -100,31 +101,58 @@ class FirstPass:
             ends *= exact.any(dim=1, keepdim=True)  # products of zeros stay 0
             parts = [rounded, low, ends[:, :1], rounded[:, split], ends[:, 1:]]
             found = torch.cat(parts, dim=1)
-            self._vectors[columns[rows], : found.shape[1]] = found
+            self._vectors[columns[rows], :end] = found
+            self._vectors[columns[rows], end + patterns[rows]] = 1
 
-    def _rows(self, nodes: slice) -> Tensor:
-        """The vectors of some rows, from those of their columns: the ends change places."""
+    def _rows(self, nodes: slice, offsets: Tensor) -> Tensor:
+        """The vectors of some rows, from those of their columns: the ends change places.
+
+        Args:
+            nodes: b of them.
+            offsets: (b, P) taken from their products with the columns of each pattern.
+        """
         found = self._vectors[torch.from_numpy(self.lanes.columns[nodes])]
         start, size = self._tail
         found[:, start : start + 2 * size] = found[:, start : start + 2 * size].roll(size, dims=1)
+        found[:, start + 2 * size : start + 2 * size + offsets.shape[1]] = -offsets
         return found
 
-    def products(self, start: int, stop: int, room: Tensor | None = None) -> Tensor:
-        """(b, N) of the nodes from start to stop with all columns; times `scales`, they are the
-        bounds. 0 for pairs without a common modality.
+    def products(self, start: int, offsets: Tensor, room: Tensor) -> Tensor:
+        """(b, N) of the nodes from start on with all columns.
+
+        With the offsets, times `scales`, they are the bounds. 0: there is no common modality.
 
         Args:
             start: first node.
-            stop: after the last one.
+            offsets: (b, P) from `offsets`.
             room: (at least b, N) overwritten; new memory would take as long as the product.
         """
-        if room is None:
-            room = self.room(stop - start)
-        of_rows = self._rows(slice(start, stop))
-        found = torch.mm(of_rows, self._vectors.T, out=room[: stop - start])
+        stop = start + len(offsets)
+        of_rows = self._rows(slice(start, stop), offsets)
+        found = torch.mm(of_rows, self._vectors.T, out=room[: len(offsets)])
         for rows, columns in self.lanes.apart(self.lanes.patterns[start:stop]):
             found[torch.from_numpy(rows), columns] = 0
         return found
+
+    def offsets(self, start: int, floors: Floats) -> Tensor:
+        """(b, P) what is taken from the products, in their precision.
+
+        Args:
+            start: first node.
+            floors: (b,) lower bounds of the k-th largest e of each row, at least 0.
+        """
+        of_rows = self.lanes.patterns[start : start + len(floors)]
+        factors = self.lanes.factors[of_rows] * self.total
+        exact = np.divide(floors[:, None], factors, out=np.zeros_like(factors), where=factors > 0)
+        # Rounded down; products are at most 1.
+        lower = torch.from_numpy(np.minimum(exact, 1) * (1 - 2 * ROUND_HALF))
+        return lower.to(self._vectors.dtype)
+
+    def some(self, start: int, stop: int, nodes: Ints) -> Tensor:
+        """(b, s) products of the nodes from start to stop with some, for a choice among them."""
+        nothing = torch.zeros(stop - start, len(self.lanes.factors), dtype=self._vectors.dtype)
+        columns = torch.from_numpy(self.lanes.columns[nodes])
+        return self._rows(slice(start, stop), nothing) @ self._vectors[columns].T
 
     def room(self, rows: int) -> Tensor:
         """Memory for the products of some rows."""
@@ -184,14 +212,15 @@ def _large(similarity: Similarity, directions: Mapping[str, Floats]) -> NDArray[
 def _sum_error(width: int) -> float:
     """That of a product in float32, in any order of summation: at most d 2^-24 sum |x_i y_i|.
 
-    The sum is at most 1.05: the vectors are longer than 1 by a rounding, and have errors beside
-    them. Eight more are for the vectors' own rounding to float32 (see `leading.upper`).
+    The sum is at most 2.1: the vectors are longer than 1 by a rounding, have errors beside them,
+    and an offset of at most 1. Eight more are for their own rounding to float32 (`leading.upper`).
     """
-    return 1.05 * (width + 8) * ROUND_FLOAT
+    return 2.1 * (width + 8) * ROUND_FLOAT
 
 
-def _within(rows: Tensor, vectors: Tensor) -> bool:
+def _within(vectors: Tensor) -> bool:
     """Whether this machine's product keeps to the bound: sums in bfloat16 would not."""
+    rows = vectors[:: -(-len(vectors) // CHECKED)]
     few = slice(0, len(vectors), -(-len(vectors) // TILE))
     products = (rows @ vectors.T)[:, few].double()
     true = rows.double() @ vectors[few].double().T

@@ -24,8 +24,8 @@ WIDTHS = (256, 512, 1024, 2048)  # numbers of a vector of the first pass that ar
 WORTH = 2e12  # multiplications of all pairs; below, the trial and the directions cost too much
 # What takes as long as a multiplication of the first pass, measured (bfloat16, AMX):
 LEAST = 350  # numbers of a vector; fewer are not faster
-EXACT = 100  # multiplications for each number of a candidate
-TURNED = 4  # and for each multiplication by a direction, in float64
+EXACT = 200  # multiplications for each number of a candidate
+TURNED = 8  # and for each multiplication by a direction, in float64
 ROWS, COLUMNS, FITTED = 32, 4096, 4096  # nodes of the trial; nodes that the directions are made of
 OTHERS = 12  # numbers of a modality beside those of its directions: s and errors (`FirstPass`)
 ROUNDED = 0.003  # error of a cosine by bfloat16, about; only for the trial

@@ -56,10 +56,14 @@ def _by_candidates(
     left = []
     with progress.task(description, nodes) as work:
         for start, stop in pairwise([*range(0, nodes, size), nodes]):
-            products = first_pass.products(start, stop, room)
+            floors = candidates.floors(similarity, first_pass, k, start, stop)
+            offsets = first_pass.offsets(start, floors)
+            products = first_pass.products(start, offsets, room)
             for first, last in pairwise([*range(0, stop - start, few), stop - start]):
+                some = slice(first, last)
                 found = candidates.search(
-                    similarity, first_pass, products[first:last], k, start + first
+                    *(similarity, first_pass, products[some], offsets[some], floors[some]),
+                    *(k, start + first),
                 )
                 yield found.rows, found.columns, found.weights
                 left.append(found.left)

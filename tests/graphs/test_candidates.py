@@ -86,14 +86,23 @@ def similarities(draw: st.DrawFn) -> Similarity:
     at_once=st.sampled_from([1, 1000, 2**21]),
     half=st.booleans(),
     few=st.booleans(),
+    share=st.sampled_from([1, 3, 32]),
 )
 def test_the_edges_are_those_of_all_exact_pairs(
-    similarity: Similarity, k: int, block: int, most: int, at_once: int, half: bool, few: bool
+    similarity: Similarity,
+    k: int,
+    block: int,
+    most: int,
+    at_once: int,
+    half: bool,
+    few: bool,
+    share: int,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(first_pass, "HALF_FROM", 0)
         patch.setattr(first_pass, "half_is_faster", lambda: half)
         patch.setattr(candidates, "MOST", most)
+        patch.setattr(candidates, "SHARE", share)
         patch.setattr(candidates, "AT_ONCE", at_once)
         if few:  # the first pass in few directions
             patch.setattr(leading, "WORTH", 0)
@@ -144,17 +153,26 @@ def of_vectors(vectors: NDArray[np.float32]) -> Similarity:
 
 
 @pytest.mark.usefixtures("precision")
-@given(seed=st.integers(0, 1000), width=st.sampled_from([1, 7, 300, 4096]), sparse=st.booleans())
-@example(seed=1, width=4096, sparse=False)
+@given(
+    seed=st.integers(0, 1000),
+    width=st.sampled_from([1, 7, 300, 4096]),
+    sparse=st.booleans(),
+    floor=st.sampled_from([0.0, 0.2, 0.999]),
+)
+@example(seed=1, width=4096, sparse=False, floor=0.0)
 @settings(max_examples=25)
 def test_the_products_of_the_first_pass_are_upper_bounds(
-    seed: int, width: int, sparse: bool
+    seed: int, width: int, sparse: bool, floor: float
 ) -> None:
     vectors = np.maximum(noise(seed, 60, width) - sparse, 0 if sparse else -np.inf)
     of = of_vectors(vectors.astype(np.float32))
     found = FirstPass(of, {})
-    products = found.products(3, 60)[:, torch.from_numpy(found.lanes.columns)]
     true = of.rows(slice(3, 60))
+    floors = np.full(57, floor)
+    offsets = found.offsets(3, floors)
+    assert (offsets.double().numpy() <= floor).all()
+    products = found.products(3, offsets, found.room(57))[:, torch.from_numpy(found.lanes.columns)]
+    true -= offsets.double().numpy()[:, found.lanes.patterns]
     bounds = (products.abs() * found.rounding + products).double().numpy()
     assert (bounds >= true).all()
     assert (bounds - true).max() < 0.03
@@ -175,7 +193,8 @@ def test_the_first_pass_of_nodes_without_a_common_modality_is_0() -> None:
     }
     of = Similarity(sp.csr_matrix((300, 1)), parts, {"text": 0.5, "visual": 0.5}, 0.0, "cosine")
     found = FirstPass(of, {})
-    products = found.products(0, 300)[:, torch.from_numpy(found.lanes.columns)]
+    offsets = found.offsets(0, np.full(300, 0.1))
+    products = found.products(0, offsets, found.room(300))[:, torch.from_numpy(found.lanes.columns)]
     apart = torch.from_numpy(np.bitwise_and.outer(present, present) == 0)
     assert (products[apart] == 0).all()
     assert (products[~apart] != 0).all()
@@ -189,7 +208,7 @@ def test_a_product_that_breaks_the_bound_is_not_used(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(first_pass, "_within", lambda *_: False)
     found = FirstPass(of_vectors(noise(0, 20, 40)), {})
     assert found.kind == torch.int32
-    assert found.products(0, 2).dtype == torch.float32
+    assert found.room(2).dtype == torch.float32
 
 
 def test_progress_counts_every_row_once() -> None:
