@@ -78,26 +78,39 @@ def floors(similarity: Similarity, first_pass: FirstPass, k: int, start: int, st
     return found
 
 
-def search(
-    similarity: Similarity,
-    first_pass: FirstPass,
-    products: Tensor,
-    offsets: Tensor,
-    floors: Floats,
-    k: int,
-    start: int,
-) -> Found:
+@dataclass(frozen=True)
+class Block:
+    """Some rows of the first pass.
+
+    Attributes:
+        products: (b, N); `search` overwrites them.
+        offsets: (b, P) what was taken from them.
+        floors: (b,) as the offsets were made of.
+        start: the first row.
+    """
+
+    products: Tensor
+    offsets: Tensor
+    floors: Floats
+    start: int
+
+    def part(self, first: int, last: int) -> "Block":
+        """The rows from first to last, counted from the block's first."""
+        rows = slice(first, last)
+        parts = self.products[rows], self.offsets[rows], self.floors[rows]
+        return Block(*parts, self.start + first)
+
+
+def search(similarity: Similarity, first_pass: FirstPass, k: int, of: Block) -> Found:
     """The k nearest of each row of a block.
 
     Args:
         similarity: of n nodes.
         first_pass: of the same nodes.
-        products: (b, N) of the rows from `start` on; overwritten.
-        offsets: (b, P) what was taken from them.
-        floors: (b,) as the offsets were made of.
         k: edges of a row, at most.
-        start: first row of the block.
+        of: the rows.
     """
+    products, offsets, floors, start = of.products, of.offsets, of.floors, of.start
     lanes, nodes = first_pass.lanes, len(similarity.neighbours.indptr) - 1
     scales = torch.from_numpy(first_pass.scales.astype(np.float32))
     of_rows = lanes.patterns[start : start + len(products)]

@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import get_num_threads
 
 from brmrs.graphs import candidates, leading
 from brmrs.graphs.first_pass import FirstPass
@@ -54,17 +57,16 @@ def _by_candidates(
     room = first_pass.room(size)
     few = max(1, candidates.AT_ONCE // nodes)
     left = []
-    with progress.task(description, nodes) as work:
+    # Much of a search is done by one thread: overlaps, and the choice of the largest.
+    with progress.task(description, nodes) as work, ThreadPoolExecutor(get_num_threads()) as pool:
         for start, stop in pairwise([*range(0, nodes, size), nodes]):
             floors = candidates.floors(similarity, first_pass, k, start, stop)
             offsets = first_pass.offsets(start, floors)
             products = first_pass.products(start, offsets, room)
-            for first, last in pairwise([*range(0, stop - start, few), stop - start]):
-                some = slice(first, last)
-                found = candidates.search(
-                    *(similarity, first_pass, products[some], offsets[some], floors[some]),
-                    *(k, start + first),
-                )
+            block = candidates.Block(products, offsets, floors, start)
+            firsts = range(0, stop - start, few)
+            parts = [block.part(first, min(first + few, stop - start)) for first in firsts]
+            for found in pool.map(partial(candidates.search, similarity, first_pass, k), parts):
                 yield found.rows, found.columns, found.weights
                 left.append(found.left)
             work.advance(stop - start)
