@@ -50,7 +50,9 @@ def main() -> None:
     scores = residuals.fitted(wanted, ready.data)
     stored = [bundle.load(path) for path in arguments.beside]
     beside = {f"{each.about.model['name']} {n}": own(each) for n, each in enumerate(stored, 1)}
-    weights = {**dict.fromkeys(beside, BESIDE_WEIGHT), **wanted.weights}
+    # The residual score `ssc` is a trained model: give a stored one with --beside.
+    closed = {name: wanted.weights[name] for name in scores}
+    weights = {**dict.fromkeys(beside, BESIDE_WEIGHT), **closed}
     for path in arguments.models:
         print(f"\n{path.name[:8]}\n| scores | weights | {' | '.join(columns(splits))} |")
         print("|" + "---|" * (2 + len(splits) * len(METRICS)))
