@@ -28,7 +28,7 @@ SEEDS = 4  # pairs that tau is taken from, for each edge
 MOST = 128  # candidates of a row that are always taken; more from MOST_SHARE of the columns on
 MOST_SHARE = 1 / 32
 SHARE = 32  # of the nodes, one is compared at first
-BYTES_PER_PAIR = 8  # of a block: a product, and room to spare
+BYTES_PER_PAIR = 4  # of a block: a product
 AT_ONCE = 2**23  # pairs that are searched at once; bounds the memory of their overlaps
 
 Ints = NDArray[np.int64]
@@ -78,39 +78,49 @@ def floors(similarity: Similarity, first_pass: FirstPass, k: int, start: int, st
     return found
 
 
-@dataclass(frozen=True)
-class Block:
-    """Some rows of the first pass.
-
-    Attributes:
-        products: (b, N); `search` overwrites them.
-        offsets: (b, P) what was taken from them.
-        floors: (b,) as the offsets were made of.
-        start: the first row.
-    """
-
-    products: Tensor
-    offsets: Tensor
-    floors: Floats
-    start: int
-
-    def part(self, first: int, last: int) -> "Block":
-        """The rows from first to last, counted from the block's first."""
-        rows = slice(first, last)
-        parts = self.products[rows], self.offsets[rows], self.floors[rows]
-        return Block(*parts, self.start + first)
-
-
-def search(similarity: Similarity, first_pass: FirstPass, k: int, of: Block) -> Found:
-    """The k nearest of each row of a block.
+def block(
+    similarity: Similarity, first_pass: FirstPass, k: int, room: Tensor, start: int
+) -> list[Found]:
+    """The k nearest of the rows of a block.
 
     Args:
         similarity: of n nodes.
         first_pass: of the same nodes.
         k: edges of a row, at most.
-        of: the rows.
+        room: (b, N) for the products; overwritten.
+        start: the first row.
     """
-    products, offsets, floors, start = of.products, of.offsets, of.floors, of.start
+    lowest = floors(similarity, first_pass, k, start, start + len(room))
+    offsets = first_pass.offsets(start, lowest)
+    products = first_pass.products(start, offsets, room)
+    found, size = [], max(1, AT_ONCE // len(first_pass.lanes.columns))
+    for first in range(0, len(room), size):
+        rows = slice(first, first + size)
+        part = products[rows], offsets[rows], lowest[rows]
+        found.append(search(similarity, first_pass, k, *part, start + first))
+    return found
+
+
+def search(
+    similarity: Similarity,
+    first_pass: FirstPass,
+    k: int,
+    products: Tensor,
+    offsets: Tensor,
+    lowest: Floats,
+    start: int,
+) -> Found:
+    """The k nearest of each of some rows.
+
+    Args:
+        similarity: of n nodes.
+        first_pass: of the same nodes.
+        k: edges of a row, at most.
+        products: (b, N) overwritten.
+        offsets: (b, P) what was taken from them.
+        lowest: (b,) floors that the offsets were made of.
+        start: the first row.
+    """
     lanes, nodes = first_pass.lanes, len(similarity.neighbours.indptr) - 1
     scales = torch.from_numpy(first_pass.scales.astype(np.float32))
     of_rows = lanes.patterns[start : start + len(products)]
@@ -123,7 +133,7 @@ def search(similarity: Similarity, first_pass: FirstPass, k: int, of: Block) -> 
     block, places = _seeds(products, maxima, scaled, taken, SEEDS * k)
     columns = lanes.nodes[places]
     near = pairs.near(block, columns)
-    tau = np.maximum(_kth(block, near, k, len(products)) - pairs.error, floors)
+    tau = np.maximum(_kth(block, near, k, len(products)) - pairs.error, lowest)
     products[block, places] = 0  # they are known; each of the others that is large enough follows
     bits = first_pass.bits(tau[:, None] / first_pass.scales[of_rows] - offsets.double().numpy())
     most = max(MOST + k, int(MOST_SHARE * nodes))

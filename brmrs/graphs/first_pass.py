@@ -21,6 +21,7 @@ numbers have the order of their bits, read as integers. Those of negative number
 integers. So the search compares integers, which is faster in bfloat16.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -34,6 +35,7 @@ from brmrs.graphs.lanes import Ints, Lanes
 from brmrs.graphs.leading import Floats, units_of, upper
 from brmrs.graphs.similarity import Similarity
 
+LOG = logging.getLogger(__name__)
 HALF_FROM = 5e10  # multiplications from which the choice of the precision is worth a test
 FASTER = 2.0  # how much faster bfloat16 has to be, as it leaves more candidates
 ROUND_FLOAT, ROUND_HALF = 2.0**-24, 2.0**-8  # relative errors of one rounding
@@ -64,11 +66,15 @@ class FirstPass:
         self.kind, self.rounding = torch.int32, 2 * ROUND_FLOAT
         n_nodes = len(self.lanes.columns)
         width = weighted(similarity, directions, np.arange(1)).shape[1]
-        if n_nodes**2 * width > HALF_FROM and half_is_faster():
+        large = n_nodes**2 * width > HALF_FROM
+        if large and half_is_faster():
             self._fill(similarity, directions, width, torch.bfloat16)
             if _within(self._vectors):
                 self.kind, self.rounding = torch.int16, 1.01 * ROUND_HALF
+                LOG.info("first pass over %d nodes in bfloat16", n_nodes)
                 return
+        if large:
+            LOG.info("first pass over %d nodes in float32: bfloat16 is not faster here", n_nodes)
         self._fill(similarity, directions, width, torch.float32)
 
     def _fill(

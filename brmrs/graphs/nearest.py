@@ -4,14 +4,15 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
+from queue import SimpleQueue
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import get_num_threads
+from torch import Tensor
 
 from brmrs.graphs import candidates, leading
+from brmrs.graphs.candidates import Found
 from brmrs.graphs.first_pass import FirstPass
 from brmrs.graphs.similarity import Edges, Similarity
 from brmrs.graphs.top_k import best, largest
@@ -50,26 +51,38 @@ def edges(parts: Sequence[Columns]) -> Edges:
 def _by_candidates(
     similarity: Similarity, k: int, block_bytes: int, description: str
 ) -> Iterator[Columns]:
-    """The edges of some rows at a time, in order, then those of rows with too many candidates."""
+    """The edges of some rows at a time, in order, then those of rows with too many candidates.
+
+    Each thread searches whole blocks by itself: much of a search cannot be split among threads.
+    """
     first_pass = FirstPass(similarity, leading.chosen(similarity, k, description))
-    nodes = similarity.neighbours.shape[0]
-    size = min(ROWS, nodes, max(1, block_bytes // (candidates.BYTES_PER_PAIR * nodes)))
-    room = first_pass.room(size)
-    few = max(1, candidates.AT_ONCE // nodes)
+    nodes, threads = similarity.neighbours.shape[0], torch.get_num_threads()
+    size = block_bytes // (threads * candidates.BYTES_PER_PAIR * nodes)
+    size = min(ROWS, -(-nodes // threads), max(1, size))
+    starts, rooms = range(0, nodes, size), SimpleQueue[Tensor]()
+    for _ in range(threads):
+        rooms.put(first_pass.room(size))
+
+    def found(start: int) -> list[Found]:
+        room = rooms.get()
+        try:
+            return candidates.block(similarity, first_pass, k, room[: nodes - start], start)
+        finally:
+            rooms.put(room)
+
     left = []
-    # Much of a search is done by one thread: overlaps, and the choice of the largest.
-    with progress.task(description, nodes) as work, ThreadPoolExecutor(get_num_threads()) as pool:
-        for start, stop in pairwise([*range(0, nodes, size), nodes]):
-            floors = candidates.floors(similarity, first_pass, k, start, stop)
-            offsets = first_pass.offsets(start, floors)
-            products = first_pass.products(start, offsets, room)
-            block = candidates.Block(products, offsets, floors, start)
-            firsts = range(0, stop - start, few)
-            parts = [block.part(first, min(first + few, stop - start)) for first in firsts]
-            for found in pool.map(partial(candidates.search, similarity, first_pass, k), parts):
-                yield found.rows, found.columns, found.weights
-                left.append(found.left)
-            work.advance(stop - start)
+    try:
+        with (
+            progress.task(description, nodes) as work,
+            ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool,
+        ):
+            for start, parts in zip(starts, pool.map(found, starts), strict=True):
+                for part in parts:
+                    yield part.rows, part.columns, part.weights
+                    left.append(part.left)
+                work.advance(min(size, nodes - start))
+    finally:
+        torch.set_num_threads(threads)  # threads that start later would have one
     yield from _left(similarity, k, block_bytes, np.concatenate(left), description)
 
 

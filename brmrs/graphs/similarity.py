@@ -24,6 +24,8 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from brmrs.graphs.sparse import products_of_pairs
+
 Overlap = Literal["cosine", "jaccard", "count"]
 Floats = NDArray[np.float64]
 Rows = slice | NDArray[np.intp]  # of nodes
@@ -85,13 +87,20 @@ class Modality:
         They are exact, or sums of d products in float32, with the error of these.
         """
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        runs = list(pairwise([*starts.tolist(), len(rows)]))
+        ends = np.append(starts, len(rows))
+        if kind is np.float32:
+            units = torch.from_numpy(self.units)
+            own = units[torch.from_numpy(rows[starts])]
+            found = products_of_pairs(own, units, torch.from_numpy(ends), torch.from_numpy(columns))
+            near: Floats = found.double().numpy()
+            return near
+        runs = list(pairwise(ends.tolist()))
         result = np.empty(len(rows))
 
         def fill(some: list[tuple[int, int]]) -> None:
             for start, stop in some:
-                own = self.units[rows[start]].astype(kind, copy=False)
-                others = self.units[columns[start:stop]].astype(kind, copy=False)
+                own = self.units[rows[start]].astype(np.float64)
+                others = self.units[columns[start:stop]].astype(np.float64)
                 # einsum, because a BLAS with threads of its own would be slower in several threads
                 result[start:stop] = np.einsum("ed,d->e", others, own)
 
@@ -245,7 +254,7 @@ class Similarity:
             columns: (E,).
             overlaps: those of some rows, sorted; None: they do not count.
             place: (E,) the row of `overlaps` that belongs to rows[e].
-            kind: float32: the cosines have the error of their sums, and take a third of the time.
+            kind: float32: the cosines have the error of their sums, and take a fifth of the time.
         """
 
         def part(of: Cosines) -> tuple[Floats, Any]:

@@ -1,4 +1,4 @@
-"""The sparse product of all graph models."""
+"""The sparse product of all graph models, and products of single pairs."""
 
 import warnings
 from typing import Any
@@ -112,6 +112,24 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
         return None, multiply(ctx.matrix.transposed, gradients[0])
+
+
+def products_of_pairs(own: Tensor, table: Tensor, ends: Tensor, columns: Tensor) -> Tensor:
+    """(E,) inner products of single pairs of rows, without a copy of the table's rows.
+
+    Args:
+        own: (r, d) vectors.
+        table: (n, d).
+        ends: (r + 1,) the pairs of vector i are at ends[i] to ends[i + 1].
+        columns: (E,) row of the table of each pair, in any order.
+    """
+    pattern = torch.sparse_csr_tensor(
+        *(ends.long(), columns.long(), own.new_zeros(len(columns))),
+        size=(len(own), len(table)),
+        check_invariants=False,  # it would want sorted columns, which this product does not need
+    )
+    found: Tensor = torch.sparse.sampled_addmm(pattern, own, table.T, beta=0.0).values()
+    return found
 
 
 def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -215,5 +215,5 @@ def test_progress_counts_every_row_once() -> None:
     seen = []
     similarity = of_vectors(noise(0, 50, 4))
     with progress.watched(lambda task: seen.append(task.done)):
-        nearest.nearest(similarity, 2, 8 * 50 * candidates.BYTES_PER_PAIR)
+        nearest.nearest(similarity, 2, 8 * 50 * candidates.BYTES_PER_PAIR * torch.get_num_threads())
     assert seen == [8, 16, 24, 32, 40, 48, 50, 50]

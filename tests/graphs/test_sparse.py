@@ -92,3 +92,12 @@ def test_unsorted_matrix_is_read_right_and_left_alone() -> None:
     assert sparse.transposed.to_dense().tolist() == [[1, 0], [0, 3], [2, 0]]
     for kept, part in zip((matrix.data, matrix.indices, matrix.indptr), parts, strict=True):
         assert kept.tolist() == part.tolist()
+
+
+def test_products_of_pairs_are_inner_products() -> None:
+    """Columns may come in any order, and a vector may have no pair."""
+    table, own = torch.randn(7, 5), torch.randn(3, 5)
+    ends, columns = torch.tensor([0, 3, 3, 5]), torch.tensor([6, 0, 6, 2, 1])
+    found = products_of_pairs(own, table, ends, columns)
+    whole = own @ table.T
+    assert_close(found, whole[torch.tensor([0, 0, 0, 2, 2]), columns])
