@@ -21,10 +21,10 @@ from brmrs.graphs.similarity import Modality, Similarity
 
 LOG = logging.getLogger(__name__)
 WIDTHS = (256, 512, 1024, 2048)  # numbers of a vector of the first pass that are tried
-WORTH = 2e12  # multiplications of all pairs; below, the trial and the directions cost too much
+WORTH = 5e12  # multiplications of all pairs; below, the trial and the directions cost too much
 # What takes as long as a multiplication of the first pass, measured (bfloat16, AMX):
 LEAST = 350  # numbers of a vector; fewer are not faster
-EXACT = 200  # multiplications for each number of a candidate
+EXACT = 90  # multiplications for each number of a candidate
 TURNED = 8  # and for each multiplication by a direction, in float64
 ROWS, COLUMNS, FITTED = 32, 4096, 4096  # nodes of the trial; nodes that the directions are made of
 OTHERS = 12  # numbers of a modality beside those of its directions: s and errors (`FirstPass`)

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 
 from brmrs.graphs import bipartite, homogeneous
-from brmrs.graphs.sparse import SparseMatrix
+from brmrs.graphs.sparse import SparseMatrix, products_of_pairs
 
 
 def random_sparse(rows: int, columns: int, seed: int, density: float = 0.3) -> sp.csr_matrix:
@@ -100,4 +100,4 @@ def test_products_of_pairs_are_inner_products() -> None:
     ends, columns = torch.tensor([0, 3, 3, 5]), torch.tensor([6, 0, 6, 2, 1])
     found = products_of_pairs(own, table, ends, columns)
     whole = own @ table.T
-    assert_close(found, whole[torch.tensor([0, 0, 0, 2, 2]), columns])
+    torch.testing.assert_close(found, whole[torch.tensor([0, 0, 0, 2, 2]), columns])
