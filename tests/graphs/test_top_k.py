@@ -32,6 +32,18 @@ def test_large_rows_without_ties() -> None:
     assert torch.equal(best(scores, 20)[1], reference(scores, 20)[1])
 
 
+@given(st.integers(1, 5), st.integers(1, 900), st.integers(0, 2**32), st.booleans())
+def test_rows_of_many_lanes(k: int, items: int, seed: int, tied: bool) -> None:
+    """Some scores are those of masked items; the last columns fill no lane."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(-2, 3 if tied else 2**20, (3, items), generator=generator).float()
+    scores[scores == -1] = -torch.inf
+    values, expected = reference(scores, k)
+    assert torch.equal(best(scores, k)[0], values)
+    real = values > -torch.inf  # masked items have no order
+    assert torch.equal(best(scores, k)[1][real], expected[real])
+
+
 @pytest.mark.parametrize(
     ("row", "k", "chosen"),
     [
