@@ -2,8 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from queue import SimpleQueue
 
 import numpy as np
@@ -17,6 +15,7 @@ from brmrs.graphs.first_pass import FirstPass
 from brmrs.graphs.similarity import Edges, Similarity
 from brmrs.graphs.top_k import best, largest
 from brmrs.system import progress
+from brmrs.system.workers import side_by_side
 
 LOG = logging.getLogger(__name__)
 Columns = Sequence[NDArray[np.generic]]  # (E,) rows, columns and weights, sorted by row and column
@@ -71,18 +70,12 @@ def _by_candidates(
             rooms.put(room)
 
     left = []
-    try:
-        with (
-            progress.task(description, nodes) as work,
-            ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool,
-        ):
-            for start, parts in zip(starts, pool.map(found, starts), strict=True):
-                for part in parts:
-                    yield part.rows, part.columns, part.weights
-                    left.append(part.left)
-                work.advance(min(size, nodes - start))
-    finally:
-        torch.set_num_threads(threads)  # threads that start later would have one
+    with progress.task(description, nodes) as work, side_by_side() as pool:
+        for start, parts in zip(starts, pool.map(found, starts), strict=True):
+            for part in parts:
+                yield part.rows, part.columns, part.weights
+                left.append(part.left)
+            work.advance(min(size, nodes - start))
     yield from _left(similarity, k, block_bytes, np.concatenate(left), description)
 
 

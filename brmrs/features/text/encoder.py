@@ -13,6 +13,7 @@ from brmrs.errors import UserError
 from brmrs.features import precision
 from brmrs.features.precision import Precision, Wanted
 from brmrs.system.files import digest_bytes, digest_json
+from brmrs.system.workers import side_by_side
 
 Long = Literal["truncate", "mean"]
 BUCKET = 32  # tokens; lengths are padded to a multiple of it
@@ -169,18 +170,32 @@ def _by_length(
     limit, d = model.max_seq_length or model.tokenizer.model_max_length, dimension(model)
     lengths = np.array([max(1, len(tokens)) for tokens in lists["input_ids"]])
     lengths = np.minimum(-(-lengths // BUCKET) * BUCKET, limit)
-    for length in np.unique(lengths)[::-1].tolist():
-        size = max(1, batch_size * TOKENS // length)
-        places = np.flatnonzero(lengths == length)
-        for start in range(0, len(places), size):
-            rows = places[start : start + size]
-            filled = [{n: v[row] for n, v in lists.items()} for row in np.resize(rows, size)]
-            batch = model.tokenizer.pad(
-                filled, padding="max_length", max_length=length, return_tensors="pt"
-            )
-            with torch.inference_mode():
-                found = model({**batch.to(model.device), **others})["sentence_embedding"]
-            yield rows, found[: len(rows), :d].float().cpu().numpy()
+
+    def batches() -> Iterator[tuple[np.ndarray, Any]]:
+        for length in np.unique(lengths)[::-1].tolist():
+            size = max(1, batch_size * TOKENS // length)
+            places = np.flatnonzero(lengths == length)
+            for start in range(0, len(places), size):
+                rows = places[start : start + size]
+                filled = [{n: v[row] for n, v in lists.items()} for row in np.resize(rows, size)]
+                yield (
+                    rows,
+                    model.tokenizer.pad(
+                        filled, padding="max_length", max_length=length, return_tensors="pt"
+                    ),
+                )
+
+    def vectors(batch: tuple[np.ndarray, Any]) -> tuple[np.ndarray, np.ndarray]:
+        rows, tokens = batch
+        with torch.inference_mode():
+            found = model({**tokens.to(model.device), **others})["sentence_embedding"]
+        return rows, found[: len(rows), :d].float().cpu().numpy()
+
+    if model.device.type != "cpu":
+        yield from map(vectors, batches())
+        return
+    with side_by_side() as pool:
+        yield from pool.map(vectors, batches())
 
 
 def _prompt(model: SentenceTransformer) -> str:
