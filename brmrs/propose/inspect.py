@@ -18,7 +18,7 @@ from brmrs.ingest.amazon.records import read
 from brmrs.ingest.dataset import Reading
 from brmrs.ingest.stage import ingest
 from brmrs.ingest.tables import ITEMS_WITH, fields_of
-from brmrs.propose.look import pictures_of, with_picture
+from brmrs.propose.look import named_picture, pictures_of, with_picture, without_files
 
 LOW_RATING = 2.0  # stars
 CONFIGURATION = {".yaml", ".yml"}
@@ -44,14 +44,19 @@ def inspect(paths: Sequence[Path], plugins: Sequence[Path] = ()) -> dict[str, An
         return _of_metadata(config.metadata)
     everything = {"k": 0, "max_bad_share": 1.0, "allow_truncated": True}
     found = ingest(config.model_copy(update=everything), plugins)
-    folders = [place for path in paths if path.is_dir() and (place := pictures_of(path)[0])]
+    named = [path for path in paths if path.is_dir()]
+    folders = [place for path in named if (place := pictures_of(path)[0])]
     if folders:
         found.statistics["items_with"]["picture"] = with_picture(folders, found)
+    found.statistics["picture_name"] = named_picture(found)
     labels = found.given.labels if found.given else None
     if labels is not None:
         split = {name: int((labels == value).sum()) for value, name in SPLIT_NAMES.items()}
         return {**found.statistics, "split": split}
-    return {**found.statistics, "notes": _notes(found.statistics)}
+    notes = _notes(found.statistics)
+    if named and not folders:
+        notes.append(without_files(found.statistics, named[0]))
+    return {**found.statistics, "notes": [note for note in notes if note]}
 
 
 def _notes(statistics: dict[str, Any]) -> list[str]:
