@@ -1,6 +1,6 @@
 """Read a configuration from files, `--set` overrides and a flow's parameters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +72,16 @@ def load(
         found = faults(error, values)
         lines = [f"{_sources(fault, layers)}: {fault.message}" for fault in found]
         raise UserError("; ".join(lines)) from error
+
+
+def load_sections(path: Path, names: Collection[str]) -> PipelineConfig:
+    """Some sections of one file; all others are the defaults. Its plug-ins are not read.
+
+    Raises:
+        UserError: the file cannot be read, or one of these sections is wrong.
+    """
+    values = _of_file(path).values
+    return parse({name: values[name] for name in names if name in values}, str(path))
 
 
 def parse(values: dict[str, Any], source: str) -> PipelineConfig:

@@ -247,7 +247,7 @@ def without_files(statistics: Mapping[str, Any], folder: Path, where: str = "") 
         return ""
     return (
         f"{count:,} items name pictures{where}, such as {statistics['picture_name']}; {folder} "
-        "has no picture files: put them there and set images.folder"
+        "has no picture files: put them there"
     )
 
 

@@ -16,10 +16,10 @@ from brmrs.errors import UserError
 from brmrs.ingest.stage import SIZES, ingest
 from brmrs.ingest.table import names
 from brmrs.ingest.table.head import Head
+from brmrs.propose.known import FILE
 from brmrs.propose.look import Findings, look, named_picture, with_picture, without_files
 from brmrs.system.files import replacing
 
-FILE = "brmrs.yaml"
 MOST_BAD = 0.2  # share of bad lines above which the files have to be corrected first
 KS = (5, 4, 3, 2)
 FIND = {"interactions": names.interactions, "items": names.items, "users": names.users}
@@ -120,7 +120,9 @@ def _choose_pictures(found: Findings, facts: Mapping[str, Any], chosen: dict[str
         chosen["images.folder"] = Choice(place, f"{found.n_pictures:,} pictures{of}")
         return
     columns = ", ".join(_chosen_columns(found).get("pictures", ()))
-    missing = without_files(facts, found.folder, f" in the column {columns}" if columns else "")
+    where = f" in the column {columns}" if columns else ""
+    if missing := without_files(facts, found.folder, where):
+        missing += " and set images.folder"
     if with_address := facts["items_with"]["image_address"]:
         reason = f"{with_address:,} items have addresses of pictures; the run downloads them"
         chosen["images.fetch"] = Choice(True, "; ".join(filter(None, (reason, missing))))
@@ -211,8 +213,8 @@ def _lines(folder: Path, found: Findings, choices: Mapping[str, Choice]) -> Iter
         values[f"ingest.columns.{role}"] = Choice(value, "guessed")
     yield from _yaml({**values, **choices})
     left_out = [f"{path.name}: {reason}" for path, reason in found.ignored.items()]
-    for file, columns in _not_read(found).items():
-        left_out.append(f"{file}: columns {', '.join(columns)}")
+    for file, not_read in _not_read(found).items():
+        left_out.append(f"{file}: columns {', '.join(not_read)}")
     if left_out:
         yield "# Not used:"
         yield from (f"#   {_in_comment(line)}" for line in left_out)
