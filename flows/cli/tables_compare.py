@@ -81,7 +81,6 @@ def notes(result: dict[str, Any], hidden: Collection[str] = ()) -> list[str]:
     against = f"that of {result['reference']}"
     if rows[0]["faults"] and not rows[0]["seeds"] and rows[1:]:
         against += ", which failed, so nothing is compared"
-    difference = f"test {result['headline']} minus {against}; mean over {result['users']:,} users and the seeds"
     tests = {
         "95 % interval": "paired bootstrap over the users",
         "p": "Wilcoxon signed-rank test of the differences, corrected by Holm for the number of "
@@ -90,9 +89,13 @@ def notes(result: dict[str, Any], hidden: Collection[str] = ()) -> list[str]:
     lines = ["settings and epochs are chosen on validation data, never on test data"]
     if any(len(row["seeds"]) > 1 for row in rows):
         lines.append("±: standard deviation over the seeds")
-    lines.append(f"difference: {difference}")
+    if "difference" not in hidden:
+        lines.append(
+            f"difference: test {result['headline']} minus {against}; mean over "
+            f"{result['users']:,} users and the seeds"
+        )
     shown = [f"{name}: {text}" for name, text in tests.items() if name not in hidden]
-    lines.append("; ".join(shown))
+    lines += ["; ".join(shown)] if shown else []
     lines += [f"{name}: {text}" for name, text in result["conditions"].items()]
     by_tuning = {
         tuned: [row["model"] for row in rows if row["tuned"] is tuned] for tuned in (True, False)
