@@ -12,8 +12,9 @@ from brmrs.config.models import NAME
 from brmrs.config.pipeline import PipelineConfig, put
 from brmrs.config.places import anchored
 from brmrs.config.section import PLACE
-from brmrs.config.shipped import find
+from brmrs.config.shipped import find, shipped_names
 from brmrs.errors import UserError
+from brmrs.suggest import instead
 from brmrs.system.named_file import read_named
 
 PLUGINS = "plugins"
@@ -102,7 +103,8 @@ def _of_file(path: Path) -> _Layer:
     try:
         values = plain.from_yaml(read_named(find(path)).decode())
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
+        advice = instead(path, "pass an existing file with -c", shipped_names())
+        raise UserError(f"{path}: {error.strerror}; {advice}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not YAML: {error}") from error
     except plain.NotPlainError as error:

@@ -22,6 +22,7 @@ from brmrs.ingest.table import names, recognise
 from brmrs.ingest.table.head import Head, read_head
 from brmrs.ingest.table.names import words
 from brmrs.ingest.table.recognise import Survey
+from brmrs.suggest import instead
 
 FIELD = "folder"
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -64,7 +65,8 @@ def look(folder: Path) -> Findings:
         UserError: the folder cannot be read, or holds no interactions.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name the folder of your data")
+        advice = instead(folder, "name the folder of your data")
+        raise UserError(f"{folder}: no such folder; {advice}")
     files = listing(folder, FIELD)
     found = _dump(folder, files)
     found.pictures, found.n_pictures = pictures_of(folder)

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from brmrs.errors import UserError
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.runs import Run, all_runs, find, latest, sound
+from brmrs.store.runs import PREVIOUS, SERVED, Run, all_runs, find, latest, sound
 from brmrs.system import untrusted
 from brmrs.system.files import write_json
 from brmrs.system.untrusted import Name
@@ -23,7 +23,6 @@ Action = Literal["promoted", "not promoted", "rolled back"]
 PROMOTED: Action = "promoted"
 NOT_PROMOTED: Action = "not promoted"
 ROLLED_BACK: Action = "rolled back"
-SERVED, PREVIOUS = "served", "previous"  # aliases of runs
 NEEDED = ("ingest", "train")  # stages whose artifacts are needed to recommend
 # Stages of the run that answers if none was promoted or named: no run of a benchmark or a search.
 ANSWERING = ("publish",)

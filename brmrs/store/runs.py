@@ -15,6 +15,7 @@ from brmrs.stages import GRAPHS, STAGES
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.graphs import recalls
 from brmrs.store.records import Artifact, Record
+from brmrs.suggest import did_you_mean, instead, nearest
 from brmrs.system import machine, untrusted
 from brmrs.system.files import write_json
 from brmrs.system.untrusted import Digest, Name
@@ -25,6 +26,7 @@ REPORTS = "reports"  # folder of the store with a page per run
 # The command that made a run. A benchmark and a search leave one run for each training.
 Kind = Literal["run", "retrain", "benchmark", "tune", "diagnosis"]
 LATEST = "latest"  # the alias of the newest run
+SERVED, PREVIOUS = "served", "previous"  # further aliases (see `brmrs.serving.current.resolve`)
 # With other features than the user's, to compare with: neither the latest nor the previous run.
 DIAGNOSIS: Kind = "diagnosis"
 
@@ -282,8 +284,13 @@ def find(store: ArtifactStore, name: str, *stages: str) -> Run:
     paths = sorted(_folder(store).glob("*.json"))
     alike = [path for path in paths if path.stem.startswith(name) or path.stem.endswith(name)]
     found = [path for path in alike if path.stem == name] or alike
-    if len(found) != 1:
-        known = ", ".join(path.stem for path in found[:5]) or "none of that name"
+    if not found:
+        known = (LATEST, SERVED, PREVIOUS, *(path.stem for path in paths))
+        hint = did_you_mean(nearest(name, known))
+        advice = instead(store.root, "`brmrs runs` lists them")
+        raise UserError(f"run {name}: none of that name under {store.root}{hint}; {advice}")
+    if len(found) > 1:
+        known = ", ".join(path.stem for path in found[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise UserError(f"run {name}: {known}{more}; `brmrs runs` lists them")
     return _read(found[0])
@@ -308,9 +315,10 @@ def latest(store: ArtifactStore, *stages: str, data: str | None = None) -> Run:
             return sound(run, store, *stages)
     of_data = f"of {data} " if data else ""
     lacking = f" with the stage {', '.join(stages)}" if stages else ""
-    raise UserError(
-        f"no finished run {of_data}under {store.root}{lacking}; run `brmrs run -c FILE`"
-    )
+    names = {run.config["name"] for run in _candidates(store)} - {data}
+    hint = did_you_mean(nearest(data, sorted(names))) if data else ""
+    advice = instead(store.root, "run `brmrs run -c FILE`")
+    raise UserError(f"no finished run {of_data}under {store.root}{lacking}{hint}; {advice}")
 
 
 def newer(store: ArtifactStore, than: Run) -> list[Run]:
