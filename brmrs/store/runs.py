@@ -285,8 +285,8 @@ def find(store: ArtifactStore, name: str, *stages: str) -> Run:
     alike = [path for path in paths if path.stem.startswith(name) or path.stem.endswith(name)]
     found = [path for path in alike if path.stem == name] or alike
     if not found:
-        known = (LATEST, SERVED, PREVIOUS, *(path.stem for path in paths))
-        hint = did_you_mean(nearest(name, known))
+        names = (LATEST, SERVED, PREVIOUS, *(path.stem for path in paths))
+        hint = did_you_mean(nearest(name, names))
         advice = instead(store.root, "`brmrs runs` lists them")
         raise UserError(f"run {name}: none of that name under {store.root}{hint}; {advice}")
     if len(found) > 1:
