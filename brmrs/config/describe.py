@@ -65,7 +65,9 @@ def rows(
         known = [row.path for row in every] + of_models
         hint = did_you_mean(nearest_field(prefix, known))
         sections = ", ".join(row.path for row in every if row.type == "section")
-        raise UserError(f"no section, field or model {prefix!r}{hint}; the sections are {sections}")
+        raise UserError(
+            f"no section, field or model {prefix!r}{hint or ';'} the sections are {sections}"
+        )
     yield from found
 
 

@@ -288,7 +288,7 @@ def find(store: ArtifactStore, name: str, *stages: str) -> Run:
         names = (LATEST, SERVED, PREVIOUS, *(path.stem for path in paths))
         hint = did_you_mean(nearest(name, names))
         advice = instead(store.root, "`brmrs runs` lists them")
-        raise UserError(f"run {name}: none of that name under {store.root}{hint}; {advice}")
+        raise UserError(f"run {name}: none of that name under {store.root}{hint or ';'} {advice}")
     if len(found) > 1:
         known = ", ".join(path.stem for path in found[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
@@ -318,7 +318,7 @@ def latest(store: ArtifactStore, *stages: str, data: str | None = None) -> Run:
     names = {run.config["name"] for run in _candidates(store)} - {data}
     hint = did_you_mean(nearest(data, sorted(names))) if data else ""
     advice = instead(store.root, "run `brmrs run -c FILE`")
-    raise UserError(f"no finished run {of_data}under {store.root}{lacking}{hint}; {advice}")
+    raise UserError(f"no finished run {of_data}under {store.root}{lacking}{hint or ';'} {advice}")
 
 
 def newer(store: ArtifactStore, than: Run) -> list[Run]:
