@@ -16,13 +16,13 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from brmrs.errors import UserError
+from brmrs.suggest import instead, nearest
 from brmrs.system import code
 from brmrs.system.named_file import read_named
 
@@ -151,7 +151,7 @@ def find(kind: Kind, name: str, plugins: Iterable[Path] = ()) -> Extension:
 def missing(kind: str, name: str, there: Iterable[str]) -> str:
     """The message for a name without extension."""
     names = sorted(there)
-    near = get_close_matches(name, names, 1)
+    near = nearest(name, names)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
     return f"no {kind} {name!r}; {hint}"
 
@@ -166,7 +166,8 @@ def of_file(file: Path) -> tuple[Extension, ...]:
     try:
         text = read_named(path)
     except OSError as error:
-        raise UserError(f"plugins: {file}: {error.strerror}; name an existing file") from error
+        advice = instead(file, "name an existing file")
+        raise UserError(f"plugins: {file}: {error.strerror}; {advice}") from error
     found = _scanned(text, path, _module_name(path))
     if not found:
         raise UserError(f"plugins: {file}: registers nothing; put @register in front of a class")

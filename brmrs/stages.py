@@ -14,6 +14,7 @@ from brmrs.columns import TEXT, VISUAL
 from brmrs.config.pipeline import PipelineConfig
 from brmrs.errors import UserError
 from brmrs.extensions import Extension, known, missing
+from brmrs.suggest import did_you_mean, nearest
 
 _IMPORTING = Lock()
 
@@ -310,7 +311,8 @@ def needed(config: PipelineConfig, until: str | None = None) -> tuple[Stage, ...
     wanted = [stage.name for stage in chosen] if until is None else until.split(",")
     for name in wanted:
         if name not in stages:
-            raise UserError(f"no stage {name!r}; the stages are {', '.join(stages)}")
+            hint = did_you_mean(nearest(name, stages))
+            raise UserError(f"no stage {name!r}{hint or '; the stages are ' + ', '.join(stages)}")
     names = _closure(wanted, stages)
     return tuple(stage for name, stage in stages.items() if name in names)
 

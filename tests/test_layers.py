@@ -9,7 +9,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("brmrs", "tasks", "flows")
 
 # Below everything: names, errors, the kinds of fields. They may be imported from anywhere.
-BASE = {"brmrs.columns", "brmrs.errors", "brmrs.extensions", "brmrs.config", "brmrs.system"}
+BASE = {
+    "brmrs.columns",
+    "brmrs.errors",
+    "brmrs.suggest",
+    "brmrs.extensions",
+    "brmrs.config",
+    "brmrs.system",
+}
 
 # What a dump format may import, beside these.
 DATASET = {
@@ -28,10 +35,23 @@ DATASET = {
 ALLOWED: dict[str, set[str]] = {
     "brmrs.errors": set(),
     "brmrs.columns": set(),
+    "brmrs.suggest": set(),
     "brmrs.system": {"brmrs.errors"},
-    "brmrs.extensions": {"brmrs.errors", "brmrs.system"},
-    "brmrs.config": {"brmrs.columns", "brmrs.errors", "brmrs.extensions", "brmrs.system"},
-    "brmrs.stages": {"brmrs.columns", "brmrs.config", "brmrs.errors", "brmrs.extensions"},
+    "brmrs.extensions": {"brmrs.errors", "brmrs.suggest", "brmrs.system"},
+    "brmrs.config": {
+        "brmrs.columns",
+        "brmrs.errors",
+        "brmrs.extensions",
+        "brmrs.suggest",
+        "brmrs.system",
+    },
+    "brmrs.stages": {
+        "brmrs.columns",
+        "brmrs.config",
+        "brmrs.errors",
+        "brmrs.extensions",
+        "brmrs.suggest",
+    },
     "brmrs.sample": {*BASE},
     # The formats do not import the stage, which reaches them through brmrs.ingest.formats.
     "brmrs.ingest.files": {*BASE},

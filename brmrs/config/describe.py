@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from brmrs.config import models
 from brmrs.config.schema import Schema, schema
 from brmrs.config.section import Section
 from brmrs.errors import UserError
+from brmrs.suggest import did_you_mean, nearest_field
 
 MODEL = "model"
 LARGE = 2**60  # larger bounds are limits of number types and are not shown
@@ -63,10 +63,11 @@ def rows(
     found = [row for row in every if f"{row.path}.".startswith(f"{prefix}.")]
     if not found:
         known = [row.path for row in every] + of_models
-        near = get_close_matches(prefix, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(nearest_field(prefix, known))
         sections = ", ".join(row.path for row in every if row.type == "section")
-        raise UserError(f"no section, field or model {prefix!r}{hint}; the sections are {sections}")
+        raise UserError(
+            f"no section, field or model {prefix!r}{hint or ';'} the sections are {sections}"
+        )
     yield from found
 
 

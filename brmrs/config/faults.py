@@ -1,6 +1,6 @@
 """One-line messages for the faults in a configuration, made from pydantic's errors."""
 
-from difflib import get_close_matches
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,8 @@ from pydantic_core import ErrorDetails
 from brmrs.config import models, renamed
 from brmrs.config.models import ModelSection, RankingTerms
 from brmrs.config.pipeline import PipelineConfig
-from brmrs.config.section import NAME_PATTERN
+from brmrs.config.section import NAME_PATTERN, Section
+from brmrs.suggest import SHOWN, did_you_mean, nearest, nearest_field, of_last_part
 
 LONGEST = 60  # characters shown of a value
 
@@ -69,7 +70,7 @@ def _words(path: tuple[str, ...], details: ErrorDetails, values: dict[str, Any])
     if instead := renamed.instead(where, details):
         return where, instead
     if details["type"] == "extra_forbidden":
-        return where, _no_field(path, values)
+        return where, _no_field(path, details["input"], values)
     text = details["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if details["type"] == "string_pattern_mismatch" and details["ctx"]["pattern"] == NAME_PATTERN:
         text = "use only letters, digits, '_', '.' and '-'"
@@ -91,8 +92,8 @@ def _shown(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
-def _no_field(path: tuple[str, ...], values: dict[str, Any]) -> str:
-    """Why a field is unknown, and which one may be meant."""
+def _no_field(path: tuple[str, ...], value: object, values: dict[str, Any]) -> str:
+    """Why a field is unknown, and which one may be meant: of the section, or of any other."""
     section: Any = PipelineConfig
     inside = path
     if path[0] == "model" and len(path) > 1:
@@ -105,10 +106,26 @@ def _no_field(path: tuple[str, ...], values: dict[str, Any]) -> str:
     for new in renamed.MODEL_FIELDS.get(path[-1], ()):
         if path[0] == "model" and new in fields:
             return f"renamed to {'.'.join((*path[:-1], new))}"
-    near = get_close_matches(path[-1], fields, 1)
-    if "objective" in fields and path[-1] in RankingTerms.model_fields:
-        near = [f"model.objective.{path[-1]}"]
-    return "no such field" + (f"; did you mean {near[0]}?" if near else "")
+    known = list(_all_fields(PipelineConfig, values))
+    alike = nearest_field(".".join(path), known)
+    near = of_last_part(path[-1], alike) or nearest(path[-1], fields)
+    if not near and isinstance(value, dict):  # an unknown section, perhaps of a known field
+        near = [each for name in value for each in of_last_part(str(name), known)][:SHOWN]
+    return f"no such field{did_you_mean(near or alike)}"
+
+
+def _all_fields(section: type[Section], values: dict[str, Any]) -> Iterator[str]:
+    """The dotted paths of the fields and sections in a section."""
+    for name, field in section.model_fields.items():
+        yield name
+        inner: Any = field.annotation
+        if section is PipelineConfig and name == "model":
+            try:
+                inner = _model_section(values)
+            except Exception:  # a wrong model or plug-in is a fault of its own
+                continue
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from (f"{name}.{each}" for each in _all_fields(inner, values))
 
 
 def _model_section(values: dict[str, Any]) -> type[ModelSection]:

@@ -1,6 +1,6 @@
 """Read a configuration from files, `--set` overrides and a flow's parameters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +12,9 @@ from brmrs.config.models import NAME
 from brmrs.config.pipeline import PipelineConfig, put
 from brmrs.config.places import anchored
 from brmrs.config.section import PLACE
-from brmrs.config.shipped import find
+from brmrs.config.shipped import find, shipped_names
 from brmrs.errors import UserError
+from brmrs.suggest import instead
 from brmrs.system.named_file import read_named
 
 PLUGINS = "plugins"
@@ -74,6 +75,16 @@ def load(
         raise UserError("; ".join(lines)) from error
 
 
+def load_sections(path: Path, names: Collection[str]) -> PipelineConfig:
+    """Some sections of one file; all others are the defaults. Its plug-ins are not read.
+
+    Raises:
+        UserError: the file cannot be read, or one of these sections is wrong.
+    """
+    values = _of_file(path).values
+    return parse({name: values[name] for name in names if name in values}, str(path))
+
+
 def parse(values: dict[str, Any], source: str) -> PipelineConfig:
     """Check plain values.
 
@@ -92,7 +103,8 @@ def _of_file(path: Path) -> _Layer:
     try:
         values = plain.from_yaml(read_named(find(path)).decode())
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; pass an existing file with -c") from error
+        advice = instead(path, "pass an existing file with -c", shipped_names())
+        raise UserError(f"{path}: {error.strerror}; {advice}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not YAML: {error}") from error
     except plain.NotPlainError as error:

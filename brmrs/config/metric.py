@@ -1,9 +1,9 @@
 """Names of metrics at a cut-off, such as `recall@20`."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from brmrs.columns import METRICS
+from brmrs.suggest import did_you_mean, nearest
 
 
 def checked(name: str, plugins: Iterable[str] = ()) -> str:
@@ -20,8 +20,8 @@ def checked(name: str, plugins: Iterable[str] = ()) -> str:
     kinds = (*METRICS, *plugins)
     if kind in kinds and _positive(cut_off):
         return name
-    near = get_close_matches(kind, kinds, 1)
-    hint = f"; did you mean {near[0]}@{cut_off or 20}?" if near and near[0] != kind else ""
+    near = [f"{name}@{cut_off or 20}" for name in nearest(kind, kinds) if name != kind]
+    hint = did_you_mean(near)
     raise ValueError(f"expected METRIC@K with K > 0 and METRIC one of {', '.join(kinds)}{hint}")
 
 

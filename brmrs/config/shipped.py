@@ -12,6 +12,14 @@ def shipped_configs() -> Path:
     return inside if inside.is_dir() else PACKAGE.parent / NAME
 
 
+def shipped_names() -> list[str]:
+    """Their paths as a user writes them, such as `configs/models/ease.yaml`; sorted."""
+    folder = shipped_configs()
+    return sorted(
+        f"{NAME}/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*.yaml")
+    )
+
+
 def find(path: Path) -> Path:
     """The file itself if there is one, else the shipped file of the same name.
 

@@ -31,10 +31,10 @@ STAGE = "diagnosis"
 REPLACEMENTS = ("permuted", "noise", "removed")
 OWN = ("graphs", "train", "evaluate")  # stages of a variant; the others are the run's
 RETRAINED = (
-    "change: mean over the users of the metric after training with replaced features minus before; "
-    "negative: the modality helps. Graphs get the replaced features, too. 95 % interval: paired "
-    "bootstrap over the users, for one seed of the training; p (Holm): Wilcoxon, corrected for all "
-    "rows of both metrics"
+    "change: mean over the users of the metric with replaced features minus before. Below 0, the "
+    "modality helps. The graphs get the replaced features, too. low, high: 95 % interval by a "
+    "paired bootstrap over the users, for one seed of the training. p (Holm): Wilcoxon signed-rank "
+    "test, corrected for all rows of both metrics"
 )
 
 

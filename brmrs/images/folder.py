@@ -14,6 +14,7 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from brmrs.errors import UserError
+from brmrs.suggest import instead
 
 LOG = logging.getLogger(__name__)
 NOTHING_NAMED: Mapping[str, Sequence[str]] = MappingProxyType({})
@@ -46,7 +47,8 @@ def picture_files(folder: Path) -> PictureFiles:
 
     def failed(error: OSError) -> None:
         if error.filename is None or Path(error.filename) == folder:
-            raise UserError(f"images.folder: {folder}: {error.strerror}; correct the path")
+            advice = instead(folder, "correct the path")
+            raise UserError(f"images.folder: {folder}: {error.strerror}; {advice}")
         left_out.append(_below(folder, error.filename))
 
     for parent, folders, files in os.walk(folder, onerror=failed):

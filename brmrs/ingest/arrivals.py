@@ -21,6 +21,7 @@ from brmrs.ingest import formats
 from brmrs.ingest.amazon.kinds import kind_of
 from brmrs.ingest.files import DUMP_NAME, TABLE_NAME, members
 from brmrs.ingest.lines import CutOffError, read_blocks
+from brmrs.suggest import instead
 from brmrs.system.files import digest_unchanged
 
 LOG = logging.getLogger(__name__)
@@ -234,7 +235,8 @@ def _age(path: Path) -> float:
     try:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; correct the path") from error
+        advice = instead(path, "correct the path")
+        raise UserError(f"{path}: no such file; {advice}") from error
 
 
 def _signature(path: Path) -> _Signature:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from brmrs.errors import UserError
+from brmrs.suggest import instead
 
 DUMP_NAME = re.compile(
     r"[^.].*\.(json|jsonl|ndjson|csv|tsv)(\.(gz|zst|zstd|bz2|xz))?", re.IGNORECASE
@@ -37,7 +38,8 @@ def dump_files(
     for path in paths:
         for member in _members(path, field, pattern) if path.is_dir() else [path]:
             if not member.is_file():
-                raise UserError(f"{field}: {member}: no such file; correct the path")
+                advice = instead(member, "correct the path")
+                raise UserError(f"{field}: {member}: no such file; {advice}")
             found.setdefault(member.resolve(), member)
     return sorted(found.values(), key=lambda member: (member.name, str(member)))
 
@@ -70,5 +72,6 @@ def listing(folder: Path, field: str) -> list[Path]:
     try:
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise UserError(f"{field}: {folder}: {error.strerror}; correct the path") from error
+        advice = instead(folder, "correct the path")
+        raise UserError(f"{field}: {folder}: {error.strerror}; {advice}") from error
     return [folder / name for name in names if (folder / name).is_file()]

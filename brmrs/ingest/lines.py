@@ -13,6 +13,7 @@ import zstandard
 from isal import igzip
 
 from brmrs.errors import UserError
+from brmrs.suggest import instead
 
 MAX_LINE = 10_000_000  # bytes; the longest lines of the public dumps have about 300,000
 BLOCK = 1 << 20  # bytes of a block of whole lines, about
@@ -147,7 +148,8 @@ def read_blocks(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[in
                     yield number + 1, whole
                 number += feeds(block)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; correct the path or its permissions") from error
+        advice = instead(path, "correct the path or its permissions")
+        raise UserError(f"{path}: {error.strerror}; {advice}") from error
     except _TruncatedError as error:
         raise CutOffError(path, number) from error
     except zstandard.ZstdError as error:

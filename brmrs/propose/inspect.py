@@ -1,10 +1,11 @@
-"""Facts about files without any configuration: the data of `brmrs inspect`.
+"""Facts about files: the data of `brmrs inspect`.
 
 Nothing is left out: no k-core, no minimum rating, no limit to the share of bad lines. A file that
-is cut off is read up to its last whole line.
+is cut off is read up to its last whole line. If a configuration `brmrs.yaml` is beside the files,
+its columns are read, and the notes follow it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from brmrs.ingest.amazon.records import read
 from brmrs.ingest.dataset import Reading
 from brmrs.ingest.stage import ingest
 from brmrs.ingest.tables import ITEMS_WITH, fields_of
-from brmrs.propose.look import pictures_of, with_picture
+from brmrs.propose.known import Known, known
+from brmrs.propose.look import named_picture, pictures_of, with_picture, without_files
 
 LOW_RATING = 2.0  # stars
 CONFIGURATION = {".yaml", ".yml"}
@@ -29,8 +31,9 @@ def inspect(paths: Sequence[Path], plugins: Sequence[Path] = ()) -> dict[str, An
 
     Returns:
         The statistics of the stage ingest with k = 0 (JSON values). Added are `notes`, sentences on
-        defaults that matter for these data, and the sizes of `split`, if the files contain one. If
-        a folder holds pictures, `items_with` also counts the items that have a picture there.
+        settings that matter for these data; `picture_name`, the first file name of a picture; and
+        the sizes of `split`, if the files contain one. If a folder holds pictures, `items_with`
+        also counts the items that have a picture there.
         For metadata without reviews: `metadata`, `items` and `items_with`.
 
     Raises:
@@ -42,35 +45,60 @@ def inspect(paths: Sequence[Path], plugins: Sequence[Path] = ()) -> dict[str, An
     config = formats.sniff(paths, plugins)
     if config.metadata and not config.reviews:
         return _of_metadata(config.metadata)
-    everything = {"k": 0, "max_bad_share": 1.0, "allow_truncated": True}
-    found = ingest(config.model_copy(update=everything), plugins)
-    folders = [place for path in paths if path.is_dir() and (place := pictures_of(path)[0])]
+    configured = known(paths)
+    changes: dict[str, Any] = {"k": 0, "max_bad_share": 1.0, "allow_truncated": True}
+    if configured.reads(config):
+        changes["columns"] = configured.config.ingest.columns
+    found = ingest(config.model_copy(update=changes), plugins)
+    own = configured.config.images.folder
+    places = [own] if own else [path for path in paths if path.is_dir()]
+    folders = [
+        with_files for each in places if each.is_dir() and (with_files := pictures_of(each)[0])
+    ]
     if folders:
         found.statistics["items_with"]["picture"] = with_picture(folders, found)
+    found.statistics["picture_name"] = named_picture(found)
     labels = found.given.labels if found.given else None
     if labels is not None:
         split = {name: int((labels == value).sum()) for value, name in SPLIT_NAMES.items()}
         return {**found.statistics, "split": split}
-    return {**found.statistics, "notes": _notes(found.statistics)}
+    notes = [*_notes(found.statistics, configured)]
+    if places and not folders and (missing := without_files(found.statistics, places[0])):
+        notes.append(missing if own else f"{missing} and set images.folder")
+    return {**found.statistics, "notes": notes}
 
 
-def _notes(statistics: dict[str, Any]) -> list[str]:
-    """Notes on the effect of the defaults on these data."""
-    notes = []
-    ratings = {float(stars): count for stars, count in statistics["ratings"].items()}
-    low = sum(count for stars, count in ratings.items() if stars <= LOW_RATING)
-    if low:
-        share = low / statistics["interactions"]
-        notes.append(
-            f"every rating counts as a positive: {low:,} ({share:.1%}) have {LOW_RATING:g} stars "
-            "or fewer; ingest.min_rating leaves them out"
+def _notes(statistics: dict[str, Any], configured: Known) -> Iterator[str]:
+    """Notes on the effect of the configuration, or of the defaults, on these data."""
+    least = configured.config.ingest.min_rating
+    split = configured.config.split
+    if configured.fault:
+        yield f"not used: {configured.fault}"
+    if configured.file:
+        shown = "null" if least is None else f"{least:g}"
+        yield (
+            f"these notes follow {configured.file}: split.protocol={split.protocol}, "
+            f"ingest.min_rating={shown}"
         )
-    if statistics["time"]["first"] is not None and not statistics["time"]["unknown"]:
-        notes.append(
-            "the split is random by default, so models see the future; the data are dated: "
+    ratings = {float(stars): count for stars, count in statistics["ratings"].items()}
+    low = sum(
+        count
+        for stars, count in ratings.items()
+        if stars <= LOW_RATING and (least is None or stars >= least)
+    )
+    if low:
+        counted = "every rating" if least is None else f"every rating from {least:g} on"
+        yield (
+            f"{counted} counts as a positive: {low:,} ({low / statistics['interactions']:.1%}) "
+            f"have {LOW_RATING:g} stars or fewer; ingest.min_rating leaves them out"
+        )
+    dated = statistics["time"]["first"] is not None and not statistics["time"]["unknown"]
+    if dated and split.protocol == "random":
+        default = "" if "protocol" in split.model_fields_set else " by default"
+        yield (
+            f"the split is random{default}, so models see the future; the data are dated: "
             "split.protocol=leave-last-out or time avoids that"
         )
-    return notes
 
 
 def _of_metadata(files: Sequence[Path]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from brmrs.ingest.table import names, recognise
 from brmrs.ingest.table.head import Head, read_head
 from brmrs.ingest.table.names import words
 from brmrs.ingest.table.recognise import Survey
+from brmrs.suggest import instead
 
 FIELD = "folder"
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -63,7 +65,8 @@ def look(folder: Path) -> Findings:
         UserError: the folder cannot be read, or holds no interactions.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name the folder of your data")
+        advice = instead(folder, "name the folder of your data")
+        raise UserError(f"{folder}: no such folder; {advice}")
     files = listing(folder, FIELD)
     found = _dump(folder, files)
     found.pictures, found.n_pictures = pictures_of(folder)
@@ -222,6 +225,32 @@ def pictures_of(folder: Path) -> tuple[Path | None, int]:
         return None, 0
     (place,) = counts if len(counts) == 1 else ("",)
     return folder / place, counts.total()
+
+
+def named_picture(found: Ingested) -> str:
+    """The first file name of a picture in the data; "" if there are only addresses, or none."""
+    names = (name for item in found.items for name in item.image_urls if not is_address(name))
+    return next(names, "")
+
+
+def without_files(statistics: Mapping[str, Any], folder: Path, where: str = "") -> str:
+    """The advice on pictures that the data name and the folder does not have.
+
+    Args:
+        statistics: of the stage ingest, with `picture_name` as `named_picture` gives it.
+        folder: the folder of the data, which has no picture files.
+        where: the columns with the names.
+
+    Returns:
+        One sentence; "" if the data name no pictures.
+    """
+    count = statistics["items_with"]["image_name"]
+    if not count:
+        return ""
+    return (
+        f"{count:,} items name pictures{where}, such as {statistics['picture_name']}; {folder} "
+        "has no picture files: put them there"
+    )
 
 
 def with_picture(folders: Iterable[Path], found: Ingested) -> int:

@@ -16,10 +16,10 @@ from brmrs.errors import UserError
 from brmrs.ingest.stage import SIZES, ingest
 from brmrs.ingest.table import names
 from brmrs.ingest.table.head import Head
-from brmrs.propose.look import Findings, look, with_picture
+from brmrs.propose.known import FILE
+from brmrs.propose.look import Findings, look, named_picture, with_picture, without_files
 from brmrs.system.files import replacing
 
-FILE = "brmrs.yaml"
 MOST_BAD = 0.2  # share of bad lines above which the files have to be corrected first
 KS = (5, 4, 3, 2)
 FIND = {"interactions": names.interactions, "items": names.items, "users": names.users}
@@ -32,9 +32,9 @@ def propose(folder: Path) -> dict[str, Any]:
 
     Returns:
         JSON values: `file`; `format`; `files` by field; `pictures`; `columns` by file and role;
-        `chosen`, by field the reason for its value; `ignored`, by file the reason; `suggested`,
-        by file the columns that may serve as text; `facts`, the statistics of the stage ingest
-        with k = 0.
+        `not_read`, by file the other columns; `chosen`, by field the reason for its value;
+        `ignored`, by file the reason; `suggested`, by file the columns that may serve as text;
+        `facts`, the statistics of the stage ingest with k = 0.
 
     Raises:
         UserError: the file exists, the folder holds no interactions, or the data cannot be read.
@@ -60,6 +60,7 @@ def propose(folder: Path) -> dict[str, Any]:
         },
         "pictures": {"folder": str(found.pictures or ""), "files": found.n_pictures},
         "columns": columns,
+        "not_read": _not_read(found),
         "chosen": {path: choice.reason for path, choice in choices.items() if choice.reason},
         "ignored": {path.name: reason for path, reason in found.ignored.items()},
         "suggested": _suggested(found),
@@ -70,11 +71,13 @@ def propose(folder: Path) -> dict[str, Any]:
 def _facts(findings: Findings) -> dict[str, Any]:
     config = findings.ingest
     if config.format == "ready-made":
-        return ingest(config).statistics
+        found = ingest(config)
+        return {**found.statistics, "picture_name": named_picture(found)}
     everything = {"k": 0, "max_bad_share": MOST_BAD, "allow_truncated": True}
     found = ingest(config.model_copy(update=everything))
     if findings.pictures:
         found.statistics["items_with"]["picture"] = with_picture([findings.pictures], found)
+    found.statistics["picture_name"] = named_picture(found)
     is_split = found.given is not None and found.given.labels is not None
     return {**found.statistics, "is_split": is_split}
 
@@ -115,11 +118,16 @@ def _choose_pictures(found: Findings, facts: Mapping[str, Any], chosen: dict[str
         owners = facts["items_with"].get("picture")
         of = "" if owners is None else f", for {owners:,} of {facts['items']:,} items"
         chosen["images.folder"] = Choice(place, f"{found.n_pictures:,} pictures{of}")
-    elif with_address := facts["items_with"]["image_address"]:
+        return
+    columns = ", ".join(_chosen_columns(found).get("pictures", ()))
+    where = f" in the column {columns}" if columns else ""
+    if missing := without_files(facts, found.folder, where):
+        missing += " and set images.folder"
+    if with_address := facts["items_with"]["image_address"]:
         reason = f"{with_address:,} items have addresses of pictures; the run downloads them"
-        chosen["images.fetch"] = Choice(True, reason)
+        chosen["images.fetch"] = Choice(True, "; ".join(filter(None, (reason, missing))))
     else:
-        chosen["images.fetch"] = Choice(False, "there are no pictures")
+        chosen["images.fetch"] = Choice(False, missing or "there are no pictures")
 
 
 def _may_have_pictures(found: Findings, facts: Mapping[str, Any]) -> bool:
@@ -161,6 +169,15 @@ def _columns(found: Findings) -> dict[str, dict[str, str]]:
     }
 
 
+def _not_read(found: Findings) -> dict[str, list[str]]:
+    """The columns without a role, by file; no entry for a file whose columns are all read."""
+    ignored = {
+        head.path.name: list(FIND[field](head, ColumnsConfig()).ignored)
+        for field, head in _heads(found)
+    }
+    return {file: columns for file, columns in ignored.items() if columns}
+
+
 def _suggested(found: Findings) -> dict[str, list[str]]:
     """Columns of words that are not read, by table of items."""
     tables = {
@@ -196,9 +213,8 @@ def _lines(folder: Path, found: Findings, choices: Mapping[str, Choice]) -> Iter
         values[f"ingest.columns.{role}"] = Choice(value, "guessed")
     yield from _yaml({**values, **choices})
     left_out = [f"{path.name}: {reason}" for path, reason in found.ignored.items()]
-    for field, head in _heads(found):
-        ignored = FIND[field](head, ColumnsConfig()).ignored
-        left_out += [f"{head.path.name}: columns {', '.join(ignored)}"] * bool(ignored)
+    for file, not_read in _not_read(found).items():
+        left_out.append(f"{file}: columns {', '.join(not_read)}")
     if left_out:
         yield "# Not used:"
         yield from (f"#   {_in_comment(line)}" for line in left_out)

@@ -7,6 +7,10 @@ from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.runs import Run, sound
 
 REPORT = BY_NAME["report"]
+# Stages that a run must have to be shown beside others.
+REQUIRED = tuple(
+    dict.fromkeys(read.partition("/")[0] for read in REPORT.reads if read not in REPORT.optional)
+)
 
 
 def inputs_of(run: Run, store: ArtifactStore) -> Inputs:
@@ -17,11 +21,7 @@ def inputs_of(run: Run, store: ArtifactStore) -> Inputs:
             damaged.
     """
     reads = [read for read in REPORT.reads if read.partition("/")[0] in run.stages]
-    needed = [name for name in REPORT.upstream if name in run.stages or not _optional(name)]
+    needed = [name for name in REPORT.upstream if name in run.stages or name in REQUIRED]
     sound(run, store, *needed)
     paths = {read: store.path(run.artifact(read.partition("/")[0]), read) for read in reads}
     return Inputs(paths, PipelineConfig())
-
-
-def _optional(stage: str) -> bool:
-    return all(read in REPORT.optional for read in REPORT.reads if read.partition("/")[0] == stage)

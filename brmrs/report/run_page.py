@@ -17,7 +17,7 @@ from brmrs.report.page import fragment
 from brmrs.report.previous import Previous, against_previous
 from brmrs.stages import BY_NAME
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.runs import MOMENT, Run
+from brmrs.store.runs import MOMENT, Run, reached
 from brmrs.system import untrusted
 from brmrs.system.files import replacing
 
@@ -61,7 +61,8 @@ def write(
 
 
 def _page(run: Run, store: ArtifactStore) -> str:
-    path = store.path(run.artifact("report"), PAGE)
+    found = reached(run, store, "report", command="brmrs report")
+    path = store.path(found.artifact("report"), PAGE)
     try:
         page = untrusted.read_bytes(path, MOST_BYTES).decode()
     except (FileNotFoundError, ValueError) as error:

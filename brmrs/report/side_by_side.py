@@ -26,7 +26,8 @@ from brmrs.report.of_run import inputs_of
 from brmrs.report.page import Section, fragment, section
 from brmrs.report.previous import changes
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.runs import REPORTS, Run, page_of
+from brmrs.store.pages import page_of
+from brmrs.store.runs import REPORTS, Run
 from brmrs.system.files import replacing
 
 VERBS = {BETTER: "is better", WORSE: "is worse", UNDECIDED: "is not distinguishable"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brmrs.errors import UserError
+from brmrs.suggest import instead
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERY = ("0.0.0.0", "::")  # every address of the machine
@@ -98,7 +99,8 @@ def _read_token(path: Path) -> str:
             raise UserError(f"--token-file {path}: it is no regular file")
         token = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise UserError(f"--token-file {path}: {error.strerror}") from error
+        advice = instead(path, "name a file that can be read")
+        raise UserError(f"--token-file {path}: {error.strerror}; {advice}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"--token-file {path}: it is no UTF-8 text") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):

@@ -45,7 +45,7 @@ class Choice:
         """
         if self.run is None:
             return current.serving(self.store, self.data)
-        return current.resolve(self.store, self.run)
+        return current.resolve(self.store, self.run, *current.ANSWERING)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from brmrs.errors import UserError
 from brmrs.store.artifacts import ArtifactStore
-from brmrs.store.runs import Run, all_runs, find, latest, sound
+from brmrs.store.runs import PREVIOUS, SERVED, Run, all_runs, find, latest, sound
 from brmrs.system import untrusted
 from brmrs.system.files import write_json
 from brmrs.system.untrusted import Name
@@ -23,8 +23,9 @@ Action = Literal["promoted", "not promoted", "rolled back"]
 PROMOTED: Action = "promoted"
 NOT_PROMOTED: Action = "not promoted"
 ROLLED_BACK: Action = "rolled back"
-SERVED, PREVIOUS = "served", "previous"  # aliases of runs
 NEEDED = ("ingest", "train")  # stages whose artifacts are needed to recommend
+# Stages of the run that answers if none was promoted or named: no run of a benchmark or a search.
+ANSWERING = ("publish",)
 
 _SCHEMA = ConfigDict(allow_inf_nan=False)
 
@@ -167,7 +168,7 @@ def promote(store: ArtifactStore, name: str) -> Run:
         UserError: there is no such run, it has no model, or the model is missing or damaged.
     """
     with store.lock(LOCK):  # garbage collection holds it too, so the run cannot be removed
-        run = sound(resolve(store, name), store, *NEEDED)
+        run = sound(resolve(store, name, *ANSWERING), store, *NEEDED)
         _conclude(store, run, Verdict(True, "by `brmrs promote`", state="by hand"), None)
     return run
 
@@ -219,27 +220,30 @@ def serving(store: ArtifactStore, data: str | None = None) -> Run:
     """
     served = read(store).served
     if data is None:
-        finished = {run.config["name"] for run in all_runs(store) if "publish" in run.stages}
+        finished = {
+            run.config["name"] for run in all_runs(store) if set(ANSWERING) <= set(run.stages)
+        }
         data = _chosen(None, finished | set(served), store)
     if data in served:
         return sound(find(store, served[data][-1]), store, *NEEDED)
-    return latest(store, "publish", data=data or None)
+    return latest(store, *ANSWERING, data=data or None)
 
 
-def resolve(store: ArtifactStore, name: str) -> Run:
+def resolve(store: ArtifactStore, name: str, *stages: str) -> Run:
     """A run by its name, by the beginning or end of it, or by an alias.
 
     Args:
         store: the artifact store.
         name: see `brmrs.store.runs.find`; or "served", "previous" (which `rollback` returns to),
             with "@DATA" behind it where the store serves several data sets.
+        stages: that "latest" must have, so what a command cannot use is not the latest for it.
 
     Raises:
         UserError: there is no such run, or several.
     """
     alias, _, data = name.partition("@")
     if alias not in (SERVED, PREVIOUS):
-        return find(store, name)
+        return find(store, name, *stages)
     past = read(store).served
     runs = past.get(_chosen(data or None, set(past), store), ())
     place = 1 if alias == SERVED else 2

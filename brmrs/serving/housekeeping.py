@@ -11,8 +11,9 @@ from brmrs.errors import UserError, first_line
 from brmrs.serving import current
 from brmrs.stages import STAGE_CACHE
 from brmrs.store.artifacts import DIGEST_LETTERS, ArtifactStore
+from brmrs.store.pages import page_runs
 from brmrs.store.records import Artifact, Record
-from brmrs.store.runs import REPORTS, all_runs, page_runs
+from brmrs.store.runs import REPORTS, all_runs
 from brmrs.system import progress
 from brmrs.system.files import walk
 

@@ -1,6 +1,5 @@
 """Recommendations and similar items from a model bundle."""
 
-import difflib
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from brmrs.evaluation.ranking import finite, top_k
 from brmrs.graphs.top_k import best
 from brmrs.models.bundle import Bundle
 from brmrs.serving.fold_in import history_scores
+from brmrs.suggest import nearest
 
 Ranked = list[tuple[int, str, float]]  # rank (counted from 1), asin, score
 
@@ -113,5 +113,5 @@ def _close(wanted: str, names: Sequence[str]) -> str:
     """A hint at similar names. Compares only names with the same start, to be fast on millions."""
     start = wanted[:3].casefold()
     alike = [name for name in names if name[:3].casefold() == start]
-    near = difflib.get_close_matches(wanted, alike[:20_000], n=3)
+    near = nearest(wanted, alike[:20_000], 3)
     return f" (did you mean {', '.join(near)}?)" if near else ""

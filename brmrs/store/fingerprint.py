@@ -6,7 +6,6 @@ imports nothing heavy, because `brmrs plan` must be fast.
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from brmrs.features.catalogue.text import resolve
 from brmrs.images.folder import picture_files
 from brmrs.ingest import formats
 from brmrs.ingest.files import listing
+from brmrs.suggest import instead, nearest
 from brmrs.system.files import digest_json, digest_unchanged
 
 # Fields of the section `ingest` that name files.
@@ -123,13 +123,14 @@ def _visual_weights(whole: PipelineConfig) -> dict[str, Any]:
     known = torchvision_models.names()
     if known and config.backbone not in {IMPORTED, *known, *own}:
         names = sorted({*known, *own})
-        near = get_close_matches(config.backbone, names) or names
+        near = nearest(config.backbone, names, 3) or names
         raise UserError(f"{BACKBONE}: no {config.backbone!r}; there are {', '.join(near)}")
     path = config.weights_path
     if path is None:
         return _by_content([])
     if not path.is_file():
-        raise UserError(f"features.visual.weights_path: {path}: no such file; correct the path")
+        advice = instead(path, "correct the path")
+        raise UserError(f"features.visual.weights_path: {path}: no such file; {advice}")
     return _by_content([path])
 
 
@@ -160,4 +161,5 @@ def _digest(name: str, path: Path) -> dict[str, Any]:
     try:
         return {"name": name, "sha256": digest_unchanged(path), "bytes": path.stat().st_size}
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; correct the path or its permissions") from error
+        advice = instead(path, "correct the path or its permissions")
+        raise UserError(f"{path}: {error.strerror}; {advice}") from error

@@ -1,9 +1,7 @@
 """Manifests of runs: what ran, what was cached, and where the results are."""
 
-import hashlib
-import re
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
@@ -17,6 +15,7 @@ from brmrs.stages import GRAPHS, STAGES
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.graphs import recalls
 from brmrs.store.records import Artifact, Record
+from brmrs.suggest import did_you_mean, instead, nearest
 from brmrs.system import machine, untrusted
 from brmrs.system.files import write_json
 from brmrs.system.untrusted import Digest, Name
@@ -24,13 +23,12 @@ from brmrs.system.untrusted import Digest, Name
 MOMENT = "%Y%m%d-%H%M%S-%f"  # in the names of runs, of which the last three digits are left out
 EVALUATION = "evaluate/metrics.json"
 REPORTS = "reports"  # folder of the store with a page per run
-MOST_LETTERS = 200  # of a page's name; file systems take 255 bytes
 # The command that made a run. A benchmark and a search leave one run for each training.
 Kind = Literal["run", "retrain", "benchmark", "tune", "diagnosis"]
+LATEST = "latest"  # the alias of the newest run
+SERVED, PREVIOUS = "served", "previous"  # further aliases (see `brmrs.serving.current.resolve`)
 # With other features than the user's, to compare with: neither the latest nor the previous run.
 DIAGNOSIS: Kind = "diagnosis"
-
-_NEW_NAME = r"[0-9]{8}-[0-9]{6}-[0-9]{3}-[0-9a-f]{4}"  # of a run, as `new_name` gives it
 
 _OPEN = ConfigDict(extra="allow")  # later versions may add fields
 _MetricName = Annotated[str, StringConstraints(pattern=r"^[^@\s]{1,100}@[1-9][0-9]{0,8}\z")]
@@ -123,11 +121,17 @@ class Run:
         """The artifact of a stage.
 
         Raises:
-            UserError: the run stopped before that stage.
+            UserError: the run stopped before that stage, or its command does not run that stage.
         """
         if stage not in self.stages:
-            raise UserError(f"run {self.name} did not reach {stage}; run the pipeline to its end")
+            raise UserError(f"{self.without(stage)}; run the pipeline to its end")
         return self.stages[stage].artifact
+
+    def without(self, stage: str) -> str:
+        """Why the run lacks a stage: benchmarks and searches end with `evaluate` or before."""
+        if self.kind in ("run", "retrain"):
+            return f"run {self.name} did not reach {stage}"
+        return f"run {self.name} is a {self.kind} run and has no {stage} stage"
 
     def summary(self, store: ArtifactStore) -> dict[str, Any]:
         """The run as `--json` gives it: stages and, if evaluated, metrics."""
@@ -240,35 +244,6 @@ def _moment(time: datetime) -> str:
     return time.strftime(MOMENT)[:-3]
 
 
-def page_of(names: Sequence[str]) -> str:
-    """The file name of the page that shows these runs side by side.
-
-    From the number on at which a name would be too long for a file system, it has the first run,
-    the number of the others, and a digest of all names.
-    """
-    stem = "+".join(names)
-    if len(stem) > MOST_LETTERS:
-        digest = hashlib.sha256(stem.encode()).hexdigest()[:12]
-        stem = f"{names[0]}+{len(names) - 1}-others-{digest}"
-    return f"{stem}.html"
-
-
-def page_runs(file: str, known: Collection[str]) -> list[str]:
-    """The runs that a page in `reports` shows, by its file name; none if no command wrote it.
-
-    Args:
-        file: its name.
-        known: names of runs, beside those that `new_name` gives.
-    """
-    stem = file.removesuffix(".html")
-    first, *others = stem.split("+")
-    if len(others) == 1 and re.fullmatch(r"[0-9]+-others-[0-9a-f]{12}", others[0]):
-        others = []
-    names = [first, *others]
-    ours = all(name in known or re.fullmatch(_NEW_NAME, name) for name in names)
-    return names if ours and stem != file else []
-
-
 def save(run: Run, store: ArtifactStore) -> None:
     """Write the run's manifest."""
     manifest = {
@@ -293,19 +268,29 @@ def all_runs(store: ArtifactStore) -> Iterator[Run]:
         yield _read(path)
 
 
-def find(store: ArtifactStore, name: str) -> Run:
-    """The run of that name, or the only one whose name begins or ends so; "latest": the newest.
+def find(store: ArtifactStore, name: str, *stages: str) -> Run:
+    """The run of that name, or the only one whose name begins or ends so; `LATEST`: see `latest`.
+
+    Args:
+        store: the artifact store.
+        name: the name or the alias.
+        stages: that the latest run must have; a run that is named may lack them.
 
     Raises:
         UserError: there is none, or several, or its manifest is damaged or renamed.
     """
-    if name == "latest":
-        return latest(store)
+    if name == LATEST:
+        return latest(store, *stages)
     paths = sorted(_folder(store).glob("*.json"))
     alike = [path for path in paths if path.stem.startswith(name) or path.stem.endswith(name)]
     found = [path for path in alike if path.stem == name] or alike
-    if len(found) != 1:
-        known = ", ".join(path.stem for path in found[:5]) or "none of that name"
+    if not found:
+        names = (LATEST, SERVED, PREVIOUS, *(path.stem for path in paths))
+        hint = did_you_mean(nearest(name, names))
+        advice = instead(store.root, "`brmrs runs` lists them")
+        raise UserError(f"run {name}: none of that name under {store.root}{hint or ';'} {advice}")
+    if len(found) > 1:
+        known = ", ".join(path.stem for path in found[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise UserError(f"run {name}: {known}{more}; `brmrs runs` lists them")
     return _read(found[0])
@@ -325,15 +310,45 @@ def latest(store: ArtifactStore, *stages: str, data: str | None = None) -> Run:
         UserError: there is none, or an artifact of it is missing or damaged. There is no fallback
             to an older run.
     """
-    for run in all_runs(store):
-        if run.kind == DIAGNOSIS or data not in (None, run.config["name"]):
-            continue
+    for run in _candidates(store, data):
         if all(stage in run.stages for stage in stages):
             return sound(run, store, *stages)
-    raise UserError(
-        f"no finished run {f'of {data} ' if data else ''}under {store.root}; run "
-        "`brmrs run -c FILE`"
-    )
+    of_data = f"of {data} " if data else ""
+    lacking = f" with the stage {', '.join(stages)}" if stages else ""
+    names = {run.config["name"] for run in _candidates(store)} - {data}
+    hint = did_you_mean(nearest(data, sorted(names))) if data else ""
+    advice = instead(store.root, "run `brmrs run -c FILE`")
+    raise UserError(f"no finished run {of_data}under {store.root}{lacking}{hint or ';'} {advice}")
+
+
+def newer(store: ArtifactStore, than: Run) -> list[Run]:
+    """The runs that are newer than this one, without those that `latest` ignores."""
+    return [run for run in _candidates(store) if run.name > than.name]
+
+
+def reached(run: Run, store: ArtifactStore, *stages: str, command: str = "") -> Run:
+    """The run itself, if it has these stages.
+
+    Args:
+        run: the run.
+        store: with other runs, of which the error names one.
+        stages: names of stages.
+        command: for the error, what to type before the name of that run; "": the name alone.
+
+    Raises:
+        UserError: it lacks one; the message names the newest run of the data set that has all.
+    """
+    missing = [stage for stage in stages if stage not in run.stages]
+    if not missing:
+        return run
+    data = run.config["name"]
+    others = (each for each in _candidates(store, data) if all(x in each.stages for x in stages))
+    if other := next(others, None):
+        advice = f"the newest run of {data} that has it is {other.name}"
+        advice += f": {command} {other.name}" if command else ""
+    else:
+        advice = "run `brmrs run -c FILE` to its end"
+    raise UserError(f"{run.without(missing[0])}; {advice}")
 
 
 def sound(run: Run, store: ArtifactStore, *stages: str) -> Run:
@@ -343,11 +358,18 @@ def sound(run: Run, store: ArtifactStore, *stages: str) -> Run:
         UserError: it did not get to one of them, or an artifact is missing or damaged.
     """
     for stage in stages:
-        if not store.verify(run.artifact(stage)):
+        if not store.verify(reached(run, store, *stages).artifact(stage)):
             raise UserError(
                 f"{stage} of run {run.name} is missing or damaged; run the pipeline again"
             )
     return run
+
+
+def _candidates(store: ArtifactStore, data: str | None = None) -> Iterator[Run]:
+    """Runs of a data set that a user asked for, newest first; None: of any data set."""
+    for run in all_runs(store):
+        if run.kind != DIAGNOSIS and data in (None, run.config["name"]):
+            yield run
 
 
 def _in_order(stages: Iterable[str]) -> list[str]:

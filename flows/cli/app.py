@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from brmrs.errors import StageError, UserError, missing_package, os_fault
+from brmrs.suggest import instead
 from flows.cli import compare as cli_benchmark
 from flows.cli import config as cli_config
 from flows.cli import diagnose as cli_diagnose
@@ -311,7 +312,8 @@ def _next_step(summary: dict[str, Any], artifacts: Path) -> None:
 def _refuse_unwritable(json_file: Path | None, artifacts: Path) -> None:
     """Refuse output paths that cannot be written, before the work starts."""
     if json_file is not None and str(json_file) != "-" and not json_file.parent.is_dir():
-        raise UserError(f"--json {json_file}: no folder {json_file.parent}")
+        advice = instead(json_file.parent, "create it or name another")
+        raise UserError(f"--json {json_file}: no folder {json_file.parent}; {advice}")
     try:
         artifacts.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from brmrs.errors import UserError
+from flows.cli.chosen import chosen
 from flows.cli.console import console
 from flows.cli.options import (
     STORE,
@@ -183,13 +184,12 @@ def compare(
     """
     from brmrs.columns import TEST, VALIDATION
     from brmrs.experiments.compare_runs import compare_runs
-    from brmrs.serving.current import resolve
     from brmrs.store.artifacts import ArtifactStore
     from flows.cli import tables_compare as show_benchmark
 
     store = ArtifactStore(artifacts)
     part = {"test": TEST, "validation": VALIDATION}[split]
-    result = compare_runs([resolve(store, name) for name in runs], store, part)
+    result = compare_runs([chosen(store, name, "evaluate") for name in runs], store, part)
     if as_json:
         print_json(result)
     else:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli.chosen import chosen
 from flows.cli.console import console
 from flows.cli.options import STORE, Artifacts, AsJson
 from flows.cli.tables import print_json
@@ -39,19 +40,18 @@ def diagnose(
     seven times; finished trainings are cached.
     """
     from brmrs.experiments import diagnose_run
-    from brmrs.serving.current import resolve
     from brmrs.store.artifacts import ArtifactStore
     from brmrs.system import progress
     from flows.cli import tables_diagnose as show
 
     store = ArtifactStore(artifacts)
-    chosen = resolve(store, run)
-    other = resolve(store, against) if against else None
+    this = chosen(store, run, "train")
+    other = chosen(store, against, "train") if against else None
     with progress.shown(err):
-        found = diagnose_run.diagnosed(chosen, store)
+        found = diagnose_run.diagnosed(this, store)
         old = diagnose_run.diagnosed(other, store) if other else None
         result: dict[str, Any] = {
-            "run": chosen.name,
+            "run": this.name,
             "folder": str(found.folder),
             **found.values,
             "types": found.types(),
@@ -60,7 +60,7 @@ def diagnose(
             result["against"] = old.run.name
             result["transitions"] = diagnose_run.moved(old, found)
         if retrain:
-            result["retrained"] = diagnose_run.retrained(chosen, store)
+            result["retrained"] = diagnose_run.retrained(this, store)
     if as_json:
         print_json(result)
     else:

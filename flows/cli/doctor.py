@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,7 +55,18 @@ def check(artifacts: Path, config: PipelineConfig | None = None) -> list[Check]:
         from flows.cli import foresee
 
         looks += foresee.looks(config, artifacts)
-    return [_look(name, function) for name, function in looks]
+    return _each_fault_once([_look(name, function) for name, function in looks])
+
+
+def _each_fault_once(checks: list[Check]) -> list[Check]:
+    """The checks; one that failed for the reason of an earlier one only names that one."""
+    first: dict[str, str] = {}  # name of the check by its finding
+    once = []
+    for each in checks:
+        earlier = each.name if each.ok else first.setdefault(each.finding, each.name)
+        same = earlier != each.name
+        once.append(replace(each, finding=f"not checked: see {earlier}") if same else each)
+    return once
 
 
 def _look(name: str, function: Callable[[], str]) -> Check:

@@ -9,6 +9,7 @@ import typer
 
 from brmrs.export.targets import Form, Target
 from brmrs.store.artifacts import ArtifactStore
+from flows.cli.chosen import chosen
 from flows.cli.console import console, line
 from flows.cli.options import STORE, Artifacts, AsJson
 from flows.cli.recommend import Data, RunName
@@ -34,13 +35,13 @@ def export(
     """Write a run's vectors, recommendations, or its data for another toolbox, into a folder."""
     from brmrs.errors import UserError
     from brmrs.export.write import export as write
-    from brmrs.serving.current import resolve, serving
+    from brmrs.serving.current import ANSWERING, serving
     from brmrs.system import progress
 
     if form is not None and to != Target.RECOMMENDATIONS:
         raise UserError(f"--format has no effect with --to {to}; leave it out")
     store = ArtifactStore(artifacts)
-    run = serving(store, data) if run_name is None else resolve(store, run_name)
+    run = serving(store, data) if run_name is None else chosen(store, run_name, *ANSWERING)
     with progress.shown(console(stderr=True)):
         done = write(run, store, to, folder, form or Form.PARQUET)
     if as_json:

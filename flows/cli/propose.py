@@ -8,6 +8,7 @@ import typer
 from flows.cli.console import console, line
 from flows.cli.options import AsJson
 from flows.cli.tables import print_json
+from flows.cli.tables_inspect import columns_of
 
 app = typer.Typer()
 out = console()
@@ -34,9 +35,8 @@ def _show(found: dict[str, Any]) -> None:
     facts = found["facts"]
     for field, files in found["files"].items():
         line(out, f"{field}: {', '.join(files)}")
-    for file, columns in found["columns"].items():
-        listed = ", ".join(f"{role} = {name}" for role, name in columns.items())
-        line(out, f"  {file}: {listed}")
+    for listed in columns_of(found):
+        line(out, f"  {listed}")
     if found["pictures"]["files"]:
         line(out, f"pictures: {found['pictures']['files']:,} in {found['pictures']['folder']}")
     sizes = (f"{facts[name]:,} {name}" for name in ("interactions", "users", "items"))
@@ -50,8 +50,8 @@ def _show(found: dict[str, Any]) -> None:
         listed = ", ".join(columns)
         line(
             out,
-            ("not read: ", "yellow"),
-            f"{file}: words in {listed}; to use them, add them to ingest.columns.text",
+            ("note: ", "yellow"),
+            f"columns of words in {file}: {listed}; to use them, add them to ingest.columns.text",
         )
     for file, reason in found["ignored"].items():
         line(out, ("not used: ", "yellow"), f"{file}: {reason}")

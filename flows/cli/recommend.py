@@ -8,6 +8,7 @@ import typer
 from brmrs.errors import UserError
 from brmrs.store.artifacts import ArtifactStore
 from flows.cli import tables as show
+from flows.cli.chosen import chosen, tell_newer
 from flows.cli.console import console, line
 from flows.cli.options import STORE, Artifacts, AsJson
 from flows.cli.tables import print_json
@@ -114,9 +115,12 @@ def promote(
     artifacts: Artifacts = STORE,
 ) -> None:
     """Serve a run from now on, without a comparison."""
+    from brmrs.serving.current import ANSWERING
     from brmrs.serving.current import promote as serve
 
-    found = serve(ArtifactStore(artifacts), run)
+    store = ArtifactStore(artifacts)
+    found = serve(store, run)
+    tell_newer(store, run, found, *ANSWERING)
     line(out, f"run {found.name} is served for {found.config['name']}")
 
 
@@ -130,12 +134,12 @@ def rollback(data: Data = None, artifacts: Artifacts = STORE) -> None:
 
 
 def _answering(store: ArtifactStore, run_name: str | None, data: str | None) -> "Run":
-    from brmrs.serving.current import NEEDED, resolve, serving
+    from brmrs.serving.current import ANSWERING, NEEDED, serving
     from brmrs.store.runs import sound
 
     if run_name is None:
         return serving(store, data)
-    return sound(resolve(store, run_name), store, *NEEDED)
+    return sound(chosen(store, run_name, *ANSWERING), store, *NEEDED)
 
 
 def _bundle(store: ArtifactStore, run: "Run") -> "Bundle":

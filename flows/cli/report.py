@@ -7,6 +7,7 @@ import typer
 
 from brmrs.errors import UserError
 from brmrs.store.artifacts import ArtifactStore
+from flows.cli.chosen import chosen
 from flows.cli.console import console, line
 from flows.cli.options import STORE, Artifacts
 
@@ -34,19 +35,17 @@ def report(
     artifacts: Artifacts = STORE,
 ) -> None:
     """Write the report of a finished run, or of several side by side, and print its path."""
-    from brmrs.serving.current import resolve
-
     if users is not None and not compare:
         raise UserError("--users has an effect with --compare only; not for the page of one run")
     store = ArtifactStore(artifacts)
-    found = resolve(store, run)
     if compare:
+        from brmrs.report.of_run import REQUIRED
         from brmrs.report.side_by_side import write as write_all
 
-        runs = [found, *(resolve(store, name) for name in compare)]
+        runs = [chosen(store, name, *REQUIRED) for name in (run, *compare)]
         path = write_all(runs, store, LISTS if users is None else users, to)
     else:
         from brmrs.report.run_page import write
 
-        path = write(found, store, to)
+        path = write(chosen(store, run, "report"), store, to)
     line(out, str(path))

@@ -13,7 +13,10 @@ from flows.cli.tables import print_json
 app = typer.Typer()
 out = console()
 
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Its name, or the end of it.")]
+RunName = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="Its name, the end of it, or latest, served, previous."),
+]
 
 
 @app.command()

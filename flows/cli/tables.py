@@ -23,6 +23,7 @@ from flows.cli.console import fitting_table, folding_table, line
 USERS_SHOWN = 5
 ITEMS_SHOWN = 3
 FILES_SHOWN = 4
+DIGEST = 12  # characters of a digest; --json has all
 REASONS_SHOWN = 3  # of one kind
 HEADLINES = ("recall@20", "ndcg@20")
 STATE_STYLE = {
@@ -42,7 +43,7 @@ def run(console: Console, summary: dict[str, Any]) -> None:
             _styled(stage["state"]),
             f"{stage['seconds']:.1f}",
             size(stage["bytes"]),
-            stage["digest"][:12],
+            stage["digest"][:DIGEST],
         ]
         for stage in summary["stages"]
     ]
@@ -134,8 +135,10 @@ def runs(console: Console, summaries: list[dict[str, Any]]) -> None:
         )
     names = ("run", "command", "data", "model", "seed", "ran", "seconds", *HEADLINES)
     numbers = ("seed", "ran", "seconds", *HEADLINES)
+    optional = (HEADLINES[1], "seconds", "ran", "seed")
+    constant = ("data", "seed")
     fitting_table(
-        console, names, rows, numbers=numbers, optional=("seconds", "ran", "seed", HEADLINES[1])
+        console, names, rows, numbers=numbers, constant=constant, runs=["run"], optional=optional
     )
     for summary in summaries:
         if summary["failed"]:
@@ -167,8 +170,8 @@ def one_run(console: Console, run: Run, store: ArtifactStore) -> None:
     rows = [
         [
             name,
-            record.key[:12],
-            record.artifact.digest[:12],
+            record.key[:DIGEST],
+            record.artifact.digest[:DIGEST],
             record.run,
             f"{record.seconds:.1f}",
             size(record.artifact.bytes),
@@ -176,8 +179,16 @@ def one_run(console: Console, run: Run, store: ArtifactStore) -> None:
         for name, record in run.stages.items()
     ]
     names = ("stage", "key", "artifact", "made by run", "seconds", "size")
-    optional = ("seconds", "key", "size")
-    fitting_table(console, names, rows, numbers=("seconds", "size"), optional=optional)
+    made_by = ["made by run"]
+    fitting_table(
+        console,
+        names,
+        rows,
+        numbers=("seconds", "size"),
+        constant=made_by,
+        runs=made_by,
+        optional=("key", "size", "seconds"),
+    )
     _neighbours(console, run.recall_of_exact(store))
     _metrics(console, run.evaluation(store), run.config["note"])
     line(console, f"machine: {_machine(run.machine)}")
@@ -243,7 +254,7 @@ def origin(console: Console, steps: list[dict[str, Any]]) -> None:
     """From an artifact back to the input files."""
     for step in steps:
         if "digest" in step:
-            line(console, f"{step['name']} {step['digest'][:12]} <- {', '.join(step['reads'])}")
+            line(console, f"{step['name']} {step['digest'][:DIGEST]} <- {', '.join(step['reads'])}")
         _input_files(console, step["name"], step.get("files", []))
 
 
@@ -255,7 +266,7 @@ def _input_files(console: Console, name: str, files: list[dict[str, Any]]) -> No
         return
     for file in files:
         bytes_ = size(file["bytes"])
-        line(console, f"{name}: {file['name']}, {bytes_}, sha256 {file['sha256']}")
+        line(console, f"{name}: {file['name']}, {bytes_}, sha256 {file['sha256'][:DIGEST]}…")
 
 
 def print_json(value: Any) -> None:
@@ -266,7 +277,7 @@ def print_json(value: Any) -> None:
 def _brief(value: object) -> str:
     """A short digest, a metric with four digits, any other value unchanged."""
     if isinstance(value, str) and len(value) == 64:
-        return value[:12]
+        return value[:DIGEST]
     return f"{value:.4f}" if isinstance(value, float) and 0 < value < 1 else str(value)
 
 

@@ -1,5 +1,6 @@
 """A benchmark's table."""
 
+from collections.abc import Collection
 from typing import Any
 
 from rich.console import Console
@@ -19,17 +20,19 @@ def benchmark(console: Console, result: dict[str, Any]) -> None:
     k = result["headline"].partition("@")[2]
     smaller = [name for name in names if name.startswith("test ") and not name.endswith(f"@{k}")]
     validation = f"validation {result['headline']}"
-    optional = ("best epoch", "s/epoch", "seeds", *smaller, validation, "learned from")
-    optional = (*optional, "95 % interval")
-    fitting_table(
+    optional = ("best epoch", "s/epoch", "seeds", *smaller, "learned from", validation)
+    kept = (validation, f"test {result['headline']}")
+    others = [name for name in names if name.endswith(f"@{k}") and name not in kept]
+    hidden = fitting_table(
         console,
         names,
         [list(row.values()) for row in rows],
         numbers=[name for name in names if name not in WORDS],
-        optional=optional,
+        constant=("settings", "seeds", "learned from"),
+        optional=(*optional, *others, "settings", "95 % interval"),
         title=", ".join(filter(None, (result["name"], result["note"]))),
     )
-    for text in notes(result):
+    for text in notes(result, hidden):
         line(console, text)
     for row in result["rows"]:
         if row["files"]:
@@ -49,6 +52,7 @@ def runs(console: Console, result: dict[str, Any]) -> None:
                 ["run", "model", "seed", metric, "difference", "low", "high", "effect", *TESTS],
                 [_of_run(row, metric) for row in result["rows"]],
                 numbers=("seed", metric, "difference", "low", "high", "effect", *TESTS),
+                constant=("seed",),
                 optional=("seed", "p (BH)", "effect"),
                 title=f"{result['data']}, {result['split']}, {result['users']:,} users",
             )
@@ -71,19 +75,27 @@ def _of_run(row: dict[str, Any], metric: str) -> list[str]:
     return [*shown, *values, f"{against['effect']:+.2f}", *tests]
 
 
-def notes(result: dict[str, Any]) -> list[str]:
-    """The meaning of the columns, and the conditions under which the numbers were measured."""
+def notes(result: dict[str, Any], hidden: Collection[str] = ()) -> list[str]:
+    """The meaning of the columns that are shown, and the conditions of the measurement."""
     rows = result["rows"]
     against = f"that of {result['reference']}"
     if rows[0]["faults"] and not rows[0]["seeds"] and rows[1:]:
         against += ", which failed, so nothing is compared"
-    lines = [
-        "mean ± standard deviation over seeds; nothing was chosen on test",
-        f"difference: test {result['headline']} minus {against}; mean over {result['users']:,} "
-        "users and the seeds",
-        "95 % interval: paired bootstrap over the users; p: Wilcoxon signed-rank test of "
-        "these differences, corrected by Holm for the number of models",
-    ]
+    tests = {
+        "95 % interval": "paired bootstrap over the users",
+        "p": "Wilcoxon signed-rank test of the differences, corrected by Holm for the number of "
+        "models",
+    }
+    lines = ["settings and epochs are chosen on validation data, never on test data"]
+    if any(len(row["seeds"]) > 1 for row in rows):
+        lines.append("±: standard deviation over the seeds")
+    if "difference" not in hidden:
+        lines.append(
+            f"difference: test {result['headline']} minus {against}; mean over "
+            f"{result['users']:,} users and the seeds"
+        )
+    shown = [f"{name}: {text}" for name, text in tests.items() if name not in hidden]
+    lines += ["; ".join(shown)] if shown else []
     lines += [f"{name}: {text}" for name, text in result["conditions"].items()]
     by_tuning = {
         tuned: [row["model"] for row in rows if row["tuned"] is tuned] for tuned in (True, False)

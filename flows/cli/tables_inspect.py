@@ -46,13 +46,19 @@ def _files(found: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
 
 def _columns(kind: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The columns of tables: what each holds, and those that are not read."""
-    for file, columns in kind.get("columns", {}).items():
-        listed = ", ".join(f"{role} = {name}" for role, name in columns.items())
-        left = kind.get("not_read", {}).get(file, ())
-        yield "", f"{file}: {listed}" + (f"; not read: {', '.join(left)}" if left else "")
+    for listed in columns_of(kind):
+        yield "", listed
     if "users_in_tables" in kind:
         without = kind["users_without_interactions"]
         yield "", f"{kind['users_in_tables']:,} users in tables, {without:,} without interactions"
+
+
+def columns_of(found: dict[str, Any]) -> Iterator[str]:
+    """A line for each file: its columns by role, and those that are not read."""
+    for file, columns in found.get("columns", {}).items():
+        listed = ", ".join(f"{role} = {name}" for role, name in columns.items())
+        left = found.get("not_read", {}).get(file, ())
+        yield f"{file}: {listed}" + (f"; not read: {', '.join(left)}" if left else "")
 
 
 def _warning(what: str, which: str = "") -> Text:

@@ -234,21 +234,57 @@ RESULT: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("width", [80, 200])
-def test_the_table_marks_tuned_rows_and_fits_the_terminal(width: int) -> None:
+def printed(width: int, result: dict[str, Any] = RESULT) -> list[str]:
     text = StringIO()
-    benchmark(Console(file=text, width=width), RESULT)
-    lines = text.getvalue().splitlines()
-    assert any(re.match(r"\W*lightgcn\W+tuned\W", each) for each in lines)
-    assert any(re.match(r"\W*lattice-uniform\W+default\W.*\+0\.0123", each) for each in lines)
-    _, header, *rows = lines[:4]  # after the title
-    assert all(len(each) <= width for each in (header, *rows))
-    assert "test recall@20" in header
-    assert re.search(r"\bp\b", header)
-    assert ("test recall@10" in header) is (width == 200)
-    assert "lattice-uniform" in rows[1]
+    benchmark(Console(file=text, width=width), result)
+    return text.getvalue().splitlines()
+
+
+def words_of(header: list[str]) -> list[str]:
+    return " ".join(header).split()
+
+
+@pytest.mark.parametrize("width", [80, 100, 220])
+def test_the_table_marks_tuned_rows_and_fits_the_terminal(width: int) -> None:
+    lines = printed(width)
+    (end,) = (place for place, each in enumerate(lines) if each.startswith("lattice-uniform"))
+    head, rows = lines[1 : end - 1], lines[end - 1 : end + 1]
+    assert all(len(each) <= width for each in (*head, *rows))
+    assert {"recall@20", "difference", "p"} <= set(words_of(head))
+    assert ("recall@10" in " ".join(head)) is (width == 220)
+    assert re.match(r"lattice-uniform .*\+0\.0123  \+0\.0100 to \+0\.0150  1e-12", rows[1])
+    assert [each.split()[1] for each in rows] == (
+        ["0.1235"] * 2 if width == 80 else ["tuned", "default"]
+    )
     assert "positives: every rating" in lines
     assert any("lightgcn tuned on this data set, lattice-uniform not" in each for each in lines)
+    assert "±: standard deviation over the seeds" in lines
+
+
+def test_columns_that_tell_nothing_go_before_others() -> None:
+    """Ten narrow numbers are worth more than the word "default" in each row."""
+    one = {"mean": 0.12345, "deviation": None, "values": [0.12345]}
+    metrics = {metric(name, k): one for name in METRICS for k in (5, 10, 20)}
+    values = {"seeds": [0], "validation": metrics, "test": metrics, "seconds_per_epoch": None}
+    rows = [row("most-popular", **values), row("ease", against_reference=AGAINST, **values)]
+    lines = printed(80, {**RESULT, "rows": rows})
+    assert words_of(lines[1:3]) == [
+        *("test", "test", "test", "model", "recall@20", "ndcg@10", "ndcg@20"),
+        *("difference", "95", "%", "interval", "p"),
+    ]
+    assert "the same in all rows: settings: default; seeds: 1 of 1; " in "".join(lines)
+    assert "no row has a value for: s/epoch" in lines
+    assert "±" not in "".join(lines)
+    assert "too narrow for: best epoch, test recall@10, validation recall@20; " in "".join(lines)
+
+
+def test_only_columns_that_are_shown_are_explained() -> None:
+    interval = "95 % interval: paired bootstrap over the users"
+    assert any(each.startswith(f"{interval}; p: Wilcoxon") for each in printed(80))
+    narrow = printed(60)
+    assert any("95 % interval" in each for each in narrow if each.startswith("too narrow"))
+    assert any(each.startswith("p: Wilcoxon") for each in narrow)
+    assert interval not in "".join(narrow)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -103,6 +104,45 @@ def test_the_tables_fit_80_columns(board: Board) -> None:
     for word in (*SETS, "by_cosine", "neither_separates", "hardest_by_text", "both_beyond_sum"):
         assert word in text
     assert "too narrow" not in text
+
+
+def explained(text: str) -> list[tuple[str, str]]:
+    """Each name that a line explains, with the title and the table that it is below."""
+    found = []
+    for block in text.split("\n\n")[1:]:
+        lines = block.splitlines()
+        notes = [each for each in lines[1:] if ": " in each]
+        table = " ".join(" ".join(lines[: lines.index(notes[0])]).split()) if notes else ""
+        for part in "; ".join(notes).split("; "):
+            names = part.partition(": ")[0] if ": " in part else ""
+            found += [(name, table) for name in names.split(", ") if name]
+    return found
+
+
+def test_words_are_explained_below_the_table_that_shows_them(board: Board) -> None:
+    store, made = board
+    found = diagnose_run.diagnosed(made["early"], store)
+    rows = diagnose_run.moved(found, found)
+    text = text_of(found, transitions=rows, against=made["late"].name)
+    names = explained(text)
+    assert len(names) > 20
+    assert [name for name, table in names if name not in table] == []
+    assert {*SETS, "by_score", "by_cosine", "either", "false negatives"} <= {x for x, _ in names}
+    assert "in its top 20 %" in text
+    assert not re.search(r"top_share|not_separated|quadrants|confusion\.", text)
+    prose = re.split(r"[.;]\s|\n", text + diagnose_run.RETRAINED)
+    assert [each for each in prose if ": " in each and len(each.split()) >= 25] == []
+    assert all(len(each) <= 90 for each in text.splitlines())
+
+
+def test_a_table_that_was_not_measured_is_not_explained(board: Board) -> None:
+    store, made = board
+    found = diagnose_run.diagnosed(made["early"], store)
+    confusion = {**found.values["confusion"], "by_cosine": None}
+    text = text_of(found, confusion=confusion, information=None)
+    assert "by_cosine: not measured without the features of both modalities" in text
+    assert "in its top" not in text
+    assert "certainty" not in text
 
 
 def test_a_model_without_branches_says_so(board: Board) -> None:

@@ -149,7 +149,7 @@ def _compare_the_runs(store: ArtifactStore, rows: dict[str, Any]) -> None:
         compare_runs([runs[0], cold], store, TEST)
     with pytest.raises(UserError, match="at least two"):
         compare_runs(runs[:1], store, TEST)
-    with pytest.raises(UserError, match="did not reach evaluate"):
+    with pytest.raises(UserError, match="is a benchmark run and has no evaluate stage"):
         stages = {name: each for name, each in runs[1].stages.items() if name != "evaluate"}
         compare_runs([runs[0], replace(runs[1], stages=stages)], store, TEST)
 

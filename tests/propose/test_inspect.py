@@ -69,6 +69,63 @@ def test_a_folder_of_reviews_and_metadata(folder: Path) -> None:
     assert [sizes[k] for k in (2, 3, 4)] == [9, 9, 0]
 
 
+def configured(folder: Path, text: str) -> list[str]:
+    """The notes on data with this configuration beside them."""
+    (folder / "brmrs.yaml").write_text(text)
+    notes: list[str] = inspect([folder])["notes"]
+    assert notes == inspect([folder / "meta_A.json", folder / "reviews_A.json"])["notes"]
+    return notes
+
+
+def test_the_notes_follow_the_configuration(folder: Path) -> None:
+    low, split = inspect([folder])["notes"]
+    assert low.startswith("every rating counts as a positive: 1 (10.0%) have 2 stars or fewer")
+    assert split.startswith("the split is random by default")
+    settings = "split: {protocol: leave-last-out}\ningest: {min_rating: 3}\n"
+    assert configured(folder, settings) == [
+        f"these notes follow {folder / 'brmrs.yaml'}: split.protocol=leave-last-out, "
+        "ingest.min_rating=3"
+    ]
+    _, low, split = configured(folder, "split: {protocol: random}\ningest: {min_rating: 1}\n")
+    assert low.startswith("every rating from 1 on counts as a positive: 1 (10.0%)")
+    assert split.startswith("the split is random, so")
+
+
+def test_a_configuration_that_came_with_the_data_executes_nothing(folder: Path) -> None:
+    (folder / "plugin.py").write_text("raise SystemExit('executed')")
+    text = "plugins: plugin.py\nmodel: of_the_plugin\nsplit: {protocol: time}\n"
+    (note, low) = configured(folder, text)
+    assert "split.protocol=time" in note
+    assert low.startswith("every rating counts")
+
+
+def test_a_wrong_configuration_is_reported_and_not_used(folder: Path) -> None:
+    fault, _, split = configured(folder, "split: {protocol: tiem}\n")
+    assert fault.startswith(f"not used: {folder / 'brmrs.yaml'}: split.protocol = 'tiem': must be")
+    assert split.startswith("the split is random by default")
+
+
+def test_the_configured_columns_and_pictures_are_read(tmp_path: Path) -> None:
+    data = tmp_path / "shop"
+    (data / "else").mkdir(parents=True)
+    (data / "else" / "a.jpg").write_bytes(b"a picture")
+    write(data / "orders.csv", "customer,product,colour", "u,a,red", "u,b,red", "v,a,red")
+    write(data / "things.csv", "product_id,name,colour,image", "a,A,red,a.jpg", "b,B,blue,b.jpg")
+    assert inspect([data])["metadata"]["not_read"] == {"things.csv": ["colour"]}
+    settings = "ingest: {format: table, interactions: orders.csv, items: things.csv, "
+    settings += "columns: {text: [colour]}}\nimages: {folder: pictures}\n"
+    (data / "brmrs.yaml").write_text(settings)
+    found = inspect([data])
+    assert "not_read" not in found["metadata"]
+    assert found["metadata"]["columns"]["things.csv"]["text"] == "colour"
+    assert found["notes"][-1] == (
+        f"2 items name pictures, such as a.jpg; {data / 'pictures'} has no picture files: put them "
+        "there"
+    )
+    (data / "brmrs.yaml").write_text(settings.replace("pictures}", "else}"))
+    assert inspect([data])["items_with"]["picture"] == 1
+
+
 def test_metadata_alone(folder: Path) -> None:
     found = inspect([folder / "reviews_A.json"])
     assert "reviews" not in found

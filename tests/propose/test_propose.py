@@ -117,6 +117,45 @@ def test_columns_of_words_that_are_not_read_are_suggested(shop: Path) -> None:
     assert "colour" in found["metadata"]["not_read"]["products.csv"]
 
 
+def test_every_column_that_is_not_read_is_printed(shop: Path) -> None:
+    frame = pl.read_csv(shop / "products.csv")
+    colours = [f"shade of {'x' * row}" for row in range(len(frame))]  # too many to be suggested
+    frame.with_columns(pl.Series("colour", colours)).write_csv(shop / "products.csv")
+    assert propose(shop)["not_read"] == {
+        "orders.csv": ["order_no", "quantity"],
+        "products.csv": ["price", "colour"],
+    }
+    (shop / "brmrs.yaml").unlink()
+    shown = CliRunner().invoke(app, ["init", str(shop)]).output.splitlines()
+    (line,) = (line for line in shown if line.startswith("  products.csv: "))
+    assert line.endswith("; not read: price, colour")
+    assert "words" not in line
+
+
+def test_names_of_pictures_without_a_file_are_counted(shop: Path) -> None:
+    shutil.rmtree(shop / "pictures")
+    (shop / "pictures").mkdir()
+    found = propose(shop)
+    reason = found["chosen"]["images.fetch"]
+    start = f"26 items name pictures in the column image, such as pictures/mug-0.png; {shop} has no"
+    assert reason.startswith(start), reason
+    assert "set images.folder" in reason
+    note = inspect([shop])["notes"][-1]
+    start = f"26 items name pictures, such as pictures/mug-0.png; {shop} has no picture files"
+    assert note.startswith(start)
+
+
+def test_addresses_beside_names_without_a_file(tmp_path: Path) -> None:
+    (tmp_path / "clicks.csv").write_text("user,item\nu,a\nu,b\nv,a\n")
+    (tmp_path / "things.csv").write_text("item_id,image\na,http://x.org/a.jpg\nb,b.jpg\n")
+    chosen = propose(tmp_path)["chosen"]
+    assert chosen["images.fetch"] == (
+        "1 items have addresses of pictures; the run downloads them; 1 items name pictures in the "
+        f"column image, such as b.jpg; {tmp_path} has no picture files: put them there and set "
+        "images.folder"
+    )
+
+
 def test_own_vectors_are_taken(shop: Path) -> None:
     skus = pl.read_csv(shop / "products.csv")["sku"].to_list()
     np.save(shop / "image_vectors.npy", np.ones((len(skus), 3), dtype=np.float32))

@@ -11,6 +11,7 @@ from report_numbers import Numbers, wrong
 from typer.testing import CliRunner
 
 from brmrs.errors import UserError
+from brmrs.report.of_run import REQUIRED
 from brmrs.report.previous import previous
 from brmrs.report.run_page import PAGE, RUN, write
 from brmrs.report.side_by_side import write as write_side_by_side
@@ -91,10 +92,24 @@ def test_another_page_is_refused_in_one_line(made: Made, tmp_path: Path, content
 
 
 def test_a_run_without_report_is_refused(made: Made) -> None:
-    store, first, _ = made
+    store, first, second = made
     stages = {name: record for name, record in first.stages.items() if name != "report"}
     with pytest.raises(UserError, match="did not reach report"):
         write(runs.Run(**{**vars(first), "stages": stages}), store)
+    other = runs.Run(**{**vars(first), "stages": stages, "kind": "benchmark"})
+    told = rf"a benchmark run and has no report stage; .*: brmrs report {second.name}$"
+    with pytest.raises(UserError, match=told):
+        write(other, store)
+
+
+def test_a_run_without_what_a_page_of_several_needs_is_refused(made: Made) -> None:
+    store, first, second = made
+    stages = {name: first.stages[name] for name in ("ingest", "split", "train", "evaluate")}
+    other = runs.Run(**{**vars(first), "stages": stages, "kind": "tune"})
+    assert not set(REQUIRED) - set(second.stages)
+    told = rf"is a tune run and has no diagnosis stage; .* that has it is {second.name}$"
+    with pytest.raises(UserError, match=told):
+        write_side_by_side([second, other], store, 0)
 
 
 def test_side_by_side(made: Made, browser: Any, tmp_path: Path) -> None:

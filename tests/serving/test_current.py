@@ -14,8 +14,10 @@ import pytest
 from toy_dump import dump
 
 from brmrs.errors import UserError
+from brmrs.service.served import Choice
 from brmrs.serving.current import (
     LOCK,
+    NEEDED,
     Verdict,
     conclude,
     of_data_set,
@@ -29,7 +31,8 @@ from brmrs.serving.housekeeping import collect
 from brmrs.stages import Stage
 from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.execute import execute
-from brmrs.store.runs import Run, all_runs, find, save
+from brmrs.store.runs import DIAGNOSIS, Run, all_runs, find, reached, save, sound
+from flows.cli.chosen import chosen
 
 CONTENTS = {"reviews": ["ab"], "metadata": []}
 YES, NO = Verdict(True, "good"), Verdict(False, "worse", {"difference": -1.0})
@@ -203,6 +206,50 @@ def test_aliases_name_runs(store: ArtifactStore) -> None:
     names = {"served": "run1", "previous": "run0", "latest": "run3", "n2": "run2"}
     assert {alias: resolve(store, alias).name for alias in names} == names
     assert resolve(store, "previous@dataset").name == "run0"
+
+
+def benchmarked(store: ArtifactStore, name: str = "run4") -> Run:
+    """A newer run that `brmrs benchmark` left, which publishes nothing."""
+    base = find(store, "run3")
+    stages = {stage: base.stages[stage] for stage in NEEDED}
+    run = replace(base, name=name, kind="benchmark", stages=stages)
+    save(run, store)
+    return run
+
+
+def test_latest_is_the_newest_run_that_the_command_can_use(
+    store: ArtifactStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmarked(store)
+    benchmarked(store, "run5")
+    save(replace(find(store, "run3"), name="run6", kind=DIAGNOSIS), store)
+    assert resolve(store, "latest").name == "run5"
+    assert resolve(store, "latest", "publish").name == serving(store).name == "run3"
+    assert Choice(store, "latest").resolve().name == "run3"
+    assert chosen(store, "run4", "publish").name == "run4"
+    assert chosen(store, "latest", "train").name == "run5"
+    assert capsys.readouterr().err == ""
+    assert chosen(store, "latest", "publish").name == "run3"
+    told = "latest: run run3; 2 newer runs have no publish stage (2 benchmark)\n"
+    assert capsys.readouterr().err == told
+    assert promote(store, "latest").name == "run3"
+    with pytest.raises(UserError, match=r"no finished run under .* with the stage report; run"):
+        resolve(store, "latest", "report")
+
+
+def test_a_run_without_a_stage_is_told_with_its_kind_and_another_run(store: ArtifactStore) -> None:
+    run = benchmarked(store)
+    told = (
+        "run run4 is a benchmark run and has no publish stage; the newest run of dataset that has "
+        "it is run3"
+    )
+    with pytest.raises(UserError, match=f"^{told}$"):
+        sound(run, store, "publish")
+    with pytest.raises(UserError, match=f"^{told}: brmrs publish run3$"):
+        reached(run, store, "train", "publish", command="brmrs publish")
+    with pytest.raises(UserError, match="no report stage; run `brmrs run -c FILE`"):
+        reached(run, store, "report")
+    assert reached(run, store, "train") == run
 
 
 def test_of_several_data_sets_one_is_chosen(store: ArtifactStore) -> None:

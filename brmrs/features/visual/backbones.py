@@ -1,6 +1,5 @@
 """Image backbones, cut after a layer, with weights from several sources."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from brmrs.features.catalogue.packaged import NO_WEIGHTS, backbone_weights
 from brmrs.features.loading import LOADING
 from brmrs.features.visual.pixels import Preprocessing
 from brmrs.features.visual.seeded import DrawFrom
+from brmrs.suggest import nearest
 from brmrs.system.files import digest_file
 
 # The usual layer, a module, by the beginning of the name. VGG: the ReLU after the second
@@ -166,7 +166,7 @@ def find(name: str, layer: str | None) -> Backbone:
         network = untrained(name, preprocessing.size)
     names = [module for module, _ in network.named_modules()][1:]
     if layer not in names:
-        close = difflib.get_close_matches(layer, names, n=5) or names[-8:]
+        close = nearest(layer, names, 5) or names[-8:]
         raise UserError(
             f"features.visual.layer: {name} has no module {layer!r}; near it: {', '.join(close)}"
         )

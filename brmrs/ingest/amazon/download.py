@@ -7,13 +7,13 @@ Afterwards `NAME.sha256` holds its digest, for `sha256sum -c`.
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import httpx
 
 from brmrs.errors import UserError
 from brmrs.ingest.amazon.categories import CATEGORIES
+from brmrs.suggest import nearest
 from brmrs.system import progress
 from brmrs.system.files import digest_file, read_json, write_json
 
@@ -59,9 +59,8 @@ def download(category: str, generation: str, folder: Path) -> list[Path]:
     """
     known = CATEGORIES[generation]
     if category not in known:
-        lower = {name.lower(): name for name in known}
-        near = get_close_matches(category.lower().replace(" ", "_"), lower, 3, 0.5)
-        names = ", ".join(lower[name] for name in near) or ", ".join(known)
+        near = nearest(category.replace(" ", "_"), known, 3, least=0.5)
+        names = ", ".join(near or known)
         raise UserError(f"category {category!r} is not in the data of {generation}; try {names}")
     addresses = [address.format(category) for address in ADDRESSES[generation]]
     return [fetch(url, folder / url.rpartition("/")[2]) for url in addresses]

@@ -8,6 +8,7 @@ from brmrs.errors import UserError
 from brmrs.extensions import register
 from brmrs.ingest.dataset import Dataset, Descriptions
 from brmrs.ingest.files import TABLE_NAME, dump_files
+from brmrs.suggest import instead
 
 NAME = "table"
 TABLES = ("interactions", "items", "users")
@@ -56,7 +57,8 @@ class Table:
             files[field] = list(getattr(config, field))
             for path in files[field]:
                 if not path.is_file():
-                    raise UserError(f"ingest.{field}: {path}: no such file; correct the path")
+                    advice = instead(path, "correct the path")
+                    raise UserError(f"ingest.{field}: {path}: no such file; {advice}")
         return files
 
 

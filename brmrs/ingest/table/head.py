@@ -16,6 +16,7 @@ from brmrs.errors import UserError, first_line
 from brmrs.ingest.csv_rows import SEPARATORS, parse_row, rows_of
 from brmrs.ingest.lines import MAX_LINE, UTF8_BOM, head
 from brmrs.ingest.table.values import json_rows, texts_of
+from brmrs.suggest import instead
 
 PARQUET_MAGIC = b"PAR1"
 LINES_SEEN = 1000  # of a table, for guesses
@@ -71,7 +72,8 @@ def read_head(path: Path) -> Head:
         with path.open("rb") as file:
             start = file.read(len(PARQUET_MAGIC))
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; correct the path") from error
+        advice = instead(path, "correct the path")
+        raise UserError(f"{path}: {error.strerror}; {advice}") from error
     if start == PARQUET_MAGIC:
         return _of_parquet(path)
     lines = head(path, LINES_SEEN)

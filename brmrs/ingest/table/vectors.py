@@ -18,6 +18,7 @@ from brmrs.ingest.table import names
 from brmrs.ingest.table.chunks import chunks
 from brmrs.ingest.table.head import Head, Kind, read_head
 from brmrs.ingest.table.values import stripped
+from brmrs.suggest import instead
 
 LOG = logging.getLogger(__name__)
 FIELDS = {TEXT: "text_vectors", VISUAL: "visual_vectors"}
@@ -84,7 +85,7 @@ def _load(paths: Sequence[Path], field: str, config: IngestConfig) -> tuple[list
 
 def _head(path: Path, field: str) -> Head:
     if not path.is_file():
-        raise UserError(f"{field}: {path}: no such file; correct the path")
+        raise UserError(f"{field}: {path}: no such file; {instead(path, 'correct the path')}")
     return read_head(path)
 
 

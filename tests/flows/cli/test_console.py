@@ -1,12 +1,16 @@
 """What reaches the terminal: literal text without control characters, readable at 80 columns."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from brmrs.store.artifacts import ArtifactStore
 from brmrs.store.plan import Step
+from brmrs.store.records import Artifact, Record
+from brmrs.store.runs import Run
 from flows.cli import tables, tables_compare
 from flows.cli.console import SafeConsole, fitting_table, folding_table, line, plain
 from flows.cli.export import listed
@@ -96,16 +100,107 @@ def summary(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_runs_are_readable_at_80_columns() -> None:
-    console, file = screen(80)
-    kinds = ("run", "retrain", "benchmark", "tune")
-    tables.runs(console, [summary(kind=kind) for kind in kinds])
-    header, *rows, left_out = file.getvalue().splitlines()
-    assert all(len(row) <= 80 for row in (header, *rows))
-    assert [row.split()[:4] for row in rows] == [
-        ["20261128-130813-123-abcd", kind, "baby", "most-popular"] for kind in kinds
+NAMES = [f"202611{day}-13081{day}-123-ab{day}" for day in (28, 27, 26, 25)]
+KINDS = ("run", "retrain", "benchmark", "tune")
+
+
+def runs_at(width: int, **changes: Any) -> list[str]:
+    """`brmrs runs` of a run of each kind."""
+    console, file = screen(width)
+    several = [
+        summary(run=name, kind=kind, **{field: value[place] for field, value in changes.items()})
+        for place, (name, kind) in enumerate(zip(NAMES, KINDS, strict=True))
     ]
-    assert left_out.startswith("too narrow for: seconds")
+    tables.runs(console, several)
+    lines = file.getvalue().splitlines()
+    assert all(len(each) <= width for each in lines[:5])
+    return lines
+
+
+def test_runs_are_readable_at_80_columns() -> None:
+    """What all rows share goes first, then the date in the names; every command takes their end."""
+    header, *rows, same = runs_at(80)
+    assert " ".join(header.split()) == "run command model ran seconds recall@20 ndcg@20"
+    assert same == "the same in all rows: data: baby; seed: 0"
+    assert [row.split()[:4] for row in rows] == [
+        [name.partition("-")[2], kind, "most-popular", "11/11"]
+        for name, kind in zip(NAMES, KINDS, strict=True)
+    ]
+    header, *rows, same = runs_at(80, seed=(0, 1, 2, 3))
+    assert " ".join(header.split()) == "run command model seed ran seconds recall@20 ndcg@20"
+    assert [row.split()[0] for row in rows] == [name[-8:] for name in NAMES]
+    assert same == "the same in all rows: data: baby"
+    header, *_, left_out = runs_at(80, seed=(0, 1, 2, 3), name=("baby", "sports", "toys", "x"))
+    assert " ".join(header.split()) == "run command data model seed ran seconds recall@20"
+    assert left_out == "too narrow for: ndcg@20; --json has all"
+
+
+def test_a_wide_terminal_shows_every_column() -> None:
+    header, first, *_ = runs_at(120)
+    assert " ".join(header.split()) == "run command data model seed ran seconds recall@20 ndcg@20"
+    assert first.split()[0] == NAMES[0]
+
+
+def test_names_of_runs_are_cut_only_if_they_stay_apart() -> None:
+    console, file = screen(60)
+    ends = ["20260101-000000-000-aaaa", "20260102-000000-000-aaaa", "mine"]
+    fitting_table(console, ["run", "x"], [[end, "y" * 40] for end in ends], runs=["run"])
+    assert all(end in file.getvalue() for end in ends)
+    console, file = screen(60)
+    ends = ["20260101-000000-000-aaaa", "20260101-000001-000-aaaa", "mine"]
+    fitting_table(console, ["run", "x"], [[end, "y" * 40] for end in ends], runs=["run"])
+    assert [row.split()[0] for row in file.getvalue().splitlines()[1:]] == [
+        "000000-000-aaaa",
+        "000001-000-aaaa",
+        "mine",
+    ]
+
+
+def test_a_narrow_column_takes_the_place_that_a_wide_one_leaves() -> None:
+    console, file = screen(20)
+    names = ["name", "narrow", "wide"]
+    row = ["x" * 10, "123456", "y" * 15]
+    assert fitting_table(console, names, [row], optional=["narrow", "wide"]) == ["wide"]
+    assert "123456" in file.getvalue()
+
+
+def test_headers_of_several_words_are_folded() -> None:
+    console, file = screen(20)
+    hidden = fitting_table(console, ["model", "test recall@20"], [["x" * 9, "0.1234"]])
+    assert hidden == []
+    assert [each.split() for each in file.getvalue().splitlines()[:2]] == [
+        ["test"],
+        ["model", "recall@20"],
+    ]
+
+
+def stored(name: str, made_by: list[str]) -> Run:
+    stages = ("visual_training", "train", "report")
+    records = {
+        stage: Record("0" * 64, {}, Artifact(stage, "1" * 64, {}, 1234), by, 12.3)
+        for stage, by in zip(stages, made_by, strict=True)
+    }
+    file = {"name": "reviews.jsonl.gz", "sha256": "b2f355" + "0" * 58, "bytes": 366_000}
+    config = {"name": "shop", "note": "", "model": {"name": "br-mrs"}, "train": {"seed": 0}}
+    prints = {"reviews": {"sha256": "0" * 64, "files": [file]}}
+    return Run(name, config, prints, records, 1.0, {})
+
+
+def test_a_run_is_readable_at_80_columns(tmp_path: Path) -> None:
+    """Seconds stay; who made a stage is told by the end of the name, digests by their start."""
+    store = ArtifactStore(tmp_path)
+    old, new = NAMES[1], NAMES[0]
+    console, file = screen()
+    tables.one_run(console, stored(new, [old, old, new]), store)
+    _, reviews, header, *rows = file.getvalue().splitlines()
+    assert reviews == "reviews: reviews.jsonl.gz, 366 kB, sha256 b2f355000000…"
+    assert " ".join(header.split()) == "stage key artifact made by run seconds size"
+    assert [row.split()[3:5] for row in rows[:3]] == [
+        [each.partition("-")[2], "12.3"] for each in (old, old, new)
+    ]
+    console, file = screen()
+    tables.one_run(console, stored(new, [new] * 3), store)
+    assert f"the same in all rows: made by run: {new}" in file.getvalue()
 
 
 def test_a_run_that_failed_is_told_apart() -> None:
@@ -139,8 +234,8 @@ def test_differences_have_sign_interval_and_natural_order() -> None:
     assert "@20" in third
 
 
-def compared(models: tuple[str, str]) -> str:
-    """The comparison of two runs at 80 columns."""
+def compared(models: tuple[str, str], width: int = 80) -> str:
+    """The comparison of two runs."""
     against = {"difference": 0.01, "low": -0.02, "high": 0.03, "effect": 0.5}
     against |= {"p_holm": 0.04, "p_bh": 0.03}
     rows = [
@@ -158,16 +253,19 @@ def compared(models: tuple[str, str]) -> str:
         "definitions": {"effect": "rank-biserial", "p (Holm)": "a", "p (BH)": "b"},
         "comparisons": 1,
     }
-    console, file = screen()
+    console, file = screen(width)
     tables_compare.runs(console, result)
     return file.getvalue()
 
 
 def test_compared_runs_are_readable_at_80_columns() -> None:
     text = compared(("br-mrs", "ease"))
-    assert "too narrow for: seed, p (BH); --json has all" in text
-    assert "p (BH): b" not in text  # nor is the column shown
-    assert "p (Holm): a" in text
+    assert "the same in all rows: seed: 0" in text
+    assert "p (BH): b" in text
+    narrow = compared(("br-mrs", "ease"), 74)
+    assert "too narrow for: p (BH); --json has all" in narrow
+    assert "p (BH): b" not in narrow  # nor is the column shown
+    assert "p (Holm): a" in narrow
 
 
 def test_a_folder_of_many_files_is_listed_in_one_line() -> None:

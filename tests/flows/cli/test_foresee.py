@@ -125,3 +125,12 @@ def test_a_prefect_folder_that_cannot_be_written(
     (found,) = [each for each in check(tmp_path) if each.name == "prefect's folder"]
     assert not found.ok
     assert "Not a directory" in found.finding
+
+
+def test_a_missing_input_is_reported_once(small_config: PipelineConfig, tmp_path: Path) -> None:
+    config = changed(small_config, ingest={"reviews": [tmp_path / "gone.json"]})
+    found = {each.name: each for each in check(tmp_path, config)}
+    assert not found["inputs"].ok
+    assert "gone.json: no such file" in found["inputs"].finding
+    assert not found["room"].ok
+    assert found["room"].finding == "not checked: see inputs"
