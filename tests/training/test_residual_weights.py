@@ -110,7 +110,7 @@ def test_a_second_model_is_trained_as_if_alone_and_added(tmp_path: Path) -> None
     wanted = {"residuals": {"ssc": 0.5, "visual_weight": 0.3}}
     both = trained(tmp_path / "both", configure("lightgcn", dim=4, **wanted), batch_size=3)
     first = trained(tmp_path / "first", configure("lightgcn", dim=4), batch_size=3)
-    train = {"draw": "users", "learning_rate": 1e-2, "batch_size": 6}
+    train = {"draw": "users", "learning_rate": 5e-3, "average": 0.99, "batch_size": 6}
     second = trained(tmp_path / "second", configure("ssc", visual_weight=0.3), **train)
     users = torch.arange(len(both.about.users))
     for name, alone in ((MODEL, first), ("ssc", second)):
