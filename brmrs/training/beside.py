@@ -14,7 +14,7 @@ from brmrs.training.member import Member
 
 NAME = "ssc"
 # Twice the batch of configs/models/ssc.yaml, averaged weights and less patience: in the sum as good
-# on Baby, in a third of the time.
+# on Baby, in less than half of the time.
 OWN = {"draw": "users", "learning_rate": 5e-3, "average": 0.99}
 PATIENCE = 30
 # One process trains it, from the start, and each step uses the whole graph.
