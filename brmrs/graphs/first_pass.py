@@ -71,11 +71,10 @@ class FirstPass:
             self._fill(similarity, directions, width, torch.bfloat16)
             if _within(self._vectors):
                 self.kind, self.rounding = torch.int16, 1.01 * ROUND_HALF
-                LOG.info("first pass over %d nodes in bfloat16", n_nodes)
-                return
-        if large:
-            LOG.info("first pass over %d nodes in float32: bfloat16 is not faster here", n_nodes)
-        self._fill(similarity, directions, width, torch.float32)
+        if self.kind == torch.int32:
+            self._fill(similarity, directions, width, torch.float32)
+        if large:  # smaller ones have no choice
+            LOG.info("first pass over %d nodes in %s", n_nodes, self._vectors.dtype)
 
     def _fill(
         self,
